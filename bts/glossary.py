@@ -1,0 +1,19 @@
+"""Which words name the ideas of this project? One word per idea; the docs' glossary page explains each."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Task = Literal["seg", "cls", "joint"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+NO_TUMOUR = "no_tumour"
+"""The class of a healthy slice, under this name in every source."""
+
+FIGSHARE_CLASSES = ("meningioma", "glioma", "pituitary")
+"""Cheng's classes in the order of their labels 1, 2, 3."""
+
+DISCLAIMER = "Research software, not a medical device."

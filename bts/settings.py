@@ -1,0 +1,221 @@
+"""What can be set, what does it mean, and what is it when nobody says anything?
+
+Defaults stand here and nowhere else; a YAML file in `configs/` holds what differs, the command line has the last word.
+Settings stop at the builders: networks, losses and transforms take plain numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bts.glossary import Task
+
+
+@dataclass
+class DataSettings:
+    """Which slices, where they lie, and how they become tensors."""
+
+    source: str = "figshare"
+    """Data source by name (`bts sources` lists them)."""
+    root: str = "data/figshare"
+    """Folder of the data."""
+    size: int = 224
+    """Side of the square that the network sees, in pixels; a multiple of 32."""
+    low_percentile: float = 0.5
+    """Intensities at or under this percentile of a slice become 0."""
+    high_percentile: float = 99.5
+    """Intensities at or over this percentile of a slice become 1."""
+    cache: str = "data/cache"
+    """Folder for decoded slices; an empty string turns the cache off."""
+    cache_gib: float = 4.0
+    """Size in GiB above which the slices unused for longest are dropped from the cache."""
+    batch_size: int = 16
+    """Slices a step and device."""
+    workers: int | None = None
+    """Loader processes; none chooses 0 on CPU and up to 8 beside a GPU."""
+
+
+@dataclass
+class SplitSettings:
+    """Who is trained on, who validates, who tests: always whole patients."""
+
+    kind: Literal["ratios", "folds", "cvind", "file"] = "ratios"
+    """`ratios`, k balanced `folds`, the author's own folds (`cvind`), or a split `file`."""
+    train: float = 0.7
+    """Share of the slices for training, with `ratios`."""
+    val: float = 0.15
+    """Share for validation: of all slices with `ratios`, of what the test fold leaves with folds."""
+    folds: int = 5
+    """Number of folds, with `folds`."""
+    fold: int = 5
+    """The test fold, 1 to `folds`, with `folds` and `cvind`."""
+    group: Literal["family", "exact"] = "family"
+    """`family` takes MR040240 and MR040240B for one person, `exact` for two."""
+    file: str | None = None
+    """CSV with `path, patient, label, part`, with `file`."""
+    seed: int = 0
+    """Seed of the draw of patients."""
+
+
+@dataclass
+class AugmentSettings:
+    """How training slices are varied; nothing is varied in validation and test."""
+
+    share: float = 0.5
+    """Share of the slices that are varied at all."""
+    rotate: float = 15.0
+    """Largest rotation in degrees, either way."""
+    flip: bool = True
+    """Mirror left to right, every second time."""
+    crop: float = 0.1
+    """Largest share of a side that a random crop takes away before it is resized back."""
+    scale: float = 0.0
+    """Largest relative zoom in or out."""
+    shift: float = 0.0
+    """Largest shift as a share of the side."""
+    brightness: float = 0.0
+    """Largest relative change of brightness and contrast."""
+
+
+@dataclass
+class OptimSettings:
+    """Optimiser, schedule and length."""
+
+    epochs: int = 30
+    """Epochs with all layers trainable."""
+    lr: float = 3e-4
+    """Learning rate at its highest."""
+    weight_decay: float = 1e-4
+    """AdamW's decoupled weight decay."""
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup_epochs: float = 1.0
+    """Epochs of linear warm-up from a tenth of the rate."""
+    plateau_factor: float = 0.3
+    """Factor on the rate when the monitored score stalls, with `plateau`."""
+    plateau_patience: int = 5
+    """Epochs without a better score before that, with `plateau`."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 turns clipping off."""
+
+
+@dataclass
+class FreezeSettings:
+    """Stage 1: part of the network is frozen. Skipped, and said, where the weights are random."""
+
+    trainable: Literal["head", "last_block"] = "last_block"
+    """What learns in stage 1; a frozen batch norm stays in eval mode."""
+    epochs: int = 0
+    """Length of stage 1; 0 skips it."""
+    lr: float = 1e-3
+    """Learning rate of stage 1."""
+
+
+@dataclass
+class TrainerSettings:
+    """The loop: device, precision, stopping, logging."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """Kind of device."""
+    devices: int = 1
+    """Devices a node; -1 takes all."""
+    nodes: int = 1
+    """Machines."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """`auto` takes bf16 where the processor computes in it, else 32 bits."""
+    channels_last: bool | None = None
+    """Memory layout; none chooses it where it is known to help."""
+    monitor: str = "auto"
+    """Validation score that picks the best epoch: `dice`, `balanced_accuracy`, `accuracy` or `loss`; `auto` by task."""
+    patience: int = 10
+    """Epochs without a better score before training stops early; 0 never stops."""
+    images: int = 6
+    """Validation slices drawn in TensorBoard at each epoch."""
+    limit_batches: int | None = None
+    """At most so many batches an epoch, for a quick look; a run cut short says so in its scores."""
+
+
+@dataclass
+class SegModelSettings:
+    """The attention U-Net."""
+
+    encoder: str = "resnet50"
+    """Any encoder of segmentation-models-pytorch or timm, by name."""
+    weights: str = "imagenet"
+    """`imagenet` (timm's hub), `none` (random), or a file."""
+    attention: Literal["additive", "scse", "none"] = "additive"
+    """Attention on the skip connections."""
+    channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    """Decoder channels, from deep to shallow."""
+    conv1: Literal["mean", "sum"] = "sum"
+    """How the first kernels' RGB becomes grey."""
+
+
+@dataclass
+class ClsModelSettings:
+    """The grey-scale classifier."""
+
+    encoder: str = "resnet50"
+    """Any encoder of segmentation-models-pytorch or timm, by name."""
+    weights: str = "imagenet"
+    """`imagenet` (timm's hub), `none` (random), or a file."""
+    dropout: float = 0.2
+    """Dropout before the linear head."""
+    conv1: Literal["mean", "sum"] = "sum"
+    """How the first kernels' RGB becomes grey."""
+
+
+@dataclass
+class SegLossSettings:
+    """Weights of the parts of the segmentation loss."""
+
+    dice: float = 1.0
+    """Weight of the soft Dice loss."""
+    bce: float = 1.0
+    """Weight of the binary cross-entropy."""
+
+
+@dataclass
+class ClsLossSettings:
+    """The classification loss."""
+
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs a class by the inverse of its share in training."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+
+
+@dataclass
+class Settings:
+    """What both tasks share."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    freeze: FreezeSettings = field(default_factory=FreezeSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    runs: str = "runs"
+    """Folder of the runs; this one lands in `<runs>/<task>/<time>`."""
+
+
+@dataclass
+class SegSettings(Settings):
+    """Segmentation: an attention U-Net trained with Dice and cross-entropy."""
+
+    model: SegModelSettings = field(default_factory=SegModelSettings)
+    loss: SegLossSettings = field(default_factory=SegLossSettings)
+
+
+@dataclass
+class ClsSettings(Settings):
+    """Classification: a grey-scale network trained with cross-entropy."""
+
+    model: ClsModelSettings = field(default_factory=ClsModelSettings)
+    loss: ClsLossSettings = field(default_factory=ClsLossSettings)
+
+
+SETTINGS: dict[Task, type[Settings]] = {"seg": SegSettings, "cls": ClsSettings}
