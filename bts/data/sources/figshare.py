@@ -1,0 +1,120 @@
+"""Which slices are in Cheng's set (figshare 1512427)? 3,064 files `N.mat`, label and patient ID inside, folds in `cvind.mat`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from bts.data.readers.mat import MatHead, read_mat, read_mat_head, read_mat_variable
+from bts.data.slice import Slice
+from bts.data.sources.base import Record, Source, sources
+from bts.errors import InputError, RequestError
+from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
+
+FOLDS_FILE = "cvind.mat"
+
+
+@sources.register("figshare")
+class Figshare(Source):
+    """`N.mat` in the root or in any folder under it, as the publisher's archives unpack.
+
+    A phantom set (`bts phantom`) has the same layout and is read by the same class; there, and only there, slices may be
+    healthy, and `classes` then ends with `no_tumour`.
+    """
+
+    name: ClassVar[str] = "figshare"
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._files = _numbered_files(self.root)
+        self._records: list[Record] | None = None
+        self.synthetic = self._head(next(iter(self._files.values()))).synthetic
+        healthy = self.synthetic and any(record.label == NO_TUMOUR for record in self.records())
+        self.classes: tuple[str, ...] = (*FIGSHARE_CLASSES, NO_TUMOUR) if healthy else FIGSHARE_CLASSES
+
+    def records(self) -> list[Record]:
+        """Return label, patient and fold of every slice, in the order of their numbers.
+
+        Raises:
+            InputError: a file can't be read; names the first and counts the others.
+            RequestError: phantoms and real slices stand in one folder, or `cvind.mat` doesn't fit.
+        """
+        if self._records is None:
+            heads = self._heads()
+            folds = self._folds()
+            self._records = [
+                Record(path=path, label=heads[path].label, patient=heads[path].patient, fold=folds.get(number))
+                for number, path in self._files.items()
+            ]
+        return list(self._records)
+
+    def read(self, record: Record) -> Slice:
+        """Return the slice of a record, with mask."""
+        path = self.root / record.path
+        try:
+            return read_mat(path, source=self.name)
+        except InputError as error:
+            raise error.at(path) from error
+        except OSError as error:
+            raise InputError(f"{path}: can't be read ({error.strerror})") from error
+
+    def _head(self, path: str) -> MatHead:
+        try:
+            return read_mat_head(self.root / path)
+        except InputError as error:
+            raise error.at(self.root / path) from error
+        except OSError as error:
+            raise InputError(f"{self.root / path}: can't be read ({error.strerror})") from error
+
+    def _heads(self) -> dict[str, MatHead]:
+        heads: dict[str, MatHead] = {}
+        failed: list[InputError] = []
+        for path in self._files.values():
+            try:
+                heads[path] = self._head(path)
+            except InputError as error:
+                failed.append(error)
+        if failed:
+            more = f" (and {len(failed) - 1} more files that can't be used)" if len(failed) > 1 else ""
+            raise InputError(f"{failed[0]}{more}") from failed[0]
+        if len({head.synthetic for head in heads.values()}) > 1:
+            raise RequestError(f"{self.root}: phantoms and real slices in one folder: keep them apart, then start again")
+        return heads
+
+    def _folds(self) -> dict[int, int]:
+        """Return the author's fold of each slice number, or nothing where there is no `cvind.mat`."""
+        path = next(iter(sorted(self.root.rglob(FOLDS_FILE))), None)
+        if path is None:
+            return {}
+        try:
+            values = np.ravel(read_mat_variable(path, "cvind")).astype(float)
+        except InputError as error:
+            raise error.at(path) from error
+        if not (np.isfinite(values).all() and (values >= 1).all() and (values == np.round(values)).all()):
+            raise InputError(f"{path}: expected whole folds from 1 on, one a slice: download it again or delete it")
+        if max(self._files) > len(values):
+            raise InputError(
+                f"{path}: {len(values)} folds, but there is a slice {max(self._files)}.mat: it belongs to another set"
+            )
+        return {number: int(values[number - 1]) for number in self._files}
+
+
+def _numbered_files(root: Path) -> dict[int, str]:
+    """Return path by number, relative to root, in the order of the numbers."""
+    ways = "get the data with `bts download`, or make a synthetic set with `bts phantom`, then name its folder with --data.root"
+    if not root.is_dir():
+        raise RequestError(f"{root}: no such folder of data: {ways}")
+    found: dict[int, str] = {}
+    for file in sorted(root.rglob("*.mat")):
+        path = file.relative_to(root).as_posix()
+        if not re.fullmatch(r"[1-9][0-9]*", file.stem):
+            continue  # cvind.mat and whatever else is no slice
+        if int(file.stem) in found:
+            raise RequestError(f"{root}: slice {file.stem} stands twice ({found[int(file.stem)]}, {path}): delete one copy")
+        found[int(file.stem)] = path
+    if not found:
+        raise RequestError(f"{root}: no figshare slices (1.mat, 2.mat, ...) in it: {ways}")
+    return dict(sorted(found.items()))
