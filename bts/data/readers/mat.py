@@ -62,8 +62,7 @@ def read_mat_head(path: str | Path) -> MatHead:
 def read_mat_border(path: str | Path) -> np.ndarray | None:
     """Return the outline that the expert drew, (n, 2) float64 in pixels, row then column; None where the file has none.
 
-    The publisher's README calls a point (x1, y1): x1 is the row there, as its own mask shows. Pixel indices count from 1 as
-    in MATLAB and are given here from 0.
+    The file keeps pairs (x, y) = (column, row) that count from 1, as `poly2mask` takes them; here both count from 0.
     """
     with _Mat(path) as mat:
         if not mat.has("tumorBorder"):
@@ -71,7 +70,7 @@ def read_mat_border(path: str | Path) -> np.ndarray | None:
         points = _numbers(mat.field("tumorBorder"), "tumorBorder").astype(np.float64).ravel()
     if points.size % 2:
         raise InputError(f"tumorBorder holds {points.size} numbers: expected pairs of coordinates")
-    return points.reshape(-1, 2) - 1
+    return points.reshape(-1, 2)[:, ::-1] - 1
 
 
 def read_mat_variable(path: str | Path, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which slices are in Cheng's set (figshare 1512427)? 3,064 files `N.mat`, label and patient ID inside, folds in `cvind.mat`."""
+"""Which slices are in Cheng's set (figshare 1512427)? Files `N.mat` with label and patient inside, folds in `cvind.mat`."""
 
 from __future__ import annotations
 
