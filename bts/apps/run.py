@@ -1,0 +1,137 @@
+"""How does an error become one line and an exit status?
+
+0 done, 1 some inputs failed (named; the others are done), 2 a wrong request, 130 interrupted. Every program of this
+project, root script or `bts` subcommand, goes through `run_app`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from bts.errors import BtsError, RequestError
+from bts.registry import suggestion
+
+DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+
+SYSTEM_ERRORS = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "permission denied: choose another folder, or change who may write there",
+    errno.EPERM: "not permitted: choose another folder, or change who may write there",
+    errno.ENOENT: "no such file or folder: check the path",
+    errno.ENOTDIR: "a file stands where a folder is expected: choose another folder",
+    errno.EISDIR: "a folder, where a file is expected: name the file",
+    errno.EEXIST: "a file stands where a folder is to be made: remove it or choose another folder",
+    errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
+}
+
+
+class Interrupted(BtsError):
+    """The user stopped the program, which has put everything in order."""
+
+    exit_status = INTERRUPTED
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with the nearest option for an unknown one."""
+
+    def __init__(self, *, prog: str, description: str, epilog: str | None = None, help_option: bool = True) -> None:
+        shape = argparse.RawDescriptionHelpFormatter
+        super().__init__(
+            prog=prog, description=description, epilog=epilog, formatter_class=shape, allow_abbrev=False, add_help=help_option
+        )
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the options; raises `RequestError` that names every unknown one."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = [text for action in self._actions for text in action.option_strings]
+            named = ", ".join(f"'{text}'{suggestion(text.split('=')[0], known)}" for text in unknown)
+            self.error(f"unknown argument {named}")
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `RequestError` in place of argparse's usage text."""
+        raise RequestError(f"{message}; `{self.prog} --help` lists what there is")
+
+
+def describe(error: BaseException) -> tuple[str, int]:
+    """Return the one line for a user and the exit status."""
+    if isinstance(error, BtsError):
+        return one_line(error), error.exit_status
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", INTERRUPTED
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory ({one_line(error)}): lower the batch size or the size of the pictures", WRONG_REQUEST
+    if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{SYSTEM_ERRORS[error.errno]}", WRONG_REQUEST
+    kind = type(error).__name__
+    return f"unexpected {kind}: {one_line(error)} (`--debug` shows where; please report it)", SOME_FAILED
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run `function(argv)` and return the exit status; an error is one line on standard error.
+
+    `--debug` anywhere among the arguments adds the traceback. SIGTERM ends a program as Ctrl-C does.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    end_on_sigterm()
+    show_log()
+    try:
+        return function(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else (WRONG_REQUEST if end.code else DONE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again while it closes
+        return DONE
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        line, status = describe(error)
+        print(f"error: {line}" if status != INTERRUPTED else line, file=sys.stderr)
+        return status
+
+
+def show_log() -> None:
+    """Write what this project logs to standard output; other libraries keep their own ways."""
+    logger = logging.getLogger("bts")
+    logger.setLevel(logging.INFO)
+    for old in [each for each in logger.handlers if isinstance(each, LogHandler)]:
+        logger.removeHandler(old)
+    logger.addHandler(LogHandler())
+
+
+class LogHandler(logging.Handler):
+    """Prints a message as it is; looks standard output up anew, so that a redirection holds."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        print(record.getMessage(), flush=True)
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM (a batch system, `kill`) raise `KeyboardInterrupt`, so that what is open is closed."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: whoever owns that one decides
+        return

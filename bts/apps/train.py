@@ -1,0 +1,116 @@
+"""What happens from a command line to a finished run?
+
+Settings come from the defaults, then `configs/<task>.yaml` (or `--config FILE`), then the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bts.apps.run import DONE, Interrupted, OneLineParser, run_app
+from bts.errors import RequestError
+from bts.glossary import DISCLAIMER, Task
+
+if TYPE_CHECKING:
+    from bts.apps.settings_line import Given
+    from bts.runs import Run
+    from bts.settings import Settings
+
+MAY_CHANGE = ("trainer.accelerator", "trainer.devices", "trainer.nodes", "data.root", "data.cache", "data.workers", "runs")
+"""Settings that a resumed run may take anew: where things lie and what computes, nothing that moves a number."""
+
+
+def main(task: Task, argv: Sequence[str] | None = None) -> int:
+    """Train the model of a task and return the exit status."""
+    return run_app(lambda arguments: train(task, arguments), argv)
+
+
+def train(task: Task, argv: Sequence[str]) -> int:
+    """Train as the arguments ask, score the run, and say where things are."""
+    options, rest = make_parser(task).parse_known_args(argv)
+    if options.help:
+        print(help_text(task))
+        return DONE
+    settings = gather(task, options, rest)
+    from bts.training.fit import fit  # torch comes in here: a wrong request has been answered before
+
+    run = fit(settings, resume=options.resume)
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) > 0:
+        return DONE  # one process scores for all
+    return conclude(task, run, settings)
+
+
+def make_parser(task: Task) -> OneLineParser:
+    """Return the parser of what is no setting."""
+    prog = f"python train_{task}.py"
+    parser = OneLineParser(prog=prog, description=f"Train the {task} model.", help_option=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"settings that differ from the defaults [configs/{task}.yaml]"
+    )
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, such as runs/seg/<time>")
+    return parser
+
+
+def help_text(task: Task) -> str:
+    """Return the options, then every setting with its meaning and default."""
+    from bts.apps.settings_line import make_parser as settings_parser
+
+    parser = settings_parser(task)
+    for action in parser._actions:
+        if action.dest == "help" or "configuration" in str(action.help):
+            action.help = argparse.SUPPRESS
+    parser.usage = f"python train_{task}.py [--config FILE] [--resume RUN] [--debug] [--GROUP.SETTING VALUE ...]"
+    return f"{parser.format_help()}\n{make_parser(task).format_help().split('options:', 1)[-1].strip(chr(10))}"
+
+
+def gather(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Settings:
+    """Return the settings that the files and the command line ask for together."""
+    from bts.apps.settings_line import from_arguments, from_yaml, read_settings
+
+    typed = from_arguments(rest)
+    if options.resume is not None:
+        return read_settings(task, [*resumed(options, typed), *typed])
+    default = default_config(task)
+    path = options.config or (default if default.is_file() else None)
+    return read_settings(task, [*(from_yaml(path) if path else []), *typed])
+
+
+def default_config(task: Task) -> Path:
+    """Return the task's settings file: in this folder, else beside the root scripts of this checkout."""
+    name = Path("configs") / f"{task}.yaml"
+    return name if name.is_file() else Path(__file__).resolve().parents[2] / name
+
+
+def resumed(options: argparse.Namespace, typed: Sequence[Given]) -> list[Given]:
+    """Return the settings of the run to go on with; raises where the request would change its course."""
+    from bts.apps.settings_line import from_yaml
+    from bts.runs import Run
+
+    if options.config is not None:
+        raise RequestError("--config beside --resume: a resumed run keeps its own settings, leave --config out")
+    if changed := [each.key for each in typed if each.key not in MAY_CHANGE]:
+        kept = f"a resumed run keeps its own settings: only {', '.join(MAY_CHANGE)} may change"
+        raise RequestError(f"{', '.join(changed)} beside --resume: {kept}; start a new run for another course")
+    run = Run(options.resume)
+    if not run.settings_file.is_file():
+        raise RequestError(
+            f"{options.resume}: no run to resume (no {run.settings_file.name} in it): name a folder such as runs/seg/<time>"
+        )
+    return from_yaml(run.settings_file)
+
+
+def conclude(task: Task, run: Run, settings: Settings) -> int:
+    """Score a finished run, print its table and what to do next."""
+    if not run.model.is_dir():
+        raise Interrupted(f"interrupted before the first epoch ended; go on with `python train_{task}.py --resume {run.path}`")
+    from bts.evaluation.finish import finish_run
+
+    print(finish_run(run)["table"])
+    print(f"\nrun    {run.path}\nmodel  {run.model}   {DISCLAIMER}")
+    print(f"next   tensorboard --logdir {settings.runs}\n       python infer.py SCAN --{task} {run.path}")
+    return DONE
