@@ -1,0 +1,176 @@
+"""How far could a score be from this one, had other patients been drawn? 95% bootstrap over patients.
+
+Slices of one patient resemble each other, so the patient is what is drawn, with all its slices: 2,000 times as many
+patients as there are, with replacement (the cluster bootstrap of Field & Welsh 2007; El Jurdi et al. 2023, arXiv
+2307.10926, on segmentation scores).
+A draw is a row of multinomial weights, so that every statistic that is a function of sums over slices is one matrix
+product of weights (D, P) and sums by patient (P, ...): no loop over draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWS = 2000
+LEVEL = 0.95
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Sums over slices (..., M) to scores (...); NaN where a draw leaves a score undefined."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score with its 95% interval and what it was measured on.
+
+    Attributes:
+        value: the score on all slices.
+        low, high: 2.5th and 97.5th percentile over the draws; None with fewer than two patients, of whom nothing can be said.
+        n_patients: number of drawn units; families of patient IDs count as one patient.
+        n_slices: number of slices in the score.
+        seed, draws: of the bootstrap.
+        unit: `patient`, or `slice` for a set without patient IDs (such an interval is too narrow where patients repeat).
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n_patients: int
+    n_slices: int
+    seed: int
+    draws: int
+    unit: str = "patient"
+
+    def text(self, digits: int = 3) -> str:
+        """Return `0.912 [0.884, 0.938]`, or the bare value where there is no interval.
+
+        >>> Interval(0.5, 0.25, 0.75, 9, 20, 0, 2000).text(2)
+        '0.50 [0.25, 0.75]'
+        """
+        if self.low is None or self.high is None:
+            return f"{self.value:.{digits}f} [no interval]"
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """The draws of patients behind every interval of one table, made once so that scores are comparable draw by draw.
+
+    Attributes:
+        codes: (N,) int, the patient of each slice as 0 to P - 1.
+        weights: (D, P) float64, how often each patient stands in each draw; a row sums to P.
+        seed: of the draws.
+        unit: `patient` or `slice`.
+    """
+
+    codes: np.ndarray
+    weights: np.ndarray
+    seed: int
+    unit: str
+
+    @property
+    def n_patients(self) -> int:
+        """Number of drawn units, P."""
+        return self.weights.shape[1]
+
+    def by_patient(self, values: np.ndarray) -> np.ndarray:
+        """Return sums by patient (P, M) of values by slice (N, M) or (N,)."""
+        table = np.asarray(values, dtype=np.float64).reshape(len(self.codes), -1)
+        sums = np.zeros((self.n_patients, table.shape[1]))
+        np.add.at(sums, self.codes, table)
+        return sums
+
+    def slice_weights(self, draws: slice) -> np.ndarray:
+        """Return the weight (d, N) of every slice in some of the draws, for statistics that are no function of sums."""
+        return self.weights[draws][:, self.codes]
+
+
+def draw_patients(patients: Sequence[str], *, seed: int = 0, draws: int = DRAWS, unit: str = "patient") -> Bootstrap:
+    """Return the bootstrap draws over the distinct names in `patients` (N,), one name a slice.
+
+    The draws depend on the set of names, the seed and the number of draws, not on the
+    order of the slices. Raises ValueError on no slices.
+    """
+    if len(patients) == 0:
+        raise ValueError("an interval needs at least one slice, received none")
+    names, codes = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    count = len(names)
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    return Bootstrap(codes=codes.ravel(), weights=weights.astype(np.float64), seed=seed, unit=unit)
+
+
+def make_interval(value: float, samples: np.ndarray, bootstrap: Bootstrap, *, n_slices: int, n_patients: int) -> Interval:
+    """Return the percentile interval of bootstrap `samples` (D,); undefined draws (NaN) are left out."""
+    defined = samples[np.isfinite(samples)]
+    low = high = None
+    if n_patients > 1 and len(defined):
+        tail = (1 - LEVEL) / 2
+        low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
+    return Interval(float(value), low, high, n_patients, n_slices, bootstrap.seed, len(bootstrap.weights), bootstrap.unit)
+
+
+def statistic_interval(
+    values: np.ndarray, statistic: Statistic, bootstrap: Bootstrap, *, keep: np.ndarray | None = None
+) -> Interval | None:
+    """Return the interval of a function of sums over slices, or None where the score itself is undefined.
+
+    Args:
+        values: (N, M) numbers by slice, whose sums (M,) the statistic takes.
+        statistic: sums (..., M) to scores (...).
+        bootstrap: the draws over the patients of these N slices.
+        keep: (N,) bool, the slices that count; the draws stay those of all patients, so that tables compare.
+    """
+    table = np.asarray(values, dtype=np.float64).reshape(len(bootstrap.codes), -1)
+    chosen = np.ones(len(table), dtype=bool) if keep is None else np.asarray(keep, dtype=bool)
+    sums = bootstrap.by_patient(np.where(chosen[:, None], table, 0.0))  # not a product: NaN times 0 is NaN
+    value = float(statistic(sums.sum(axis=0)))
+    if not np.isfinite(value):
+        return None
+    samples = np.asarray(statistic(bootstrap.weights @ sums))
+    present = len(np.unique(bootstrap.codes[chosen]))
+    return make_interval(value, samples, bootstrap, n_slices=int(chosen.sum()), n_patients=present)
+
+
+def ratio(sums: np.ndarray) -> np.ndarray:
+    """Return sums[..., 0] / sums[..., 1], NaN where nothing was drawn: the mean of a score with its count beside it."""
+    return np.divide(sums[..., 0], sums[..., 1], out=np.full(sums.shape[:-1], np.nan), where=sums[..., 1] > 0)
+
+
+def mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.ndarray | None = None) -> Interval | None:
+    """Return the mean over slices of `values` (N,) with its interval over patients; None where no slice is kept."""
+    pairs = np.stack([np.asarray(values, dtype=np.float64), np.ones(len(values))], axis=1)
+    return statistic_interval(pairs, ratio, bootstrap, keep=keep)
+
+
+def patient_mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.ndarray | None = None) -> Interval | None:
+    """Return the mean over patients of each patient's mean over slices, so that a patient with many slices weighs no more."""
+    chosen = np.ones(len(bootstrap.codes), dtype=bool) if keep is None else np.asarray(keep, dtype=bool)
+    counts = bootstrap.by_patient(chosen.astype(float))[:, 0]
+    if not counts.any():
+        return None
+    sums = bootstrap.by_patient(np.where(chosen, np.asarray(values, dtype=np.float64), 0.0))[:, 0]
+    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    pairs = np.stack([means, (counts > 0).astype(float)], axis=1)  # (P, 2)
+    samples = ratio(bootstrap.weights @ pairs)
+    return make_interval(
+        float(ratio(pairs.sum(axis=0))),
+        samples,
+        bootstrap,
+        n_slices=int(chosen.sum()),
+        n_patients=int((counts > 0).sum()),
+    )
+
+
+def difference_interval(first: np.ndarray, second: np.ndarray, statistic: Statistic, bootstrap: Bootstrap) -> Interval | None:
+    """Return second minus first of one statistic on the same slices, paired: both scores see the same draws of patients.
+
+    `first` and `second` are (N, M) numbers of the same N slices in the same order, from two models.
+    """
+    left, right = bootstrap.by_patient(first), bootstrap.by_patient(second)
+    value = float(statistic(right.sum(axis=0))) - float(statistic(left.sum(axis=0)))
+    if not np.isfinite(value):
+        return None
+    samples = np.asarray(statistic(bootstrap.weights @ right)) - np.asarray(statistic(bootstrap.weights @ left))
+    return make_interval(value, samples, bootstrap, n_slices=len(bootstrap.codes), n_patients=bootstrap.n_patients)

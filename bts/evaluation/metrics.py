@@ -1,0 +1,117 @@
+"""How good is one predicted mask? A number for every case, also where truth, prediction or both are empty.
+
+Overlap and distances come from MONAI's metrics. What MONAI leaves undefined (NaN or infinity) is decided here, after
+Maier-Hein, Reinke et al., Metrics Reloaded (2024), who ask for the worst value wherever exactly one mask is empty:
+
+| truth | prediction | Dice, IoU, precision, recall, surface Dice | distances |
+|---|---|---|---|
+| empty | empty | 1 | 0 |
+| empty | not | 0 | the picture's diagonal |
+| not | empty | 0 | the picture's diagonal |
+
+So a missed tumour and a mask on a healthy slice weigh in every mean, and the tables count them apart as well.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_confusion_matrix_metric,
+    compute_dice,
+    compute_hausdorff_distance,
+    compute_iou,
+    compute_surface_dice,
+    get_confusion_matrix,
+)
+
+TOLERANCE_PX = 2.0
+"""Surface Dice counts a boundary pixel as right when the other boundary lies at most this far away."""
+TOLERANCE_MM = 1.0
+"""The same in millimetres, where the spacing is known."""
+
+
+class Overlap(NamedTuple):
+    """Shares in [0, 1] of one pair of masks."""
+
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+
+
+class Surface(NamedTuple):
+    """Distances between two boundaries, in the unit of the spacing, and the share of them within the tolerance."""
+
+    hd95: float
+    asd: float
+    surface_dice: float
+
+
+def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return both masks as (1, 1, H, W) float32, as MONAI takes them; raises ValueError on differing shapes."""
+    if prediction.shape != truth.shape or prediction.ndim != 2:
+        raise ValueError(f"expected two masks (H, W) of one shape, received {prediction.shape} and {truth.shape}")
+    return tuple(torch.from_numpy(np.ascontiguousarray(mask, dtype=bool)).float()[None, None] for mask in (prediction, truth))  # type: ignore[return-value]
+
+
+def overlap_scores(prediction: np.ndarray, truth: np.ndarray) -> Overlap:
+    """Return Dice, IoU, precision and recall of a predicted mask (H, W) bool against the truth (H, W) bool."""
+    y_pred, y = _pair(prediction, truth)
+    if not prediction.any() or not truth.any():
+        same = float(not prediction.any() and not truth.any())
+        return Overlap(same, same, same, same)
+    counts = get_confusion_matrix(y_pred, y, include_background=True)  # (1, 1, 4)
+    return Overlap(
+        dice=compute_dice(y_pred, y).item(),
+        iou=compute_iou(y_pred, y).item(),
+        precision=compute_confusion_matrix_metric("precision", counts).item(),
+        recall=compute_confusion_matrix_metric("recall", counts).item(),
+    )
+
+
+def surface_scores(
+    prediction: np.ndarray, truth: np.ndarray, *, tolerance: float, spacing: tuple[float, float] = (1.0, 1.0)
+) -> Surface:
+    """Return HD95, average symmetric surface distance and surface Dice of two masks (H, W) bool.
+
+    The boundary of a mask is its pixels with a 4-neighbour outside; a pixel at the picture's edge is one. HD95 is the larger of
+    the two directed 95th percentiles, the average distance is taken over the pixels of both boundaries together.
+    `spacing` is (row, column); the penalty of a single empty mask is the diagonal of the picture in the same unit.
+    """
+    y_pred, y = _pair(prediction, truth)
+    if not prediction.any() and not truth.any():
+        return Surface(0.0, 0.0, 1.0)
+    if not prediction.any() or not truth.any():
+        diagonal = math.hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1])
+        return Surface(diagonal, diagonal, 0.0)
+    step = list(spacing)
+    with warnings.catch_warnings():
+        # MONAI 1.6 passes its own deprecated argument to itself; nobody here can act on that.
+        warnings.filterwarnings("ignore", message=".*always_return_as_numpy.*", category=FutureWarning)
+        hd95 = compute_hausdorff_distance(y_pred, y, include_background=True, percentile=95, spacing=step)
+        asd = compute_average_surface_distance(y_pred, y, include_background=True, symmetric=True, spacing=step)
+        near = compute_surface_dice(y_pred, y, class_thresholds=[tolerance], include_background=True, spacing=step)
+    return Surface(hd95.item(), asd.item(), near.item())
+
+
+def mask_scores(
+    prediction: np.ndarray, truth: np.ndarray, *, spacing_mm: tuple[float, float] | None = None
+) -> dict[str, float | None]:
+    """Return every score of one mask: overlap, distances in pixels, and in millimetres (None without spacing).
+
+    Both masks are (H, W) bool in the slice's own size. Never NaN: see the table at the top of this module.
+    """
+    pixels = surface_scores(prediction, truth, tolerance=TOLERANCE_PX)
+    scores: dict[str, float | None] = dict(overlap_scores(prediction, truth)._asdict())
+    scores |= {"hd95_px": pixels.hd95, "asd_px": pixels.asd, "surface_dice": pixels.surface_dice}
+    scores |= {"hd95_mm": None, "asd_mm": None, "surface_dice_mm": None}
+    if spacing_mm is not None:
+        real = surface_scores(prediction, truth, tolerance=TOLERANCE_MM, spacing=spacing_mm)
+        scores |= {"hd95_mm": real.hd95, "asd_mm": real.asd, "surface_dice_mm": real.surface_dice}
+    return scores
