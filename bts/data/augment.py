@@ -1,0 +1,81 @@
+"""How is a training slice varied? The only module that knows albumentations, which is archived and may be replaced here."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else the import asks the network for a newer version
+
+import albumentations
+import cv2
+import numpy as np
+
+from bts.errors import RequestError
+from bts.settings import AugmentSettings
+
+cv2.setNumThreads(0)  # the pictures are small and the loader has processes; OpenCV's threads don't survive a fork
+
+
+class Augmenter:
+    """Random variation of a slice and its mask, a pure function of (seed, epoch, index): so workers don't matter."""
+
+    def __init__(self, settings: AugmentSettings, *, seed: int) -> None:
+        _refuse_bad(settings)
+        self.settings = settings
+        self.seed = seed
+        self._pipeline: albumentations.Compose | None = None
+        self._size = 0
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray, *, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return picture (S, S) uint8 and mask (S, S) uint8 of 0 and 1 as slice `index` is seen in `epoch`.
+
+        A share of the slices is varied, the others come back as they are.
+        """
+        random = np.random.default_rng([self.seed, epoch, index])
+        if random.random() >= self.settings.share:
+            return image, mask
+        pipeline = self._prepared(image.shape[0])
+        pipeline.set_random_seed(int(random.integers(2**31)))
+        # The mask is interpolated like the picture and cut at a half: the nearest pixel would shift it by up to half of one.
+        out = pipeline(image=image, mask=mask * np.uint8(255))
+        return out["image"], (out["mask"] >= 128).astype(np.uint8)
+
+    def _prepared(self, size: int) -> albumentations.Compose:
+        if self._pipeline is None or self._size != size:
+            self._pipeline, self._size = _pipeline(self.settings, size), size
+        return self._pipeline
+
+
+def _pipeline(settings: AugmentSettings, size: int) -> albumentations.Compose:
+    steps: list[albumentations.BasicTransform] = []
+    linear = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_LINEAR}
+    if settings.flip:
+        steps.append(albumentations.HorizontalFlip(p=0.5))
+    if settings.crop:
+        smallest = max(1, round(size * (1 - settings.crop)))
+        steps.append(albumentations.RandomSizedCrop(min_max_height=(smallest, size), size=(size, size), p=1.0, **linear))
+    if settings.rotate or settings.scale or settings.shift:
+        steps.append(
+            albumentations.Affine(
+                rotate=(-settings.rotate, settings.rotate),
+                scale=(1 - settings.scale, 1 + settings.scale),
+                translate_percent=(-settings.shift, settings.shift),
+                border_mode=cv2.BORDER_CONSTANT,
+                fill=0,
+                fill_mask=0,
+                p=1.0,
+                **linear,
+            )
+        )
+    if settings.brightness:
+        limit = (-settings.brightness, settings.brightness)
+        steps.append(albumentations.RandomBrightnessContrast(brightness_limit=limit, contrast_limit=limit, p=1.0))
+    return albumentations.Compose(steps)
+
+
+def _refuse_bad(settings: AugmentSettings) -> None:
+    limits = {"share": 1.0, "rotate": 180.0, "crop": 0.9, "scale": 0.9, "shift": 0.9, "brightness": 1.0}
+    for name, highest in limits.items():
+        value = getattr(settings, name)
+        if not 0 <= value <= highest:
+            raise RequestError(f"augment.{name} {value:g}: expected 0 to {highest:g}")

@@ -1,0 +1,116 @@
+"""How does a picture of any size and range become the network's square, and how does a map find its way back?
+
+The square of bytes is the whole contract with the network, whatever runs it: its input is `image / 255`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from PIL import Image
+
+from bts.errors import RequestError
+
+TOLERANCE = 1e-4
+"""Shares of a pixel closer than this are equal: keeps a mirrored mask's result the mirrored result."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Deterministic way from a slice to the network and back; it stands in every model folder.
+
+    Attributes:
+        size: side S of the square in pixels, a multiple of 32.
+        low_percentile: intensities at or under this percentile of the picture become 0.
+        high_percentile: intensities at or over this percentile become 255.
+    """
+
+    size: int = 224
+    low_percentile: float = 0.5
+    high_percentile: float = 99.5
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 32 or self.size % 32:
+            raise RequestError(f"size {self.size}: the network's side must be a whole multiple of 32, for example 224")
+        if not 0 <= self.low_percentile < self.high_percentile <= 100:
+            raise RequestError(
+                f"percentiles {self.low_percentile:g} and {self.high_percentile:g}: expected 0 <= low < high <= 100"
+            )
+
+    def image(self, array: np.ndarray) -> np.ndarray:
+        """Return the network's picture (S, S) uint8 of an `array` (H, W) of any real type.
+
+        The window between the two percentiles becomes [0, 255], the shorter side is padded with its low end to a square,
+        and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end.
+        """
+        scaled = _window(np.asarray(array), self.low_percentile, self.high_percentile)
+        square = _resize_square(scaled, self.size, Image.Resampling.BILINEAR)
+        return np.clip(np.rint(square), 0, 255).astype(np.uint8)
+
+    def mask(self, array: np.ndarray) -> np.ndarray:
+        """Return the mask (S, S) bool of a mask `array` (H, W).
+
+        A pixel belongs to it where at least half of its area is covered. Where no pixel reaches a half, those covered most
+        are kept, so that a mask of one pixel survives.
+        """
+        array = np.asarray(array, dtype=bool)
+        # Area average on the way down; on the way up that would be the nearest pixel, with steps: interpolate instead.
+        scales_down = max(array.shape) >= self.size
+        how = Image.Resampling.BOX if scales_down else Image.Resampling.BILINEAR
+        covered = _resize_square(array.astype(np.float32), self.size, how)
+        peak = float(covered.max())
+        if peak <= TOLERANCE:
+            return np.zeros((self.size, self.size), dtype=bool)
+        return covered >= min(0.5, peak) - TOLERANCE
+
+    def restore(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Return a map (S, S) of the network's square as (H, W) float32 on the picture of that `shape`, bilinear."""
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        height, width = shape
+        ratio = values.shape[0] / max(height, width)
+        top, left = (max(shape) - height) / 2 * ratio, (max(shape) - width) / 2 * ratio
+        box = (left, top, left + width * ratio, top + height * ratio)
+        picture = Image.fromarray(values, mode="F")
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the fields by name, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> Preprocessing:
+        """Return what `to_dict` wrote; `RequestError` names a field that is unknown or missing."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        missing = [name for name in known if name not in values]
+        if unknown or missing:
+            raise RequestError(
+                f"preprocessing: expected {', '.join(known)}; unknown: {', '.join(unknown) or 'none'}, "
+                f"missing: {', '.join(missing) or 'none'}: was it written by another version?"
+            )
+        return cls(**{name: values[name] for name in known})  # type: ignore[arg-type]
+
+
+def _window(array: np.ndarray, low_percentile: float, high_percentile: float) -> np.ndarray:
+    """Return (H, W) float32 in [0, 255]; a picture with nothing between the percentiles uses its whole range."""
+    values = array.astype(np.float64)
+    low, high = np.percentile(values, [low_percentile, high_percentile])
+    if high <= low:  # a few bright pixels on an even ground
+        low, high = values.min(), values.max()
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.float32)
+    return (np.clip((values - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.float32)
+
+
+def _resize_square(values: np.ndarray, size: int, how: Image.Resampling) -> np.ndarray:
+    """Return (S, S) float32 of `values` (H, W) float32, padded with 0 around its centre to a square before."""
+    height, width = values.shape
+    side = max(height, width)
+    rows, columns = side - height, side - width
+    # Half pixels of padding (an odd difference) are taken by the box, so that the centre stays the centre.
+    padded = np.pad(values, [((rows + 1) // 2,) * 2, ((columns + 1) // 2,) * 2])
+    top, left = (padded.shape[0] - side) / 2, (padded.shape[1] - side) / 2
+    picture = Image.fromarray(np.ascontiguousarray(padded), mode="F")
+    return np.asarray(picture.resize((size, size), how, box=(left, top, left + side, top + side)))

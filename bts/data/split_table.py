@@ -1,0 +1,153 @@
+"""Who stands in which part? The split as a value that can't be wrong about patients, and its CSV.
+
+Import it from `bts.data.split`, which also makes splits.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bts.data.families import Group, person
+from bts.errors import RequestError
+from bts.glossary import PARTS, Part
+from bts.registry import suggestion
+
+COLUMNS = ("path", "patient", "label", "part")
+
+
+@dataclass(frozen=True, order=True)
+class SplitRow:
+    """One slice of a split.
+
+    Attributes:
+        path: the record's path, relative to the source's root.
+        patient: patient ID as the source writes it.
+        label: class name, an empty string where it is not known.
+        part: `train`, `val` or `test`.
+    """
+
+    path: str
+    patient: str
+    label: str
+    part: Part
+
+
+@dataclass(frozen=True)
+class Split:
+    """Slices in parts, such that no person stands in two: building one that breaks this raises `RequestError`.
+
+    Attributes:
+        rows: the slices, in the order of the source.
+        group: `family` takes MR040240 and MR040240B for one person, `exact` for two.
+    """
+
+    rows: tuple[SplitRow, ...]
+    group: Group = "family"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(self.rows))
+        _refuse_bad_rows(self.rows)
+        _refuse_two_sides(self.rows, self.group)
+
+    def part(self, name: Part) -> list[SplitRow]:
+        """Return the rows of one part, in order."""
+        return [row for row in self.rows if row.part == name]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that are equal for the same slices in the same parts, in whatever order."""
+        rows = sorted((row.path, row.patient, row.label, row.part) for row in self.rows)
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+    def write(self, path: Path | str) -> None:
+        """Write the CSV, whole or not at all; `RequestError` where the folder can't be written."""
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_rows(path, self.rows)
+        except OSError as error:
+            raise RequestError(
+                f"{path}: the split can't be written ({error.strerror}): free space or choose another folder"
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path | str, *, group: Group = "family") -> Split:
+        """Read a CSV with the columns `path, patient, label, part`; `RequestError` with the path in front."""
+        try:
+            return cls(rows=tuple(_read_rows(Path(path))), group=group)
+        except RequestError as error:
+            raise error.at(path) from error
+
+
+def _refuse_bad_rows(rows: Iterable[SplitRow]) -> None:
+    seen: set[str] = set()
+    for row in rows:
+        if not row.patient.strip():
+            raise RequestError(f"slice {row.path} has no patient: a split is made of patients, name one for every slice")
+        if row.part not in PARTS:
+            raise RequestError(
+                f"slice {row.path} stands in part '{row.part}'{suggestion(row.part, PARTS)}: choose one of {', '.join(PARTS)}"
+            )
+        if row.path in seen:
+            raise RequestError(f"slice {row.path} is named twice: name each slice once")
+        seen.add(row.path)
+
+
+def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
+    first: dict[str, SplitRow] = {}
+    for row in rows:
+        other = first.setdefault(person(row.patient, group), row)
+        if other.part == row.part:
+            continue
+        if other.patient == row.patient:
+            raise RequestError(
+                f"patient {row.patient} stands in {other.part} (slice {other.path}) and in {row.part} (slice {row.path}): "
+                "a patient belongs to one part"
+            )
+        raise RequestError(
+            f"patients {other.patient} ({other.part}) and {row.patient} ({row.part}) are taken for one person on two sides: "
+            "put both in one part, or take every ID for a person of its own with --split.group exact"
+        )
+
+
+def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".split-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows((row.path, row.patient, row.label, row.part) for row in rows)
+        os.chmod(name, 0o644)  # mkstemp makes private files; a split is to be shared
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read_rows(path: Path) -> list[SplitRow]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RequestError(f"a split needs the columns {', '.join(COLUMNS)}; {', '.join(missing)} is missing")
+            return [_row(cells, reader.line_num) for cells in reader]
+    except OSError as error:
+        raise RequestError(f"the split can't be read ({error.strerror}): give a CSV with {', '.join(COLUMNS)}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"no CSV in UTF-8 ({error}): give a text file with {', '.join(COLUMNS)}") from error
+
+
+def _row(cells: dict[str, str | None], line: int) -> SplitRow:
+    values = [cells[name] for name in COLUMNS]
+    if any(value is None for value in values):
+        raise RequestError(f"line {line} has too few cells: each needs {', '.join(COLUMNS)}")
+    path, patient, label, part = (str(value).strip() for value in values)
+    return SplitRow(path=path, patient=patient, label=label, part=part)  # type: ignore[arg-type]
