@@ -27,3 +27,9 @@ class InputError(BtsError):
     """One input can't be read or used; the others may still be done."""
 
     exit_status = 1
+
+
+class Interrupted(BtsError):
+    """Ctrl-C or SIGTERM ended the work early; what was done is kept, and the message says how to go on."""
+
+    exit_status = 130
