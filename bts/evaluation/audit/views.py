@@ -1,0 +1,93 @@
+"""Which parts of a picture are compared: the whole frame, the head in it, and the head as crops would have left it?"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+THUMB_SIDE = 96
+"""Side in pixels of the small picture that stands for one slice from here on: the head is then some 60 pixels wide."""
+
+CUT = 0.06
+"""Share of the head that the cropped views lack at a side. Every set of sides is tried, so a copy that lost up to 10% of the
+head at any sides is within a few percent of one of them."""
+
+WHOLE, HEAD = 0, 1
+"""Index of the whole frame and of the uncut head among the views of a picture."""
+
+VIEWS = 17
+"""Whole frame, head, and the head less `CUT` at each of the 15 non-empty sets of its sides."""
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return a picture (H, W) of any range as (THUMB_SIDE, THUMB_SIDE) uint8, stretched to the square, outliers clipped."""
+    small = Image.fromarray(np.asarray(image, np.float32)).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR)
+    array = np.asarray(small, np.float32)
+    low, high = np.percentile(array, (0.1, 99.9))
+    return np.clip(np.rint((array - low) * (255 / max(high - low, 1e-6))), 0, 255).astype(np.uint8)
+
+
+def head_box(thumb: np.ndarray) -> np.ndarray:
+    """Return where the head lies in a thumbnail, as shares of its sides: (first row, last row, first column, last column).
+
+    The head is the largest bright component; an edge lies where the brightest pixels along a line cross half of their level,
+    to a fraction of a pixel, because one pixel at this size is already a percent.
+    """
+    low, high = np.percentile(thumb, (2, 98))
+    light = np.clip((thumb - low) / max(high - low, 1), 0, 1)
+    parts, count = ndimage.label(light > 0.2)
+    if count == 0:
+        return np.array([0.0, 1.0, 0.0, 1.0])
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    soft = np.where(ndimage.binary_dilation(largest), np.clip(light / 0.4, 0, 1), 0)
+    return np.concatenate([_edges(np.sort(soft, axis=1)[:, -8:].mean(1)), _edges(np.sort(soft, axis=0)[-8:].mean(0))])
+
+
+def _edges(profile: np.ndarray) -> np.ndarray:
+    """Return the first and last place where the profile crosses one half, as shares of its length."""
+    size, on = len(profile), np.flatnonzero(profile > 0.5)
+    if len(on) == 0 or on[-1] - on[0] < size // 4:  # no head to be seen: take the whole frame
+        return np.array([0.0, 1.0])
+    first, last = int(on[0]), int(on[-1])
+    start, stop = 0.0, float(size)
+    if first > 0:
+        start = first + 0.5 - (profile[first] - 0.5) / (profile[first] - profile[first - 1])
+    if last < size - 1:
+        stop = last + 0.5 + (profile[last] - 0.5) / (profile[last] - profile[last + 1])
+    return np.array([start, stop]) / size
+
+
+def view_boxes(head: np.ndarray) -> np.ndarray:
+    """Return the (VIEWS, 4) boxes of a picture's views, given its head box (4,)."""
+    height, width = head[1] - head[0], head[3] - head[2]
+    inward = np.array([height, -height, width, -width]) * CUT
+    cuts = [head + inward * np.array(sides) for sides in itertools.product((0, 1), repeat=4)]
+    return np.stack([np.array([0.0, 1.0, 0.0, 1.0]), *cuts])
+
+
+def interpolation(start: np.ndarray, stop: np.ndarray, *, points: int, size: int = THUMB_SIDE) -> np.ndarray:
+    """Return matrices (N, points, size) that sample a line of `size` pixels linearly at the centres of `points` equal cells.
+
+    Args:
+        start, stop: (N,) ends of the sampled stretch as shares of the line; outside of it the edge pixel is repeated.
+        points: number of samples.
+        size: number of pixels of the line.
+    """
+    share = (np.arange(points) + 0.5) / points
+    at = (start[:, None] + (stop - start)[:, None] * share) * size - 0.5
+    at = np.clip(at, 0, size - 1)[:, :, None]
+    return np.maximum(0, 1 - np.abs(at - np.arange(size))).astype(np.float32)
+
+
+def sample(thumbs: np.ndarray, boxes: np.ndarray, *, points: int) -> np.ndarray:
+    """Return the boxes (N, 4) of thumbnails (N, S, S) as (N, points, points) float32, averaged where they shrink by halves."""
+    pictures = np.asarray(thumbs, np.float32)
+    fine = points * 2
+    rows = interpolation(boxes[:, 0], boxes[:, 1], points=fine, size=pictures.shape[1])
+    columns = interpolation(boxes[:, 2], boxes[:, 3], points=fine, size=pictures.shape[2])
+    rows = rows.reshape(len(rows), points, 2, -1).mean(2)
+    columns = columns.reshape(len(columns), points, 2, -1).mean(2)
+    return rows @ pictures @ np.swapaxes(columns, 1, 2)

@@ -1,0 +1,166 @@
+"""What does a model say of every slice of a labelled set, and how right is it? One row a slice.
+
+The answers come through the same `Predictor` as the user's. Nothing is dropped: a slice without a prediction, without a label
+or without its mask is an error, not a gap in the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from bts.data.families import family
+from bts.data.slice import Slice
+from bts.data.sources.base import Record, Source
+from bts.errors import BtsError, InputError, RequestError
+from bts.evaluation.explanation import cam_energy, cam_scores
+from bts.evaluation.metrics import mask_scores
+from bts.glossary import NO_TUMOUR
+from bts.inference.prediction import Prediction
+
+BOTH_RIGHT_DICE = 0.5
+"""Mask and class are both right when the class is right and the Dice is at least this."""
+
+
+class Answers(Protocol):
+    """What is asked of a predictor here; `bts.inference.Predictor` is one."""
+
+    def predict_many(self, slices: Iterator[Slice]) -> Iterator[Prediction]:
+        """Yield one prediction a slice, in order."""
+        ...
+
+
+def truth_mask(item: Slice, label: str | None) -> np.ndarray | None:
+    """Return the true mask (H, W) bool: an empty one for a healthy slice, None where a tumour has no mask."""
+    if item.mask is None and label == NO_TUMOUR:
+        return np.zeros(item.image.shape, dtype=bool)
+    return item.mask
+
+
+def _identity(record: Record, prediction: Prediction) -> dict[str, Any]:
+    item = prediction.slice
+    patient = record.patient or item.patient
+    return {
+        "path": record.path,
+        "patient": patient,
+        "family": family(patient) if patient else None,
+        "label": record.label or item.label,
+        "plane": None,  # no source read so far says how its slices lie
+        "synthetic": item.synthetic,
+        "picture_area_px": int(item.image.size),
+    }
+
+
+def _class_row(prediction: Prediction, label: str | None) -> dict[str, Any]:
+    if prediction.probabilities is None:
+        return {}
+    if label is None:
+        raise InputError("the slice has no label: a class can't be scored without one")
+    if label not in prediction.classes:
+        raise RequestError(
+            f"class '{label}' is none of the model's ({', '.join(prediction.classes)}): the model was trained on others"
+        )
+    row: dict[str, Any] = {
+        "predicted": prediction.label,
+        "right": prediction.label == label,
+        "confidence": float(prediction.probabilities.max()),
+        "refer": prediction.refer,
+    }
+    return row | {f"prob_{name}": float(p) for name, p in zip(prediction.classes, prediction.probabilities, strict=True)}
+
+
+def _mask_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]:
+    if prediction.mask is None or truth is None:
+        return {}
+    areas = {"truth_area_px": int(truth.sum()), "predicted_area_px": int(prediction.mask.sum())}
+    return {**mask_scores(prediction.mask, truth, spacing_mm=prediction.slice.spacing_mm), **areas}
+
+
+def _cam_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]:
+    if prediction.cam is None:
+        return {}
+    row: dict[str, Any] = {"cam_peak": prediction.cam_peak}
+    if truth is not None:
+        row |= cam_scores(prediction.cam, truth)
+    if prediction.mask is not None:
+        row["cam_energy_predicted"] = cam_energy(prediction.cam, prediction.mask)
+    return row
+
+
+def case_row(record: Record, prediction: Prediction) -> dict[str, Any]:
+    """Return the row of one slice; `InputError` without a label, `RequestError` for a class that is none of the model's."""
+    row = _identity(record, prediction)
+    truth = truth_mask(prediction.slice, row["label"])
+    row |= _class_row(prediction, row["label"]) | _mask_row(prediction, truth) | _cam_row(prediction, truth)
+    if prediction.consistent is not None:
+        row["consistent"] = prediction.consistent
+        if "dice" in row:
+            row["both_right"] = bool(row["right"] and row["dice"] >= BOTH_RIGHT_DICE)
+    return row
+
+
+def _read(source: Source, records: Sequence[Record], progress: Callable[[int], None] | None) -> Iterator[Slice]:
+    for number, record in enumerate(records, start=1):
+        yield source.read(record)
+        if progress is not None:
+            progress(number)
+
+
+def evaluate_cases(
+    predictor: Answers,
+    source: Source,
+    records: Sequence[Record],
+    *,
+    progress: Callable[[int], None] | None = None,
+    keep: Callable[[Record, Prediction], None] | None = None,
+) -> pd.DataFrame:
+    """Predict every record of a labelled source and return one row a slice, in the order of `records`.
+
+    Args:
+        predictor: answers one prediction a slice, in order.
+        source: reads the slices.
+        records: which ones.
+        progress: called with the number of slices read so far.
+        keep: called with every record and prediction, for what the table can't hold (features, pictures).
+
+    Raises:
+        RequestError: no records, a class that the model doesn't know, or a segmenter on a set without any mask.
+        InputError: a slice that can't be read, or is without a label, without its mask while others have theirs, or without
+            a prediction.
+    """
+    if not records:
+        raise RequestError("there is no slice to evaluate: the part is empty")
+    predictions = iter(predictor.predict_many(_read(source, records, progress)))
+    rows = []
+    for record in records:
+        prediction = next(predictions, None)
+        if prediction is None:
+            raise InputError(f"{record.path}: the model gave no prediction: every slice of the part must have one")
+        try:
+            rows.append(case_row(record, prediction))
+        except BtsError as error:
+            raise error.at(record.path) from error
+        if keep is not None:
+            keep(record, prediction)
+        has_mask = prediction.mask is not None
+    if next(predictions, None) is not None:
+        raise InputError(f"the model gave more predictions than the {len(records)} slices it was asked about")
+    cases = pd.DataFrame(rows)
+    if has_mask:
+        _check_masks(cases)
+    return cases
+
+
+def _check_masks(cases: pd.DataFrame) -> None:
+    """Refuse a tumour without its mask where others have theirs, and a segmenter alone where none has."""
+    tumours = cases[cases["label"] != NO_TUMOUR]
+    missing = tumours["dice"].isna() if "dice" in cases else pd.Series(True, index=tumours.index)
+    if missing.all() and len(tumours):
+        if "predicted" not in cases:
+            raise RequestError("no slice of this set has a mask: a segmenter can't be scored on it, only a classifier can")
+    elif missing.any():
+        path = tumours.loc[missing, "path"].iloc[0]
+        raise InputError(f"{path}: the slice has no mask, but others of the set have one ({int(missing.sum())} are missing)")

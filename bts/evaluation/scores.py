@@ -1,0 +1,69 @@
+"""What do the cases say together? Every table of scores, from one row a slice and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bts.evaluation.classification_scores import classification_scores
+from bts.evaluation.intervals import DRAWS, mean_interval
+from bts.evaluation.sample import Sample, Scores, make_sample
+from bts.evaluation.segmentation_scores import segmentation_scores
+
+CAM_SCORES = ("cam_energy", "cam_hit", "cam_iou")
+
+
+def joint_scores(sample: Sample) -> dict[str, Any]:
+    """Return how often mask and class contradict each other, and how often both are right."""
+    contradicting = 1.0 - sample.column("consistent")
+    scores: dict[str, Any] = {"contradiction": mean_interval(contradicting, sample.bootstrap)}
+    if "both_right" in sample.cases:
+        scores["both_right"] = sample.mean("both_right")
+    return scores
+
+
+def explanation_scores(sample: Sample) -> dict[str, Scores]:
+    """Return the scores of the Grad-CAM against the true mask, for all slices and for right and wrong answers apart."""
+    right = sample.column("right") > 0
+    groups = {"all": None, "right": right, "wrong": ~right}
+    return {group: {name: sample.mean(name, keep) for name in CAM_SCORES} for group, keep in groups.items()}
+
+
+def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict[str, Any]:
+    """Return every table that the columns allow, with `Interval` at the leaves; `plain` makes JSON of it."""
+    sample = make_sample(cases, seed=seed, draws=draws)
+    summary: dict[str, Any] = {
+        "n_slices": len(cases),
+        "n_patients": sample.bootstrap.n_patients,
+        "unit": sample.bootstrap.unit,
+        "n_ids": int(cases["patient"].nunique()),
+        "seed": seed,
+        "draws": draws,
+        "synthetic": bool(cases["synthetic"].any()),
+        "slices_by_class": {str(label): int(count) for label, count in cases["label"].value_counts().sort_index().items()},
+    }
+    if "dice" in cases:
+        summary["segmentation"] = segmentation_scores(sample)
+    if "predicted" in cases:
+        summary["classification"] = classification_scores(sample)
+    if "consistent" in cases:
+        summary["together"] = joint_scores(sample)
+    if "cam_energy" in cases and "right" in cases:
+        summary["explanation"] = explanation_scores(sample)
+    return summary
+
+
+def plain(value: Any) -> Any:
+    """Return dictionaries, lists and numbers only, fit for JSON: dataclasses unfolded, numpy scalars and NaN made plain."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
