@@ -1,0 +1,86 @@
+"""Which numbers say exactly what a network is? What the model card keeps, and what builds the network anew."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from bts.errors import RequestError
+from bts.glossary import TASKS, Task
+from bts.registry import suggestion
+
+Attention = Literal["additive", "scse", "none"]
+Conv1 = Literal["mean", "sum"]
+STRIDE = 32
+"""Every encoder halves the picture five times, so that its sides are multiples of this."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network in plain numbers.
+
+    Attributes:
+        task: `seg` (attention U-Net), `cls` (classifier) or `joint` (both on one encoder).
+        encoder: name of an encoder of segmentation-models-pytorch or timm.
+        size: side of the square input in pixels, a multiple of 32.
+        classes: number of classes; 0 for `seg`.
+        attention: what weighs the skip connections of the decoder.
+        channels: channels of the five decoder blocks, from deep to shallow.
+        dropout: share of the pooled features dropped before the linear head.
+        conv1: how pretrained RGB kernels become grey.
+        input_mean: subtracted from the input in [0, 1]; None takes what the weights were trained with.
+        input_std: divides after that; None as above.
+    """
+
+    task: Task
+    encoder: str = "resnet50"
+    size: int = 224
+    classes: int = 0
+    attention: Attention = "additive"
+    channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    dropout: float = 0.2
+    conv1: Conv1 = "sum"
+    input_mean: float | None = None
+    input_std: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(int(channel) for channel in self.channels))
+        _one_of("task", self.task, TASKS)
+        _one_of("attention", self.attention, get_args(Attention))
+        _one_of("conv1", self.conv1, get_args(Conv1))
+        if self.size < STRIDE or self.size % STRIDE:
+            raise RequestError(f"size {self.size}: the side must be a multiple of {STRIDE}, {_nearest(self.size)} would do")
+        if len(self.channels) != 5 or min(self.channels) < 1:
+            raise RequestError(
+                f"channels {self.channels}: five positive numbers are needed, one a decoder block, deep to shallow"
+            )
+        if self.task != "seg" and self.classes < 2:
+            raise RequestError(f"{self.classes} classes for task '{self.task}': at least 2 are needed")
+        if not 0 <= self.dropout < 1:
+            raise RequestError(f"dropout {self.dropout:g}: a share from 0 to under 1 is needed")
+        if self.input_std is not None and not self.input_std > 0:
+            raise RequestError(f"input_std {self.input_std:g}: a positive number is needed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        return {**asdict(self), "channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        """Return the architecture of a model card; a field that this version does not know is refused."""
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in values if name not in known]
+        if unknown or "task" not in values:
+            what = f"unknown field '{unknown[0]}'{suggestion(unknown[0], known)}" if unknown else "no field 'task'"
+            raise RequestError(f"architecture: {what}: it was written by another version, or by hand")
+        return cls(**values)
+
+
+def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise RequestError(f"unknown {what} '{name}'{suggestion(name, known)}: choose one of {', '.join(known)}")
+
+
+def _nearest(size: int) -> str:
+    below, above = size // STRIDE * STRIDE, (size // STRIDE + 1) * STRIDE
+    return f"{below} or {above}" if below else str(above)

@@ -1,0 +1,82 @@
+"""How is the tumour's mask computed? An attention U-Net: a pretrained encoder, and a decoder whose skips are gated."""
+
+from __future__ import annotations
+
+import torch
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bts.models.architecture import Architecture
+from bts.models.base import Network
+from bts.models.encoders import Encoder
+from bts.models.output import Output
+
+
+class AdditiveGate(nn.Module):
+    """Weighs a skip by what the decoder, one step coarser, is looking for (Oktay et al. 2018, arXiv 1804.03999).
+
+    alpha = sigmoid(psi(relu(theta(skip) + phi(signal)))), all three 1x1 convolutions. Oktay adds on the coarse grid and enlarges
+    alpha; here the sum is made on the skip's own grid, so that alpha is as fine as the skip. Enlarging commutes with phi, so phi is
+    computed on the coarse grid, where it is four times cheaper.
+    """
+
+    def __init__(self, *, skip_channels: int, signal_channels: int) -> None:
+        super().__init__()
+        hidden = max(skip_channels // 2, 1)
+        self.theta = nn.Conv2d(skip_channels, hidden, kernel_size=1, bias=False)
+        self.phi = nn.Conv2d(signal_channels, hidden, kernel_size=1)
+        self.psi = nn.Conv2d(hidden, 1, kernel_size=1)
+
+    def forward(self, skip: Tensor, signal: Tensor) -> Tensor:
+        """Return `skip (B, C, 2h, 2w)` times weights in (0, 1) that `signal (B, G, h, w)` and the skip itself give each pixel."""
+        return skip * self.weights(skip, signal)
+
+    def weights(self, skip: Tensor, signal: Tensor) -> Tensor:
+        """Return alpha (B, 1, 2h, 2w)."""
+        wanted = F.interpolate(self.phi(signal), scale_factor=2, mode="bilinear", align_corners=False)  # (B, hidden, 2h, 2w)
+        return torch.sigmoid(self.psi(F.relu(self.theta(skip) + wanted)))
+
+
+class Decoder(nn.Module):
+    """The U-Net's way up: five blocks, each doubles the grid; the first four take a skip, gated or with scse (Roy 2018)."""
+
+    def __init__(self, *, encoder_channels: tuple[int, ...], channels: tuple[int, ...], attention: str) -> None:
+        super().__init__()
+        skips = [*encoder_channels[1:-1][::-1], 0]
+        signals = [encoder_channels[-1], *channels[:-1]]
+        self.blocks = nn.ModuleList(
+            UnetDecoderBlock(signal, skip, out, attention_type="scse" if attention == "scse" else None)
+            for signal, skip, out in zip(signals, skips, channels, strict=True)
+        )
+        self.gates = nn.ModuleList(
+            AdditiveGate(skip_channels=skip, signal_channels=signal) if attention == "additive" and skip else nn.Module()
+            for signal, skip in zip(signals, skips, strict=True)
+        )
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Return (B, channels[-1], H, W) from the encoder's maps at strides 1 to 32; the first of them is not used."""
+        x = maps[-1]
+        skips: list[Tensor | None] = [*maps[1:-1][::-1], None]
+        for block, gate, skip in zip(self.blocks, self.gates, skips, strict=True):
+            usable = skip if skip is not None and skip.shape[1] else None  # a transformer's map at stride 2 is empty
+            if usable is not None and isinstance(gate, AdditiveGate):
+                usable = gate(usable, x)
+            x = block(x, 2 * x.shape[-2], 2 * x.shape[-1], usable)  # (B, out, 2h, 2w)
+        return x
+
+
+class AttentionUNet(Network):
+    """Encoder, gated decoder, and a 3x3 convolution to one logit a pixel."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture, Encoder(architecture.encoder, top=False))
+        self.decoder = Decoder(
+            encoder_channels=self.encoder.channels, channels=architecture.channels, attention=architecture.attention
+        )
+        self.mask_head = nn.Conv2d(architecture.channels[-1], 1, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Output:
+        """Return mask logits (B, 1, H, W) and the encoder's last maps; no classes."""
+        maps = self.encode(x)
+        return Output(mask=self.mask_head(self.decoder(maps)), classes=None, features=maps[-1])

@@ -1,0 +1,68 @@
+"""What do all networks share? The grey input's normalisation, the size check, and frozen batch norms that stay frozen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bts.errors import RequestError
+from bts.models.architecture import STRIDE, Architecture
+from bts.models.encoders import Encoder
+from bts.models.output import Output
+
+INPUT_MEAN, INPUT_STD = 0.449, 0.226
+"""ImageNet's mean and deviation over its three channels, averaged: where nothing else is known of the weights."""
+
+
+class Network(nn.Module):
+    """Base of every network: `forward(x (B, 1, H, W) in [0, 1]) -> Output`.
+
+    The normalisation that the weights expect lives inside, as the scalar buffers `input_mean` and `input_std`, so that a caller
+    hands over grey values in [0, 1] whatever the weights, and an exported graph needs nothing beside it.
+    """
+
+    weights_note: str = "random weights"
+    input_mean: Tensor
+    input_std: Tensor
+
+    def __init__(self, architecture: Architecture, encoder: Encoder) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.encoder = encoder
+        mean, std = architecture.input_mean, architecture.input_std
+        self.register_buffer("input_mean", torch.tensor(INPUT_MEAN if mean is None else mean))
+        self.register_buffer("input_std", torch.tensor(INPUT_STD if std is None else std))
+
+    def forward(self, x: Tensor) -> Output:
+        """Return mask logits, class logits and the encoder's last maps, as far as the network has them."""
+        raise NotImplementedError
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Return the encoder's maps of `x (B, 1, H, W)` at strides 1, 2, 4, 8, 16, 32."""
+        check_shape(x)
+        return self.encoder((x - self.input_mean) / self.input_std)
+
+    def train(self, mode: bool = True) -> Network:
+        """Switch to training, except batch norms without a trainable parameter: frozen ones keep their statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and is_frozen(module):
+                module.eval()
+        return self
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """Return whether the module has parameters and none of them is trainable."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
+def check_shape(x: Tensor) -> None:
+    """Refuse, with the fix computed, what is not (B, 1, H, W) with sides that are multiples of 32."""
+    if x.ndim != 4 or x.shape[1] != 1:
+        raise RequestError(f"expected a grey batch (B, 1, H, W), received {tuple(x.shape)}")
+    height, width = x.shape[-2:]
+    if height % STRIDE or width % STRIDE:
+        fixed = " x ".join(str(max(STRIDE, -(-side // STRIDE) * STRIDE)) for side in (height, width))
+        raise RequestError(f"a picture of {height} x {width}: both sides must be multiples of {STRIDE}, {fixed} would do")

@@ -1,0 +1,89 @@
+"""Which network turns a picture into feature maps, and by what name is it found?"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+
+import segmentation_models_pytorch as smp
+import timm
+from torch import Tensor, nn
+
+from bts.errors import RequestError
+from bts.registry import suggestion
+
+TIMM = "tu-"
+"""Prefix under which segmentation-models-pytorch reaches timm's networks."""
+STRIDES = 5
+"""Halvings that an encoder must do, one after another."""
+
+
+class Encoder(nn.Module):
+    """A backbone for one grey channel: maps at strides 1 to 32, and the last maps that a class head looks at.
+
+    The EfficientNet family (MobileNetV2 among it) has one more 1x1 convolution before its pooling. A U-Net does not need it, a
+    class head does: half of what ImageNet taught such a network about classes sits there. `top=True` keeps it.
+
+    Attributes:
+        channels: channels of the six maps; a transformer has none (0) at stride 2.
+        last_channels: channels of `last`.
+    """
+
+    def __init__(self, name: str, *, top: bool) -> None:
+        super().__init__()
+        self.name = resolve(name)
+        self.body = _build_body(self.name)
+        self.top: nn.Module = _build_top(self.name, self.body) if top else nn.Identity()
+        self.channels: tuple[int, ...] = tuple(getattr(self.body, "out_channels"))  # noqa: B009  mypy takes it for a module
+        convolution = getattr(self.top, "conv_head", None)
+        self.last_channels: int = self.channels[-1] if convolution is None else convolution.out_channels
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the maps of `x (B, 1, H, W)`: (B, channels[i], H / 2^i, W / 2^i) for i = 0 to 5; the first is not meant for use."""
+        return self.body(x)
+
+    def last(self, maps: list[Tensor]) -> Tensor:
+        """Return (B, last_channels, H/32, W/32): the maps behind the last convolution before the pooling."""
+        return self.top(maps[-1])
+
+
+def resolve(name: str) -> str:
+    """Return the name under which segmentation-models-pytorch knows an encoder; its own names go before timm's.
+
+    Raises:
+        RequestError: neither knows it; the nearest spelling is named.
+    """
+    native = [known for known in smp.encoders.get_encoder_names() if not known.startswith("timm-")]
+    if name in native:
+        return name
+    plain = name.removeprefix(TIMM)
+    if timm.is_model(plain):
+        return TIMM + plain
+    near = suggestion(plain, [*native, *timm.list_models()])
+    raise RequestError(f"unknown encoder '{name}'{near}: any encoder of segmentation-models-pytorch or timm will do")
+
+
+def _build_body(name: str) -> nn.Module:
+    try:
+        with warnings.catch_warnings():
+            # timm announces renamed models and module moves to its own developers; the user can't act on it.
+            warnings.simplefilter("ignore")
+            body = smp.encoders.get_encoder(name, in_channels=1, depth=STRIDES, weights=None)
+    except (ValueError, RuntimeError, AssertionError, NotImplementedError, TypeError, AttributeError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RequestError(
+            f"encoder '{name}' can't be used: it must give five maps at strides 2, 4, 8, 16, 32 for one channel ({reason}); "
+            "resnet50, efficientnet_b0, mobilenetv2_100 or convnext_tiny do"
+        ) from error
+    if len(body.out_channels) != STRIDES + 1:
+        raise RequestError(f"encoder '{name}' gives {len(body.out_channels) - 1} maps, {STRIDES} are needed (strides 2 to 32)")
+    return body
+
+
+def _build_top(name: str, body: nn.Module) -> nn.Module:
+    inner = getattr(body, "model", None)
+    if type(inner).__name__ != "EfficientNetFeatures":
+        return nn.Identity()
+    whole = timm.create_model(name.removeprefix(TIMM), in_chans=1)
+    parts = dict(whole.named_children())
+    return nn.Sequential(OrderedDict(conv_head=parts["conv_head"], bn2=parts["bn2"]))

@@ -1,0 +1,132 @@
+"""Which part of a network learns? The head, the last block too, the last N layers, or all of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bts.errors import RequestError
+from bts.models.base import Network
+from bts.registry import suggestion
+
+KINDS = ("all", "last_block", "head", "last:N")
+
+
+def set_trainable(network: Network, what: str) -> str:
+    """Make a part of `network` trainable and freeze the rest; return a line that says how much that is.
+
+    Args:
+        network: any network of `build_network`.
+        what: `all`; `head` (all but the encoder: class head, decoder, gates); `last_block` (that, and the encoder's last stage);
+            `last:N` (the last N layers, layers being the modules that hold parameters themselves, in the order of the forward pass).
+
+    A frozen batch norm keeps its statistics: it stays in eval mode, also after `network.train()`.
+
+    Raises:
+        RequestError: `what` is none of these, or N is no number from 1 to the number of layers.
+    """
+    chosen = {id(parameter) for parameter in _chosen(network, what)}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
+    network.train(network.training)
+    return describe_trainable(network, what)
+
+
+def describe_trainable(network: nn.Module, what: str) -> str:
+    """Return a line such as `last_block: 14,966,784 of 23,514,179 parameters (63.6%) in 21 of 107 layers learn`."""
+    parameters = list(network.parameters())
+    learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    whole = sum(parameter.numel() for parameter in parameters)
+    layers = [layer for layer in network.modules() if layer._parameters]
+    learn = sum(any(parameter.requires_grad for parameter in layer.parameters(recurse=False)) for layer in layers)
+    return f"{what}: {learning:,} of {whole:,} parameters ({learning / whole:.1%}) in {learn} of {len(layers)} layers learn"
+
+
+def last_block(network: Network) -> list[nn.Parameter]:
+    """Return the encoder's parameters that its last maps depend on and the maps before do not: layer4 of a ResNet.
+
+    Asked of the gradient, so that no name of any architecture has to be known.
+    """
+    body = list(network.encoder.body.parameters())
+    after = list(network.encoder.top.parameters())
+    *earlier, last = _used_by_maps(network, body)
+    for used in reversed(earlier):  # a VGG's last maps are pooled ones: nothing is learned between them and the maps before
+        if last - used:
+            return [parameter for parameter in body if id(parameter) in last - used] + after
+    return body + after
+
+
+def layers_in_order(network: Network) -> list[nn.Module]:
+    """Return the modules that hold parameters themselves, in the order in which a forward pass ends with them."""
+    layers: list[nn.Module] = []
+    hooks = [
+        module.register_forward_hook(lambda layer, *_: layers.append(layer) if layer not in layers else None)
+        for module in network.modules()
+        if module._parameters
+    ]
+    try:
+        with torch.no_grad(), _Evaluating(network):
+            network(_example(network))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return layers
+
+
+def _chosen(network: Network, what: str) -> list[nn.Parameter]:
+    encoder = {id(parameter) for parameter in network.encoder.parameters()}
+    head = [parameter for parameter in network.parameters() if id(parameter) not in encoder]
+    if what == "all":
+        return list(network.parameters())
+    if what == "head":
+        return head
+    if what == "last_block":
+        return head + last_block(network)
+    if what.startswith("last:"):
+        return _last_layers(network, what.removeprefix("last:"))
+    raise RequestError(f"unknown part '{what}' to train{suggestion(what, KINDS)}: choose one of {', '.join(KINDS)}")
+
+
+def _last_layers(network: Network, count: str) -> list[nn.Parameter]:
+    layers = layers_in_order(network)
+    if not count.isdecimal() or not 1 <= int(count) <= len(layers):
+        raise RequestError(f"'last:{count}': a number of layers from 1 to {len(layers)} is needed, as in last:10")
+    return [parameter for layer in layers[-int(count) :] for parameter in layer.parameters(recurse=False)]
+
+
+def _used_by_maps(network: Network, body: list[nn.Parameter]) -> list[set[int]]:
+    """Return, for each of the encoder's maps, the ids of the parameters that it depends on."""
+    before = [parameter.requires_grad for parameter in body]
+    for parameter in body:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad(), _Evaluating(network):
+            return [_used(maps, body) for maps in network.encode(_example(network))]
+    finally:
+        for parameter, learned in zip(body, before, strict=True):
+            parameter.requires_grad_(learned)
+
+
+def _used(maps: Tensor, parameters: list[nn.Parameter]) -> set[int]:
+    if not maps.requires_grad:
+        return set()
+    gradients = torch.autograd.grad(maps.sum(), parameters, retain_graph=True, allow_unused=True)
+    return {id(parameter) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+
+
+def _example(network: Network) -> Tensor:
+    size = network.architecture.size
+    return torch.zeros(1, 1, size, size, device=network.input_mean.device)
+
+
+class _Evaluating:
+    """Eval mode for a moment, so that a look at the network changes no batch norm."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.training = network, network.training
+
+    def __enter__(self) -> None:
+        self.network.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.network.train(self.training)

@@ -1,0 +1,21 @@
+"""What does every network return?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Output(NamedTuple):
+    """One forward pass over `x (B, 1, H, W)`; what the network does not compute is None.
+
+    Attributes:
+        mask: (B, 1, H, W) logits, positive inside the tumour.
+        classes: (B, K) logits, one a class in the order of the model card.
+        features: (B, C, H/32, W/32) the encoder's last maps: what the class head pools, and what Grad-CAM weighs.
+    """
+
+    mask: Tensor | None
+    classes: Tensor | None
+    features: Tensor | None
