@@ -1,0 +1,97 @@
+"""How do the numbers of one or two models become the answer for one slice?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bts.data.preprocess import Preprocessing
+from bts.data.slice import Slice
+from bts.inference import decision
+from bts.inference.prediction import ModelMark, Prediction
+from bts.inference.runtimes.base import RawOutput
+from bts.models.folder import ModelCard
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What stands in every answer of the same models, whatever the slice."""
+
+    models: tuple[ModelMark, ...] = ()
+    runtime: str = ""
+    versions: dict[str, str] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one model says of one slice: a batch's row, without its B."""
+
+    card: ModelCard
+    preprocessing: Preprocessing
+    raw: RawOutput
+
+
+def make_prediction(item: Slice, said: Sequence[Said], *, origin: Origin, cam_class: int | None = None) -> Prediction:
+    """Return the prediction of one slice.
+
+    Args:
+        item: the slice.
+        said: what each model says of it.
+        origin: who answered.
+        cam_class: class that the map explains; None where it is the predicted one.
+    """
+    found: dict[str, Any] = {}
+    for model in said:
+        found |= _mask(item, model) | _class(model) | _cam(item, model, cam_class)
+    prediction = Prediction(slice=item, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found)
+    known = (*item.warnings, *([decision.PHANTOM_SLICE] if item.synthetic else []), *origin.warnings)
+    return replace(prediction, warnings=(*known, *_doubts(prediction, said)))
+
+
+def _mask(item: Slice, model: Said) -> dict[str, Any]:
+    if model.raw.mask is None:
+        return {}
+    point = model.card.operating_point
+    probability = model.preprocessing.restore(model.raw.mask, item.image.shape)
+    mask = decision.decide_mask(probability, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
+    return {"mask_probability": probability, "mask": mask}
+
+
+def _class(model: Said) -> dict[str, Any]:
+    raw, card = model.raw, model.card
+    if raw.logits is None:
+        return {}
+    probabilities = decision.softmax(raw.logits, temperature=card.temperature)
+    return {
+        "classes": tuple(card.classes),
+        "logits": raw.logits,
+        "probabilities": probabilities,
+        "features": raw.features,
+        "refer": card.refer_below is not None and bool(probabilities.max() < card.refer_below),
+    }
+
+
+def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
+    raw, card = model.raw, model.card
+    if raw.cam is None or raw.logits is None:
+        return {}
+    explained = int(raw.logits.argmax()) if cam_class is None else cam_class
+    restored = model.preprocessing.restore(raw.cam, item.image.shape)
+    return {
+        "cam": decision.scale_cam(restored, scale=card.cam_scale),
+        "cam_class": card.classes[explained],
+        "cam_peak": float(raw.cam.max()),
+    }
+
+
+def _doubts(prediction: Prediction, said: Sequence[Said]) -> Iterator[str]:
+    """Yield a sentence for everything that makes this very answer doubtful."""
+    if prediction.consistent is False:
+        yield decision.contradiction(label=str(prediction.label))
+    for card in (model.card for model in said if model.raw.logits is not None):
+        if prediction.refer and prediction.probabilities is not None:
+            yield decision.referral(highest=float(prediction.probabilities.max()), refer_below=float(card.refer_below or 0))
+        if prediction.cam is not None and card.cam_scale is None:
+            yield decision.NO_CAM_SCALE

@@ -1,0 +1,96 @@
+"""Which models answer? Those that are named, else the latest finished runs; always told, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bts.errors import RequestError
+from bts.glossary import TASKS, Task
+from bts.models.folder import ModelCard, read_card
+from bts.runs import Run, find_latest
+
+TRAIN = {"seg": "python train_seg.py", "cls": "python train_cls.py", "joint": "python train_joint.py"}
+PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One model folder that takes part.
+
+    Attributes:
+        task: what it is asked for.
+        folder: the model folder.
+        card: its card.
+        why: `"asked for"` or `"latest finished run"`.
+    """
+
+    task: Task
+    folder: Path
+    card: ModelCard
+    why: str
+
+
+def choose_models(
+    *, seg: str | Path | None, cls: str | Path | None, joint: str | Path | None, runs: str | Path
+) -> tuple[list[Chosen], tuple[str, ...]]:
+    """Return the models that answer and what to tell the user of the choice.
+
+    Where any is named, the named ones answer and no others. Where none is, the latest finished runs do: a segmenter and a
+    classifier, else a joint model. A model trained on phantoms is only taken where there is no model of any task on real data.
+
+    Args:
+        seg: model folder or run folder of a segmenter.
+        cls: of a classifier.
+        joint: of a joint model.
+        runs: folder of the runs, for those that are not named.
+
+    Raises:
+        RequestError: where nothing is found, a folder holds no model or one of another task, or joint is named beside others.
+    """
+    named = {task: path for task, path in zip(TASKS, (seg, cls, joint), strict=True) if path is not None}
+    if "joint" in named and len(named) > 1:
+        raise RequestError("a joint model gives mask and class: name it alone, or a segmenter and a classifier without it")
+    if named:
+        chosen = [_named(task, path) for task, path in named.items()]
+        return chosen, tuple(_told(model) for model in chosen)
+    return _latest(Path(runs))
+
+
+def model_folder(path: str | Path) -> Path:
+    """Return the model folder that is meant by the path of a model folder or of a run."""
+    inside = Run(Path(path)).model
+    return inside if (inside / "model.json").is_file() else Path(path)
+
+
+def _named(task: Task, path: str | Path) -> Chosen:
+    folder = model_folder(path)
+    return Chosen(task, folder, read_card(folder, expect=task), "asked for")
+
+
+def _latest(runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:
+    found = {}
+    for task in TASKS:
+        run = find_latest(runs, task)
+        if run is not None:
+            found[task] = Chosen(task, run.model, read_card(run.model, expect=task), "latest finished run")
+    if not found:
+        raise RequestError(
+            f"no finished run in {runs}: train with `{TRAIN['seg']}` and `{TRAIN['cls']}`, "
+            "or name model folders with --seg and --cls"
+        )
+    notes = []
+    if not all(model.card.synthetic for model in found.values()):
+        for task in [task for task, model in found.items() if model.card.synthetic]:
+            notes.append(f"{found.pop(task).folder} is left out: it was trained on phantoms, and there is a model on real data")
+    if "joint" in found and not {"seg", "cls"} <= set(found):
+        found = {"joint": found["joint"]}
+    chosen = [model for task, model in found.items() if task != "joint" or len(found) == 1]
+    answered = {model.task for model in chosen}
+    missing = [] if "joint" in answered else [task for task in ("seg", "cls") if task not in answered]
+    notes += [f"no {PART[task]}: no finished {task} run in {runs}; train one with `{TRAIN[task]}`" for task in missing]
+    return chosen, (*(_told(model) for model in chosen), *notes)
+
+
+def _told(model: Chosen) -> str:
+    return f"{PART[model.task]}: {model.folder} ({model.why}, trained on {model.card.trained_on})"

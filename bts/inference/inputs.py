@@ -1,0 +1,96 @@
+"""Which files are meant? Files, folders and patterns become one list in a stable order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bts.data.readers.catalogue import SUFFIXES
+from bts.errors import RequestError
+
+RESULT = "result.json"
+"""A folder that holds this is a result, and is not read again."""
+NO_SLICES = ("cvind.mat",)
+"""Files with a readable suffix that hold no picture: figshare's table of folds."""
+
+
+def expand(named: Sequence[str | Path]) -> list[Path]:
+    """Return the files that are meant, each once, in the order of the names and in natural order within a folder.
+
+    A file is taken as it is. A folder is searched with everything under it for files that can be read; hidden files and
+    folders, and folders of results, are passed over. A name with `*`, `?` or `[` is a pattern, `**` for any depth.
+
+    Args:
+        named: what the user named.
+
+    Raises:
+        RequestError: a name that is nothing, a folder without a readable file, a pattern that nothing matches.
+    """
+    if not named:
+        raise RequestError("no scan is named: name files, folders or patterns")
+    found: dict[Path, None] = {}
+    for name in named:
+        found |= dict.fromkeys(_meant(name))
+    return list(found)
+
+
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """Return a sort key in which slice 9 comes before slice 10.
+
+    >>> sorted([Path("10.mat"), Path("9.mat")], key=natural)[0].name
+    '9.mat'
+    """
+    parts = re.split(r"(\d+)", path.as_posix())
+    return [(0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts]
+
+
+def _meant(name: str | Path) -> list[Path]:
+    path = Path(name)
+    if path.is_dir():
+        return _inside(path)
+    if path.exists():
+        return [path]
+    if not glob.has_magic(str(name)):
+        raise RequestError(f"{name}: there is no such file or folder")
+    matches = sorted((Path(match) for match in glob.glob(str(name), recursive=True)), key=natural)
+    files = [match for match in matches if match.is_file() and _readable(match)]
+    if not files:
+        raise RequestError(f"{name}: no readable file matches this pattern ({len(matches)} matches; read are {_suffixes()})")
+    return files
+
+
+def _inside(folder: Path) -> list[Path]:
+    files = sorted(_walk(folder), key=natural)
+    if not files:
+        raise RequestError(f"{folder}: the folder holds no readable file (read are {_suffixes()})")
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for here, folders, names in os.walk(folder):
+        folders[:] = [] if RESULT in names else [name for name in folders if not name.startswith(".")]
+        if RESULT not in names:
+            yield from (path for name in names if _readable(path := Path(here, name)))
+
+
+def _readable(path: Path) -> bool:
+    name = path.name.lower()
+    if name.startswith(".") or name in NO_SLICES:
+        return False
+    return name.endswith(SUFFIXES) or _is_dicom(path)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Return whether a file without a known suffix is DICOM, by the four letters behind its preamble (PS3.10, 7.1)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _suffixes() -> str:
+    return ", ".join(SUFFIXES)

@@ -1,0 +1,143 @@
+"""What is said of one slice, and what of it goes into `result.json`?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bts.data.slice import Slice
+from bts.glossary import NO_TUMOUR
+
+
+@dataclass(frozen=True)
+class ModelMark:
+    """Which model took part, so that a result can be traced to its weights.
+
+    Attributes:
+        name: the model folder's own name.
+        fingerprint: first 16 hex digits of the SHA-256 of its weights.
+        trained_on: what its card says of the training data.
+    """
+
+    name: str
+    fingerprint: str
+    trained_on: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prediction:
+    """Mask, class and Grad-CAM of one slice, all in the slice's own size (H, W).
+
+    What no loaded model answers is None: a segmenter alone gives no class, a classifier alone no mask.
+
+    Attributes:
+        slice: the slice that was asked about.
+        mask_probability: (H, W) float32, probability of tumour, or None.
+        mask: (H, W) bool, after threshold and smallest region, or None.
+        classes: names in the order of the model's outputs; empty without a classifier.
+        logits: (K,) class scores before temperature and softmax, or None; calibration is fitted on these.
+        probabilities: (K,) float64, softmax(logits / temperature), or None.
+        cam: (H, W) float32 in [0, 1], the Grad-CAM of `cam_class`, or None.
+        cam_class: name of the class that the map explains, or None.
+        cam_peak: largest value of the map before scaling, or None; the scale on validation is made of these.
+        features: (C,) pooled features behind the class, or None.
+        refer: True where the largest probability is under the model's referral threshold.
+        warnings: one sentence each; everything that makes the answer doubtful stands here.
+        models: who answered.
+        runtime: what computed it, `"torch on cpu"`.
+        versions: package name to version.
+    """
+
+    slice: Slice
+    mask_probability: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    logits: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    cam: np.ndarray | None = None
+    cam_class: str | None = None
+    cam_peak: float | None = None
+    features: np.ndarray | None = None
+    refer: bool = False
+    warnings: tuple[str, ...] = ()
+    models: tuple[ModelMark, ...] = ()
+    runtime: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str | None:
+        """Name of the most probable class."""
+        return None if self.probabilities is None else self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def mask_area_px(self) -> int | None:
+        """Pixels in the mask."""
+        return None if self.mask is None else int(self.mask.sum())
+
+    @property
+    def mask_area_mm2(self) -> float | None:
+        """Area of the mask in square millimetres, None where the spacing is not known."""
+        if self.mask_area_px is None or self.slice.spacing_mm is None:
+            return None
+        return self.mask_area_px * math.prod(self.slice.spacing_mm)
+
+    @property
+    def box(self) -> dict[str, list[int]] | None:
+        """First and last row and column of the mask, both inside it; None where it is empty."""
+        if self.mask is None or not self.mask.any():
+            return None
+        rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
+        return {"row": [int(rows[0]), int(rows[-1])], "column": [int(columns[0]), int(columns[-1])]}
+
+    @property
+    def cam_energy_in_mask(self) -> float | None:
+        """Share of the Grad-CAM's sum that lies inside the predicted mask; None with an empty mask or a map of zeros."""
+        if self.cam is None or self.mask is None or not self.mask.any():
+            return None
+        total = float(self.cam.sum(dtype=np.float64))
+        return float(self.cam[self.mask].sum(dtype=np.float64)) / total if total > 0 else None
+
+    @property
+    def consistent(self) -> bool | None:
+        """Whether mask and class agree that there is a tumour; None where one of the two is not answered."""
+        if self.mask is None or self.label is None:
+            return None
+        return bool(self.mask.any()) == (self.label != NO_TUMOUR)
+
+    def findings(self) -> dict[str, Any]:
+        """Return what was found in the slice, as it stands in `result.json`."""
+        return {
+            "class": self.label,
+            "probabilities": self._by_class(),
+            "mask_area_px": self.mask_area_px,
+            "mask_area_mm2": _rounded(self.mask_area_mm2, 3),
+            "box": self.box,
+            "cam_class": self.cam_class,
+            "cam_energy_in_mask": _rounded(self.cam_energy_in_mask, 6),
+            "consistent": self.consistent,
+            "refer": self.refer,
+            "warnings": list(self.warnings),
+        }
+
+    def origin(self) -> dict[str, Any]:
+        """Return who answered and with what, as it stands in `result.json`."""
+        models = [
+            {"name": model.name, "fingerprint": model.fingerprint, "trained_on": model.trained_on} for model in self.models
+        ]
+        return {"models": models, "runtime": self.runtime, "versions": dict(self.versions)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole of `result.json`; its schema is `docs/result.schema.json`. No field of a patient is in it."""
+        return {"source": self.slice.path, **self.findings(), **self.origin()}
+
+    def _by_class(self) -> dict[str, float] | None:
+        if self.probabilities is None:
+            return None
+        return {name: round(float(value), 6) for name, value in zip(self.classes, self.probabilities, strict=True)}
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

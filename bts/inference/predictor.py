@@ -1,0 +1,157 @@
+"""What does a trained model say of a scan? The one way from a slice to mask, class and Grad-CAM, whoever asks.
+
+The command line, the page in the browser, evaluation and the check of an export all go through `Predictor`.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+import bts
+from bts.data.preprocess import Preprocessing
+from bts.data.slice import Slice
+from bts.errors import RequestError
+from bts.inference import decision
+from bts.inference.answer import Origin, Said, make_prediction
+from bts.inference.averaging import run_averaged
+from bts.inference.chosen import choose_models
+from bts.inference.prediction import ModelMark, Prediction
+from bts.inference.runtimes.base import RawOutput, Runtime
+from bts.inference.runtimes.catalogue import open_runtime
+from bts.registry import suggestion
+
+
+class Predictor:
+    """One or two loaded models that answer together.
+
+    Attributes:
+        runtimes: the loaded models: a segmenter, a classifier, both, or a joint one.
+        notes: what to tell the user: which models and why, the device, the path of the Grad-CAM.
+        classes: class names in the order of the outputs; empty without a classifier.
+    """
+
+    def __init__(self, runtimes: Sequence[Runtime], *, flip: bool | None = None, notes: Sequence[str] = ()) -> None:
+        """Take loaded models; `flip` None averages with the mirror image where the card's operating point says so."""
+        self.runtimes = tuple(runtimes)
+        self.flip = flip
+        self.notes = (*notes, *dict.fromkeys(note for runtime in self.runtimes for note in runtime.notes))
+        self.classes = next((tuple(runtime.card.classes) for runtime in self.runtimes if runtime.card.task != "seg"), ())
+        self.origin = _origin(self.runtimes)
+        self._preprocessing = [Preprocessing.from_dict(runtime.card.preprocessing) for runtime in self.runtimes]
+
+    @staticmethod
+    def load(
+        *,
+        seg: str | Path | None = None,
+        cls: str | Path | None = None,
+        joint: str | Path | None = None,
+        runs: str | Path = "runs",
+        device: str = "auto",
+        runtime: str = "torch",
+        flip: bool | None = None,
+    ) -> Predictor:
+        """Load models once, for any number of slices.
+
+        Args:
+            seg: model folder or run folder of a segmenter.
+            cls: model folder or run folder of a classifier.
+            joint: model folder or run folder of a joint model. What is named answers, alone; where nothing is, the latest
+                finished runs do, those on phantoms only where there are no others.
+            runs: where the runs lie.
+            device: `auto`, `cpu`, `cuda` or `cuda:1`.
+            runtime: what computes, by name.
+            flip: whether to average with the mirror image; None does as each model's operating point says.
+
+        Raises:
+            RequestError: no model, a model of another task or version, a device or a runtime that is not there.
+        """
+        chosen, notes = choose_models(seg=seg, cls=cls, joint=joint, runs=runs)
+        opened = [open_runtime(runtime, model.folder, device=device) for model in chosen]
+        return Predictor(opened, flip=flip, notes=notes)
+
+    def predict(self, scan: Slice | str | Path, *, cam_class: str | None = None) -> Prediction:
+        """Return what the models say of one slice, or of the file of one slice.
+
+        Args:
+            scan: a slice, or the path of a picture; for a volume read its slices and take `predict_many`.
+            cam_class: class that the Grad-CAM explains, by name; None takes the predicted one.
+
+        Raises:
+            InputError: the file can't be read or holds several slices.
+            RequestError: no such class.
+        """
+        if not isinstance(scan, Slice):
+            from bts.data.readers.catalogue import read_slice  # the readers' libraries only where a file is read
+
+            scan = read_slice(scan)
+        return next(self.predict_many([scan], cam_class=cam_class))
+
+    def predict_many(
+        self, slices: Iterable[Slice], *, batch_size: int = 8, cam_class: str | None = None
+    ) -> Iterator[Prediction]:
+        """Yield what the models say of each slice, in order; never more than a batch is held.
+
+        Args:
+            slices: of any sizes.
+            batch_size: slices that go through the networks together.
+            cam_class: class that the Grad-CAM explains, by name; None takes each slice's predicted one.
+
+        Raises:
+            RequestError: no such class, or a batch size under 1.
+        """
+        if batch_size < 1:
+            raise RequestError(f"batch size {batch_size}: expected 1 or more")
+        wanted = self._class_index(cam_class)
+        return self._batches(iter(slices), batch_size=batch_size, cam_class=wanted)
+
+    def _batches(self, slices: Iterator[Slice], *, batch_size: int, cam_class: int | None) -> Iterator[Prediction]:
+        while batch := list(islice(slices, batch_size)):
+            answers = self._run(batch, cam_class)
+            for row, item in enumerate(batch):
+                said = [
+                    Said(runtime.card, how, _row(raw, row))
+                    for runtime, how, raw in zip(self.runtimes, self._preprocessing, answers, strict=True)
+                ]
+                yield make_prediction(item, said, origin=self.origin, cam_class=cam_class)
+
+    def _class_index(self, name: str | None) -> int | None:
+        if name is None:
+            return None
+        if name not in self.classes:
+            known = ", ".join(self.classes) or "none, as no classifier is loaded"
+            raise RequestError(f"no class '{name}'{suggestion(name, self.classes)}: the model's classes are {known}")
+        return self.classes.index(name)
+
+    def _run(self, batch: list[Slice], cam_class: int | None) -> list[RawOutput]:
+        """Ask every model; pictures are prepared once where models share their preprocessing."""
+        images: dict[Preprocessing, np.ndarray] = {}
+        answers = []
+        for runtime, preprocessing in zip(self.runtimes, self._preprocessing, strict=True):
+            if preprocessing not in images:
+                images[preprocessing] = np.stack([preprocessing.image(item.image) for item in batch])
+            flip = bool(runtime.card.operating_point["flip"]) if self.flip is None else self.flip
+            answers.append(run_averaged(runtime, images[preprocessing], flip=flip, cam_class=cam_class))
+        return answers
+
+
+def _row(raw: RawOutput, row: int) -> RawOutput:
+    return RawOutput(*(None if values is None else values[row] for values in raw))
+
+
+def _origin(runtimes: Sequence[Runtime]) -> Origin:
+    """Return what stands in every answer of these models."""
+    versions = {"bts": bts.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    for runtime in runtimes:
+        versions |= runtime.versions
+    cards = [runtime.card for runtime in runtimes]
+    return Origin(
+        models=tuple(ModelMark(card.name, card.fingerprint, card.trained_on) for card in cards),
+        runtime=", ".join(dict.fromkeys(f"{runtime.name} on {runtime.device}" for runtime in runtimes)),
+        versions=versions,
+        warnings=(decision.PHANTOM_MODEL,) if any(card.synthetic for card in cards) else (),
+    )

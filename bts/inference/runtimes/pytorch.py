@@ -1,0 +1,79 @@
+"""How does PyTorch answer? The reference that every other runtime is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bts.errors import RequestError
+from bts.inference.gradcam import GradCam
+from bts.inference.runtimes.base import RawOutput
+from bts.models.folder import ModelCard, load_network
+from bts.models.output import Output
+
+
+class TorchRuntime:
+    """A network of a model folder on a CPU or a GPU."""
+
+    name = "torch"
+
+    def __init__(self, network: nn.Module, card: ModelCard, *, device: str = "auto") -> None:
+        self.device, self.why = choose_device(device)
+        self.card = card
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.versions = {"torch": str(torch.__version__)}
+        self.gradcam = GradCam(self.network, example=self._example()) if card.classes and card.task != "seg" else None
+
+    @classmethod
+    def open(cls, folder: Path, *, device: str = "auto") -> TorchRuntime:
+        """Load a model folder; raises `RequestError`."""
+        network, card = load_network(folder)
+        return cls(network, card, device=device)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Device and reason; path of the Grad-CAM."""
+        device = f"torch on {self.device}: {self.why}"
+        return (device,) if self.gradcam is None else (device, self.gradcam.how)
+
+    def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
+        """Answer a batch (B, S, S) uint8."""
+        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        x = x[:, None].float() / 255  # (B, 1, S, S)
+        if self.gradcam is not None:
+            output, cam = self.gradcam(x, cam_class=cam_class)
+        else:
+            with torch.no_grad():
+                output, cam = self.network(x), None
+        return _to_numpy(output, cam)
+
+    def _example(self) -> Tensor:
+        size = int(self.card.preprocessing["size"])
+        return torch.linspace(0, 1, size * size, device=self.device).reshape(1, 1, size, size)
+
+
+def choose_device(device: str) -> tuple[str, str]:
+    """Return the device and why it was chosen.
+
+    Raises:
+        RequestError: for an unknown name, or a GPU where there is none.
+    """
+    kind, _, number = device.partition(":")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return ("cuda", f"{torch.cuda.get_device_name()} is there") if found else ("cpu", "no CUDA device is there")
+    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
+        raise RequestError(f"unknown device '{device}': choose one of auto, cpu, cuda, cuda:1")
+    if kind == "cuda" and int(number or 0) >= found:
+        raise RequestError(f"device '{device}' was asked for, but {found} CUDA devices are there: use `--device cpu` or auto")
+    return device, "asked for"
+
+
+def _to_numpy(output: Output, cam: Tensor | None) -> RawOutput:
+    mask = None if output.mask is None else output.mask.sigmoid()[:, 0]
+    features = None if output.features is None or output.classes is None else output.features.mean((2, 3))
+    values = (mask, output.classes, cam, features)
+    return RawOutput(*(None if value is None else value.float().cpu().numpy() for value in values))
