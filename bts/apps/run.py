@@ -35,7 +35,7 @@ SYSTEM_ERRORS = {
 }
 
 
-class Interrupted(BtsError):
+class Interrupted(BtsError):  # noqa: N818 - no error, the user wanted it
     """The user stopped the program, which has put everything in order."""
 
     exit_status = INTERRUPTED
@@ -56,7 +56,8 @@ class OneLineParser(argparse.ArgumentParser):
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             known = [text for action in self._actions for text in action.option_strings]
-            named = ", ".join(f"'{text}'{suggestion(text.split('=')[0], known)}" for text in unknown)
+            wrong = [text for text in unknown if text.startswith("-")] or unknown  # a value behind an unknown option is no news
+            named = ", ".join(f"'{text}'{suggestion(text.split('=')[0], known)}" for text in wrong)
             self.error(f"unknown argument {named}")
         return options
 

@@ -67,7 +67,7 @@ def known_settings(task: Task) -> dict[str, Any]:
 
     def walk(kind: type, prefix: str) -> Iterator[tuple[str, Any]]:
         hints = typing.get_type_hints(kind)
-        for each in dataclasses.fields(kind):  # type: ignore[arg-type]
+        for each in dataclasses.fields(kind):
             if dataclasses.is_dataclass(hints[each.name]):
                 yield from walk(hints[each.name], f"{prefix}{each.name}.")
             else:

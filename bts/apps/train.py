@@ -14,14 +14,28 @@ from typing import TYPE_CHECKING
 from bts.apps.run import DONE, Interrupted, OneLineParser, run_app
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, Task
+from bts.registry import suggestion
+from bts.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
     from bts.apps.settings_line import Given
     from bts.runs import Run
-    from bts.settings import Settings
 
 MAY_CHANGE = ("trainer.accelerator", "trainer.devices", "trainer.nodes", "data.root", "data.cache", "data.workers", "runs")
 """Settings that a resumed run may take anew: where things lie and what computes, nothing that moves a number."""
+
+
+def command(argv: Sequence[str]) -> int:
+    """Run `bts train TASK ...`."""
+    name, rest = (argv[0], argv[1:]) if argv else ("", [])
+    task = next((each for each in SETTINGS if each == name), None)
+    if task is None:
+        usage = f"expected {' or '.join(f'`bts train {each}`' for each in SETTINGS)}"
+        if name in ("-h", "--help"):
+            print(f"{usage}, then settings such as `--optim.lr 3e-4`; `bts train seg --help` lists them all")
+            return DONE
+        raise RequestError(f"{usage}, received '{name}'{suggestion(name, SETTINGS)}" if name else usage)
+    return train(task, rest)
 
 
 def main(task: Task, argv: Sequence[str] | None = None) -> int:

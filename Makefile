@@ -1,0 +1,52 @@
+# make install | demo | test | lint | bench | docs     needs Python >= 3.10; another one: make PY=python3.12 test
+# On Windows, or without make: README.md gives the plain pip lines.
+
+PY ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: install demo test lint bench docs
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "error: Python 3.10 or newer is needed, $(PY) is older: make PY=python3.12 install" >&2; exit 2; }
+	$(PY) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: install demo/data/cvind.mat demo/scans/cvind.mat
+	$(BIN)/python train_seg.py --config configs/demo_seg.yaml
+	$(BIN)/python train_cls.py --config configs/demo_cls.yaml
+	$(BIN)/python infer.py demo/scans --runs demo/runs --out demo/results
+	@echo
+	@echo "open demo/results/*/overlay.png     contour of the mask, heat map, class, on phantoms that no model has seen"
+	@echo "     demo/runs/*/*/                 curves, scores and split of the two runs"
+	@echo "     $(BIN)/tensorboard --logdir demo/runs"
+
+demo/data/cvind.mat: | install
+	rm -rf demo/data
+	$(BIN)/bts phantom demo/data --patients 60 --slices 4 8 --seed 1
+
+demo/scans/cvind.mat: | install
+	rm -rf demo/scans
+	$(BIN)/bts phantom demo/scans --patients 6 --slices 1 1 --seed 2
+
+bench: install
+	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: demo
+	$(BIN)/bts figure --runs demo/runs --data demo/scans --out docs/pictures

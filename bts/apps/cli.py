@@ -1,0 +1,56 @@
+"""What can the `bts` command do? One small file per subcommand, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import bts
+from bts.apps.run import DONE, run_app
+from bts.errors import RequestError
+from bts.glossary import DISCLAIMER
+from bts.registry import suggestion
+
+COMMANDS = {
+    "download": "fetch the figshare set (0.9 GB) into data/figshare",
+    "phantom": "write a synthetic set in figshare's layout",
+    "sources": "list the data sources, or count what one holds",
+    "train": "train a model: `bts train seg`, `bts train cls`",
+    "infer": "mask, class and Grad-CAM of scans",
+    "figure": "scan, truth, prediction and Grad-CAM side by side",
+}
+"""Subcommand -> what it does. `bts NAME` runs `command(argv) -> exit status` of `bts/apps/NAME.py`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return the exit status."""
+    return run_app(dispatch, argv)
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """Run the subcommand that the first argument names."""
+    name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
+    if name in ("-h", "--help", "help"):
+        print(help_text())
+        return DONE
+    if name in ("-V", "--version"):
+        print(f"bts {bts.__version__}")
+        return DONE
+    if name not in COMMANDS:
+        raise RequestError(f"unknown command '{name}'{suggestion(name, COMMANDS)}: choose one of {', '.join(COMMANDS)}")
+    app = importlib.import_module(f"bts.apps.{name}")
+    return int(app.command(rest))
+
+
+def help_text() -> str:
+    """Return what `bts --help` prints."""
+    rows = "\n".join(f"  {name:<10} {does}" for name, does in COMMANDS.items())
+    return (
+        f"usage: bts COMMAND [OPTIONS]     bts COMMAND --help     bts --version\n\n"
+        f"Brain tumour segmentation and classification of MRI slices. {DISCLAIMER}\n\n{rows}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""How is a synthetic set written from the command line?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bts.apps.run import DONE, OneLineParser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Write a phantom set and return the exit status."""
+    parser = OneLineParser(
+        prog="bts phantom", description="Write a synthetic set in figshare's layout; equal seeds give equal files."
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help="folder; it must hold no slices yet")
+    parser.add_argument("--out", type=Path, dest="out_option", metavar="OUT", help="the same")
+    parser.add_argument(
+        "--patients", type=int, default=60, metavar="N", help="patients with a tumour, three classes in turn [60]"
+    )
+    parser.add_argument("--healthy", type=int, default=0, metavar="N", help="further patients without a tumour [0]")
+    parser.add_argument(
+        "--slices",
+        type=int,
+        nargs=2,
+        default=(4, 8),
+        metavar=("MIN", "MAX"),
+        help="slices of a patient, at least and at most [4 8]",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything drawn [0]")
+    options = parser.parse_args(argv)
+    out = options.out_option or options.out
+    if out is None:
+        parser.error("expected a folder to write to: `bts phantom OUT`")
+    from bts.data.phantom import write_phantom
+
+    count = write_phantom(
+        out, patients=options.patients, slices_per_patient=tuple(options.slices), healthy=options.healthy, seed=options.seed
+    )
+    print(f"{count} synthetic slices of {options.patients + options.healthy} patients are in {out}")
+    print(f"next: python train_seg.py --data.root {out} --model.weights none")
+    return DONE
