@@ -1,10 +1,12 @@
-"""Which reader reads this file? One entry for every format; all give a `Scan`."""
+"""Which reader reads this file? One entry for every format; each yields a `Scan`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from bts.data.readers.dicom import is_dicom, read_dicom
 from bts.data.readers.mat import read_mat
+from bts.data.readers.nifti import read_nifti
 from bts.data.readers.picture import read_picture
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
@@ -13,22 +15,63 @@ from bts.errors import InputError
 __all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "read_scan", "read_slice"]
 
 SUFFIXES = (".mat", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii", ".nii.gz", ".dcm", ".dicom")
-"""What is readable; a DICOM file may also have no suffix."""
+"""What is readable by its name, in small or capital letters; DICOM is also known by its content, under any other name."""
 
 
 def read_scan(path: str | Path, *, axis: int | None = None) -> Scan:
-    """Return what a file of any supported format holds.
+    """Return what a file of any supported format holds, first row at the top.
+
+    Args:
+        path: a file with one of `SUFFIXES`, or DICOM under any name.
+        axis: along which a NIfTI volume is cut: 0 sagittal, 1 coronal, 2 axial slices, None as it was scanned.
 
     Raises:
-        InputError: one line with the path in front.
+        InputError: one line with the path in front: missing, a folder, empty, of an unknown kind, damaged or unusable.
     """
     try:
-        suffix = Path(path).suffix.lower()
-        return Scan(path=str(path), slices=[read_mat(path) if suffix == ".mat" else read_picture(path)])
+        return _read(Path(path), axis=axis)
     except InputError as error:
         raise error.at(path) from error
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror or error}): check the disk and the permissions") from error
 
 
 def read_slice(path: str | Path) -> Slice:
-    """Return the one slice of a file; raises `InputError` where it holds none or several."""
-    return read_scan(path).slices[0]
+    """Return the one slice of a file; raises `InputError` like `read_scan`, and where the file holds a volume."""
+    scan = read_scan(path)
+    if scan.volume is not None:
+        raise InputError(f"{path}: a volume of {scan.volume.n_slices} slices where one is wanted: save the slice that is meant")
+    return scan.slices[0]
+
+
+def suffix(path: str | Path) -> str:
+    """Return the one of `SUFFIXES` that the name ends with, or an empty string.
+
+    >>> suffix("a/Scan.NII.gz")
+    '.nii.gz'
+    """
+    name = Path(path).name.lower()
+    return next((known for known in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(known)), "")
+
+
+def _read(path: Path, *, axis: int | None) -> Scan:
+    if path.is_dir():
+        raise InputError("a folder where a file is wanted: name the files in it")
+    if not path.exists():
+        raise InputError("no such file: check the path")
+    if not path.is_file():
+        raise InputError("no regular file: name a picture on disk")
+    if path.stat().st_size == 0:
+        raise InputError("the file is empty (0 bytes): download or export it again")
+    kind = suffix(path)
+    if kind in (".nii", ".nii.gz"):
+        return read_nifti(path, axis=axis)
+    if kind == ".mat":
+        return Scan(path=str(path), slices=[read_mat(path)])
+    if kind in (".dcm", ".dicom") or (not kind and is_dicom(path)):
+        return Scan(path=str(path), slices=[read_dicom(path)])
+    if not kind:
+        raise InputError(
+            f"a file of an unknown kind '{path.suffix}': readable are {', '.join(SUFFIXES)} and DICOM under any name"
+        )
+    return Scan(path=str(path), slices=[read_picture(path)])

@@ -6,6 +6,7 @@ axes reversed, so a picture read from it is transposed here; SciPy gives it in M
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,8 @@ class _Mat:
             self._hdf = self._guard(lambda: h5py.File(self.path, "r", locking="best-effort"))
         elif len(head) == 128 and head[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
             self._five = self._guard(lambda: _load_five(self.path))
+        elif head[124:128] == b"\x00\x02IM":
+            raise InputError("truncated MATLAB 7.3 file (its HDF5 part is missing): download or export it again")
         else:
             raise InputError("neither MATLAB 7.3 (HDF5) nor MATLAB 5: download it again or export a PNG")
         return self
@@ -158,7 +161,9 @@ class _Mat:
 def _load_five(path: str | Path) -> dict[str, Any]:
     from scipy.io import loadmat
 
-    return loadmat(str(path), struct_as_record=True, squeeze_me=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SciPy warns of a variable written twice, and takes the last
+        return loadmat(str(path), struct_as_record=True, squeeze_me=False)
 
 
 def _numbers(array: np.ndarray, name: str) -> np.ndarray:

@@ -8,20 +8,23 @@ import numpy as np
 
 from bts.data.slice import Slice
 
+PLANES = ("sagittal", "coronal", "axial")
+"""Name of the slices along axis 0, 1 and 2 of a volume that knows its orientation."""
+
 
 @dataclass(frozen=True, eq=False)
 class VolumeGeometry:
     """How the slices of a volume lie in the array of the input file.
 
-    The array as stored is first brought to LPS (index 0 grows to the patient's left, 1 to posterior, 2 to superior) by
-    swapping and flipping whole axes, never by resampling; slice k along `axis` is then the transposed plane, so that rows
-    run down the picture.
+    The stored array is brought to patient axes by swapping and flipping whole axes, never by resampling: axis 0 runs to the
+    patient's left, axis 1 to posterior, axis 2 to superior (to inferior where the slices are sagittal or coronal, so that
+    the top of the head is at the top of the picture). A slice is then the transposed plane at one index along `axis`.
 
     Attributes:
-        affine: (4, 4) of the input file, voxel index to millimetres, as stored.
-        shape: (3,) of the input array, as stored.
-        axis: the axis of the LPS array along which the volume was cut: 0 sagittal, 1 coronal, 2 axial.
-        orientation: (3, 2) nibabel orientation transform from the stored array to LPS: target axis and direction (1 or -1).
+        affine: (4, 4) of the input file, voxel index to position, as stored.
+        shape: (3,) of the input array, as stored, without trailing axes of size 1.
+        axis: patient axis along which the volume was cut: 0 sagittal, 1 coronal, 2 axial slices.
+        orientation: (3, 2) for each stored axis the patient axis it becomes, and 1 or -1 where it is flipped.
     """
 
     affine: np.ndarray
@@ -30,26 +33,24 @@ class VolumeGeometry:
     orientation: np.ndarray
 
     @property
-    def lps_shape(self) -> tuple[int, int, int]:
-        """Shape of the array once brought to LPS."""
-        shape = [0, 0, 0]
-        for stored, (target, _) in enumerate(self.orientation):
-            shape[int(target)] = self.shape[stored]
-        return shape[0], shape[1], shape[2]
-
-    @property
     def n_slices(self) -> int:
         """Number of slices along `axis`, blank ones too."""
-        return self.lps_shape[self.axis]
+        return self._patient_shape[self.axis]
 
     @property
     def slice_shape(self) -> tuple[int, int]:
         """Rows and columns of every slice."""
-        first, second = (size for axis, size in enumerate(self.lps_shape) if axis != self.axis)
-        return second, first
+        columns, rows = (size for axis, size in enumerate(self._patient_shape) if axis != self.axis)
+        return rows, columns
+
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """Return all slices (n_slices, H, W) of an array of `shape`, as a view."""
+        flips = tuple(slice(None, None, int(direction)) for _, direction in self.orientation)
+        patient = np.transpose(array[flips], np.argsort(self.orientation[:, 0]))
+        return np.moveaxis(patient, self.axis, 0).swapaxes(1, 2)
 
     def restore(self, masks: dict[int, np.ndarray]) -> np.ndarray:
-        """Put masks of slices, by index, into one array in the input's own voxel order; slices not named stay 0.
+        """Put masks of slices into one array in the input's own voxel order; slices that are not named stay 0.
 
         Args:
             masks: index along `axis` to (H, W) bool or number.
@@ -60,17 +61,18 @@ class VolumeGeometry:
         Raises:
             ValueError: where a mask has not the shape of the slices, or an index lies outside.
         """
-        lps = np.zeros(self.lps_shape, np.uint8)
-        planes = np.moveaxis(lps, self.axis, 0)
+        stored = np.zeros(self.shape, np.uint8)
+        slices = self.cut(stored)  # a view: what is written into it lands in the stored order
         for index, mask in masks.items():
             if np.shape(mask) != self.slice_shape or not 0 <= index < self.n_slices:
-                raise ValueError(
-                    f"mask {index} of shape {np.shape(mask)}: expected {self.slice_shape}, index below {self.n_slices}"
-                )
-            planes[index] = np.asarray(mask).T
-        stored = np.transpose(lps, [int(target) for target, _ in self.orientation])
-        flips = tuple(slice(None, None, int(direction)) for _, direction in self.orientation)
-        return np.ascontiguousarray(stored[flips])
+                wanted = f"shape {self.slice_shape} and an index below {self.n_slices}"
+                raise ValueError(f"mask {index} of shape {np.shape(mask)}: expected {wanted}")
+            slices[index] = mask
+        return stored
+
+    @property
+    def _patient_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape[stored] for stored in np.argsort(self.orientation[:, 0]))
 
 
 @dataclass(frozen=True, eq=False)

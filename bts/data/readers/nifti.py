@@ -1,0 +1,124 @@
+"""How does a NIfTI file become slices? One for a picture, one for each plane of a volume that is not blank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from bts.data.readers.scan import Scan, VolumeGeometry
+from bts.data.slice import MAX_SIDE, Slice
+from bts.errors import InputError
+
+MAX_VOXELS = 2**28
+"""Largest volume accepted (1 GiB as float32); an MRI of 512 x 512 x 400 has 10^8."""
+THICK = 1.5
+"""Slices this many times farther apart than their pixels are taken for the planes that were scanned."""
+MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+
+
+def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
+    """Return the slices of a NIfTI file (`.nii`, `.nii.gz`), 2-D or 3-D.
+
+    The header is checked before any voxel is read. Axes follow the affine (see `VolumeGeometry`); where the header states
+    no orientation (both codes 0) the array is taken as stored, its first axis along the columns of a slice.
+
+    Args:
+        path: the file.
+        axis: patient axis along which a volume is cut: 0 sagittal, 1 coronal, 2 axial slices. None takes the axis along
+            which slices are farthest apart, axial where the voxels are about cubes. A file of one plane has no choice.
+
+    Raises:
+        InputError: damaged, too large, more than three dimensions, colour, or no slice that is not blank.
+    """
+    try:
+        image: Any = nibabel.load(path)
+        shape, known = _shape(image), _is_oriented(image)
+        geometry, spacing = _geometry(image, shape, axis=axis, known=known)
+        array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+    except InputError:
+        raise
+    except Exception as error:  # nibabel lets through what gzip, zlib, mmap and numpy raise on damaged files
+        reason = " ".join(str(error).split())[:120].replace(str(path), "")
+        raise InputError(f"truncated or damaged NIfTI file ({reason}): export or download it again") from error
+    return _cut(array, geometry, path=str(path), spacing_mm=spacing)
+
+
+def _shape(image: Any) -> tuple[int, int, int]:
+    """Return three sizes, a plane with a third one of 1; told from the header alone."""
+    if not isinstance(image, nibabel.Nifti1Image):
+        raise InputError(f"a {type(image).__name__} under a NIfTI name: convert it to NIfTI")
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "buif":
+        raise InputError(f"voxels of type {dtype}: expected one real number each, export the scan as grey")
+    sizes = [int(size) for size in image.shape]
+    claims = " x ".join(map(str, sizes))
+    if min(sizes, default=0) < 1 or max(sizes) > MAX_SIDE or int(np.prod(sizes, dtype=object)) > MAX_VOXELS:
+        raise InputError(f"its header claims {claims} voxels: accepted are 1 to {MAX_SIDE} a side and {MAX_VOXELS} in all")
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    if not 2 <= len(sizes) <= 3:
+        raise InputError(f"an array of {claims}: expected a plane or one volume, save a single volume of the series")
+    rows, columns, *planes = sizes
+    return rows, columns, planes[0] if planes else 1
+
+
+def _is_oriented(image: Any) -> bool:
+    """Tell whether the header states an orientation that can be followed."""
+    if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
+        return False
+    if not np.isfinite(image.affine).all() or np.isnan(io_orientation(image.affine)).any():
+        raise InputError("its affine is singular or not finite, so left and right can't be told: write a valid sform or qform")
+    return True
+
+
+def _geometry(
+    image: Any, shape: tuple[int, int, int], *, axis: int | None, known: bool
+) -> tuple[VolumeGeometry, tuple[float, float] | None]:
+    """Return how to cut, and the spacing (row, column) of a slice where it is known."""
+    unit = image.header.get_xyzt_units()[0]
+    zooms = [float(zoom) * MM.get(unit, 1.0) for zoom in image.header.get_zooms()[:3]]
+    zooms += [1.0] * (3 - len(zooms))
+    stored = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS")) if known else axcodes2ornt("RAS")
+    order = np.argsort(stored[:, 0])  # stored axis for each patient axis
+    if axis is None or 1 in shape:
+        axis = _natural_axis([shape[i] for i in order], [zooms[i] for i in order])
+    if axis not in (0, 1, 2):
+        raise InputError(f"axis {axis}: expected 0 (sagittal), 1 (coronal) or 2 (axial)")
+    if known and axis != 2:
+        stored = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPI"))
+    columns, rows = (zooms[order[other]] for other in range(3) if other != axis)
+    stated = (known or unit != "unknown") and np.isfinite(zooms).all() and min(zooms) > 0
+    geometry = VolumeGeometry(affine=np.array(image.affine), shape=shape, axis=axis, orientation=stored.astype(int))
+    return geometry, (rows, columns) if stated else None
+
+
+def _natural_axis(shape: list[int], zooms: list[float]) -> int:
+    """Return the axis of a lone plane, else the one of thick slices, else 2."""
+    if 1 in shape:
+        return max(axis for axis in range(3) if shape[axis] == 1)
+    widest = int(np.argmax(zooms))
+    others = max(zoom for axis, zoom in enumerate(zooms) if axis != widest)
+    return widest if zooms[widest] > THICK * others else 2
+
+
+def _cut(array: np.ndarray, geometry: VolumeGeometry, *, path: str, spacing_mm: tuple[float, float] | None) -> Scan:
+    planes = geometry.cut(array)
+    if geometry.n_slices == 1:
+        return Scan(path=path, slices=[Slice(image=planes[0], source="file", path=path, spacing_mm=spacing_mm)])
+    slices: list[Slice] = []
+    blank: list[int] = []
+    for index, plane in enumerate(planes):
+        if plane.min() == plane.max():
+            blank.append(index)
+            continue
+        try:
+            slices.append(Slice(image=plane, source="file", path=path, spacing_mm=spacing_mm, index=index))
+        except InputError as error:
+            raise error.at(f"slice {index}") from error
+    if not slices:
+        raise InputError(f"all {len(blank)} slices are constant: there is nothing to see in the volume")
+    return Scan(path=path, slices=slices, volume=geometry, blank=tuple(blank))
