@@ -69,10 +69,10 @@ def load_arrays(
             failures.append(error.at(record.path))
             if len(failures) == MANY:
                 break
-            continue
-        arrays.images[i] = image
-        if mask is not None:
-            arrays.masks[i], arrays.has_mask[i] = mask, True
+        else:
+            arrays.images[i] = image
+            if mask is not None:
+                arrays.masks[i], arrays.has_mask[i] = mask, True
         if progress:
             progress(i + 1, len(records))
     if failures:

@@ -20,7 +20,7 @@ class Augmenter:
     """Random variation of a slice and its mask, a pure function of (seed, epoch, index): so workers don't matter."""
 
     def __init__(self, settings: AugmentSettings, *, seed: int) -> None:
-        _refuse_bad(settings)
+        _refuse_bad(settings, seed)
         self.settings = settings
         self.seed = seed
         self._pipeline: albumentations.Compose | None = None
@@ -69,11 +69,18 @@ def _pipeline(settings: AugmentSettings, size: int) -> albumentations.Compose:
         )
     if settings.brightness:
         limit = (-settings.brightness, settings.brightness)
-        steps.append(albumentations.RandomBrightnessContrast(brightness_limit=limit, contrast_limit=limit, p=1.0))
+        steps.append(
+            # Brightness relative to the picture's own mean: relative to 255 it would lift the black ground to grey.
+            albumentations.RandomBrightnessContrast(
+                brightness_limit=limit, contrast_limit=limit, brightness_by_max=False, p=1.0
+            )
+        )
     return albumentations.Compose(steps)
 
 
-def _refuse_bad(settings: AugmentSettings) -> None:
+def _refuse_bad(settings: AugmentSettings, seed: int) -> None:
+    if seed < 0:
+        raise RequestError(f"seed {seed}: expected 0 or more")
     limits = {"share": 1.0, "rotate": 180.0, "crop": 0.9, "scale": 0.9, "shift": 0.9, "brightness": 1.0}
     for name, highest in limits.items():
         value = getattr(settings, name)

@@ -23,6 +23,7 @@ import numpy as np
 
 from bts import __version__
 from bts.data.preprocess import Preprocessing
+from bts.errors import RequestError
 
 LAYOUT = 1
 """Raise it when reading or preprocessing changes what comes out: older entries are then never found again."""
@@ -33,7 +34,7 @@ _MARK = b"BTS1"
 log = logging.getLogger(__name__)
 
 Entry = tuple[np.ndarray, "np.ndarray | None"]
-"""Picture (S, S) uint8 and mask (S, S) uint8 of 0 and 1, or None."""
+"""Picture (S, S) uint8 and mask (S, S) uint8 of 0 and 1, or None; a picture from the disk is read-only."""
 
 
 class SliceCache:
@@ -46,6 +47,8 @@ class SliceCache:
     """
 
     def __init__(self, folder: Path | str, max_gib: float) -> None:
+        if not max_gib >= 0:
+            raise RequestError(f"a cache of {max_gib:g} GiB: expected 0 or more; an empty --data.cache turns it off")
         self.folder = Path(folder)
         self.max_bytes = int(max_gib * 2**30)
         self.hits = 0

@@ -55,6 +55,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(self, n: int, *, seed: int, shuffle: bool, rank: int = 0, world: int = 1) -> None:
         if n < 1:
             raise RequestError("there is no slice to draw from: the part of the split is empty")
+        if seed < 0:
+            raise RequestError(f"seed {seed}: expected 0 or more")
         if not 0 <= rank < world:
             raise RequestError(f"rank {rank} of {world}: ranks count from 0")
         self.n, self.seed, self.shuffle, self.rank, self.world = n, seed, shuffle, rank, world

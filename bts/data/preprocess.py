@@ -72,8 +72,8 @@ class Preprocessing:
         ratio = values.shape[0] / max(height, width)
         top, left = (max(shape) - height) / 2 * ratio, (max(shape) - width) / 2 * ratio
         box = (left, top, left + width * ratio, top + height * ratio)
-        picture = Image.fromarray(values, mode="F")
-        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+        picture = Image.fromarray(values)
+        return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
 
     def to_dict(self) -> dict[str, float]:
         """Return the fields by name, for JSON."""
@@ -112,5 +112,5 @@ def _resize_square(values: np.ndarray, size: int, how: Image.Resampling) -> np.n
     # Half pixels of padding (an odd difference) are taken by the box, so that the centre stays the centre.
     padded = np.pad(values, [((rows + 1) // 2,) * 2, ((columns + 1) // 2,) * 2])
     top, left = (padded.shape[0] - side) / 2, (padded.shape[1] - side) / 2
-    picture = Image.fromarray(np.ascontiguousarray(padded), mode="F")
+    picture = Image.fromarray(np.ascontiguousarray(padded))
     return np.asarray(picture.resize((size, size), how, box=(left, top, left + side, top + side)))

@@ -1,24 +1,19 @@
-"""Who is trained on, who validates, who tests? Splits by patient: ratios, k folds, the author's folds, or a file."""
+"""Who is trained on, who validates, who tests? Always whole patients: a slice's neighbours in one head are nearly its copies.
+
+The one place to import splits from; `split_table` holds the type, `split_kinds` the ways to split, `split_drawing` the draw.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
-
-from bts.data.families import Group, person
+from bts.data.families import person
 from bts.data.sources.base import Record
-from bts.data.split_drawing import draw_parts
+from bts.data.split_kinds import kinds
 from bts.data.split_table import Split, SplitRow
 from bts.errors import RequestError
-from bts.glossary import PARTS, Part
+from bts.glossary import PARTS
 from bts.settings import SplitSettings
 
 __all__ = ["Split", "SplitRow", "make_split"]
-
-CVIND = "cvind.mat from https://doi.org/10.6084/m9.figshare.1512427 (`bts download` fetches it)"
-
-Made = tuple[list[SplitRow], list[str]]
 
 
 def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, list[str]]:
@@ -27,145 +22,13 @@ def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, l
     The lines tell what the split costs (slices kept out) and where a part lacks a class. Equal records and settings give
     the equal split on every machine. `RequestError` where the records or the settings don't allow one.
     """
-    makers: dict[str, Callable[[list[Record], SplitSettings], Made]] = {
-        "ratios": _by_ratios,
-        "folds": _by_folds,
-        "cvind": _by_cvind,
-        "file": _by_file,
-    }
     if not records:
         raise RequestError("there is no slice to split: check the data folder (--data.root)")
-    rows, lines = makers[settings.kind](records, settings)
+    if settings.seed < 0:
+        raise RequestError(f"split.seed {settings.seed}: expected 0 or more")
+    rows, lines = kinds[settings.kind](records, settings)
     split = Split(rows=tuple(rows), group=settings.group)
     return split, [_counts(split), *lines, *_missing_classes(split)]
-
-
-def _by_ratios(records: list[Record], settings: SplitSettings) -> Made:
-    train, val = settings.train, settings.val
-    test = 1.0 - train - val
-    if not (train > 0 and val > 0 and test > 1e-9):
-        raise RequestError(
-            f"split.train {train:g} and split.val {val:g}: both must be above 0 and their sum under 1, the rest is for testing"
-        )
-    drawn = _draw(records, (train, val, test), group=settings.group, seed=(settings.seed,))
-    return [_row(record, PARTS[part]) for record, part in zip(records, drawn, strict=True)], []
-
-
-def _by_folds(records: list[Record], settings: SplitSettings) -> Made:
-    if settings.folds < 2 or not 1 <= settings.fold <= settings.folds:
-        raise RequestError(
-            f"split.fold {settings.fold} of split.folds {settings.folds}: at least 2, and the test fold one of them, from 1"
-        )
-    shares = [1 / settings.folds] * settings.folds
-    drawn = _draw(records, shares, group=settings.group, seed=(settings.seed,))
-    is_test = [fold + 1 == settings.fold for fold in drawn]
-    return _around_test(records, is_test, settings), []
-
-
-def _by_cvind(records: list[Record], settings: SplitSettings) -> Made:
-    missing = [record for record in records if record.fold is None]
-    if missing:
-        raise RequestError(
-            f"split.kind cvind: {len(missing)} of {len(records)} slices have no fold of the author's "
-            f"(first: {missing[0].path}): put {CVIND} into the data folder, or take --split.kind folds"
-        )
-    _refuse_no_patient(records)
-    known = sorted({int(record.fold) for record in records if record.fold is not None})
-    if settings.fold not in known:
-        raise RequestError(f"split.fold {settings.fold}: the author's folds are {', '.join(map(str, known))}")
-    tested = {_person(record, settings.group) for record in records if record.fold == settings.fold}
-    is_out = [record.fold != settings.fold and _person(record, settings.group) in tested for record in records]
-    kept = [record for record, out in zip(records, is_out, strict=True) if not out]
-    rows = _around_test(kept, [record.fold == settings.fold for record in kept], settings)
-    lost = [record for record, out in zip(records, is_out, strict=True) if out]
-    people = len({_person(record, settings.group) for record in lost})
-    line = (
-        f"split: fold {settings.fold} of the author's: {len(lost)} slices of {people} {_word(settings.group)} that straddle it "
-        "are kept out of training and validation"
-    )
-    return rows, [line]
-
-
-def _by_file(records: list[Record], settings: SplitSettings) -> Made:
-    if not settings.file:
-        raise RequestError("split.kind file needs the file: --split.file SPLIT.csv with path, patient, label, part")
-    try:
-        return _matched(records, list(Split.read(settings.file, group=settings.group).rows))
-    except RequestError as error:
-        raise error.at(settings.file) from error
-
-
-def _matched(records: list[Record], rows: list[SplitRow]) -> Made:
-    by_path = {record.path: record for record in records}
-    missing = [row.path for row in rows if row.path not in by_path]
-    if missing:
-        raise RequestError(
-            f"{len(missing)} of {len(rows)} slices are not in the data (first: {missing[0]}): "
-            "name them relative to the data folder (--data.root)"
-        )
-    for part in ("train", "val"):
-        if not any(row.part == part for row in rows):
-            raise RequestError(f"no slice stands in part '{part}': training needs train and val")
-    left = len(records) - len(rows)
-    lines = [f"split: {left} of {len(records)} slices of the data are not in the split file and stay unused"] if left else []
-    return [_agreed(row, by_path[row.path]) for row in rows], lines
-
-
-def _agreed(row: SplitRow, record: Record) -> SplitRow:
-    """Return the row with the label that file and data agree on; an empty cell takes the data's."""
-    if record.patient and record.patient != row.patient:
-        raise RequestError(
-            f"slice {row.path} has patient {row.patient} here and {record.patient} in the data: correct the split"
-        )
-    if row.label and record.label and row.label != record.label:
-        raise RequestError(f"slice {row.path} has label {row.label} here and {record.label} in the data: correct the split")
-    return SplitRow(path=row.path, patient=row.patient, label=row.label or record.label or "", part=row.part)
-
-
-def _around_test(records: list[Record], is_test: Sequence[bool], settings: SplitSettings) -> list[SplitRow]:
-    """Return rows: the given test slices, and the others drawn into training and validation by patient."""
-    if not 0 < settings.val < 1:
-        raise RequestError(f"split.val {settings.val:g}: a share above 0 and under 1 of what the test fold leaves")
-    rest = [record for record, test in zip(records, is_test, strict=True) if not test]
-    shares = (1 - settings.val, settings.val)
-    drawn = iter(_draw(rest, shares, group=settings.group, seed=(settings.seed, settings.fold)))
-    return [_row(record, "test" if test else PARTS[next(drawn)]) for record, test in zip(records, is_test, strict=True)]
-
-
-def _draw(records: Sequence[Record], shares: Sequence[float], *, group: Group, seed: tuple[int, ...]) -> list[int]:
-    """Return a part number for each record, the same for all records of a person."""
-    _refuse_no_patient(records)
-    people = sorted({_person(record, group) for record in records})  # sorted: the draw must not depend on the order of files
-    if len(people) < len(shares):
-        raise RequestError(f"{len(people)} {_word(group)} can't fill {len(shares)} parts: add data or ask for fewer")
-    labels = sorted({record.label or "" for record in records})
-    row = {name: i for i, name in enumerate(people)}
-    column = {name: i for i, name in enumerate(labels)}
-    counts = np.zeros((len(people), len(labels)))
-    np.add.at(counts, ([row[_person(r, group)] for r in records], [column[r.label or ""] for r in records]), 1)
-    parts = draw_parts(counts, shares, seed=seed)
-    return [int(parts[row[_person(record, group)]]) for record in records]
-
-
-def _person(record: Record, group: Group) -> str:
-    return person(record.patient or "", group)
-
-
-def _refuse_no_patient(records: Sequence[Record]) -> None:
-    missing = [record.path for record in records if not (record.patient or "").strip()]
-    if missing:
-        raise RequestError(
-            f"{len(missing)} of {len(records)} slices have no patient ID (first: {missing[0]}), and without it "
-            "a patient could stand on two sides: give a manifest with patient_id, or try `bts audit --recover figshare`"
-        )
-
-
-def _row(record: Record, part: Part) -> SplitRow:
-    return SplitRow(path=record.path, patient=record.patient or "", label=record.label or "", part=part)
-
-
-def _word(group: Group) -> str:
-    return "families" if group == "family" else "patients"
 
 
 def _counts(split: Split) -> str:

@@ -1,7 +1,7 @@
 """Which person goes into which part, so that every part resembles the whole? Plain numbers in, part numbers out.
 
-A greedy draw in random order, then single moves and swaps as long as they help. Largest first would be simpler and nearly
-as even, but then the people with the most slices would always land in training and no test would ever hold one.
+A greedy draw in random order, then single moves and swaps as long as they help. Largest first would be simpler and as
+even, but then the people with the most slices would nearly always land in training and no test would hold one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 PASSES = 20
-"""Rounds of improvement at most; on the figshare set two or three suffice."""
-MISSING = 1e6
+"""Rounds of improvement at most; on the figshare set a few suffice."""
+MISSING = 1e5
 """Cost of a class that is absent from a part: more than any unevenness, so that it happens only where it must."""
 
 
@@ -20,23 +20,18 @@ def draw_parts(counts: np.ndarray, shares: Sequence[float], *, seed: Sequence[in
     """Return the part, 0 to P-1, of each of n people (n,) int64.
 
     Args:
-        counts: (n, K) slices of each person in each class.
+        counts: (n, K) slices of each person in each class; every person has one at least.
         shares: P shares of the slices, all above 0, summing to 1.
         seed: numbers that decide the draw; equal numbers give equal parts.
 
-    The cost of a draw is the chi-square distance between the slices that each part has, by class and in all, and those it
-    should have. Needs about n P K steps a pass, and n tries of a swap.
+    A draw costs the squared difference between what each part holds and what it should hold of: the slices and the people of
+    each class, all slices, all people. People count because a part can have its slices from a few people with many each.
+    Needs about n P K steps a pass.
     """
-    counts = np.asarray(counts, dtype=np.float64)
-    table = np.concatenate([counts, counts.sum(axis=1, keepdims=True)], axis=1)  # (n, K + 1)
-    target = np.outer(shares, table.sum(axis=0))  # (P, K + 1)
+    table = _table(np.asarray(counts, dtype=np.float64))
+    target = np.repeat(np.asarray(shares, dtype=np.float64)[:, None], table.shape[1], axis=1)  # (P, C)
     random = np.random.default_rng(list(seed))
-    order = random.permutation(len(table))
-    parts = np.full(len(table), -1)
-    filled = np.zeros_like(target)
-    for one in order:
-        parts[one] = np.argmin(_costs(filled[:, None] + table[None, one], target[:, None])[:, 0] - _costs(filled, target))
-        filled[parts[one]] += table[one]
+    parts, filled = _greedy(table, target, random.permutation(len(table)))
     for _ in range(PASSES):
         moved = _move_each(table, target, parts, filled, random.permutation(len(table)))
         swapped = _swap_some(table, target, parts, filled, random)
@@ -45,10 +40,27 @@ def draw_parts(counts: np.ndarray, shares: Sequence[float], *, seed: Sequence[in
     return parts
 
 
+def _table(counts: np.ndarray) -> np.ndarray:
+    """Return (n, C) what each person brings of every balanced quantity, as a share of the whole."""
+    people = (counts > 0).astype(np.float64)
+    whole = np.concatenate([counts, people, counts.sum(axis=1, keepdims=True), np.ones((len(counts), 1))], axis=1)
+    return whole / whole.sum(axis=0)
+
+
 def _costs(filled: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the cost (...) of parts that hold `filled` (..., K + 1) and should hold `target`."""
-    uneven = ((filled - target) ** 2 / np.maximum(target, 1e-9)).sum(axis=-1)
-    return uneven + MISSING * ((filled <= 0) & (target > 0)).sum(axis=-1)
+    """Return the cost (...) of parts that hold `filled` (..., C) and should hold `target`."""
+    uneven = ((filled - target) ** 2 / target).sum(axis=-1)
+    return uneven + MISSING * (filled < 1e-9).sum(axis=-1)
+
+
+def _greedy(table: np.ndarray, target: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return parts (n,) and what they hold (P, C): each person in turn goes where the cost falls most."""
+    parts = np.zeros(len(table), dtype=np.int64)
+    filled = np.zeros_like(target)
+    for one in order:
+        parts[one] = np.argmin(_costs(filled + table[one], target) - _costs(filled, target))
+        filled[parts[one]] += table[one]
+    return parts, filled
 
 
 def _move_each(table: np.ndarray, target: np.ndarray, parts: np.ndarray, filled: np.ndarray, order: np.ndarray) -> bool:
@@ -57,8 +69,7 @@ def _move_each(table: np.ndarray, target: np.ndarray, parts: np.ndarray, filled:
     for one in order:
         here = parts[one]
         now = _costs(filled, target)
-        loss = _costs(filled[here] - table[one], target[here]) - now[here]
-        change = _costs(filled + table[one], target) - now + loss
+        change = _costs(filled + table[one], target) - now + _costs(filled[here] - table[one], target[here]) - now[here]
         change[here] = 0.0
         best = int(np.argmin(change))
         if change[best] < -1e-9:

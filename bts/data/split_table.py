@@ -44,7 +44,7 @@ class Split:
     """Slices in parts, such that no person stands in two: building one that breaks this raises `RequestError`.
 
     Attributes:
-        rows: the slices, in the order of the source.
+        rows: the slices, in the order of the source (or of the file that was read).
         group: `family` takes MR040240 and MR040240B for one person, `exact` for two.
     """
 
