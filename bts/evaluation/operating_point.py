@@ -1,7 +1,7 @@
-"""Which threshold, smallest region, flip, temperature and referral serve validation best? Chosen there, stored in the model folder.
+"""Which threshold, smallest region, flip, temperature and referral serve validation best?
 
-Masks are judged in each slice's own size, as a user gets them, by the mean Dice per slice with empty masks counted (`metrics`). The
-network runs once upright and once with its mirror image; the grid of thresholds and regions is evaluated on those maps.
+Masks are judged in each slice's own size, as a user gets them, by the mean Dice per slice with empty masks counted (see
+`metrics`). The network runs once upright and once with its mirror image; thresholds and regions are tried on those maps.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 MIN_AREAS = (0.0, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.004)
 """Shares of the picture under which a region may be dropped."""
 DICE_GAIN = 0.001
-"""Points within this of the best mean Dice are equal: then no flip, the threshold nearest 0.5 and the smallest region win."""
+"""Points within this of the best mean Dice are equal: then the threshold nearest 0.5 and the smallest region win. A mirror
+image doubles the cost: it is asked only for more than this gain."""
 LIKELIHOOD_GAIN = 0.005
-"""A mirror image doubles the cost: a classifier asks it only for this much less negative log-likelihood, in nats."""
+"""A classifier asks the mirror image only for more than this gain in negative log-likelihood, in nats."""
 CAM_PERCENTILE = 95.0
 
 
@@ -69,8 +70,8 @@ class OperatingChoice:
 def dice_grid(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the Dice (T, A) of one slice at every threshold and smallest region; 1 where both are empty, 0 where one is.
 
-    `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are those of `decision.decide_mask`: pixels that touch at a corner
-    are one. Each threshold is labelled once; every smallest region follows from areas and overlaps of the regions.
+    `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are those of `decision.decide_mask`: pixels that touch at a
+    corner are one. Each threshold is labelled once; every smallest region follows from areas and overlaps of the regions.
     """
     grid = np.zeros((len(THRESHOLDS), len(MIN_AREAS)))
     inside = truth.sum()
@@ -108,7 +109,9 @@ def _class_number(prediction: Prediction, record: Record) -> int:
     return prediction.classes.index(label)
 
 
-def look(predictor: Predictor, source: Source, records: Sequence[Record], progress: Callable[[int], None] | None = None) -> Seen:
+def look(
+    predictor: Predictor, source: Source, records: Sequence[Record], progress: Callable[[int], None] | None = None
+) -> Seen:
     """Predict the validation slices and return what the choice needs; raises `RequestError` on an empty part."""
     if not records:
         raise RequestError("there is no validation slice: threshold and temperature can't be chosen")
@@ -133,13 +136,12 @@ def look(predictor: Predictor, source: Source, records: Sequence[Record], progre
     )
 
 
-def _best_mask(seen: dict[bool, Seen]) -> tuple[bool, int, int, float]:
-    """Return flip, number of the threshold and of the smallest region, and the mean Dice."""
-    means = {flip: one.dice.mean(axis=0) for flip, one in seen.items() if one.dice is not None}
-    least = max(table.max() for table in means.values()) - DICE_GAIN
-    points = [(flip, t, a) for flip, table in means.items() for t, a in np.argwhere(table >= least)]
-    flip, t, a = min(points, key=lambda point: (point[0], round(abs(THRESHOLDS[point[1]] - 0.5), 6), MIN_AREAS[point[2]]))
-    return flip, int(t), int(a), float(means[flip][t, a])
+def _best_mask(dice: np.ndarray) -> tuple[int, int, float]:
+    """Return the numbers of the threshold and of the smallest region, and their mean Dice, from Dice (N, T, A)."""
+    means = dice.mean(axis=0)
+    points = [(int(t), int(a)) for t, a in np.argwhere(means >= means.max() - DICE_GAIN)]
+    t, a = min(points, key=lambda point: (round(abs(THRESHOLDS[point[0]] - 0.5), 6), MIN_AREAS[point[1]]))
+    return t, a, float(means[t, a])
 
 
 def _likelihood(seen: Seen) -> tuple[float, float]:
@@ -156,11 +158,12 @@ def _choose_flip(seen: dict[bool, Seen]) -> bool:
     if len(seen) == 1:
         return next(iter(seen))
     gains = []
-    if seen[False].dice is not None and seen[True].dice is not None:
-        gains.append((seen[True].dice.mean(axis=0).max() - seen[False].dice.mean(axis=0).max()) / DICE_GAIN)
+    upright, both = seen[False].dice, seen[True].dice
+    if upright is not None and both is not None:
+        gains.append((both.mean(axis=0).max() - upright.mean(axis=0).max()) / DICE_GAIN)
     if seen[False].logits is not None:
         gains.append((_likelihood(seen[False])[1] - _likelihood(seen[True])[1]) / LIKELIHOOD_GAIN)
-    return bool(gains) and max(gains) > 1 and min(gains) > -1
+    return bool(gains and max(gains) > 1 and min(gains) > -1)
 
 
 def choose(seen: dict[bool, Seen]) -> OperatingChoice:
@@ -170,7 +173,7 @@ def choose(seen: dict[bool, Seen]) -> OperatingChoice:
     size = len(chosen.dice if chosen.dice is not None else chosen.logits if chosen.logits is not None else ())
     choice = OperatingChoice(flip=flip, n_slices=size)
     if chosen.dice is not None:
-        _, t, a, dice = _best_mask({flip: chosen})
+        t, a, dice = _best_mask(chosen.dice)
         default = float(upright.dice[:, THRESHOLDS.index(0.5), 0].mean()) if upright.dice is not None else None
         choice = replace(choice, threshold=THRESHOLDS[t], min_area=MIN_AREAS[a], dice=dice, dice_at_default=default)
     if chosen.logits is not None and chosen.truth is not None:
