@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PASSES = 20
+PASSES = 8
 """Rounds of improvement at most; on the figshare set a few suffice."""
 MISSING = 1e5
 """Cost of a class that is absent from a part: more than any unevenness, so that it happens only where it must."""

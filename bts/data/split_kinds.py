@@ -65,8 +65,8 @@ def _by_cvind(records: list[Record], settings: SplitSettings) -> Made:
     rows = _around_test(kept, [record.fold == settings.fold for record in kept], settings)
     people = len({_person(record, settings.group) for record in straddling})
     line = (
-        f"split: the author's fold {settings.fold}: {len(lost)} slices of {people} {_word(settings.group)} that straddle it "
-        "are kept out of training and validation"
+        f"split: the author's fold {settings.fold}: {_word(settings.group)} that straddle it: {people}, "
+        f"slices of theirs kept out of training and validation: {len(lost)}"
     )
     return rows, [line]
 

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from bts.data.families import family, person
+
+SHARED = Path(os.environ.get("BTS_SHARED", Path(__file__).parents[3] / "shared"))
+PATIENTS = SHARED / "data" / "figshare" / "patients.csv"
+
+
+@pytest.fixture(scope="module")
+def table() -> list[dict[str, str]]:
+    if not PATIENTS.is_file():
+        pytest.skip(f"the table of real patients is not here ({PATIENTS}); BTS_SHARED names its folder")
+    with PATIENTS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("patient", "expected"),
+    [
+        ("MR040240B", "MR040240"),
+        ("MR040240", "MR040240"),
+        ("100360", "100360"),
+        ("MR040240BC", "MR040240BC"),
+        ("MR040240b", "MR040240b"),
+        ("XMR040240B", "XMR040240B"),
+        ("BRISC_12B", "BRISC_12B"),
+        ("MRB", "MRB"),
+        ("", ""),
+    ],
+)
+def test_only_the_scan_letter_of_an_mr_number_is_left_out(patient: str, expected: str) -> None:
+    assert family(patient) == expected
+
+
+def test_a_family_is_its_own_family() -> None:
+    assert family(family("MR040240B")) == family("MR040240B")
+
+
+def test_exact_takes_every_id_for_a_person_of_its_own() -> None:
+    assert person("MR040240B", "exact") != person("MR040240", "exact")
+    assert person("MR040240B", "family") == person("MR040240", "family")
+
+
+def test_all_233_ids_of_figshare_get_the_family_of_the_table(table: list[dict[str, str]]) -> None:
+    expected = {row["pid"]: row["family"] for row in table}
+    assert len(expected) == 233
+    assert {patient: family(patient) for patient in expected} == expected
+
+
+def test_figshare_has_18_families_of_several_ids_and_15_straddle_the_folds(table: list[dict[str, str]]) -> None:
+    ids, folds, slices = defaultdict(set), defaultdict(set), defaultdict(int)
+    for row in table:
+        name = family(row["pid"])
+        ids[name].add(row["pid"])
+        folds[name].add(row["cv_fold"])
+        slices[name] += 1
+    several = [name for name in ids if len(ids[name]) > 1]
+    straddling = [name for name in several if len(folds[name]) > 1]
+    assert len(several) == 18
+    assert sum(len(ids[name]) for name in several) == 42
+    assert len(straddling) == 15
+    assert sum(slices[name] for name in straddling) == 652
