@@ -34,10 +34,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 32 or self.size % 32:
             raise RequestError(f"size {self.size}: the network's side must be a whole multiple of 32, for example 224")
-        if not 0 <= self.low_percentile < self.high_percentile <= 100:
-            raise RequestError(
-                f"percentiles {self.low_percentile:g} and {self.high_percentile:g}: expected 0 <= low < high <= 100"
-            )
+        low, high = self.low_percentile, self.high_percentile
+        if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and 0 <= low < high <= 100):
+            raise RequestError(f"percentiles {low} and {high}: expected numbers with 0 <= low < high <= 100")
 
     def image(self, array: np.ndarray) -> np.ndarray:
         """Return the network's picture (S, S) uint8 of an `array` (H, W) of any real type.
