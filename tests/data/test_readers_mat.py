@@ -161,7 +161,7 @@ def test_truncated_file_is_refused(tmp_path, write, share):
 def test_a_file_cut_inside_its_first_block_is_refused(tmp_path):
     path = write_mat7(tmp_path / "1.mat")
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(InputError, match="truncated MATLAB 7.3 file"):
+    with pytest.raises(InputError, match=r"truncated MATLAB 7\.3 file"):
         read_slice(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from bts.data.readers.dicom import is_dicom, read_dicom
@@ -44,7 +45,7 @@ def read_slice(path: str | Path) -> Slice:
     return scan.slices[0]
 
 
-def suffix(path: str | Path) -> str:
+def suffix(path: str | PathLike[str]) -> str:
     """Return the one of `SUFFIXES` that the name ends with, or an empty string.
 
     >>> suffix("a/Scan.NII.gz")

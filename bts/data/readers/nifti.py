@@ -92,7 +92,8 @@ def _geometry(
         stored = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPI"))
     columns, rows = (zooms[order[other]] for other in range(3) if other != axis)
     stated = (known or unit != "unknown") and np.isfinite(zooms).all() and min(zooms) > 0
-    geometry = VolumeGeometry(affine=np.array(image.affine), shape=shape, axis=axis, orientation=stored.astype(int))
+    codes = int(image.header["qform_code"]), int(image.header["sform_code"])
+    geometry = VolumeGeometry(np.array(image.affine), shape, axis, orientation=stored.astype(int), codes=codes, unit=unit)
     return geometry, (rows, columns) if stated else None
 
 

@@ -25,12 +25,16 @@ class VolumeGeometry:
         shape: (3,) of the input array, as stored, without trailing axes of size 1.
         axis: patient axis along which the volume was cut: 0 sagittal, 1 coronal, 2 axial slices.
         orientation: (3, 2) for each stored axis the patient axis it becomes, and 1 or -1 where it is flipped.
+        codes: qform and sform code of the input's header, so that a mask claims no more of its orientation than the input.
+        unit: of lengths, as the header names it.
     """
 
     affine: np.ndarray
     shape: tuple[int, int, int]
     axis: int
     orientation: np.ndarray
+    codes: tuple[int, int] = (0, 1)
+    unit: str = "mm"
 
     @property
     def n_slices(self) -> int:
