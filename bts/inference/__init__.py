@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bts.inference.prediction import Prediction
     from bts.inference.predictor import Predictor
-    from bts.inference.write import write_prediction, write_volume
+    from bts.inference.volume import write_volume
+    from bts.inference.write import write_prediction
 
 __all__ = ["Prediction", "Predictor", "write_prediction", "write_volume"]
 
@@ -24,7 +25,7 @@ _HOMES = {
     "Prediction": "bts.inference.prediction",
     "Predictor": "bts.inference.predictor",
     "write_prediction": "bts.inference.write",
-    "write_volume": "bts.inference.write",
+    "write_volume": "bts.inference.volume",
 }
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 HEAT = (
-    (0, 0, 4), (27, 12, 65), (74, 12, 107), (120, 28, 109), (165, 44, 96), (207, 68, 70), (237, 105, 37), (251, 155, 6),
-    (247, 209, 61), (252, 255, 164),
+    (95, 19, 110), (132, 32, 107), (168, 46, 95), (203, 65, 73), (230, 93, 47), (247, 130, 18), (252, 174, 18),
+    (245, 219, 76), (252, 255, 164),
 )  # fmt: skip
-"""Anchors of matplotlib's `inferno` (CC0), evenly spaced: brightness grows with the value, also for colour-blind eyes."""
+"""Anchors of the upper part of matplotlib's `inferno` (CC0), evenly spaced. Brightness grows with the value, also for
+colour-blind eyes; its darkest part is left out, as it would not show on a dark scan."""
 STRENGTH = 0.75
 """Share of the heat's colour in the picture where the map is 1; it falls in proportion, so that a weak map looks weak."""
 CONTOUR = (0, 229, 255)
@@ -47,14 +49,42 @@ def heat_strip(size: tuple[int, int]) -> Image.Image:
     return _blend(Image.new("L", size, 110), Image.fromarray(np.ascontiguousarray(values)))
 
 
-def contoured(picture: Image.Image, mask: np.ndarray, *, width: float = 2.0) -> Image.Image:
-    """Return the picture with the contour of a mask (H, W) bool: antialiased, on a dark rim, so that it shows anywhere."""
+@dataclass(frozen=True)
+class Contour:
+    """The contour of a mask on a picture, drawn once for all pictures of a scan.
+
+    Attributes:
+        at: x and y of its upper left corner in the picture.
+        line: how much of each pixel the line covers, 0 to 255.
+        rim: the same of the dark rim under it, which sets it off from anything bright.
+    """
+
+    at: tuple[int, int]
+    line: Image.Image
+    rim: Image.Image
+
+    def draw(self, picture: Image.Image) -> None:
+        """Draw it into an RGB picture."""
+        picture.paste((0, 0, 0), self.at, self.rim)
+        picture.paste(CONTOUR, self.at, self.line)
+
+
+def contour_of(mask: np.ndarray, size: tuple[int, int], *, width: float = 2.0) -> Contour | None:
+    """Return the antialiased contour of a mask (H, W) bool on a picture of that size, None where the mask is empty.
+
+    The mask is enlarged to twice the size, smoothly, and cut at a half; the line is what lies within half its width of the
+    edge; averaging back makes it smooth.
+
+    Args:
+        mask: (H, W) bool.
+        size: (width, height) of the picture.
+        width: of the line in pixels of the picture.
+    """
     if not mask.any():
-        return picture
-    line = _contour(mask, picture.size, width=width)
-    rim = _contour(mask, picture.size, width=width + 2).point(lambda value: value * 3 // 5)
-    dark = Image.composite(Image.new("RGB", picture.size, (0, 0, 0)), picture.convert("RGB"), rim)
-    return Image.composite(Image.new("RGB", picture.size, CONTOUR), dark, line)
+        return None
+    at, inside = _enlarged(mask, size, around=int(np.ceil(width)) + 2)
+    line, rim = (_ring(inside, radius) for radius in (width, width + 2))
+    return Contour(at, line.reduce(2), rim.reduce(2).point([value * 3 // 5 for value in range(256)]))
 
 
 def _blend(scan: Image.Image, values: Image.Image) -> Image.Image:
@@ -72,19 +102,22 @@ def _palette() -> bytes:
     return np.rint(table).astype(np.uint8).tobytes()
 
 
-def _contour(mask: np.ndarray, size: tuple[int, int], *, width: float) -> Image.Image:
-    """Return how much of each pixel the line covers, (0 to 255), drawn at twice the size and averaged."""
-    fine = (2 * size[0], 2 * size[1])
-    smooth = Image.fromarray(mask.astype(np.uint8) * 255).resize(fine, Image.Resampling.BILINEAR)
-    covered = np.asarray(smooth)
-    inside = covered >= min(128, int(covered.max()))  # a single pixel of a large scan must not vanish
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    reach = int(np.ceil(width)) + 1
-    padded = np.pad(inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], reach)
-    ring = _grown(padded, width) & _grown(~padded, width)
-    line = Image.new("L", fine)
-    line.paste(Image.fromarray(ring.astype(np.uint8) * 255), (int(columns[0]) - reach, int(rows[0]) - reach))
-    return line.resize(size, Image.Resampling.BOX)
+def _enlarged(mask: np.ndarray, size: tuple[int, int], *, around: int) -> tuple[tuple[int, int], np.ndarray]:
+    """Return where in the picture the mask begins, with a border, and that part at twice the picture's size, (h, w) bool."""
+    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    left, top = int(columns[0] * across) - around, int(rows[0] * down) - around
+    right, bottom = int((columns[-1] + 1) * across) + around + 1, int((rows[-1] + 1) * down) + around + 1
+    border = int((around + 1) / min(across, down)) + 2
+    padded = Image.fromarray(np.pad(mask.astype(np.uint8) * 255, border))  # beyond the scan there is no tumour
+    box = (left / across + border, top / down + border, right / across + border, bottom / down + border)
+    fine = (2 * (right - left), 2 * (bottom - top))
+    covered = np.asarray(padded.resize(fine, Image.Resampling.BILINEAR, box=box))
+    return (left, top), covered >= min(128, int(covered.max()))  # one pixel of a large scan must not vanish
+
+
+def _ring(inside: np.ndarray, radius: float) -> Image.Image:
+    return Image.fromarray((_grown(inside, radius) & _grown(~inside, radius)).astype(np.uint8) * 255)
 
 
 def _grown(region: np.ndarray, radius: float) -> np.ndarray:

@@ -1,0 +1,84 @@
+"""How is one result shown on one page? Scan with the mask's contour, heat map, class and probabilities, warnings.
+
+Pillow alone draws it, so that a runtime without torch stays light.
+"""
+
+from __future__ import annotations
+
+from PIL import Image, ImageDraw
+
+from bts.inference.panel import GROUND, INK, SOFT, clean, draw_panel, font
+from bts.inference.picture import CONTOUR, contour_of, fitted, grey, heat_strip, heated
+from bts.inference.prediction import Prediction
+
+SIDE, LEAST = 512, 320
+"""Longer side of a drawn scan and least side of its frame, in pixels."""
+PANEL, MARGIN, GAP, TITLE, LEGEND = 336, 24, 20, 32, 62
+"""Width of the text, outer margin, space between columns, height of a column's title and of its legend."""
+FRAME = "#000000"
+
+
+def overlay(prediction: Prediction) -> Image.Image:
+    """Return the page of one prediction, an RGB picture; a small scan is drawn larger, one of any shape fits its frame."""
+    pictures = _pictures(prediction)
+    width = max(LEAST, *(picture.width for _, picture in pictures))
+    height = max(LEAST, *(picture.height for _, picture in pictures))
+    left = MARGIN + len(pictures) * (width + GAP)
+    measured = draw_panel(ImageDraw.Draw(Image.new("RGB", (1, 1))), prediction, at=(0, 0), width=PANEL)
+    bottom = max(MARGIN + TITLE + height + LEGEND, MARGIN + measured + MARGIN)
+    page = Image.new("RGB", (left + GAP // 2 + PANEL + MARGIN, bottom), GROUND)
+    draw = ImageDraw.Draw(page)
+    for number, (title, picture) in enumerate(pictures):
+        _column(page, title, picture, frame=(MARGIN + number * (width + GAP), MARGIN, width, height))
+    _mask_legend(draw, prediction, at=(MARGIN, MARGIN + TITLE + height + 14))
+    if prediction.cam is not None:
+        _heat_legend(page, at=(MARGIN + width + GAP, MARGIN + TITLE + height + 14), width=width)
+    draw_panel(draw, prediction, at=(left + GAP // 2, MARGIN), width=PANEL, bottom=bottom - MARGIN)
+    return page
+
+
+def _pictures(prediction: Prediction) -> list[tuple[str, Image.Image]]:
+    """Return title and picture of each column; the contour is in both, so that mask and heat can be compared."""
+    scan = grey(prediction.slice.image, fitted(prediction.slice.image.shape, side=SIDE))
+    contour = None if prediction.mask is None else contour_of(prediction.mask, scan.size)
+    found = [("Scan" if prediction.mask is None else "Scan and mask", scan.convert("RGB"))]
+    if prediction.cam is not None:
+        found.append((f"Grad-CAM: {clean(prediction.cam_class or '')}", heated(scan, prediction.cam)))
+    if contour is not None:
+        for _, picture in found:
+            contour.draw(picture)
+    return found
+
+
+def _column(page: Image.Image, title: str, picture: Image.Image, *, frame: tuple[int, int, int, int]) -> None:
+    left, top, width, height = frame
+    draw = ImageDraw.Draw(page)
+    draw.text((left, top), title, fill=INK, font=font(18))
+    draw.rectangle((left, top + TITLE, left + width - 1, top + TITLE + height - 1), fill=FRAME)
+    page.paste(picture, (left + (width - picture.width) // 2, top + TITLE + (height - picture.height) // 2))
+
+
+def _mask_legend(draw: ImageDraw.ImageDraw, prediction: Prediction, *, at: tuple[int, int]) -> None:
+    left, top = at
+    if prediction.mask is None:
+        return
+    if not prediction.mask.any():
+        draw.text((left, top), "no tumour outlined", fill=SOFT, font=font(14))
+        return
+    draw.line((left, top + 9, left + 22, top + 9), fill=CONTOUR, width=2)
+    draw.text((left + 32, top), "contour of the predicted mask", fill=SOFT, font=font(14))
+
+
+def _heat_legend(page: Image.Image, *, at: tuple[int, int], width: int) -> None:
+    """Draw the strip from 0 to 1 with its ticks."""
+    left, top = at
+    draw = ImageDraw.Draw(page)
+    draw.text((left, top), "heat", fill=SOFT, font=font(14))
+    start, length = left + 44, width - 44
+    page.paste(heat_strip((length, 12)), (start, top + 3))
+    for value in (0.0, 0.5, 1.0):
+        x = start + round(value * (length - 1))
+        draw.line((x, top + 15, x, top + 19), fill=SOFT)
+        draw.text(
+            (x, top + 21), f"{value:g}", fill=SOFT, font=font(12), anchor="la" if value == 0 else "ra" if value == 1 else "ma"
+        )
