@@ -35,12 +35,6 @@ SYSTEM_ERRORS = {
 }
 
 
-class Interrupted(BtsError):  # noqa: N818 - no error, the user wanted it
-    """The user stopped the program, which has put everything in order."""
-
-    exit_status = INTERRUPTED
-
-
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with the nearest option for an unknown one."""
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bts.apps.run import DONE, Interrupted, OneLineParser, run_app
-from bts.errors import RequestError
+from bts.apps.run import DONE, OneLineParser, run_app
+from bts.errors import Interrupted, RequestError
 from bts.glossary import DISCLAIMER, Task
 from bts.registry import suggestion
 from bts.settings import SETTINGS, Settings

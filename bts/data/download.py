@@ -1,0 +1,217 @@
+"""How does the figshare set get from its publisher onto this disk? Checked, resumable, and safe to run again.
+
+Cheng, J. (2017): brain tumor dataset, figshare, doi 10.6084/m9.figshare.1512427, CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from bts.data.remote_file import Progress, RemoteFile, UnreachableError, fetch, size_of
+from bts.errors import BtsError, InputError, RequestError
+
+SERVER = "https://ndownloader.figshare.com/files"
+ARCHIVES = (
+    RemoteFile(
+        "brainTumorDataPublic_1-766.zip",
+        3381290,
+        214401279,
+        "74b949ad33f042e6e103523091cd1428",
+        "cdac0a7f4152cb34dd79b13543da96c37a6928ad8cb823e2662150b1a73ade54",
+    ),
+    RemoteFile(
+        "brainTumorDataPublic_767-1532.zip",
+        3381296,
+        217848429,
+        "7e8a875500d2c8a346f270538e29890e",
+        "d18e896d14f7af791cdd3d9b9342f9f974742a06132effde5a5219209862b4ce",
+    ),
+    RemoteFile(
+        "brainTumorDataPublic_1533-2298.zip",
+        3381293,
+        215563856,
+        "8227bf6080cb71f15a88be8d25c79ae7",
+        "612d9f506c55c54db5f2f38b6d50741ef97a6d7c32b3e1be76e789674a97aefb",
+    ),
+    RemoteFile(
+        "brainTumorDataPublic_2299-3064.zip",
+        3381302,
+        231679762,
+        "b378a80d6174e5317d59eb28430c6652",
+        "9a673c55d139133cfbc57097bf155b5ac9f33684ee97f40bf2afba332d416a3a",
+    ),
+)
+FOLDS = RemoteFile("cvind.mat", 7005344, 5736)
+"""The author's five folds; the publisher gives no sum for it."""
+FILES = (*ARCHIVES, FOLDS)
+
+UNPACKED = "unpacked.json"
+"""Which slices came out of which archive, with their sizes: what makes a second run cheap."""
+SLICE_NAME = re.compile(r"[1-9][0-9]*\.mat")
+
+
+@dataclass
+class Report:
+    """What a download did, by file name."""
+
+    fetched: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    slices: int = 0
+
+
+def download(
+    out: Path,
+    *,
+    files: Sequence[RemoteFile] = FILES,
+    server: str = SERVER,
+    keep_archives: bool = False,
+    progress: Progress = lambda name, done, total: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Report:
+    """Bring the figshare set into `out`; what is there already is not fetched again.
+
+    Args:
+        out: folder for the `N.mat` files and `cvind.mat`, made where it is missing.
+        files: what to fetch.
+        server: address under which each file lies by its number.
+        keep_archives: whether the archives stay after they are unpacked.
+        progress: told about bytes as they come.
+        sleep: waits between attempts.
+
+    Returns:
+        what was fetched, what was there, and what failed and why; the others are done.
+
+    Raises:
+        RequestError: a folder that can't be made, or too little room on the disk.
+        UnreachableError: no way to the server.
+    """
+    make_folder(out)
+    record = read_record(out)
+    missing = [file for file in files if not is_done(file, out, record)]
+    check_room(out, missing)
+    report = Report(present=[file.name for file in files if file not in missing])
+    for file in missing:
+        try:
+            settle(file, out, record, server=server, keep_archive=keep_archives, progress=progress, sleep=sleep)
+            report.fetched.append(file.name)
+        except UnreachableError:
+            raise
+        except BtsError as error:
+            report.failed[file.name] = str(error)
+    report.slices = sum(len(record.get(file.name, {})) for file in files)
+    return report
+
+
+def settle(
+    file: RemoteFile,
+    out: Path,
+    record: dict[str, dict[str, int]],
+    *,
+    server: str,
+    keep_archive: bool,
+    progress: Progress,
+    sleep: Callable[[float], None],
+) -> None:
+    """Fetch one file where it is not here, and unpack it where it is an archive."""
+    path = out / file.name
+    if not path.exists() or file.flaw(path):
+        path.unlink(missing_ok=True)
+        fetch(file, f"{server.rstrip('/')}/{file.identity}", path, progress=progress, sleep=sleep)
+    if path.suffix != ".zip":
+        return
+    record[file.name] = unpack(path, out)
+    write_record(out, record)
+    if not keep_archive:
+        path.unlink()
+
+
+def is_done(file: RemoteFile, out: Path, record: dict[str, dict[str, int]]) -> bool:
+    """Return whether nothing of a file is missing: every slice that it held stands with its size."""
+    if not file.name.endswith(".zip"):
+        return size_of(out / file.name) == file.size
+    slices = record.get(file.name)
+    return bool(slices) and all(size_of(out / name) == size for name, size in (slices or {}).items())
+
+
+def unpack(archive: Path, out: Path) -> dict[str, int]:
+    """Write an archive's `N.mat` members flat into `out`, and return their sizes by name.
+
+    Raises InputError where a member's path leads out of the folder, two members have one name, or the archive is damaged;
+    nothing is written then but whole slices.
+    """
+    try:
+        with zipfile.ZipFile(archive) as pack:
+            members = slices_in(pack, archive.name)
+            room(out, sum(each.file_size for each in members.values()), f"to unpack {archive.name}")
+            for name, member in members.items():
+                part = out / f"{name}.part"
+                with pack.open(member) as source, part.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                part.replace(out / name)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{archive.name}: damaged archive ({error}): delete it and run again") from None
+    return {name: member.file_size for name, member in members.items()}
+
+
+def slices_in(pack: zipfile.ZipFile, archive: str) -> dict[str, zipfile.ZipInfo]:
+    """Return the members that are slices by their flat name; other harmless files are passed over."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in pack.infolist():
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in member.filename:
+            raise InputError(f"{archive}: the member '{member.filename}' leads out of the folder: nothing is unpacked")
+        if member.is_dir() or not SLICE_NAME.fullmatch(path.name):
+            continue
+        if path.name in found:
+            raise InputError(f"{archive}: two members are named '{path.name}': nothing is unpacked")
+        found[path.name] = member
+    if not found:
+        raise InputError(f"{archive}: no slice `N.mat` in it: it is not figshare's archive")
+    return found
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder, or say in one line why it can't be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{out}: the folder can't be made ({error.strerror}): choose another with --out") from None
+
+
+def check_room(out: Path, missing: Sequence[RemoteFile]) -> None:
+    """Refuse to begin what won't fit: the archives and, about as much again, the slices in them."""
+    needed = sum(2 * file.size - size_of(out / f"{file.name}.part") for file in missing)
+    room(out, needed, "for the download")
+
+
+def room(out: Path, needed: int, what: str) -> None:
+    """Raise RequestError where fewer than `needed` bytes are free."""
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        short = f"{needed / 1e9:.1f} GB are needed {what}, {free / 1e9:.1f} GB are free"
+        raise RequestError(f"{out}: {short}: make room or choose another folder with --out")
+
+
+def read_record(out: Path) -> dict[str, dict[str, int]]:
+    """Return which slices came out of which archive; empty where nobody knows."""
+    try:
+        found = json.loads((out / UNPACKED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_record(out: Path, record: dict[str, dict[str, int]]) -> None:
+    """Note which slices came out of which archive."""
+    part = out / f"{UNPACKED}.part"
+    part.write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
+    part.replace(out / UNPACKED)

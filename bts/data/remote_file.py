@@ -1,0 +1,186 @@
+"""How does one large file come over a connection that breaks? By going on where it stopped, then checking the sums."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bts.errors import InputError
+
+CHUNK = 1 << 20
+PATIENCE_S = 30.0
+"""Seconds without a byte after which a connection counts as broken."""
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Seconds of waiting before each further attempt; the count starts anew whenever bytes have come."""
+WORTH_ANOTHER_TRY = (202, 408, 425, 429, 500, 502, 503, 504)
+"""Answers that may be better next time; figshare says 202 with an empty body when it is asked too often."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's name, bytes that are here, and bytes in all."""
+
+
+class UnreachableError(InputError):
+    """There is no way to the server: asking for the next file would fail too."""
+
+
+class BrokenError(Exception):
+    """This attempt failed; another may not."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on a server and what it must be.
+
+    Attributes:
+        name: file name, here and in messages.
+        identity: number under which the server has it.
+        size: bytes.
+        md5: hexadecimal sum as the publisher gives it, or None.
+        sha256: hexadecimal sum, or None.
+    """
+
+    name: str
+    identity: int
+    size: int
+    md5: str | None = None
+    sha256: str | None = None
+
+    def flaw(self, path: Path) -> str | None:
+        """Return in what a file on disk differs from this one, or None."""
+        if (size := path.stat().st_size) != self.size:
+            return f"expected {self.size} bytes, received {size}"
+        sums = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+        with path.open("rb") as file:
+            while block := file.read(CHUNK):
+                for each in sums.values():
+                    each.update(block)
+        for kind, expected in (("md5", self.md5), ("sha256", self.sha256)):
+            if expected and sums[kind].hexdigest() != expected:
+                return f"expected {kind.upper()} {expected}, received {sums[kind].hexdigest()}"
+        return None
+
+
+def fetch(file: RemoteFile, url: str, path: Path, *, progress: Progress, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Bring a file to `path`, through `path.part`, which a later call goes on with.
+
+    Args:
+        file: what it must be; a file that differs never gets its name.
+        url: where it lies.
+        path: where it goes.
+        progress: told about the bytes that are here.
+        sleep: waits between attempts.
+
+    Raises:
+        UnreachableError: no way to the server.
+        InputError: the server refuses, the connection keeps breaking, or the sums differ (the wrong file is deleted).
+    """
+    part = path.with_name(path.name + ".part")
+    for last_chance in (False, True):  # a part from an older, interrupted call may be spoilt: once from the start again
+        fetch_bytes(file, url, part, progress=progress, sleep=sleep)
+        flaw = file.flaw(part)
+        if flaw is None:
+            part.replace(path)
+            return
+        part.unlink()
+        if last_chance:
+            raise InputError(f"{file.name}: {flaw}, twice: the wrong file is deleted; {by_hand(url, path)}")
+
+
+def fetch_bytes(file: RemoteFile, url: str, part: Path, *, progress: Progress, sleep: Callable[[float], None]) -> None:
+    """Fill `part` until it has the file's size, over as many connections as it takes."""
+    attempt, came = 0, False
+    while (before := size_of(part)) < file.size:
+        try:
+            receive(file, url, part, progress=progress)
+            reason = "the connection broke"
+        except BrokenError as error:
+            reason = str(error)
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            if isinstance(error, OSError) and not is_network(error):
+                raise  # a full disk or a folder that can't be written
+            reason = describe(error)
+            if not came and no_way(error):
+                raise UnreachableError(
+                    f"{url}: no connection ({reason}): is this machine online? {by_hand(url, part)}"
+                ) from None
+        gained = size_of(part) > before
+        came, attempt = came or gained, 0 if gained else attempt + 1
+        if attempt > len(PAUSES_S):
+            raise InputError(f"{file.name}: {reason}, {attempt} times in a row; run again to go on, or {by_hand(url, part)}")
+        if size_of(part) < file.size:
+            sleep(PAUSES_S[max(attempt - 1, 0)] if attempt else 0)
+
+
+def receive(file: RemoteFile, url: str, part: Path, *, progress: Progress) -> None:
+    """Ask once for what is missing and append it to `part`; a server that ignores the range starts it anew."""
+    have = size_of(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "bts (research software)", "Range": f"bytes={have}-"})
+    try:
+        response = urllib.request.urlopen(request, timeout=PATIENCE_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
+            part.unlink(missing_ok=True)
+            raise InputError(f"{file.name}: expected {file.size} bytes, the server has {have}; {by_hand(url, part)}") from None
+        refuse(file, error.code, url, part)
+    with response:
+        if response.status not in (200, 206):
+            refuse(file, response.status, url, part)
+        goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if response.status == 206 and not goes_on:
+            raise BrokenError("the server sent another range than asked for")
+        with part.open("ab" if goes_on else "wb") as out:
+            have = have if goes_on else 0
+            while block := response.read(CHUNK):
+                out.write(block)
+                have += len(block)
+                progress(file.name, min(have, file.size), file.size)
+
+
+def refuse(file: RemoteFile, status: int, url: str, part: Path) -> None:
+    """Raise what an answer without the file means."""
+    words = f"the server answered {status} {http.client.responses.get(status, '')}".strip()
+    if status in WORTH_ANOTHER_TRY:
+        raise BrokenError(words)
+    raise InputError(f"{file.name}: {words} for {url}: {by_hand(url, part)}")
+
+
+def by_hand(url: str, path: Path) -> str:
+    """Return the way around this program."""
+    name = path.name.removesuffix(".part")
+    return f"open {url} in a browser, save it as {path.with_name(name)}, and run again"
+
+
+def size_of(path: Path) -> int:
+    """Return a file's size in bytes, 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return what lies behind urllib's own error."""
+    reason = getattr(error, "reason", None)
+    return reason if isinstance(reason, BaseException) else error
+
+
+def describe(error: BaseException) -> str:
+    """Return an error of the network in words."""
+    inner = cause(error)
+    return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
+
+
+def is_network(error: OSError) -> bool:
+    """Return whether the connection failed rather than the disk."""
+    return isinstance(error, (urllib.error.URLError, ConnectionError, TimeoutError, socket.gaierror, socket.timeout))
+
+
+def no_way(error: BaseException) -> bool:
+    """Return whether there is no server at all: no name, nobody listening, no route."""
+    inner = cause(error)
+    unreachable = isinstance(inner, OSError) and inner.errno in (101, 113)  # no network, no route
+    return isinstance(inner, (socket.gaierror, ConnectionRefusedError)) or unreachable
