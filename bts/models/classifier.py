@@ -10,35 +10,45 @@ from bts.models.encoders import Encoder
 from bts.models.output import Output
 
 
-class Classifier(Network):
-    """Encoder, global average pooling, dropout, linear head.
+class ClassNetwork(Network):
+    """Base of the networks that give classes: encoder, pooling to `pools` vectors, dropout, linear head.
 
-    The three steps behind the encoder can be called apart, because Grad-CAM needs no more than them: the gradient of a class score
-    with respect to the maps is the gradient of `classify` at the pooled vector, the same at every place.
+    The steps behind the encoder can be called apart, because Grad-CAM needs no more than them. Each vector is a weighted average of
+    the last maps with weights that sum to one, so the mean over the grid of a score's gradient with respect to map k, Grad-CAM's
+    weight of that map, is the sum over the vectors of the score's gradient at their entry k, divided by the grid's size.
     """
 
-    pools = 1
+    pools: int
     """How many vectors of C channels `pool` puts side by side."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture, Encoder(architecture.encoder, top=True))
-        self.class_head = nn.Sequential(
-            nn.Dropout(architecture.dropout), nn.Linear(self.encoder.last_channels, architecture.classes)
-        )
+        inputs = self.pools * self.encoder.last_channels
+        self.class_head = nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(inputs, architecture.classes))
+
+    def head(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the logits (B, K) of the maps `features (B, C, h, w)` and, where the network has them, mask logits (B, 1, H, W)."""
+        return self.classify(self.pool(features, mask))
+
+    def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return (B, pools * C): averages of `features (B, C, h, w)`, one after another."""
+        raise NotImplementedError
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Return the logits (B, K) of pooled vectors (B, pools * C)."""
+        return self.class_head(pooled)
+
+
+class Classifier(ClassNetwork):
+    """Encoder, global average pooling, dropout, linear head."""
+
+    pools = 1
 
     def forward(self, x: Tensor) -> Output:
         """Return class logits (B, K) and the maps that they were pooled from; no mask."""
         features = self.encoder.last(self.encode(x))
         return Output(mask=None, classes=self.head(features), features=features)
 
-    def head(self, features: Tensor) -> Tensor:
-        """Return the logits (B, K) of the maps `features (B, C, h, w)`."""
-        return self.classify(self.pool(features))
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Return (B, C), the average over the slice."""
+    def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return (B, C), the average over the slice; a mask plays no part."""
         return features.mean(dim=(2, 3))
-
-    def classify(self, pooled: Tensor) -> Tensor:
-        """Return the logits (B, K) of pooled vectors (B, C)."""
-        return self.class_head(pooled)

@@ -45,7 +45,7 @@ def describe_trainable(network: nn.Module, what: str) -> str:
 def last_block(network: Network) -> list[nn.Parameter]:
     """Return the encoder's parameters that its last maps depend on and the maps before do not: layer4 of a ResNet.
 
-    Asked of the gradient, so that no name of any architecture has to be known.
+    Read off autograd's graph, so that no name of any architecture has to be known.
     """
     body = list(network.encoder.body.parameters())
     after = list(network.encoder.top.parameters())
@@ -101,17 +101,24 @@ def _used_by_maps(network: Network, body: list[nn.Parameter]) -> list[set[int]]:
         parameter.requires_grad_(True)
     try:
         with torch.enable_grad(), _Evaluating(network):
-            return [_used(maps, body) for maps in network.encode(_example(network))]
+            return [_used(maps) for maps in network.encode(_example(network))]
     finally:
         for parameter, learned in zip(body, before, strict=True):
             parameter.requires_grad_(learned)
 
 
-def _used(maps: Tensor, parameters: list[nn.Parameter]) -> set[int]:
-    if not maps.requires_grad:
-        return set()
-    gradients = torch.autograd.grad(maps.sum(), parameters, retain_graph=True, allow_unused=True)
-    return {id(parameter) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+def _used(maps: Tensor) -> set[int]:
+    """Return the ids of the parameters at the leaves of the graph that autograd recorded for `maps`."""
+    seen, found, waiting = set(), set(), [maps.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting.extend(following for following, _ in node.next_functions)
+    return found
 
 
 def _example(network: Network) -> Tensor:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.attention_unet import AttentionUNet
 from bts.models.base import Network
 from bts.models.classifier import Classifier
+from bts.models.joint import JointNetwork
 from bts.models.weights import load_pretrained
 
 __all__ = ["Architecture", "build_network"]
 
-NETWORKS: dict[str, type[AttentionUNet] | type[Classifier]] = {"seg": AttentionUNet, "cls": Classifier}
+NETWORKS: dict[Task, type[AttentionUNet] | type[Classifier] | type[JointNetwork]] = {
+    "seg": AttentionUNet,
+    "cls": Classifier,
+    "joint": JointNetwork,
+}
 
 
 def build_network(architecture: Architecture, *, weights: str | Path = "none") -> Network:
