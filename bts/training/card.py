@@ -1,0 +1,50 @@
+"""What does a model folder say of its training?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from bts.data.families import person
+from bts.glossary import Task
+from bts.models.architecture import Architecture
+from bts.models.folder import ModelCard, write_model_folder
+from bts.training.checkpoints import load_checkpoint
+from bts.training.course import Best
+from bts.training.prepare import Prepared
+
+PREFIX = "network."
+
+
+def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: Best, cut_short: bool) -> None:
+    """Write the model folder of a stage's best epoch."""
+    checkpoint = load_checkpoint(best.checkpoint)
+    weights = {key.removeprefix(PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(PREFIX)}
+    architecture = Architecture.from_dict(checkpoint["architecture"])
+    card = ModelCard(
+        task=task,
+        name=name,
+        architecture=architecture.to_dict(),
+        classes=list(prepared.source.classes) if architecture.classes else [],
+        preprocessing=prepared.preprocessing.to_dict(),
+        training_patients=hashed(prepared.train.patients, prepared),
+        data_fingerprint=prepared.split.fingerprint,
+        synthetic=prepared.source.synthetic,
+        trained_on=trained_on(prepared, best, cut_short=cut_short),
+    )
+    write_model_folder(path, card, weights)
+
+
+def hashed(patients: Iterable[str], prepared: Prepared) -> list[str]:
+    """Return the SHA-256 of each patient family, sorted: enough to refuse scoring on a patient that was trained on."""
+    families = {person(patient, prepared.split.group) for patient in patients}
+    return sorted(hashlib.sha256(family.encode()).hexdigest() for family in families)
+
+
+def trained_on(prepared: Prepared, best: Best, *, cut_short: bool) -> str:
+    """Return a sentence on data and length, such as `2145 figshare slices of 154 patients, 12 epochs (best 9)`."""
+    patients = len({person(patient, prepared.split.group) for patient in prepared.train.patients})
+    kind = "synthetic phantom slices" if prepared.source.synthetic else f"{prepared.source.name} slices"
+    text = f"{len(prepared.train)} {kind} of {patients} patients, {best.epochs} epochs (best {best.epoch})"
+    return text + (", epochs cut short by trainer.limit_batches" if cut_short else "")

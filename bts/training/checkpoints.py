@@ -1,0 +1,99 @@
+"""Which epoch is kept, which one is resumed from, and when is it time to stop?"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from bts.errors import RequestError
+from bts.training.module import TaskModule, score_name
+
+log = logging.getLogger("bts.training")
+
+
+class Checkpoints(Checkpoint):
+    """Saves `best.ckpt` and `last.ckpt` at the end of each epoch, and stops when the score has not become better for long.
+
+    Lightning's ModelCheckpoint keeps absolute paths in its state, so that a moved run forgets its best, and writes `last` only in
+    epochs in which it also wrote another; its EarlyStopping counts apart from it. Here is one score, one decision. The files are
+    Lightning's own checkpoints, written atomically by it, and load with `weights_only=True`.
+
+    Args:
+        folder: where both files go.
+        monitor: `dice`, `balanced_accuracy`, `accuracy` or `loss` (the lowest validation loss).
+        patience: epochs without a better score before the stage ends; 0 never ends it early.
+    """
+
+    state_key = "checkpoints"
+
+    def __init__(self, folder: Path, *, monitor: str, patience: int) -> None:
+        self.folder, self.monitor, self.patience = folder, monitor, patience
+        self.best_score: float | None = None
+        self.best_epoch = -1
+        self.waited = 0
+
+    @property
+    def best(self) -> Path:
+        """Path of the best epoch's checkpoint."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Path of the last whole epoch's checkpoint."""
+        return self.folder / "last.ckpt"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        self.waited = state_dict["waited"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._waited_long_enough():  # killed between its last epoch and the end of the stage
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TaskModule)
+        score = pl_module.scores[score_name(self.monitor)]
+        if self._is_better(score):
+            self.best_score, self.best_epoch, self.waited = score, trainer.current_epoch, 0
+            trainer.save_checkpoint(self.best)
+        else:
+            self.waited += 1
+        trainer.save_checkpoint(self.last)
+        if not math.isfinite(score):
+            log.warning(f"{self.monitor} is {score}: training has diverged and stops; a lower rate (--optim.lr) may help")
+            trainer.should_stop = True
+        elif self._waited_long_enough():
+            log.info(f"no better {self.monitor} for {self.waited} epochs: this stage stops early")
+            trainer.should_stop = True
+
+    def _is_better(self, score: float) -> bool:
+        if not math.isfinite(score):
+            return False
+        if self.best_score is None:
+            return True
+        return score < self.best_score if self.monitor == "loss" else score > self.best_score
+
+    def _waited_long_enough(self) -> bool:
+        return 0 < self.patience <= self.waited
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a training checkpoint, loaded without running code from it; raises RequestError where it can't be used."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RequestError(f"{path}: can't be read ({error.strerror})") from error
+    except Exception as error:  # torch raises several kinds for a truncated or foreign file
+        raise RequestError(f"{path}: no whole checkpoint of a run ({type(error).__name__}): start the run anew") from error
+    if not isinstance(found, dict) or "state_dict" not in found:
+        raise RequestError(f"{path}: a checkpoint without weights: start the run anew")
+    return found

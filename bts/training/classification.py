@@ -1,0 +1,58 @@
+"""How is the classifier trained: network, loss and validation accuracies?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from bts.models.architecture import Architecture
+from bts.models.base import Network
+from bts.models.losses import ClassificationLoss, balanced_weights
+from bts.models.metrics import ClassScores
+from bts.models.output import Output
+from bts.settings import ClsSettings
+from bts.training.module import Batch, Optim, TaskModule
+
+
+class Classification(TaskModule):
+    """A grey-scale classifier with cross-entropy; slices without a label don't count."""
+
+    def __init__(self, network: Network, *, loss: ClassificationLoss, optim: Optim, monitor: str, seed: int) -> None:
+        super().__init__(network, optim=optim, monitor=monitor, seed=seed)
+        self.loss, self.classes = loss, ClassScores(classes=network.architecture.classes)
+
+    def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        assert output.classes is not None
+        return self.loss(output.classes, batch["label"])[0], {}  # its only part is the loss itself
+
+    def reset_scores(self) -> None:
+        self.classes = ClassScores(classes=self.network.architecture.classes, device=self.device)
+
+    def update_scores(self, output: Output, batch: Batch) -> None:
+        assert output.classes is not None
+        self.classes.update(output.classes, batch["label"])
+
+    def compute_scores(self) -> dict[str, float]:
+        self.classes.totals = self.summed(self.classes.totals)
+        return self.classes.compute()
+
+
+def architecture(settings: ClsSettings, classes: Sequence[str]) -> Architecture:
+    """Return the numbers of the network that the settings ask for."""
+    model = settings.model
+    return Architecture(
+        task="cls",
+        encoder=model.encoder,
+        size=settings.data.size,
+        classes=len(classes),
+        dropout=model.dropout,
+        conv1=model.conv1,
+    )
+
+
+def module(settings: ClsSettings, network: Network, *, optim: Optim, monitor: str, counts: Sequence[int]) -> Classification:
+    """Return the module around a network that is built already; class weights come from `counts`, the training slices a class."""
+    weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
+    loss = ClassificationLoss(class_weights=weights, label_smoothing=settings.loss.label_smoothing)
+    return Classification(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)

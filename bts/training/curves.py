@@ -1,0 +1,36 @@
+"""How did losses and scores move from epoch to epoch? One CSV in the run, whole after every epoch."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+Row = dict[str, float | int | str]
+
+
+class Curves:
+    """Rows of `curves.csv`, one an epoch: `epoch` (from 1, over both stages), `stage`, then losses and scores by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                self.rows = list(csv.DictReader(file))
+
+    def cut(self, epoch: int) -> None:
+        """Forget what came after `epoch`: a resumed run does it again."""
+        self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]
+
+    def append(self, row: Row) -> None:
+        """Add an epoch and write the file anew, atomically."""
+        written = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+        self.rows.append(written)
+        names = list(dict.fromkeys(name for each in self.rows for name in each))
+        part = self.path.with_suffix(".part")
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(part, self.path)

@@ -1,0 +1,75 @@
+"""How do the slices of a split come to the training loop in batches?"""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from bts.data.arrays import Arrays
+from bts.data.augment import Augmenter
+from bts.data.dataset import EpochSampler, SliceDataset
+
+Loader = DataLoader[dict[str, torch.Tensor]]
+
+
+class SliceData(pl.LightningDataModule):
+    """Batches of the training and the validation part.
+
+    Which slice comes when, and how it is varied, depends on (seed, epoch, index) alone: neither on the number of workers nor on
+    where a run was interrupted. With several devices each takes its own share of every epoch.
+
+    Args:
+        train: slices to learn from.
+        val: slices that pick the best epoch; never varied.
+        augmenter: variation of the training slices.
+        batch_size: slices a step and device.
+        workers: loader processes.
+        seed: seed of the order.
+        pin_memory: page-locked batches, for GPUs.
+    """
+
+    def __init__(
+        self,
+        train: Arrays,
+        val: Arrays,
+        *,
+        augmenter: Augmenter | None,
+        batch_size: int,
+        workers: int = 0,
+        seed: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        self.train, self.val, self.augmenter = train, val, augmenter
+        self.batch_size, self.workers, self.seed, self.pin_memory = batch_size, workers, seed, pin_memory
+
+    def train_dataloader(self) -> Loader:
+        """Return shuffled, varied batches; the last incomplete one is left out where there are others."""
+        return self._loader(self.train, augmenter=self.augmenter, shuffle=True)
+
+    def val_dataloader(self) -> Loader:
+        """Return the validation slices in their order, each once, over all devices."""
+        return self._loader(self.val, augmenter=None, shuffle=False)
+
+    def _loader(self, arrays: Arrays, *, augmenter: Augmenter | None, shuffle: bool) -> Loader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        count = len(arrays.labels)
+        return DataLoader(
+            SliceDataset(arrays, augmenter),
+            batch_size=self.batch_size,
+            sampler=EpochSampler(count, seed=self.seed, shuffle=shuffle, rank=rank, world=world),
+            drop_last=shuffle and count >= self.batch_size * world,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.pin_memory,
+            # a generator of its own: making an iterator draws a number, which must not move the global random state
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+def choose_workers(workers: int | None, *, device: str, cores: int) -> int:
+    """Return the number of loader processes: none on a CPU, which they would only share, and up to 8 beside a GPU."""
+    if workers is not None:
+        return workers
+    return min(8, max(1, cores - 1)) if device == "gpu" else 0

@@ -1,0 +1,92 @@
+"""On which device, in which precision and in which memory layout is trained, and why there?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from bts.errors import RequestError
+from bts.settings import TrainerSettings
+
+Device = Literal["cpu", "gpu", "mps"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+def choose_device(accelerator: Literal["auto", "cpu", "gpu", "mps"]) -> tuple[Device, str]:
+    """Return the kind of device and the reason; raises RequestError where the one asked for is not there."""
+    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator != "auto":
+        if not there[accelerator]:
+            raise RequestError(
+                f"trainer.accelerator {accelerator}: this machine has no such device that torch can use: "
+                "take `--trainer.accelerator cpu` (or auto)"
+            )
+        return accelerator, "asked for"
+    if there["gpu"]:
+        return "gpu", f"{torch.cuda.get_device_name()} found"
+    return ("mps", "Apple GPU found") if there["mps"] else ("cpu", "no GPU found")
+
+
+def choose_precision(precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"], device: Device) -> tuple[Precision, str]:
+    """Return the precision and the reason: bf16 only where the processor computes in it, never emulated."""
+    if precision == "16-mixed" and device == "cpu":
+        raise RequestError("trainer.precision 16-mixed: a CPU can't train in float16: take bf16-mixed, 32-true or auto")
+    if precision != "auto":
+        return precision, "asked for"
+    if device == "gpu":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device == "cpu" and cpu_computes_bf16()
+    return ("bf16-mixed", "the processor computes in bf16") if native else ("32-true", "the processor does not compute in bf16")
+
+
+def cpu_computes_bf16() -> bool:
+    """Return True where the CPU has bf16 dot products (AVX-512 BF16 or AMX); elsewhere bf16 is slower than 32 bits."""
+    # torch says it only through private names, which older releases lack
+    probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return any(probe() for probe in probes if probe is not None)
+
+
+def choose_layout(channels_last: bool | None, *, device: Device, precision: Precision) -> tuple[bool, str]:
+    """Return whether maps lie channels-last in memory, and the reason."""
+    if channels_last is not None:
+        return channels_last, "asked for"
+    if device == "mps":
+        return False, "not known to help there"
+    if precision == "32-true" and device == "gpu":
+        return False, "helps GPUs in 16 bits only"
+    return True, "the convolutions there are written for it"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run computes, with the lines that say why."""
+
+    device: Device
+    precision: Precision
+    channels_last: bool
+    devices: int
+    nodes: int
+    lines: tuple[str, ...]
+
+
+def choose_machine(settings: TrainerSettings) -> Machine:
+    """Return device, precision and layout for the settings; raises RequestError for what this machine can't do."""
+    device, why_device = choose_device(settings.accelerator)
+    there = torch.cuda.device_count() if device == "gpu" else 1
+    if device == "gpu" and settings.devices > there:
+        raise RequestError(
+            f"trainer.devices {settings.devices}: this machine has {there} GPU(s): take at most that many, or -1"
+        )
+    devices = there if settings.devices == -1 else settings.devices
+    precision, why_precision = choose_precision(settings.precision, device)
+    channels_last, why_layout = choose_layout(settings.channels_last, device=device, precision=precision)
+    layout = "channels last" if channels_last else "channels first"
+    lines = (
+        f"device: {device} ({why_device}), {devices} a node, {settings.nodes} node(s)",
+        f"precision: {precision} ({why_precision})",
+        f"memory layout: {layout} ({why_layout})",
+    )
+    return Machine(device, precision, channels_last, devices, settings.nodes, lines)

@@ -1,0 +1,203 @@
+"""What happens between settings and a trained model folder?
+
+One way for every task: source, split, slices in memory, one or two stages of Lightning's loop, model folder. All of it lands in one
+run folder, from which an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from bts.data.augment import Augmenter
+from bts.errors import BtsError, Interrupted, RequestError
+from bts.glossary import Task
+from bts.models.architecture import Architecture
+from bts.models.base import Network
+from bts.models.networks import build_network
+from bts.runs import Run, new_run
+from bts.settings import Settings
+from bts.training.card import save_model
+from bts.training.checkpoints import load_checkpoint
+from bts.training.course import Best, run_stage
+from bts.training.datamodule import SliceData, choose_workers
+from bts.training.device import Machine, choose_machine
+from bts.training.interrupt import StopSignals
+from bts.training.log import logged
+from bts.training.module import Optim, TaskModule
+from bts.training.prepare import Prepared, prepare
+from bts.training.resolved import check_same_course, write_settings
+from bts.training.stages import Stage, plan_stages
+from bts.training.tasks import KITS, choose_monitor, task_of
+
+log = logging.getLogger("bts.training")
+
+
+def fit(settings: Settings, *, resume: Path | None = None) -> Run:
+    """Train what the settings ask for and return the run with its model folder.
+
+    Args:
+        settings: of one task; see `bts.settings`.
+        resume: folder of an interrupted run to go on with; the settings must be its own, but for what can't change its course.
+
+    Raises:
+        RequestError: something asked for can't be had; nothing is left behind.
+        Interrupted: Ctrl-C or SIGTERM; the best model so far is saved, and the run can be resumed.
+    """
+    job = Job.plan(settings)
+    with _run_folder(job, resume) as run, logged(run.log):
+        for line in job.machine.lines:
+            log.info(line)
+        signals = StopSignals()
+        with signals.watched():
+            try:
+                _train(job, run, signals)
+            except KeyboardInterrupt:
+                raise _interrupted(job, run, signals) from None
+    return run
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that can be met as far as can be told without reading data."""
+
+    settings: Settings
+    task: Task
+    machine: Machine
+    monitor: str
+    stages: list[Stage]
+    stages_line: str
+
+    @classmethod
+    def plan(cls, settings: Settings) -> Job:
+        """Check the settings against this machine and this task; raises RequestError."""
+        task = task_of(settings)
+        pretrained = settings.model.weights != "none"  # type: ignore[attr-defined]
+        stages, line = plan_stages(settings.freeze, settings.optim, pretrained=pretrained)
+        machine, monitor = choose_machine(settings.trainer), choose_monitor(settings.trainer.monitor, task)
+        return cls(settings, task, machine, monitor, stages, line)
+
+
+@contextlib.contextmanager
+def _run_folder(job: Job, resume: Path | None) -> Iterator[Run]:
+    """Give the run's folder; a new one is removed where the request fails before anything was trained."""
+    if resume is not None:
+        run = Run(Path(resume))
+        lines = check_same_course(run, job.settings)
+        if run.marker() is not None:
+            raise RequestError(f"{run.path}: this run is finished, there is nothing to resume; its model is {run.model}")
+        for line in [f"resuming {run.path}", *lines]:
+            log.info(line)
+    else:
+        run = new_run(job.settings.runs, job.task)
+    write_settings(run, job.settings)
+    try:
+        yield run
+    except BtsError:
+        if resume is None and not run.checkpoints.is_dir():
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _train(job: Job, run: Run, signals: StopSignals) -> None:
+    settings = job.settings
+    pl.seed_everything(settings.seed, verbose=False)
+    prepared = prepare(settings, job.task, run)
+    network = _network(job, prepared, run)
+    log.info(job.stages_line)
+    best, before = None, 0
+    for stage in job.stages:
+        if best is not None:
+            _take_weights(network, best.checkpoint)
+        best = _run_one(job, stage, run=run, prepared=prepared, network=network, before=before, signals=signals)
+        before += best.epochs
+        _save(job, run, stage, prepared, best)
+
+
+def _network(job: Job, prepared: Prepared, run: Run) -> Network:
+    """Return the network with the weights to start from; a resumed one gets its own from the checkpoint later."""
+    settings = job.settings
+    last = [run.checkpoints / stage.name / "last.ckpt" for stage in job.stages]
+    found = [path for path in last if path.is_file()]
+    if found:
+        return build_network(Architecture.from_dict(load_checkpoint(found[-1])["architecture"]))
+    architecture = KITS[job.task].architecture(settings, prepared.source.classes)
+    network = build_network(architecture, weights=settings.model.weights)  # type: ignore[attr-defined]
+    log.info(f"network: {architecture.encoder}, {network.weights_note}")
+    return network
+
+
+def _run_one(
+    job: Job, stage: Stage, *, run: Run, prepared: Prepared, network: Network, before: int, signals: StopSignals
+) -> Best:
+    settings = job.settings
+    counts = np.bincount(np.maximum(prepared.train.labels, 0), minlength=len(prepared.source.classes))
+    module: TaskModule = KITS[job.task].module(
+        settings, network, optim=_optim(settings, stage), monitor=job.monitor, counts=counts.tolist()
+    )
+    data = SliceData(
+        prepared.train,
+        prepared.val,
+        augmenter=Augmenter(settings.augment, seed=settings.seed + stage.number),
+        batch_size=settings.data.batch_size,
+        workers=choose_workers(settings.data.workers, device=job.machine.device, cores=os.cpu_count() or 1),
+        seed=settings.seed + stage.number,
+        pin_memory=job.machine.device == "gpu",
+    )
+    return run_stage(
+        module,
+        data,
+        run=run,
+        stage=stage,
+        before=before,
+        machine=job.machine,
+        settings=settings.trainer,
+        clip=settings.optim.clip,
+        signals=signals,
+    )
+
+
+def _optim(settings: Settings, stage: Stage) -> Optim:
+    optim = settings.optim
+    return Optim(
+        lr=stage.lr,
+        weight_decay=optim.weight_decay,
+        schedule=optim.schedule,
+        warmup_epochs=optim.warmup_epochs,
+        plateau_factor=optim.plateau_factor,
+        plateau_patience=optim.plateau_patience,
+        epochs=stage.epochs,
+    )
+
+
+def _take_weights(network: Network, checkpoint: Path) -> None:
+    """Load a stage's best epoch into the network."""
+    state = load_checkpoint(checkpoint)["state_dict"]
+    network.load_state_dict({key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")})
+
+
+def _save(job: Job, run: Run, stage: Stage, prepared: Prepared, best: Best) -> None:
+    if best.score is None:
+        raise RequestError(f"{run.path}: no epoch had a finite {job.monitor}: lower the rate (--optim.lr)")
+    is_last = stage is job.stages[-1]
+    folder = run.model if is_last else run.model_stage1
+    name = f"{job.task}/{run.path.name}" + ("" if is_last else "/stage1")
+    cut_short = job.settings.trainer.limit_batches is not None
+    save_model(folder, name=name, task=job.task, prepared=prepared, best=best, cut_short=cut_short)
+    log.info(
+        f"stage {stage.number} ended after {best.epochs} epochs: best {job.monitor} {best.score:.4f} in epoch {best.epoch}"
+    )
+    log.info(f"model folder: {folder}")
+
+
+def _interrupted(job: Job, run: Run, signals: StopSignals) -> Interrupted:
+    return Interrupted(f"{signals.name or 'an interrupt'} ended the run; go on with --resume {run.path}")

@@ -1,0 +1,117 @@
+"""From settings to slices in memory: which source, which split, which arrays?"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from bts.data.arrays import Arrays, load_arrays
+from bts.data.cache import SliceCache
+from bts.data.families import person
+from bts.data.preprocess import Preprocessing
+from bts.data.sources.base import Record, Source
+from bts.data.sources.catalogue import open_source
+from bts.data.split import Split, make_split
+from bts.errors import RequestError
+from bts.glossary import Part, Task
+from bts.runs import Run
+from bts.settings import Settings
+
+log = logging.getLogger("bts.training")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that training needs of the data; the test part stays unread."""
+
+    source: Source
+    split: Split
+    preprocessing: Preprocessing
+    train: Arrays
+    val: Arrays
+
+
+def prepare(settings: Settings, task: Task, run: Run) -> Prepared:
+    """Open the source, split it (a resumed run keeps its split) and read the training and validation slices."""
+    source = open_source(settings.data.source, settings.data.root)
+    records = source.records()
+    split = _split(settings, records, run)
+    preprocessing = Preprocessing(settings.data.size, settings.data.low_percentile, settings.data.high_percentile)
+    cache = SliceCache(Path(settings.data.cache), settings.data.cache_gib) if settings.data.cache else None
+    train, val = (
+        _read_part(source, records, split, part=part, task=task, preprocessing=preprocessing, cache=cache)
+        for part in ("train", "val")
+    )
+    _describe(train, "train", source, split)
+    _describe(val, "val", source, split)
+    return Prepared(source, split, preprocessing, train, val)
+
+
+def _split(settings: Settings, records: list[Record], run: Run) -> Split:
+    if run.split_file.is_file():
+        kept = replace(settings.split, kind="file", file=str(run.split_file))
+        split, lines = make_split(records, kept)
+    else:
+        split, lines = make_split(records, settings.split)
+        split.write(run.split_file)
+    for line in lines:
+        log.info(line)
+    return split
+
+
+def _read_part(
+    source: Source,
+    records: list[Record],
+    split: Split,
+    *,
+    part: Part,
+    task: Task,
+    preprocessing: Preprocessing,
+    cache: SliceCache | None,
+) -> Arrays:
+    by_path = {record.path: record for record in records}
+    wanted = [by_path[row.path] for row in split.part(part)]
+    with tqdm(total=len(wanted), desc=f"reading {part}", unit="slice", leave=False, disable=None) as bar:
+        arrays = load_arrays(
+            source,
+            wanted,
+            preprocessing=preprocessing,
+            classes=source.classes,
+            cache=cache,
+            progress=lambda done, total: _advance(bar, done),
+        )
+    return _with_truth(arrays, part, task)
+
+
+def _advance(bar: tqdm, done: int) -> None:
+    bar.update(done - bar.n)
+
+
+def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
+    """Leave out what the task can learn nothing from."""
+    keep = arrays.has_mask if task == "seg" else arrays.labels >= 0
+    what = "mask" if task == "seg" else "label"
+    if not keep.any():
+        raise RequestError(f"none of the {len(keep)} slices in part '{part}' has a {what}: the {task} task needs them")
+    if keep.all():
+        return arrays
+    log.info(f"{part}: {int((~keep).sum())} slices without a {what} are left out")
+    kept = np.flatnonzero(keep)
+    return Arrays(
+        images=arrays.images[kept],
+        masks=arrays.masks[kept],
+        has_mask=arrays.has_mask[kept],
+        labels=arrays.labels[kept],
+        paths=[arrays.paths[i] for i in kept],
+        patients=[arrays.patients[i] for i in kept],
+    )
+
+
+def _describe(arrays: Arrays, part: Part, source: Source, split: Split) -> None:
+    patients = len({person(patient, split.group) for patient in arrays.patients})
+    counts = ", ".join(f"{int((arrays.labels == i).sum())} {name}" for i, name in enumerate(source.classes))
+    log.info(f"{part}: {len(arrays)} slices of {patients} patients ({counts})")
