@@ -1,0 +1,170 @@
+"""Do the tables say what can be counted by hand from the cases?"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from bts.evaluation.classification_scores import patient_cases
+from bts.evaluation.headline import headline, text_table
+from bts.evaluation.scores import plain, summarise
+
+CLASSES = ["glioma", "meningioma", "no_tumour"]
+
+
+def made_cases(n: int = 120, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    label = rng.choice(CLASSES, n)
+    hit = np.array([CLASSES.index(name) for name in label])
+    probabilities = rng.dirichlet(np.ones(3), n) * 0.5 + 0.5 * np.eye(3)[hit]
+    flip = rng.random(n) < 0.3
+    probabilities[flip] = probabilities[flip][:, [1, 2, 0]]
+    predicted = np.array(CLASSES)[probabilities.argmax(axis=1)]
+    truth_area = np.where(label == "no_tumour", 0, rng.integers(50, 900, n))
+    predicted_area = np.where(rng.random(n) < 0.2, 0, rng.integers(5, 900, n))
+    dice = np.where((truth_area > 0) & (predicted_area > 0), rng.random(n), 0.0)
+    dice = np.where((truth_area == 0) & (predicted_area == 0), 1.0, dice)
+    frame = pd.DataFrame(
+        {
+            "path": [f"{i}.mat" for i in range(n)],
+            "patient": [f"{label[i]}{i % 9}" for i in range(n)],
+            "family": [f"{label[i]}{i % 9}" for i in range(n)],
+            "label": label,
+            "plane": None,
+            "synthetic": False,
+            "picture_area_px": 10_000,
+            "truth_area_px": truth_area,
+            "predicted_area_px": predicted_area,
+            "predicted": predicted,
+            "right": predicted == label,
+            "confidence": probabilities.max(axis=1),
+            "refer": probabilities.max(axis=1) < 0.7,
+            "dice": dice,
+        }
+    )
+    for name in ("iou", "precision", "recall", "surface_dice"):
+        frame[name] = dice
+    frame["hd95_px"], frame["asd_px"] = 100 * (1 - dice), 50 * (1 - dice)
+    for name in ("hd95_mm", "asd_mm", "surface_dice_mm"):
+        frame[name] = None
+    for index, name in enumerate(CLASSES):
+        frame[f"prob_{name}"] = probabilities[:, index]
+    frame["consistent"] = (predicted_area > 0) == (predicted != "no_tumour")
+    frame["both_right"] = frame["right"] & (dice >= 0.5)
+    tumour = label != "no_tumour"
+    for name in ("cam_energy", "cam_hit", "cam_iou"):
+        frame[name] = np.where(tumour, rng.random(n), np.nan)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def cases() -> pd.DataFrame:
+    return made_cases()
+
+
+@pytest.fixture(scope="module")
+def summary(cases: pd.DataFrame) -> dict:
+    return summarise(cases, draws=300)
+
+
+def test_misses_and_false_masks_are_the_shares_that_counting_gives(cases: pd.DataFrame, summary: dict) -> None:
+    tumour, healthy = cases[cases.truth_area_px > 0], cases[cases.truth_area_px == 0]
+    masks = summary["segmentation"]
+    assert masks["missed_tumour"].value == pytest.approx((tumour.predicted_area_px == 0).mean())
+    assert masks["healthy_with_mask"].value == pytest.approx((healthy.predicted_area_px > 0).mean())
+    assert masks["healthy_with_large_mask"].value == pytest.approx((healthy.predicted_area_px >= 10).mean())
+    assert masks["healthy_with_mask"].n_slices == len(healthy)
+    assert masks["healthy_with_mask"].n_patients == healthy.family.nunique()
+
+
+def test_means_count_empty_masks_and_the_patient_mean_averages_within_patients_first(
+    cases: pd.DataFrame, summary: dict
+) -> None:
+    masks = summary["segmentation"]
+    assert masks["slice"]["dice"].value == pytest.approx(cases.dice.mean())
+    assert masks["patient"]["dice"].value == pytest.approx(cases.groupby("family").dice.mean().mean())
+    both = cases[(cases.truth_area_px > 0) & (cases.predicted_area_px > 0)]
+    assert masks["both_masks"]["hd95_px"].value == pytest.approx(both.hd95_px.mean())
+    assert masks["class"]["glioma"]["dice"].value == pytest.approx(cases[cases.label == "glioma"].dice.mean())
+    assert "hd95_mm" not in masks["slice"]
+
+
+def test_size_tertiles_hold_all_tumours_in_three_equal_groups(cases: pd.DataFrame, summary: dict) -> None:
+    tumours = (cases.truth_area_px > 0).sum()
+    counts = [summary["segmentation"]["size"][name]["dice"].n_slices for name in ("small", "medium", "large")]
+    assert sum(counts) == tumours
+    assert max(counts) - min(counts) <= 2
+
+
+def test_classes_are_scored_per_slice_and_per_patient(cases: pd.DataFrame, summary: dict) -> None:
+    found = summary["classification"]
+    assert found["slice"]["overall"]["accuracy"].value == pytest.approx(sk.accuracy_score(cases.label, cases.predicted))
+    assert found["slice"]["confusion"] == sk.confusion_matrix(cases.label, cases.predicted, labels=CLASSES).tolist()
+    means = cases.groupby("family")[[f"prob_{name}" for name in CLASSES]].mean()
+    truth = cases.groupby("family").label.first()
+    predicted = means.columns[means.to_numpy().argmax(axis=1)].str.removeprefix("prob_")
+    assert found["patient"]["overall"]["accuracy"].value == pytest.approx((predicted == truth).mean())
+    assert found["patient"]["overall"]["accuracy"].n_slices == cases.family.nunique()
+
+
+def test_one_patient_with_slices_of_two_classes_stands_once_for_each() -> None:
+    cases = made_cases(6)
+    cases["family"] = "one"
+    table = patient_cases(cases)
+    assert set(table.label) == set(cases.label)
+    assert table.n_slices.sum() == 6
+
+
+def test_contradictions_and_both_right_are_counted(cases: pd.DataFrame, summary: dict) -> None:
+    assert summary["together"]["contradiction"].value == pytest.approx(1 - cases.consistent.mean())
+    assert summary["together"]["both_right"].value == pytest.approx(cases.both_right.mean())
+
+
+def test_referral_is_scored_with_its_coverage(cases: pd.DataFrame, summary: dict) -> None:
+    answered = ~cases.refer
+    found = summary["classification"]["referral"]
+    assert found["coverage"].value == pytest.approx(answered.mean())
+    assert found["accuracy_answered"].value == pytest.approx(cases[answered].right.mean())
+    assert found["accuracy_referred"].value == pytest.approx(cases[~answered].right.mean())
+
+
+def test_grad_cam_is_scored_for_right_and_wrong_answers_apart(cases: pd.DataFrame, summary: dict) -> None:
+    tumour = cases[cases.label != "no_tumour"]
+    found = summary["explanation"]
+    assert found["right"]["cam_energy"].value == pytest.approx(tumour[tumour.right].cam_energy.mean())
+    assert found["wrong"]["cam_hit"].value == pytest.approx(tumour[~tumour.right].cam_hit.mean())
+
+
+def test_every_number_of_the_headline_carries_patients_slices_and_seed(summary: dict) -> None:
+    rows = headline(summary)
+    assert len(rows) > 15
+    assert all(row.score.n_patients > 1 and row.score.n_slices > 1 and row.score.draws == 300 for row in rows if row.score)
+    text = text_table(summary)
+    assert "120 slices of 27 patients; 95% interval over 300 draws, seed 0" in text
+    assert all(len(line) < 160 for line in text.splitlines())
+
+
+def test_a_summary_is_json_without_nan(summary: dict) -> None:
+    text = json.dumps(plain(summary), allow_nan=False)
+    assert json.loads(text)["segmentation"]["slice"]["dice"]["draws"] == 300
+
+
+def test_an_absent_class_and_a_single_patient_are_defined() -> None:
+    cases = made_cases(30)
+    only = cases[cases.label == "glioma"].assign(family="one", patient="one")
+    summary = summarise(only, draws=50)
+    assert summary["segmentation"]["healthy_with_mask"] is None
+    assert summary["segmentation"]["slice"]["dice"].low is None
+    assert summary["classification"]["slice"]["class"]["meningioma"]["recall"] is None
+    assert "no interval" in text_table(summary)
+    json.dumps(plain(summary), allow_nan=False)
+
+
+def test_without_patient_ids_the_slice_is_drawn_and_that_is_said(cases: pd.DataFrame) -> None:
+    summary = summarise(cases.assign(family=None, patient=None), draws=50)
+    assert (summary["unit"], summary["n_patients"]) == ("slice", len(cases))
+    assert "slices (no patient IDs)" in text_table(summary)
