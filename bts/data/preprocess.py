@@ -46,7 +46,7 @@ class Preprocessing:
         """
         scaled = _window(np.asarray(array), self.low_percentile, self.high_percentile)
         square = _resize_square(scaled, self.size, Image.Resampling.BILINEAR)
-        return np.clip(np.rint(square), 0, 255).astype(np.uint8)
+        return np.rint(square).clip(0, 255).astype(np.uint8)
 
     def mask(self, array: np.ndarray) -> np.ndarray:
         """Return the mask (S, S) bool of a mask `array` (H, W).
@@ -94,13 +94,15 @@ class Preprocessing:
 
 def _window(array: np.ndarray, low_percentile: float, high_percentile: float) -> np.ndarray:
     """Return (H, W) float32 in [0, 255]; a picture with nothing between the percentiles uses its whole range."""
-    values = array.astype(np.float64)
-    low, high = np.percentile(values, [low_percentile, high_percentile])
+    values = np.asarray(array, dtype=np.float32)
+    low, high = (float(value) for value in np.percentile(values, [low_percentile, high_percentile]))
     if high <= low:  # a few bright pixels on an even ground
-        low, high = values.min(), values.max()
+        low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(values.shape, dtype=np.float32)
-    return (np.clip((values - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.float32)
+    scaled = values - np.float32(low)  # in place from here: this runs for every slice that is looked at
+    scaled *= np.float32(255.0 / (high - low))
+    return np.clip(scaled, 0.0, 255.0, out=scaled)
 
 
 def _resize_square(values: np.ndarray, size: int, how: Image.Resampling) -> np.ndarray:
