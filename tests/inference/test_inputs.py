@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from bts.errors import RequestError
+from bts.inference.inputs import expand
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder as users have it."""
+    for name in (
+        "10.mat",
+        "9.mat",
+        "cvind.mat",
+        "notes.txt",
+        ".hidden.png",
+        "a/B.PNG",
+        "a/v.nii.gz",
+        ".git/x.png",
+        "a/old/mask.png",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "a/old/result.json").write_text("{}")
+    (tmp_path / "a/old/slices").mkdir()
+    (tmp_path / "a/old/slices/1.png").write_bytes(b"x")
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "1.2.840.5").write_bytes(bytes(128) + b"DICM")
+    return tmp_path
+
+
+def names(files, root):
+    return [path.relative_to(root).as_posix() for path in files]
+
+
+def test_a_folder_gives_what_is_readable_in_natural_order_without_hidden_files_and_results(tree):
+    assert names(expand([tree]), tree) == ["1.2.840.5", "9.mat", "10.mat", "IM0001", "a/B.PNG", "a/v.nii.gz"]
+
+
+def test_the_order_of_the_names_is_kept_and_no_file_comes_twice(tree):
+    assert names(expand([tree / "a", tree / "9.mat", tree / "a/B.PNG"]), tree) == ["a/B.PNG", "a/v.nii.gz", "9.mat"]
+
+
+def test_a_pattern_matches_at_any_depth(tree):
+    assert names(expand([str(tree / "**/*.mat")]), tree) == ["9.mat", "10.mat"]
+    assert names(expand([str(tree / "a/?.PNG")]), tree) == ["a/B.PNG"]
+
+
+def test_a_named_file_is_taken_as_it_is(tree):
+    assert names(expand([tree / "notes.txt"]), tree) == ["notes.txt"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path):
+    (tmp_path / "scan[1].png").write_bytes(b"x")
+    assert names(expand([tmp_path / "scan[1].png"]), tmp_path) == ["scan[1].png"]
+
+
+def test_nothing_found_is_told_with_what_can_be_read(tree):
+    (tree / "empty").mkdir()
+    with pytest.raises(RequestError, match=r"empty: the folder holds no readable file \(read are \.mat, \.png"):
+        expand([tree / "empty"])
+    with pytest.raises(RequestError, match=r"\*\.jpg: no readable file matches this pattern \(0 matches"):
+        expand([str(tree / "*.jpg")])
+    with pytest.raises(RequestError, match=r"\*\.txt: no readable file matches this pattern \(1 matches"):
+        expand([str(tree / "*.txt")])
+    with pytest.raises(RequestError, match=r"gone\.png: there is no such file or folder"):
+        expand([tree / "gone.png"])
+    with pytest.raises(RequestError, match="no scan is named"):
+        expand([])
