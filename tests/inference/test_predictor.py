@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+from fake_models import BrightRuntime, make_card, make_slice, write_model
+
+from bts.errors import InputError, RequestError
+from bts.inference import decision
+from bts.inference.predictor import Predictor
+
+LOGITS, CAM = [0.0, np.log(3.0), 0.0], [[0.0, 0.5], [2.0, 0.0]]
+
+
+def predictor(*, seg=None, cls=None, flip=None):
+    """Two fake models; the card's changes are given."""
+    return Predictor(
+        [
+            BrightRuntime(make_card("seg", **(seg or {}))),
+            BrightRuntime(make_card("cls", **(cls or {})), logits=LOGITS, cam=CAM),
+        ],
+        flip=flip,
+    )
+
+
+def test_mask_class_and_map_come_in_the_scan_s_own_size_and_belong_together():
+    item = make_slice()
+    found = predictor().predict(item)
+    assert found.mask.shape == found.mask_probability.shape == found.cam.shape == item.image.shape
+    disc = item.image > 0.5
+    assert 2 * (found.mask & disc).sum() / (found.mask.sum() + disc.sum()) > 0.9
+    assert found.label == found.cam_class == "glioma"
+    assert found.probabilities == pytest.approx([0.2, 0.6, 0.2])
+    assert found.cam_peak == 2.0
+    assert found.cam.max() == 1.0  # two is over the scale of one
+    assert found.consistent is True
+    assert found.warnings == ()
+
+
+def test_each_model_s_own_card_decides():
+    found = predictor(cls={"temperature": 1e6, "cam_scale": 4.0, "refer_below": 0.5}).predict(make_slice())
+    assert found.probabilities == pytest.approx([1 / 3] * 3, abs=1e-4)
+    assert found.cam.max() == pytest.approx(0.5)
+    assert found.refer is True
+    assert "refer to an expert: the highest probability is 0.33, under the model's threshold of 0.50" in found.warnings
+    point = {"threshold": 0.5, "min_area": 0.5, "flip": False}
+    assert predictor(seg={"operating_point": point}).predict(make_slice()).mask_area_px == 0
+
+
+def test_a_sure_answer_is_not_referred():
+    assert predictor(cls={"refer_below": 0.6 - 1e-9}).predict(make_slice()).refer is False
+
+
+def test_the_classes_stand_in_the_card_s_order():
+    found = predictor(cls={"classes": ["pituitary", "no_tumour", "glioma"]}).predict(make_slice())
+    assert found.label == "no_tumour"
+    assert found.consistent is False
+    assert any("the class is no tumour" in text for text in found.warnings)
+    assert found.mask.any(), "nothing is hidden"
+
+
+def test_a_tumour_class_with_an_empty_mask_is_told():
+    point = {"threshold": 2.0, "min_area": 0.0, "flip": False}
+    found = predictor(seg={"operating_point": point}).predict(make_slice())
+    assert found.consistent is False
+    assert "mask and class contradict each other: the class is glioma, the mask is empty" in found.warnings
+
+
+def test_a_map_without_scale_is_told():
+    found = predictor(cls={"cam_scale": None}).predict(make_slice())
+    assert decision.NO_CAM_SCALE in found.warnings
+    assert found.cam.max() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("task", ["seg", "cls"])
+def test_a_model_trained_on_phantoms_says_so_on_every_output(task):
+    for found in predictor(**{task: {"synthetic": True}}).predict_many([make_slice(), make_slice()]):
+        assert found.warnings == (decision.PHANTOM_MODEL,)
+
+
+def test_a_slice_s_own_warnings_and_that_it_is_a_phantom_are_passed_on():
+    found = predictor().predict(make_slice(synthetic=True, warnings=("spacing guessed",)))
+    assert found.warnings == ("spacing guessed", decision.PHANTOM_SLICE)
+
+
+def test_a_segmenter_alone_gives_no_class_and_a_classifier_alone_no_mask():
+    masks = Predictor([BrightRuntime(make_card("seg"))]).predict(make_slice())
+    assert (masks.probabilities, masks.label, masks.cam, masks.cam_class, masks.consistent) == (None,) * 5
+    classes = Predictor([BrightRuntime(make_card("cls"), logits=LOGITS, cam=CAM)]).predict(make_slice())
+    assert (classes.mask, classes.mask_probability, classes.box, classes.consistent) == (None,) * 4
+
+
+def test_a_joint_model_gives_all_from_one_runtime():
+    runtime = BrightRuntime(make_card("joint"), logits=LOGITS, cam=CAM)
+    found = Predictor([runtime]).predict(make_slice())
+    assert found.mask.any()
+    assert found.label == "glioma"
+    assert len(runtime.asked) == 1
+
+
+def test_the_same_preprocessing_is_done_once_and_another_one_apart():
+    shared = predictor()
+    shared.predict(make_slice())
+    assert shared.runtimes[0].asked[0][0] is shared.runtimes[1].asked[0][0]
+    apart = predictor(cls={"size": 64})
+    apart.predict(make_slice())
+    assert [runtime.asked[0][0].shape for runtime in apart.runtimes] == [(1, 32, 32), (1, 64, 64)]
+
+
+def test_flip_follows_each_card_unless_it_is_asked_for():
+    flips = {"operating_point": {"threshold": 0.5, "min_area": 0.0, "flip": True}}
+
+    def pictures(asked):
+        asked.predict(make_slice())
+        return [len(runtime.asked[0][0]) for runtime in asked.runtimes]
+
+    assert pictures(predictor(seg=flips)) == [2, 1]
+    assert pictures(predictor(seg=flips, flip=False)) == [1, 1]
+    assert pictures(predictor(flip=True)) == [2, 2]
+
+
+def test_many_slices_stream_in_batches_and_come_back_in_order():
+    drawn = []
+
+    def slices():
+        for number in range(7):
+            drawn.append(number)
+            yield make_slice(path=f"{number}.png")
+
+    asked = predictor()
+    answers = asked.predict_many(slices(), batch_size=3)
+    assert next(answers).slice.path == "0.png"
+    assert drawn == [0, 1, 2], "no more than a batch is read ahead"
+    assert [answer.slice.path for answer in answers] == [f"{number}.png" for number in range(1, 7)]
+    assert [len(images) for images, _ in asked.runtimes[0].asked] == [3, 3, 1]
+
+
+def test_an_answer_does_not_depend_on_its_batch():
+    slices = [make_slice(), make_slice(np.random.default_rng(0).normal(size=(50, 33))), make_slice(np.eye(20))]
+    together = list(predictor().predict_many(slices))
+    for alone, found in zip(map(predictor().predict, slices), together, strict=True):
+        assert np.array_equal(alone.mask, found.mask)
+        assert np.array_equal(alone.cam, found.cam)
+
+
+def test_any_class_can_be_explained_by_name():
+    asked = predictor()
+    assert asked.predict(make_slice(), cam_class="pituitary").cam_class == "pituitary"
+    assert [cam_class for _, cam_class in asked.runtimes[1].asked] == [2]
+
+
+def test_an_unknown_class_is_refused_with_the_nearest():
+    with pytest.raises(
+        RequestError, match=r"no class 'gliom' \(did you mean 'glioma'\?\): the model's classes are meningioma, gl"
+    ):
+        predictor().predict(make_slice(), cam_class="gliom")
+    with pytest.raises(RequestError, match="none, as no classifier is loaded"):
+        Predictor([BrightRuntime(make_card("seg"))]).predict(make_slice(), cam_class="glioma")
+
+
+def test_a_batch_of_none_is_refused_at_once():
+    with pytest.raises(RequestError, match="batch size 0"):
+        predictor().predict_many([], batch_size=0)
+
+
+def test_every_answer_says_who_gave_it():
+    found = predictor().predict(make_slice())
+    assert [model.name for model in found.models] == ["a seg model", "a cls model"]
+    assert found.models[0].fingerprint == "0123456789abcdef"
+    assert found.runtime == "bright on paper"
+    assert {"bts", "python", "numpy", "paper"} <= set(found.versions)
+
+
+def test_a_picture_is_read_from_its_path_and_a_file_that_is_none_is_refused(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"x\.png"):
+        predictor().predict(tmp_path / "x.png")
+
+
+def test_load_takes_model_folders_and_tells_device_and_path_of_the_map(tmp_path):
+    seg, cls = write_model(tmp_path / "s", "seg"), write_model(tmp_path / "c", "cls")
+    loaded = Predictor.load(seg=seg, cls=cls, device="cpu")
+    told = "\n".join(loaded.notes)
+    for part in (str(seg), str(cls), "asked for", "torch on cpu: asked for", "Grad-CAM in the forward pass"):
+        assert part in told
+    assert told.count("torch on cpu") == 1
+    found = loaded.predict(make_slice())
+    assert found.mask.shape == found.cam.shape == (40, 30)
+    assert found.features.shape == (512,)
+    assert found.runtime == "torch on cpu"
+
+
+def test_an_unknown_runtime_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(RequestError, match=r"unknown runtime 'torhc' \(did you mean 'torch'\?\)"):
+        Predictor.load(seg=write_model(tmp_path / "s", "seg"), runtime="torhc")

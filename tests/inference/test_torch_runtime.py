@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from fake_models import write_model
+
+from bts.errors import RequestError
+from bts.inference.runtimes.base import runtimes
+from bts.inference.runtimes.catalogue import open_runtime
+from bts.inference.runtimes.pytorch import choose_device
+from bts.models.folder import load_network
+
+PICTURES = np.random.default_rng(0).integers(0, 256, size=(3, 64, 64), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {task: write_model(root / task, task) for task in ("seg", "cls", "joint")}
+
+
+@pytest.mark.parametrize("name", sorted(runtimes))
+@pytest.mark.parametrize("task", ["seg", "cls", "joint"])
+def test_a_runtime_answers_what_its_task_promises_in_shape_and_range(folders, name, task):
+    raw = open_runtime(name, folders[task], device="cpu").run(PICTURES)
+    assert (raw.mask is None) == (task == "cls")
+    assert (raw.logits is None) == (raw.cam is None) == (raw.features is None) == (task == "seg")
+    for values in raw:
+        assert values is None or (values.dtype == np.float32 and len(values) == 3 and np.isfinite(values).all())
+    if raw.mask is not None:
+        assert raw.mask.shape == (3, 64, 64)
+        assert raw.mask.min() >= 0
+        assert raw.mask.max() <= 1
+    if raw.logits is not None:
+        assert raw.logits.shape == (3, 3)
+        assert raw.cam.shape == (3, 2, 2)
+        assert raw.cam.min() >= 0
+
+
+def test_the_network_sees_the_bytes_divided_by_255(folders):
+    network, _ = load_network(folders["cls"])
+    with torch.no_grad():
+        expected = network(torch.from_numpy(PICTURES[:, None] / np.float32(255))).classes
+    assert np.allclose(open_runtime("torch", folders["cls"], device="cpu").run(PICTURES).logits, expected, atol=1e-5)
+
+
+def test_mirrored_pictures_that_share_memory_are_taken(folders):
+    runtime = open_runtime("torch", folders["seg"], device="cpu")
+    assert np.array_equal(runtime.run(PICTURES[:, :, ::-1]).mask, runtime.run(PICTURES[:, :, ::-1].copy()).mask)
+
+
+def test_the_device_is_told_with_its_reason(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == ("cpu", "no CUDA device is there")
+    assert choose_device("cpu") == ("cpu", "asked for")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A100")
+    assert choose_device("auto") == ("cuda", "A100 is there")
+    assert choose_device("cuda:1") == ("cuda:1", "asked for")
+    with pytest.raises(RequestError, match="'cuda:2' was asked for, but 2 CUDA devices are there"):
+        choose_device("cuda:2")
+
+
+def test_a_gpu_asked_for_where_there_is_none_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RequestError, match=r"'cuda' was asked for, but 0 CUDA devices are there: use `--device cpu` or auto"):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", ""])
+def test_an_unknown_device_is_refused(name):
+    with pytest.raises(RequestError, match=r"unknown device .*: choose one of auto, cpu, cuda, cuda:1"):
+        choose_device(name)
+
+
+def test_truncated_weights_are_refused_in_one_line(folders, tmp_path):
+    folder = write_model(tmp_path / "m", "cls")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(RequestError, match=r"model\.safetensors") as error:
+        open_runtime("torch", folder, device="cpu")
+    assert "\n" not in str(error.value)
