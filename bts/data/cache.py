@@ -25,7 +25,7 @@ from bts import __version__
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when reading or preprocessing changes what comes out: older entries are then never found again."""
 SUFFIX = ".slice"
 _HEADER = struct.Struct("<4sHBI")  # mark, side S, has a mask, checksum of what follows

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -45,7 +46,7 @@ class Preprocessing:
         and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end.
         """
         scaled = _window(np.asarray(array), self.low_percentile, self.high_percentile)
-        square = _resize_square(scaled, self.size, Image.Resampling.BILINEAR)
+        square = _resize_square(scaled, self.size)
         return np.rint(square).clip(0, 255).astype(np.uint8)
 
     def mask(self, array: np.ndarray) -> np.ndarray:
@@ -55,10 +56,9 @@ class Preprocessing:
         are kept, so that a mask of one pixel survives.
         """
         array = np.asarray(array, dtype=bool)
-        # Area average on the way down; on the way up that would be the nearest pixel, with steps: interpolate instead.
-        scales_down = max(array.shape) >= self.size
-        how = Image.Resampling.BOX if scales_down else Image.Resampling.BILINEAR
-        covered = _resize_square(array.astype(np.float32), self.size, how)
+        side = max(array.shape)
+        rows, columns = (_bands(length, side=side, size=self.size) for length in array.shape)
+        covered = rows @ array.astype(np.float32) @ columns.T  # (S, S) share of each pixel's area
         peak = float(covered.max())
         if peak <= TOLERANCE:
             return np.zeros((self.size, self.size), dtype=bool)
@@ -105,7 +105,7 @@ def _window(array: np.ndarray, low_percentile: float, high_percentile: float) ->
     return np.clip(scaled, 0.0, 255.0, out=scaled)
 
 
-def _resize_square(values: np.ndarray, size: int, how: Image.Resampling) -> np.ndarray:
+def _resize_square(values: np.ndarray, size: int) -> np.ndarray:
     """Return (S, S) float32 of `values` (H, W) float32, padded with 0 around its centre to a square before."""
     height, width = values.shape
     side = max(height, width)
@@ -114,4 +114,18 @@ def _resize_square(values: np.ndarray, size: int, how: Image.Resampling) -> np.n
     padded = np.pad(values, [((rows + 1) // 2,) * 2, ((columns + 1) // 2,) * 2])
     top, left = (padded.shape[0] - side) / 2, (padded.shape[1] - side) / 2
     picture = Image.fromarray(np.ascontiguousarray(padded))
-    return np.asarray(picture.resize((size, size), how, box=(left, top, left + side, top + side)))
+    box = (left, top, left + side, top + side)
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+@lru_cache(maxsize=8)
+def _bands(length: int, *, side: int, size: int) -> np.ndarray:
+    """Return (S, H) float32: which share of each of S equal bands over `side` lies in each of H pixels around its centre.
+
+    Exact where a band ends inside of a pixel. Pillow's box filter takes each pixel whole or not at all, which from 512 to 224
+    pixels makes masks 1.4% larger.
+    """
+    edges = np.arange(size + 1) * side / size - (side - length) / 2
+    pixel = np.arange(length)
+    shared = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return (shared.clip(min=0) * size / side).astype(np.float32)

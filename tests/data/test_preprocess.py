@@ -141,6 +141,30 @@ def test_a_mask_keeps_its_share_and_place(shape: tuple[int, int]) -> None:
     assert np.abs(_on_picture(_centre(square), shape, 224) - _centre(mask)).max() < 0.5
 
 
+@pytest.mark.parametrize("side", [512, 256, 300, 100])
+def test_masks_are_neither_larger_nor_smaller_on_the_whole(side: int) -> None:
+    """Sixty ellipses: a rule that took every half-covered pixel in or out would bend all areas the same way."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side] / side - 0.5
+    preprocessing = Preprocessing()
+    ratios = []
+    for _ in range(60):
+        (row, column), radius, stretch = random.uniform(-0.2, 0.2, 2), random.uniform(0.05, 0.12), random.uniform(0.6, 1.6)
+        mask = (rows - row) ** 2 * stretch + (columns - column) ** 2 / stretch < radius**2
+        ratios.append(preprocessing.mask(mask).mean() / mask.mean())
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.005)
+
+
+def test_a_band_that_ends_inside_of_a_pixel_takes_its_share() -> None:
+    """From 48 pixels to 32, a pixel of the square is one and a half wide."""
+    mask = np.zeros((48, 48), dtype=bool)
+    mask[:, 0] = True  # pixel 0 of the square covers 0 to 1.5: two thirds
+    mask[:, 4] = True  # pixels 2 (3 to 4.5) and 3 (4.5 to 6): a third each, too little for either
+    mask[:, 9:11] = True  # pixel 6 (9 to 10.5): all; pixel 7 (10.5 to 12): a third
+    square = Preprocessing(size=32).mask(mask)
+    assert np.flatnonzero(square[5]).tolist() == [0, 6]
+
+
 def test_a_mask_of_one_pixel_survives_wherever_it_is() -> None:
     preprocessing = Preprocessing()
     for row, column in [(0, 0), (511, 511), (100, 307), (256, 255), (3, 508), (16, 16), (7, 7)]:
