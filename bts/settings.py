@@ -150,6 +150,10 @@ class SegModelSettings:
     """Decoder channels, from deep to shallow."""
     conv1: Literal["mean", "sum"] = "sum"
     """How the first kernels' RGB becomes grey."""
+    input_mean: float | None = None
+    """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
+    input_std: float | None = None
+    """Divides after that; none as above."""
 
 
 @dataclass
@@ -164,6 +168,10 @@ class ClsModelSettings:
     """Dropout before the linear head."""
     conv1: Literal["mean", "sum"] = "sum"
     """How the first kernels' RGB becomes grey."""
+    input_mean: float | None = None
+    """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
+    input_std: float | None = None
+    """Divides after that; none as above."""
 
 
 @dataclass

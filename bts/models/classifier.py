@@ -13,9 +13,9 @@ from bts.models.output import Output
 class ClassNetwork(Network):
     """Base of the networks that give classes: encoder, pooling to `pools` vectors, dropout, linear head.
 
-    The steps behind the encoder can be called apart, because Grad-CAM needs no more than them. Each vector is a weighted average of
-    the last maps with weights that sum to one, so the mean over the grid of a score's gradient with respect to map k, Grad-CAM's
-    weight of that map, is the sum over the vectors of the score's gradient at their entry k, divided by the grid's size.
+    The steps behind the encoder can be called apart, because Grad-CAM needs no more than them. Each vector is an average of the
+    last maps with weights that sum to one, so Grad-CAM's weight of map k (the mean over the grid of a score's gradient) is the
+    sum over the vectors of the score's gradient at their entry k, divided by the number of places in the grid.
     """
 
     pools: int
@@ -27,7 +27,7 @@ class ClassNetwork(Network):
         self.class_head = nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(inputs, architecture.classes))
 
     def head(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the logits (B, K) of the maps `features (B, C, h, w)` and, where the network has them, mask logits (B, 1, H, W)."""
+        """Return the logits (B, K) of the maps `features (B, C, h, w)`; the joint network needs its mask (B, 1, H, W) too."""
         return self.classify(self.pool(features, mask))
 
     def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         self.last_channels: int = self.channels[-1] if convolution is None else convolution.out_channels
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps of `x (B, 1, H, W)`: (B, channels[i], H / 2^i, W / 2^i) for i = 0 to 5; the first is not meant for use."""
+        """Return the maps of `x (B, 1, H, W)`: (B, channels[i], H / 2^i, W / 2^i) for i = 0 to 5; the first is not for use."""
         return self.body(x)
 
     def last(self, maps: list[Tensor]) -> Tensor:
@@ -58,9 +58,19 @@ def resolve(name: str) -> str:
         return name
     plain = name.removeprefix(TIMM)
     if timm.is_model(plain):
+        _check_tag(plain)
         return TIMM + plain
     near = suggestion(plain, [*native, *timm.list_models()])
     raise RequestError(f"unknown encoder '{name}'{near}: any encoder of segmentation-models-pytorch or timm will do")
+
+
+def _check_tag(name: str) -> None:
+    """Refuse a tag (resnet50.a1_in1k: which training of the weights) that timm does not have."""
+    architecture, _, tag = name.partition(".")
+    known = timm.list_pretrained(f"{architecture}.*") if tag else []
+    if tag and name not in known:
+        there = ", ".join(known) or f"none, write '{architecture}'"
+        raise RequestError(f"unknown tag '{tag}' of encoder '{architecture}'{suggestion(name, known)}: there are {there}")
 
 
 def _build_body(name: str) -> nn.Module:

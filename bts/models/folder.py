@@ -6,79 +6,29 @@ The card can be read without torch: a runtime that does not need torch never imp
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bts.errors import RequestError
-from bts.glossary import TASKS, Task
+from bts.glossary import Task
+from bts.models.card import ModelCard, check_card, parse_card, to_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bts.models.base import Network
 
-FORMAT = 1
+__all__ = ["ModelCard", "load_network", "read_card", "read_weights", "update_card", "write_model_folder"]
+
 CARD = "model.json"
 WEIGHTS = "model.safetensors"
-OPERATING_POINT: dict[str, float | bool] = {"threshold": 0.5, "min_area": 0.0, "flip": False}
-INTENDED_USE = "Research on brain MRI slices. Not a medical device: not for diagnosis or treatment."
 PACKAGES = ("bts", "torch", "timm", "segmentation-models-pytorch", "monai")
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """Everything but the weights: enough to rebuild the network, to feed it, and to say what it is.
-
-    Attributes:
-        task: `seg`, `cls` or `joint`.
-        name: what results call the model.
-        architecture: the fields of `bts.models.architecture.Architecture`.
-        classes: class names in the order of the logits; empty for `seg`.
-        preprocessing: the fields of `bts.data.preprocess.Preprocessing`.
-        operating_point: `threshold` on the mask's probability, `min_area` (smallest region kept, as a share of the picture's area),
-            `flip` (average with the mirrored picture); chosen on validation.
-        temperature: divides the class logits before softmax (Guo 2017).
-        cam_scale: raw Grad-CAM value that is shown as 1, the 95th percentile of the maxima on validation; None before that.
-        refer_below: largest class probability under which a case is marked for review; None marks none.
-        training_patients: SHA-256 of each patient family that was trained on.
-        data_fingerprint: of the split that was trained on.
-        synthetic: trained on phantoms; every output says so.
-        trained_on: what it was trained on, in words.
-        scores: test scores, each with its n.
-        weights_sha256: of the weights file; set when the folder is written.
-    """
-
-    task: Task
-    name: str
-    architecture: dict[str, Any]
-    preprocessing: dict[str, Any]
-    classes: list[str] = field(default_factory=list)
-    operating_point: dict[str, float | bool] = field(default_factory=lambda: dict(OPERATING_POINT))
-    temperature: float = 1.0
-    cam_scale: float | None = None
-    refer_below: float | None = None
-    training_patients: list[str] = field(default_factory=list)
-    data_fingerprint: str = ""
-    synthetic: bool = False
-    trained_on: str = ""
-    scores: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    licence: str = "Apache-2.0"
-    intended_use: str = INTENDED_USE
-    weights_sha256: str = ""
-    format: int = FORMAT
-
-    @property
-    def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that name these weights in every result."""
-        return self.weights_sha256[:16]
 
 
 def write_model_folder(path: str | Path, card: ModelCard, state_dict: Mapping[str, Tensor]) -> ModelCard:
@@ -98,10 +48,15 @@ def write_model_folder(path: str | Path, card: ModelCard, state_dict: Mapping[st
             new, old = Path(temporary, "new"), Path(temporary, "old")
             new.mkdir()
             (new / WEIGHTS).write_bytes(data)
-            (new / CARD).write_text(_to_json(card), encoding="utf-8")
+            (new / CARD).write_text(to_json(card), encoding="utf-8")
             if path.exists():
                 path.rename(old)
-            new.rename(path)
+            try:
+                new.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
     return card
 
 
@@ -116,12 +71,10 @@ def read_card(path: str | Path, *, expect: Task | None = None) -> ModelCard:
         what = f"no {CARD} in it: not a model folder" if path.is_dir() else "no such model folder"
         raise RequestError(f"{path}: {what}; give the folder `model` of a run")
     try:
-        values = json.loads((path / CARD).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"{path / CARD}: no valid JSON ({error}): the card is damaged, take the folder from its run again"
-        ) from error
-    card = _card(values, path / CARD)
+        text = (path / CARD).read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise RequestError(f"{path / CARD}: can't be read as text: the card is damaged, copy the model folder anew") from error
+    card = parse_card(text, path / CARD)
     if expect is not None and card.task != expect:
         raise RequestError(f"{path}: a model for task '{card.task}', one for '{expect}' is needed here")
     return card
@@ -160,7 +113,7 @@ def read_weights(path: str | Path, card: ModelCard) -> bytes:
     data = file.read_bytes()
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise RequestError(
-            f"{file}: {len(data):,} bytes whose SHA-256 is not the card's: cut short or changed, take the folder from its run again"
+            f"{file}: {len(data):,} bytes whose SHA-256 is not the card's: cut short or changed, copy the folder anew"
         )
     return data
 
@@ -174,7 +127,7 @@ def update_card(
     refer_below: float | None = None,
     scores: dict[str, Any] | None = None,
 ) -> ModelCard:
-    """Change what is chosen after training (None leaves a field as it is), and return the new card; written at once or not at all.
+    """Change what is chosen after training (None leaves a field as it is), at once or not at all; return the new card.
 
     Raises:
         RequestError: as `read_card`, or the folder can't be written to.
@@ -187,40 +140,12 @@ def update_card(
         "scores": scores,
     }
     card = replace(read_card(path), **{name: value for name, value in given.items() if value is not None})
-    _check(card, Path(path) / CARD)
+    check_card(card, Path(path) / CARD)
     with _writing(Path(path)):
         temporary = Path(path) / f".{CARD}-{os.getpid()}"
-        temporary.write_text(_to_json(card), encoding="utf-8")
+        temporary.write_text(to_json(card), encoding="utf-8")
         temporary.replace(Path(path) / CARD)
     return card
-
-
-def _card(values: Any, where: Path) -> ModelCard:
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise RequestError(f"{where}: format {found!r}, this version of bts reads format {FORMAT}: use the bts that wrote it")
-    known = {item.name for item in fields(ModelCard)}
-    unknown = sorted(set(values) - known)
-    missing = [name for name in ("task", "name", "architecture", "preprocessing", "weights_sha256") if name not in values]
-    if unknown or missing:
-        raise RequestError(f"{where}: " + (f"unknown field '{unknown[0]}'" if unknown else f"no field '{missing[0]}'"))
-    card = ModelCard(**values)
-    _check(card, where)
-    return card
-
-
-def _check(card: ModelCard, where: Path) -> None:
-    if card.task not in TASKS:
-        raise RequestError(f"{where}: unknown task {card.task!r}, one of {', '.join(TASKS)} is needed")
-    if not isinstance(card.operating_point, dict) or set(card.operating_point) != set(OPERATING_POINT):
-        raise RequestError(f"{where}: operating_point needs exactly {', '.join(OPERATING_POINT)}")
-    if not isinstance(card.temperature, (int, float)) or not card.temperature > 0:
-        raise RequestError(f"{where}: temperature {card.temperature!r}, a positive number is needed")
-
-
-def _to_json(card: ModelCard) -> str:
-    values = asdict(card)
-    return json.dumps({"format": values.pop("format"), **values}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _versions() -> dict[str, str]:

@@ -17,8 +17,8 @@ def set_trainable(network: Network, what: str) -> str:
 
     Args:
         network: any network of `build_network`.
-        what: `all`; `head` (all but the encoder: class head, decoder, gates); `last_block` (that, and the encoder's last stage);
-            `last:N` (the last N layers, layers being the modules that hold parameters themselves, in the order of the forward pass).
+        what: `all`; `head` (all but the encoder: class head, decoder, gates); `last_block` (that and the encoder's last stage);
+            `last:N` (the last N layers in the order of the forward pass; a layer is a module that holds parameters itself).
 
     A frozen batch norm keeps its statistics: it stays in eval mode, also after `network.train()`.
 

@@ -1,4 +1,4 @@
-"""How do mask and class come from one pass? One encoder, the attention U-Net's decoder, and a class head that looks at the mask."""
+"""How do mask and class come from one pass? One encoder, the attention U-Net's decoder, a class head that looks at the mask."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOOR = 1e-4
 
 
 class JointNetwork(ClassNetwork):
-    """Mask and class on one encoder; the class is read from the last maps averaged over the slice and over the predicted mask."""
+    """Mask and class on one encoder; the class head sees the last maps averaged over the slice and over the predicted mask."""
 
     pools = 2
 
@@ -39,7 +39,7 @@ class JointNetwork(ClassNetwork):
         return Output(mask=mask, classes=self.head(features, mask), features=features)
 
     def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, 2C): the average of `features (B, C, h, w)` over the slice, then that over the mask (B, 1, H, W), logits."""
+        """Return (B, 2C): averages of `features (B, C, h, w)` over the slice and over the mask (B, 1, H, W), logits."""
         if mask is None:
             raise ValueError("the joint network pools over its mask: hand over the mask logits too")
         weights = mask_weights(mask)  # (B, 1, h, w)
@@ -49,8 +49,8 @@ class JointNetwork(ClassNetwork):
 def mask_weights(mask: Tensor) -> Tensor:
     """Return the weights (B, 1, H/32, W/32), summing to one a slice, with which the last maps are averaged over the mask.
 
-    Probabilities up to a half count nothing, one counts fully, linear between; the region grows by a rim of 8 pixels. Where nothing
-    is drawn all weights are equal: the whole slice. No gradient flows: the class must not bend the mask.
+    Probabilities up to a half count nothing, one counts fully, linear between; the region grows by a rim of 8 pixels. Where
+    nothing is drawn all weights are equal: the whole slice. No gradient flows: the class must not bend the mask.
     """
     inside = F.relu(2 * torch.sigmoid(mask.detach().float()) - 1)  # (B, 1, H, W)
     cells = F.avg_pool2d(inside, CELL)  # (B, 1, H/4, W/4)

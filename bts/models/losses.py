@@ -1,4 +1,4 @@
-"""What does training minimise? Soft Dice and cross-entropy over masks; cross-entropy over classes. Always in 32 bits, on logits."""
+"""What does training minimise? Soft Dice and cross-entropy on masks; cross-entropy on classes. On logits, always in 32 bits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SegmentationLoss(nn.Module):
     """Weighted sum of soft Dice (Milletari 2016, through MONAI) and binary cross-entropy.
 
     Dice is taken slice by slice and then averaged, as the score is; taken over the batch, large tumours would hide small ones.
-    One pixel is added above and below (`smooth_nr = smooth_dr = 1`): against tumours of hundreds of pixels it is nothing, and a slice
-    with an empty mask gets a loss that falls as fewer pixels are drawn, where the usual 1e-5 would leave it flat at 1.
+    One pixel is added above and below (`smooth_nr = smooth_dr = 1`): beside a tumour of hundreds of pixels it is nothing, and a
+    slice with an empty mask gets a loss that falls as fewer pixels are drawn, where the usual 1e-5 would leave it flat at 1.
     """
 
     def __init__(self, *, dice: float = 1.0, bce: float = 1.0) -> None:

@@ -15,7 +15,7 @@ class MaskScores:
     A slice counts 1 if truth and prediction are both empty, 0 if only one is. Slices without a mask do not count.
 
     Attributes:
-        totals: (3,) sums of Dice, of IoU, and of slices; under data-parallel training it is summed over the devices before `compute`.
+        totals: (3,) sums of Dice, of IoU, and of slices; with several devices, to be summed over them before `compute`.
     """
 
     def __init__(self, *, threshold: float = 0.5, device: torch.device | str = "cpu") -> None:
@@ -53,7 +53,7 @@ class ClassScores:
     """Accuracy, balanced accuracy and macro F1 out of a confusion matrix.
 
     Attributes:
-        totals: (K, K) slices, row the truth, column the prediction; summed over the devices before `compute`.
+        totals: (K, K) slices, row the truth, column the prediction; with several devices, to be summed over them too.
     """
 
     def __init__(self, *, classes: int, device: torch.device | str = "cpu") -> None:
@@ -74,8 +74,8 @@ class ClassScores:
     def compute(self) -> dict[str, float]:
         """Return `accuracy`, `balanced_accuracy` and `f1`; NaN where no slice was counted.
 
-        Balanced accuracy is the mean recall over the classes that occur in the truth. Macro F1 is the mean over the classes that occur
-        in truth or prediction.
+        Balanced accuracy is the mean recall over the classes that occur in the truth; macro F1 the mean over the classes that
+        occur in truth or prediction.
         """
         matrix = self.totals.cpu().double()
         right, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)

@@ -52,9 +52,9 @@ def load_pretrained(network: Network, weights: str | Path) -> None:
 def load_encoder(encoder: Encoder, state: dict[str, Tensor], *, conv1: str, where: str) -> str:
     """Copy a state dict of torchvision, timm or smp into `encoder`; return a line that says what was done.
 
-    The classifier of the file is left out. A first convolution for RGB becomes one for grey: with `sum` its kernels are added up,
-    and the network then computes on a grey picture exactly what the RGB one computes on that picture repeated three times, as long
-    as mean and deviation are the same for the three channels; with `mean` the first map is a third of that.
+    The classifier of the file is left out. A first convolution for RGB becomes one for grey. With `sum` its kernels are added
+    up: the network then computes on a grey picture exactly what the RGB one computes on that picture repeated three times, as
+    long as mean and deviation are the same for the three channels. With `mean` the first map is a third of that.
 
     Raises:
         RequestError: keys are missing or unknown, or a tensor has another shape: the first few are named.
@@ -69,8 +69,8 @@ def load_encoder(encoder: Encoder, state: dict[str, Tensor], *, conv1: str, wher
         extra -= known_classifier_keys(encoder.name, _plain)
     if missing or extra:
         raise RequestError(
-            f"{where}: the weights do not fit encoder '{encoder.name}': {_some(missing)} missing, {_some(sorted(extra))} unknown; "
-            "name the encoder that they were trained with (--model.encoder)"
+            f"{where}: the weights do not fit encoder '{encoder.name}': {_some(missing)} missing, {_some(sorted(extra))} "
+            "unknown; name the encoder that they were trained with (--model.encoder)"
         )
     fitted, grey = {}, 0
     for plain, key in names.items():
@@ -143,8 +143,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise RequestError(
-            f"{path}: not readable as a plain state dict ({type(error).__name__}); files that hold more than tensors are never run: "
-            "save the state dict alone"
+            f"{path}: not readable as a plain state dict ({type(error).__name__}): it is damaged, or holds more than tensors, "
+            "and code from a file is never run: save the state dict alone"
         ) from error
     while isinstance(state, dict) and isinstance(state.get("state_dict", state.get("model")), dict):
         state = state.get("state_dict", state.get("model"))
