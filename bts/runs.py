@@ -98,7 +98,9 @@ def new_run(root: str | Path, task: Task) -> Run:
                 continue
             return run
     except OSError as error:
-        raise RequestError(f"{folder}: no run folder can be made there ({error.strerror}): choose another with --runs") from error
+        raise RequestError(
+            f"{folder}: no run folder can be made there ({error.strerror}): choose another with --runs"
+        ) from error
     raise RequestError(f"{folder}: a thousand runs in one second: wait a second")
 
 

@@ -10,8 +10,7 @@ from bts.data.families import person
 from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.folder import ModelCard, write_model_folder
-from bts.training.checkpoints import load_checkpoint
-from bts.training.course import Best
+from bts.training.checkpoints import Best, load_checkpoint
 from bts.training.prepare import Prepared
 
 PREFIX = "network."

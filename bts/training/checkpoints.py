@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ log = logging.getLogger("bts.training")
 class Checkpoints(Checkpoint):
     """Saves `best.ckpt` and `last.ckpt` at the end of each epoch, and stops when the score has not become better for long.
 
-    Lightning's ModelCheckpoint keeps absolute paths in its state, so that a moved run forgets its best, and writes `last` only in
-    epochs in which it also wrote another; its EarlyStopping counts apart from it. Here is one score, one decision. The files are
-    Lightning's own checkpoints, written atomically by it, and load with `weights_only=True`.
+    Lightning's ModelCheckpoint keeps absolute paths in its state, so that a moved run forgets its best, and writes `last`
+    only in epochs in which it also wrote another; its EarlyStopping counts apart from it. Here is one score, one decision.
+    The files are Lightning's own checkpoints, written atomically by it, and load with `weights_only=True`.
 
     Args:
         folder: where both files go.
@@ -84,6 +85,26 @@ class Checkpoints(Checkpoint):
 
     def _waited_long_enough(self) -> bool:
         return 0 < self.patience <= self.waited
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of a stage: its checkpoint, score (None where no epoch had one) and number from 1, and the epochs run."""
+
+    checkpoint: Path
+    score: float | None
+    epoch: int
+    epochs: int
+
+
+def best_so_far(folder: Path) -> Best | None:
+    """Return what an interrupted stage has, or None where no epoch has ended."""
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    if not (last.is_file() and best.is_file()):
+        return None
+    found = load_checkpoint(last)
+    state = found["callbacks"][Checkpoints.state_key]
+    return Best(best, state["best_score"], state["best_epoch"] + 1, found["epoch"] + 1)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 from bts.models.architecture import Architecture
@@ -37,6 +38,9 @@ class Classification(TaskModule):
         self.classes.totals = self.summed(self.classes.totals)
         return self.classes.compute()
 
+    def confusion(self) -> np.ndarray:
+        return self.classes.totals.cpu().numpy()
+
 
 def architecture(settings: ClsSettings, classes: Sequence[str]) -> Architecture:
     """Return the numbers of the network that the settings ask for."""
@@ -48,11 +52,13 @@ def architecture(settings: ClsSettings, classes: Sequence[str]) -> Architecture:
         classes=len(classes),
         dropout=model.dropout,
         conv1=model.conv1,
+        input_mean=model.input_mean,
+        input_std=model.input_std,
     )
 
 
 def module(settings: ClsSettings, network: Network, *, optim: Optim, monitor: str, counts: Sequence[int]) -> Classification:
-    """Return the module around a network that is built already; class weights come from `counts`, the training slices a class."""
+    """Return the module around a network that is built already; `counts`, the training slices a class, give its weights."""
     weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
     loss = ClassificationLoss(class_weights=weights, label_smoothing=settings.loss.label_smoothing)
     return Classification(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)

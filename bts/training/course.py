@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 
 from bts.models.freeze import set_trainable
 from bts.runs import Run
-from bts.settings import TrainerSettings
+from bts.settings import Settings, TrainerSettings
 from bts.training.bar import Bar
-from bts.training.checkpoints import Checkpoints
+from bts.training.board import Board
+from bts.training.checkpoints import Best, Checkpoints
 from bts.training.curves import Curves
 from bts.training.datamodule import SliceData
 from bts.training.device import Machine
@@ -28,16 +30,6 @@ from bts.training.stages import Stage
 log = logging.getLogger("bts.training")
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best epoch of a stage so far: its checkpoint, score and number (from 1), and the epochs run."""
-
-    checkpoint: Path
-    score: float | None
-    epoch: int
-    epochs: int
-
-
 def run_stage(
     module: TaskModule,
     data: SliceData,
@@ -46,10 +38,9 @@ def run_stage(
     stage: Stage,
     before: int,
     machine: Machine,
-    settings: TrainerSettings,
-    clip: float,
+    settings: Settings,
+    classes: Sequence[str],
     signals: StopSignals,
-    callbacks: Sequence[pl.Callback] = (),
 ) -> Best:
     """Train until the stage ends by itself; raises KeyboardInterrupt at a signal, with the checkpoints in place.
 
@@ -59,20 +50,32 @@ def run_stage(
     module.network.train()
     if machine.channels_last:
         module.network.to(memory_format=torch.channels_last)
-    keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=settings.patience)
-    throughput = Throughput()
-    record = Record(Curves(run.curves), stage=stage.number, before=before, throughput=throughput)
-    bar = Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20)
+    keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=settings.trainer.patience)
     last = str(keeper.last) if keeper.last.is_file() else None
+    if last:
+        log.info(f"going on from {last}; what the epoch after it had begun is done again")
+    shown = _callbacks(data, run=run, stage=stage, before=before, machine=machine, settings=settings, classes=classes)
     with quiet_lightning(), signals.in_loop():
         trainer = pl.Trainer(
             max_epochs=stage.epochs,
-            gradient_clip_val=clip or None,
-            callbacks=[throughput, record, *callbacks, bar, keeper],
-            **_trainer_options(machine, settings, root=run.path),
+            gradient_clip_val=settings.optim.clip or None,
+            callbacks=[*shown, keeper],
+            **_trainer_options(machine, settings.trainer, root=run.path),
         )
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     return Best(keeper.best, keeper.best_score, keeper.best_epoch + 1, trainer.current_epoch)
+
+
+def _callbacks(
+    data: SliceData, *, run: Run, stage: Stage, before: int, machine: Machine, settings: Settings, classes: Sequence[str]
+) -> list[pl.Callback]:
+    throughput = Throughput()
+    record = Record(Curves(run.curves), stage=stage.number, before=before, throughput=throughput)
+    board = Board(run, data=data, classes=classes, images=settings.trainer.images, before=before, record=record)
+    callbacks: list[pl.Callback] = [throughput, record, board]
+    if sys.stdout.isatty():
+        callbacks.append(Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20))
+    return callbacks
 
 
 def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path) -> dict[str, Any]:
@@ -80,6 +83,8 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
         "accelerator": machine.device,
         "devices": machine.devices,
         "num_nodes": machine.nodes,
+        # batch norms are averaged before validation instead: with shares of unequal length one would wait for the other
+        "strategy": DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if machine.world > 1 else "auto",
         "precision": machine.precision,
         "benchmark": machine.device == "gpu",
         "limit_train_batches": settings.limit_batches,
@@ -88,5 +93,6 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
         "logger": False,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
+        "enable_progress_bar": sys.stdout.isatty(),
         "use_distributed_sampler": False,
     }

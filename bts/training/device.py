@@ -71,6 +71,11 @@ class Machine:
     nodes: int
     lines: tuple[str, ...]
 
+    @property
+    def world(self) -> int:
+        """Processes that train together."""
+        return self.devices * self.nodes
+
 
 def choose_machine(settings: TrainerSettings) -> Machine:
     """Return device, precision and layout for the settings; raises RequestError for what this machine can't do."""

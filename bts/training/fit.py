@@ -1,7 +1,7 @@
 """What happens between settings and a trained model folder?
 
-One way for every task: source, split, slices in memory, one or two stages of Lightning's loop, model folder. All of it lands in one
-run folder, from which an interrupted run goes on.
+One way for every task: source, split, slices in memory, one or two stages of Lightning's loop, model folder. All of it lands
+in one run folder, from which an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 
 from bts.data.augment import Augmenter
 from bts.errors import BtsError, Interrupted, RequestError
@@ -26,15 +25,17 @@ from bts.models.base import Network
 from bts.models.networks import build_network
 from bts.runs import Run, new_run
 from bts.settings import Settings
+from bts.training.board import score_tag, write_settings_beside_scores
 from bts.training.card import save_model
-from bts.training.checkpoints import load_checkpoint
-from bts.training.course import Best, run_stage
+from bts.training.checkpoints import Best, best_so_far, load_checkpoint
+from bts.training.course import run_stage
 from bts.training.datamodule import SliceData, choose_workers
 from bts.training.device import Machine, choose_machine
 from bts.training.interrupt import StopSignals
 from bts.training.log import logged
 from bts.training.module import Optim, TaskModule
 from bts.training.prepare import Prepared, prepare
+from bts.training.ranks import is_first, shared_folder
 from bts.training.resolved import check_same_course, write_settings
 from bts.training.stages import Stage, plan_stages
 from bts.training.tasks import KITS, choose_monitor, task_of
@@ -62,7 +63,7 @@ def fit(settings: Settings, *, resume: Path | None = None) -> Run:
             try:
                 _train(job, run, signals)
             except KeyboardInterrupt:
-                raise _interrupted(job, run, signals) from None
+                raise Interrupted(f"{signals.name or 'an interrupt'} ended the run; go on with --resume {run.path}") from None
     return run
 
 
@@ -90,22 +91,28 @@ class Job:
 @contextlib.contextmanager
 def _run_folder(job: Job, resume: Path | None) -> Iterator[Run]:
     """Give the run's folder; a new one is removed where the request fails before anything was trained."""
-    if resume is not None:
-        run = Run(Path(resume))
-        lines = check_same_course(run, job.settings)
-        if run.marker() is not None:
-            raise RequestError(f"{run.path}: this run is finished, there is nothing to resume; its model is {run.model}")
-        for line in [f"resuming {run.path}", *lines]:
-            log.info(line)
-    else:
-        run = new_run(job.settings.runs, job.task)
-    write_settings(run, job.settings)
+    run = Run(shared_folder(lambda: _open_run(job, resume), job.machine))
     try:
         yield run
     except BtsError:
-        if resume is None and not run.checkpoints.is_dir():
+        if resume is None and is_first() and not run.checkpoints.is_dir():
             shutil.rmtree(run.path, ignore_errors=True)
         raise
+
+
+def _open_run(job: Job, resume: Path | None) -> Path:
+    lines: list[str] = []
+    if resume is None:
+        run = new_run(job.settings.runs, job.task)
+    else:
+        run = Run(Path(resume))
+        lines = [f"resuming {run.path}", *check_same_course(run, job.settings)]
+        if run.marker() is not None:
+            raise RequestError(f"{run.path}: this run is finished, there is nothing to resume; its model is {run.model}")
+    write_settings(run, job.settings)
+    for line in lines:
+        log.info(line)
+    return run.path
 
 
 def _train(job: Job, run: Run, signals: StopSignals) -> None:
@@ -118,9 +125,16 @@ def _train(job: Job, run: Run, signals: StopSignals) -> None:
     for stage in job.stages:
         if best is not None:
             _take_weights(network, best.checkpoint)
-        best = _run_one(job, stage, run=run, prepared=prepared, network=network, before=before, signals=signals)
+        try:
+            best = _run_one(job, stage, run=run, prepared=prepared, network=network, before=before, signals=signals)
+        except KeyboardInterrupt:
+            _save_interrupted(job, run, stage, prepared)
+            raise
         before += best.epochs
         _save(job, run, stage, prepared, best)
+    if is_first():
+        scores = [score_tag(job.monitor), *(f"test/{name}" for name in KITS[job.task].scores)]
+        write_settings_beside_scores(run, asdict(settings), scores=scores)
 
 
 def _network(job: Job, prepared: Prepared, run: Run) -> Network:
@@ -160,8 +174,8 @@ def _run_one(
         stage=stage,
         before=before,
         machine=job.machine,
-        settings=settings.trainer,
-        clip=settings.optim.clip,
+        settings=settings,
+        classes=prepared.source.classes,
         signals=signals,
     )
 
@@ -186,18 +200,33 @@ def _take_weights(network: Network, checkpoint: Path) -> None:
 
 
 def _save(job: Job, run: Run, stage: Stage, prepared: Prepared, best: Best) -> None:
+    """Write the model folder of a stage that has ended."""
     if best.score is None:
         raise RequestError(f"{run.path}: no epoch had a finite {job.monitor}: lower the rate (--optim.lr)")
-    is_last = stage is job.stages[-1]
-    folder = run.model if is_last else run.model_stage1
-    name = f"{job.task}/{run.path.name}" + ("" if is_last else "/stage1")
-    cut_short = job.settings.trainer.limit_batches is not None
-    save_model(folder, name=name, task=job.task, prepared=prepared, best=best, cut_short=cut_short)
     log.info(
         f"stage {stage.number} ended after {best.epochs} epochs: best {job.monitor} {best.score:.4f} in epoch {best.epoch}"
     )
-    log.info(f"model folder: {folder}")
+    is_last = stage is job.stages[-1]
+    _write(job, run.model if is_last else run.model_stage1, run, prepared, best)
 
 
-def _interrupted(job: Job, run: Run, signals: StopSignals) -> Interrupted:
-    return Interrupted(f"{signals.name or 'an interrupt'} ended the run; go on with --resume {run.path}")
+def _save_interrupted(job: Job, run: Run, stage: Stage, prepared: Prepared) -> None:
+    """Write the model folder of the best epoch so far, of this stage or of the one before."""
+    of_stages = [best_so_far(run.checkpoints / each.name) for each in job.stages if each.number <= stage.number]
+    found = [best for best in of_stages if best is not None and best.score is not None]
+    if not found:
+        log.info("interrupted before the first epoch ended: there is no model yet")
+        return
+    best = found[-1]
+    log.info(
+        f"interrupted: the best so far has {job.monitor} {best.score:.4f} (epoch {best.epoch}, {best.checkpoint.parent.name})"
+    )
+    _write(job, run.model, run, prepared, best)
+
+
+def _write(job: Job, folder: Path, run: Run, prepared: Prepared, best: Best) -> None:
+    if is_first():
+        name = f"{job.task}/{run.path.name}" + ("/stage1" if folder == run.model_stage1 else "")
+        cut_short = job.settings.trainer.limit_batches is not None
+        save_model(folder, name=name, task=job.task, prepared=prepared, best=best, cut_short=cut_short)
+        log.info(f"model folder: {folder}")

@@ -1,7 +1,7 @@
 """How does a training end cleanly at Ctrl-C or SIGTERM?
 
-Lightning finishes the step and leaves its loop at SIGTERM, on every device; Ctrl-C is turned into that same signal, for Lightning's
-own answer to it would be `sys.exit(1)` in the middle of a step. Outside the loop both simply interrupt.
+Lightning finishes the step and leaves its loop at SIGTERM, on every device; Ctrl-C is turned into that same signal, for
+Lightning's own answer to it would be `sys.exit(1)` in the middle of a step. Outside the loop both simply interrupt.
 """
 
 from __future__ import annotations

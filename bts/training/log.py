@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from bts.training.ranks import is_first
+
 NOT_ACTIONABLE = (
     r"The '\w+' does not have many workers",  # the number is chosen: none on a CPU, which workers would only share
     r"Found \d+ module\(s\) in eval mode at the start of training",  # the frozen batch norms, on purpose
@@ -20,6 +22,12 @@ NOT_ACTIONABLE = (
 def logged(path: Path) -> Iterator[None]:
     """Append everything that the logger `bts` says inside the block to the file at `path`."""
     logger = logging.getLogger("bts")
+    if not is_first():  # one process speaks for all
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        yield
+        logger.setLevel(level)
+        return
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     level = logger.level

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +63,10 @@ class TaskModule(pl.LightningModule):
     def compute_scores(self) -> dict[str, float]:
         """Return the validation scores over all slices and devices, by the names that `monitor` uses."""
 
+    def confusion(self) -> np.ndarray | None:
+        """Return the last validation's confusion matrix (K, K), rows the truth, where the task has classes."""
+        return None
+
     def forward(self, image: Tensor) -> Output:
         """Return the network's output of (B, 1, H, W) in [0, 1]."""
         return self.network(image)
@@ -94,6 +99,10 @@ class TaskModule(pl.LightningModule):
         self.sums.clear()
 
     def on_validation_epoch_start(self) -> None:
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.summed(buffer.clone()) / self.trainer.world_size)
         self.reset_scores()
 
     def summed(self, totals: Tensor) -> Tensor:

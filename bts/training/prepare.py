@@ -20,6 +20,7 @@ from bts.errors import RequestError
 from bts.glossary import Part, Task
 from bts.runs import Run
 from bts.settings import Settings
+from bts.training.ranks import is_first
 
 log = logging.getLogger("bts.training")
 
@@ -57,7 +58,8 @@ def _split(settings: Settings, records: list[Record], run: Run) -> Split:
         split, lines = make_split(records, kept)
     else:
         split, lines = make_split(records, settings.split)
-        split.write(run.split_file)
+        if is_first():
+            split.write(run.split_file)
     for line in lines:
         log.info(line)
     return split

@@ -61,25 +61,52 @@ class Record(pl.Callback):
 
     def __init__(self, curves: Curves, *, stage: int, before: int, throughput: Throughput) -> None:
         self.curves, self.stage, self.before, self.throughput = curves, stage, before, throughput
+        self.row: Row = {}
+        self._began = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.curves.cut(self.before + trainer.current_epoch)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = time.perf_counter()
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TaskModule)
-        if not trainer.is_global_zero:
-            return
         row: Row = {"epoch": self.before + trainer.current_epoch + 1, "stage": self.stage, "lr": pl_module.lr}
         row |= pl_module.scores
         row |= {
             "slices_per_s": self.throughput.slices_per_s * trainer.world_size,
             "waiting_share": self.throughput.waiting_share,
         }
-        self.curves.append(row)
-        log.info(describe(row, epochs=trainer.max_epochs or 0, before=self.before))
+        row["epoch_s"] = time.perf_counter() - self._began
+        self.row = row
+        if trainer.is_global_zero:
+            self.curves.append(row)
+            log.info(describe(row, epochs=trainer.max_epochs or 0, before=self.before))
 
 
 def describe(row: Row, *, epochs: int, before: int) -> str:
-    """Return the log's line of an epoch."""
-    shown = [f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float) and "_loss_" not in name]
-    return f"epoch {int(row['epoch']) - before} of at most {epochs} (stage {row['stage']}): {', '.join(shown)}"
+    """Return the log's line of an epoch, with the longest time that the stage may still take."""
+    number = int(row["epoch"]) - before
+    hidden = ("lr", "slices_per_s", "waiting_share", "epoch_s")
+    scores = [f"{name} {value:.4f}" for name, value in row.items() if _is_score(name, value) and name not in hidden]
+    left = time_text((epochs - number) * float(row["epoch_s"]))
+    speed = f"{float(row['slices_per_s']):.1f} slices/s, {float(row['waiting_share']):.0%} waiting for data"
+    told = f"{', '.join(scores)}; rate {float(row['lr']):.2g}, {speed}; at most {left} left"
+    return f"stage {row['stage']} epoch {number} of at most {epochs}: {told}"
+
+
+def time_text(seconds: float) -> str:
+    """Return a duration for people.
+
+    >>> time_text(5), time_text(300), time_text(9000)
+    ('5 s', '5 min', '2 h 30 min')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _is_score(name: str, value: object) -> bool:
+    return isinstance(value, float) and "_loss_" not in name

@@ -1,0 +1,153 @@
+"""What does TensorBoard show of a run? Scores by epoch, pictures of the same slices each epoch, settings beside scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from bts.models.output import Output
+from bts.runs import Run
+from bts.training.datamodule import SliceData
+from bts.training.module import TaskModule
+from bts.training.pictures import TRUTH, choose_slices, class_panel, mask_panel, matrix_picture, sheet, with_contour
+from bts.training.record import Record
+from bts.training.resolved import flat
+
+GROUPS = (
+    ("train_loss", "loss"),
+    ("val_loss", "loss"),
+    ("lr", "rate"),
+    ("slices_per_s", "throughput"),
+    ("waiting_share", "throughput"),
+    ("epoch_s", "throughput"),
+)
+AUGMENTED = 12
+"""Training slices on the sheet of augmented ones; each stands beside itself as read."""
+
+
+class Board(pl.Callback):
+    """Writes TensorBoard events into the run's folder, on the first process only; the step axis is the epoch, over both stages.
+
+    Args:
+        run: where to.
+        data: validation slices, of which `images` are drawn at each epoch, and training slices for the sheet of augmented ones.
+        classes: class names in the order of the labels.
+        images: how many slices are drawn.
+        before: epochs of earlier stages.
+        record: the callback that makes the rows; it must stand before this one.
+    """
+
+    def __init__(self, run: Run, *, data: SliceData, classes: Sequence[str], images: int, before: int, record: Record) -> None:
+        self.run, self.val, self.train, self.augmenter = run, data.val, data.train, data.augmenter
+        self.classes, self.before, self.record = list(classes), before, record
+        self.chosen = choose_slices(self.val.labels, self.val.masks.sum((1, 2)), images) if images else []
+        self.writer: SummaryWriter | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        epoch = self.before + trainer.current_epoch
+        # what an interrupted run wrote of epochs that are now done again is hidden
+        self.writer = SummaryWriter(str(self.run.path), purge_step=epoch + 1 if epoch else None)
+        if epoch == 0:
+            self.writer.add_image("augmented training slices (read, varied)", self._augmented(), 0, dataformats="HWC")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TaskModule)
+        if self.writer is None:
+            return
+        epoch = self.before + trainer.current_epoch + 1
+        for name, value in self.record.row.items():
+            if name not in ("epoch", "stage"):
+                self.writer.add_scalar(f"{_group(name)}/{name}", value, epoch)
+        if self.chosen:
+            picture = self._drawn(_answer(trainer, pl_module, self.val.images[self.chosen]))
+            self.writer.add_image("validation slices", picture, epoch, dataformats="HWC")
+        matrix = pl_module.confusion()
+        if matrix is not None:
+            self.writer.add_image("confusion", matrix_picture(matrix, self.classes), epoch, dataformats="HWC")
+        self.writer.flush()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+    def _drawn(self, output: Output) -> np.ndarray:
+        """Return the chosen slices with what the network says of them; an answer that the network lacks is left out."""
+        panels = []
+        for i, position in enumerate(self.chosen):
+            image, label = self.val.images[position], int(self.val.labels[position])
+            name = self.classes[label] if label >= 0 else "unknown"
+            if output.mask is not None:
+                predicted = (output.mask[i, 0] > 0).numpy()
+                panels.append(mask_panel(image, self.val.masks[position], predicted, text=f"{name}: scan, truth, prediction"))
+            elif output.classes is not None:
+                probabilities = output.classes[i].softmax(0)
+                best = int(probabilities.argmax())
+                panels.append(
+                    class_panel(image, truth=name, predicted=self.classes[best], probability=float(probabilities[best]))
+                )
+        return sheet(panels, columns=2 if output.mask is not None else 3)
+
+    def _augmented(self) -> np.ndarray:
+        positions = choose_slices(self.train.labels, self.train.masks.sum((1, 2)), AUGMENTED)
+        panels = []
+        for position in positions:
+            image, mask = self.train.images[position], self.train.masks[position]
+            pair = [with_contour(image, mask, TRUTH), with_contour(*self._varied(position), colour=TRUTH)]
+            panels.append(np.concatenate(pair, axis=1))
+        return sheet(panels, columns=3)
+
+    def _varied(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a slice and its mask as the first epoch that varies it sees them."""
+        image, mask = self.train.images[position], self.train.masks[position]
+        for epoch in range(20 if self.augmenter else 0):
+            assert self.augmenter is not None
+            varied, varied_mask = self.augmenter(image, mask, epoch=epoch, index=position)
+            if not np.array_equal(varied, image):
+                return varied, varied_mask
+        return image, mask
+
+
+def write_settings_beside_scores(run: Run, settings: Mapping[str, Any], *, scores: Sequence[str]) -> None:
+    """Write the settings of a run for TensorBoard's HParams page, whose columns of scores are the last values of these tags."""
+    plain = {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in flat(settings).items()}
+    with SummaryWriter(str(run.path)) as writer:
+        assert writer.file_writer is not None
+        for summary in hparams(plain, dict.fromkeys(scores, 0.0)):
+            writer.file_writer.add_summary(summary)
+
+
+def write_test_scores(run: Run, scores: Mapping[str, float], *, epoch: int = 0) -> None:
+    """Add the scores of the test part, which evaluation computes, under `test/<name>`."""
+    with SummaryWriter(str(run.path)) as writer:
+        for name, value in scores.items():
+            writer.add_scalar(f"test/{name}", value, epoch)
+
+
+def _group(name: str) -> str:
+    known = dict(GROUPS)
+    return known.get(name, "loss parts" if "_loss_" in name else "score")
+
+
+def score_tag(name: str) -> str:
+    """Return the tag under which a score of an epoch stands."""
+    return f"{_group(name)}/{name}"
+
+
+def _answer(trainer: pl.Trainer, module: TaskModule, images: np.ndarray) -> Output:
+    """Return the network's output on the CPU in 32 bits, as validation computes it; leaves the training mode as it was."""
+    x = torch.from_numpy(images)[:, None].float().div(255).to(module.device)  # (B, 1, S, S)
+    was_training = module.network.training
+    module.network.eval()
+    with torch.no_grad(), trainer.precision_plugin.val_step_context():
+        output = module.network(x)
+    module.network.train(was_training)
+    return Output(*(None if tensor is None else tensor.float().cpu() for tensor in output))

@@ -1,0 +1,96 @@
+"""What does one look at while a network trains? Scan, truth and prediction side by side, sheets of them, a confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+from skimage.segmentation import find_boundaries
+
+TRUTH, PREDICTION = (60, 220, 90), (255, 80, 190)
+"""Green and pink: apart for colour-blind eyes in brightness too, and neither occurs in a grey scan."""
+WRONG = (255, 110, 90)
+INK, PAPER, CELL = (235, 235, 235), (24, 24, 24), (40, 95, 160)
+LINE = 14
+"""Height of a caption in pixels."""
+READABLE = 160
+"""Least height of a picture under a caption."""
+
+
+def with_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Return (H, W, 3) uint8: the grey `image` (H, W) uint8 with the inner edge of `mask` (H, W) in colour."""
+    picture = np.repeat(image[..., None], 3, axis=2)
+    picture[find_boundaries(mask.astype(bool), mode="inner")] = colour
+    return picture
+
+
+def captioned(picture: np.ndarray, text: str, *, colour: tuple[int, int, int] = INK) -> np.ndarray:
+    """Return the picture (H, W, 3) with a line of text above it, enlarged by a whole factor where it is too small to read."""
+    scale = -(-READABLE // picture.shape[0])
+    picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    page = Image.new("RGB", (picture.shape[1], picture.shape[0] + LINE), PAPER)
+    page.paste(Image.fromarray(picture), (0, LINE))
+    ImageDraw.Draw(page).text((2, 1), text, fill=colour)
+    return np.asarray(page)
+
+
+def mask_panel(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, text: str) -> np.ndarray:
+    """Return scan, scan with the true contour, and scan with the predicted one, side by side under one line of text."""
+    scan = np.repeat(image[..., None], 3, axis=2)
+    parts = [scan, with_contour(image, truth, TRUTH), with_contour(image, predicted, PREDICTION)]
+    return captioned(np.concatenate(parts, axis=1), text)
+
+
+def class_panel(image: np.ndarray, *, truth: str, predicted: str, probability: float) -> np.ndarray:
+    """Return the scan under its true class, the predicted one and its probability; a wrong one in red."""
+    text = f"{truth}: {predicted} {probability:.2f}"
+    return captioned(np.repeat(image[..., None], 3, axis=2), text, colour=INK if truth == predicted else WRONG)
+
+
+def sheet(panels: Sequence[np.ndarray], *, columns: int) -> np.ndarray:
+    """Return panels of one size (H, W, 3) row by row on one page."""
+    height, width = panels[0].shape[:2]
+    rows = -(-len(panels) // columns)
+    page = np.full((rows * height, columns * width, 3), PAPER, dtype=np.uint8)
+    for i, panel in enumerate(panels):
+        row, column = divmod(i, columns)
+        page[row * height : (row + 1) * height, column * width : (column + 1) * width] = panel
+    return page
+
+
+def matrix_picture(matrix: np.ndarray, classes: Sequence[str], *, cell: int = 88) -> np.ndarray:
+    """Return the confusion matrix (K, K), rows the truth, as cells shaded by the share of their row, with counts in them."""
+    K = len(classes)
+    left, top = 100, 40
+    page = Image.new("RGB", (left + K * cell, top + K * cell), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((4, 4), "rows: truth, columns: prediction", fill=INK)
+    for i, name in enumerate(classes):
+        draw.text((left + i * cell + 4, top - LINE), name[:14], fill=INK)
+        draw.text((4, top + i * cell + cell // 2 - 6), name[:15], fill=INK)
+        total = max(1, int(matrix[i].sum()))
+        for j in range(K):
+            share = float(matrix[i, j]) / total
+            colour = tuple(int(low + (high - low) * share) for low, high in zip(PAPER, CELL, strict=True))
+            x, y = left + j * cell, top + i * cell
+            draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=colour)
+            draw.text((x + 8, y + cell // 2 - 12), f"{int(matrix[i, j])}\n{share:.0%}", fill=INK)
+    return np.asarray(page)
+
+
+def choose_slices(labels: np.ndarray, sizes: np.ndarray, count: int) -> list[int]:
+    """Return `count` positions to look at in each epoch: the classes in turn, within each spread from small to large tumours.
+
+    >>> choose_slices(np.array([0, 0, 0, 1, 1, 1]), np.array([3, 1, 2, 9, 7, 8]), 4)
+    [1, 4, 0, 3]
+    """
+    wanted = -(-count // len(np.unique(labels)))
+    per_class = []
+    for label in np.unique(labels):
+        order = np.flatnonzero(labels == label)
+        order = order[np.argsort(sizes[order], kind="stable")]
+        steps = dict.fromkeys(int((i + 0.5) / wanted * len(order)) for i in range(wanted))
+        per_class.append([int(order[step]) for step in steps])
+    in_turn = [positions[i] for i in range(wanted) for positions in per_class if i < len(positions)]
+    return in_turn[:count]
