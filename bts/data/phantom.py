@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from bts.data.phantom_head import draw_slices
+from bts.data.phantom_scan import draw_slices
 from bts.data.readers.mat import SYNTHETIC
 from bts.errors import RequestError
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
@@ -23,7 +23,7 @@ class PhantomPatient:
     """One patient of the set.
 
     Attributes:
-        patient: ID, numeric or lettered; all begin with 9 or MR9, as no real one of the set does.
+        patient: ID, numeric or lettered, from 900001 and MR900002 on: no real patient of figshare has such a number.
         label: class name.
         person: number of the person; scans of one family (`MR900003`, `MR900003B`) share it, and with it the head.
         side: rows and columns of the slices, 512 or 256.
@@ -59,13 +59,16 @@ def write_phantom(out: Path, *, patients: int, slices_per_patient: tuple[int, in
     if patients < 0 or healthy < 0 or patients + healthy < 1 or not 1 <= fewest <= most:
         received = f"{patients} patients, {healthy} healthy, {fewest} to {most} slices each"
         raise RequestError(f"expected at least one patient and 1 <= fewest <= most slices, received {received}")
+    if seed < 0:
+        raise RequestError(f"seed {seed}: expected a whole number from 0 on")
     if any(Path(out).glob("*.mat")):
         raise RequestError(f"{out}: there are .mat files already: name an empty folder, so that no two sets are mixed")
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         return _write(Path(out), plan_patients(patients, slices_per_patient, healthy=healthy, seed=seed), seed=seed)
     except OSError as error:
-        raise RequestError(f"{out}: can't be written ({error.strerror or error}): choose a folder with room") from error
+        reason = error.strerror or " ".join(str(error).split())  # HDF5's own messages run over several lines
+        raise RequestError(f"{out}: can't be written ({reason}): name a folder with room that may be written") from error
 
 
 def plan_patients(
