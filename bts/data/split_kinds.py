@@ -99,7 +99,7 @@ def _matched(records: list[Record], rows: list[SplitRow]) -> Made:
 
 def _agreed(row: SplitRow, record: Record) -> SplitRow:
     """Return the row with the label that file and data agree on; an empty cell takes the data's."""
-    if record.patient and record.patient != row.patient:
+    if record.patient and record.patient.strip() != row.patient:  # reading a CSV strips its cells
         raise RequestError(
             f"slice {row.path} has patient {row.patient} here and {record.patient} in the data: correct the split"
         )

@@ -289,6 +289,13 @@ def test_the_file_may_name_patients_that_the_source_doesn_t_know(tmp_path: Path)
     assert [row.patient for row in split.rows] == ["P0", "P1"]
 
 
+def test_a_split_of_ids_with_spaces_around_is_read_back(tmp_path: Path) -> None:
+    records = [Record(path=f"{p}.mat", label="glioma", patient=f" P{p} ") for p in range(9)]
+    make_split(records, SplitSettings())[0].write(tmp_path / "split.csv")
+    split, _ = make_split(records, SplitSettings(kind="file", file=str(tmp_path / "split.csv")))
+    assert len(split.rows) == 9
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
