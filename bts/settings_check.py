@@ -11,8 +11,8 @@ from bts.registry import suggestion
 from bts.settings import Settings
 
 MONITORS = {
-    "SegSettings": ("auto", "dice", "loss"),
-    "ClsSettings": ("auto", "balanced_accuracy", "accuracy", "loss"),
+    "SegSettings": ("auto", "loss", "dice", "iou"),
+    "ClsSettings": ("auto", "loss", "balanced_accuracy", "accuracy", "f1"),
 }
 """Validation scores that can pick the best epoch, by the settings of their task."""
 
@@ -63,6 +63,8 @@ RULES = {
     "trainer.limit_batches": ONE_OR_MORE,
     "seed": Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32),
     "model.dropout": LESS_THAN_ALL,
+    "model.input_mean": SHARE_OR_NONE,
+    "model.input_std": POSITIVE,
     "loss.dice": NOT_NEGATIVE,
     "loss.bce": NOT_NEGATIVE,
     "loss.label_smoothing": LESS_THAN_ALL,

@@ -6,13 +6,12 @@ Settings come from the defaults, then `configs/<task>.yaml` (or `--config FILE`)
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts.apps.run import DONE, OneLineParser, run_app
-from bts.errors import Interrupted, RequestError
+from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, Task
 from bts.registry import suggestion
 from bts.settings import SETTINGS, Settings
@@ -20,9 +19,6 @@ from bts.settings import SETTINGS, Settings
 if TYPE_CHECKING:
     from bts.apps.settings_line import Given
     from bts.runs import Run
-
-MAY_CHANGE = ("trainer.accelerator", "trainer.devices", "trainer.nodes", "data.root", "data.cache", "data.workers", "runs")
-"""Settings that a resumed run may take anew: where things lie and what computes, nothing that moves a number."""
 
 
 def command(argv: Sequence[str]) -> int:
@@ -51,11 +47,10 @@ def train(task: Task, argv: Sequence[str]) -> int:
         return DONE
     settings = gather(task, options, rest)
     from bts.training.fit import fit  # torch comes in here: a wrong request has been answered before
+    from bts.training.ranks import is_first
 
     run = fit(settings, resume=options.resume)
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) > 0:
-        return DONE  # one process scores for all
-    return conclude(task, run, settings)
+    return conclude(task, run, settings) if is_first() else DONE  # one process scores for all
 
 
 def make_parser(task: Task) -> OneLineParser:
@@ -88,7 +83,7 @@ def gather(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Sett
 
     typed = from_arguments(rest)
     if options.resume is not None:
-        return read_settings(task, [*resumed(options, typed), *typed])
+        return read_settings(task, [*resumed(options), *typed])
     default = default_config(task)
     path = options.config or (default if default.is_file() else None)
     return read_settings(task, [*(from_yaml(path) if path else []), *typed])
@@ -100,28 +95,22 @@ def default_config(task: Task) -> Path:
     return name if name.is_file() else Path(__file__).resolve().parents[2] / name
 
 
-def resumed(options: argparse.Namespace, typed: Sequence[Given]) -> list[Given]:
-    """Return the settings of the run to go on with; raises where the request would change its course."""
+def resumed(options: argparse.Namespace) -> list[Given]:
+    """Return the settings of the run to go on with; `fit` refuses changes that would make it another run."""
     from bts.apps.settings_line import from_yaml
     from bts.runs import Run
 
     if options.config is not None:
         raise RequestError("--config beside --resume: a resumed run keeps its own settings, leave --config out")
-    if changed := [each.key for each in typed if each.key not in MAY_CHANGE]:
-        kept = f"a resumed run keeps its own settings: only {', '.join(MAY_CHANGE)} may change"
-        raise RequestError(f"{', '.join(changed)} beside --resume: {kept}; start a new run for another course")
     run = Run(options.resume)
     if not run.settings_file.is_file():
-        raise RequestError(
-            f"{options.resume}: no run to resume (no {run.settings_file.name} in it): name a folder such as runs/seg/<time>"
-        )
+        expected = f"no {run.settings_file.name} in it"
+        raise RequestError(f"{options.resume}: no run to resume ({expected}): name a folder such as runs/seg/<time>")
     return from_yaml(run.settings_file)
 
 
 def conclude(task: Task, run: Run, settings: Settings) -> int:
     """Score a finished run, print its table and what to do next."""
-    if not run.model.is_dir():
-        raise Interrupted(f"interrupted before the first epoch ended; go on with `python train_{task}.py --resume {run.path}`")
     from bts.evaluation.finish import finish_run
 
     print(finish_run(run)["table"])

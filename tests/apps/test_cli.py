@@ -1,0 +1,74 @@
+"""The `bts` command itself: what it lists, what it says of a wrong word, and the small subcommands."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import bts
+from bts.apps import cli
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in cli.COMMANDS)
+    assert "not a medical device" in told
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bts {bts.__version__}\n"
+
+
+def test_an_unknown_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["donwload"]) == 2
+    assert "unknown command 'donwload' (did you mean 'download'?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_its_file_and_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert callable(importlib.import_module(f"bts.apps.{name}").command)
+    assert cli.main([name, "--help"]) == 0
+    assert capsys.readouterr().out
+
+
+def test_train_wants_a_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train"]) == 2
+    assert cli.main(["train", "seq"]) == 2
+    assert "expected `bts train seg` or `bts train cls`, received 'seq' (did you mean 'seg'?)" in capsys.readouterr().err
+
+
+def test_a_phantom_set_is_written_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "set")
+    assert cli.main(["phantom", out, "--patients", "3", "--healthy", "1", "--slices", "1", "1"]) == 0
+    assert f"4 synthetic slices of 4 patients are in {out}" in capsys.readouterr().out
+    assert cli.main(["sources", "figshare", out]) == 0
+    told = capsys.readouterr().out
+    assert "(synthetic)" in told
+    assert told.splitlines()[-1].split() == ["all", "4", "slices", "4", "patients"]
+
+
+def test_a_phantom_set_goes_into_an_empty_folder_only(phantom_set: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["phantom", str(phantom_set)]) == 2
+    assert str(phantom_set) in capsys.readouterr().err
+
+
+def test_a_phantom_set_wants_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["phantom"]) == 2
+    assert "expected a folder to write to" in capsys.readouterr().err
+
+
+def test_sources_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sources"]) == 0
+    assert capsys.readouterr().out.startswith("figshare")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["figshair"], "did you mean 'figshare'"), (["figshare", "nowhere"], "nowhere")]
+)
+def test_a_source_that_is_not_there_is_told(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sources", *arguments]) == 2
+    assert message in capsys.readouterr().err
