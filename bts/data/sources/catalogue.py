@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bts.data.sources import figshare
+from bts.data.sources import arrays_npz, brisc, figshare, folders, manifest
 from bts.data.sources.base import Source, sources
 
-__all__ = ["figshare", "open_source"]
+__all__ = ["arrays_npz", "brisc", "figshare", "folders", "manifest", "open_source"]
 
 
 def open_source(name: str, root: str | Path) -> Source:

@@ -1,0 +1,57 @@
+"""Which class is meant by a folder's name, in which order do classes stand, and which part by a folder's name?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR, Part
+
+HEALTHY = ("no_tumor", "notumor", "notumour", "no_tumour", "healthy", "normal", "no")
+"""Names under which publishers file healthy slices, in small letters."""
+
+PART_NAMES: dict[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Publishers' names of the parts, in small letters."""
+
+
+def class_name(text: str) -> str:
+    """Return the class under this project's name: small letters, underscores, `no_tumour` for a healthy slice.
+
+    >>> [class_name(text) for text in ("notumor", "No Tumor", "glioma_tumor", "Pituitary", "healthy", "Metastasis")]
+    ['no_tumour', 'no_tumour', 'glioma', 'pituitary', 'no_tumour', 'metastasis']
+    """
+    name = re.sub(r"[\s\-]+", "_", text.strip().lower())
+    if name in HEALTHY:
+        return NO_TUMOUR
+    return re.sub(r"_tumou?r$", "", name)
+
+
+def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the classes once each: figshare's in their published order, then others by name, then `no_tumour`.
+
+    The order depends on the names alone, so two sets with the same classes fit the same model.
+
+    >>> ordered_classes(["no_tumour", "glioma", "abscess", "meningioma"])
+    ('meningioma', 'glioma', 'abscess', 'no_tumour')
+    """
+    there = set(names)
+    known = [name for name in FIGSHARE_CLASSES if name in there]
+    others = sorted(there - {*FIGSHARE_CLASSES, NO_TUMOUR})
+    return (*known, *others, *([NO_TUMOUR] if NO_TUMOUR in there else []))
+
+
+def part_name(text: str) -> Part | None:
+    """Return the part that a folder's or column's word means, or None.
+
+    >>> part_name("Training"), part_name("validation"), part_name("glioma")
+    ('train', 'val', None)
+    """
+    return PART_NAMES.get(text.strip().lower())

@@ -1,0 +1,129 @@
+"""Which slices does a user's own table name? A CSV with `path, label, mask, patient_id, split`; only `path` must be there."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from bts.data.slice import Slice
+from bts.data.sources.base import Record, Source, sources
+from bts.data.sources.labels import class_name, ordered_classes, part_name
+from bts.data.sources.picture_files import read_record
+from bts.errors import RequestError
+from bts.glossary import NO_TUMOUR
+from bts.registry import suggestion
+
+COLUMNS = ("path", "label", "mask", "patient_id", "split")
+"""What is read. Other columns are left alone, unless their name looks like one of these misspelt."""
+FILE_NAME = "manifest.csv"
+"""Name of the table where a folder is given."""
+
+
+@sources.register("manifest")
+class Manifest(Source):
+    """Pictures named in a CSV: path, label, mask, patient_id, split."""
+
+    name: ClassVar[str] = "manifest"
+    synthetic = False
+
+    def __init__(self, root: Path) -> None:
+        given = Path(root)
+        file = given if given.is_file() else given / FILE_NAME
+        self.root = given if file == given / FILE_NAME else file.parent
+        try:
+            rows = _read_rows(file)
+            self._records = [_record(cells, line) for line, cells in rows]
+            _refuse_twice(rows)
+            _refuse_missing(self.root, self._records, lines=[line for line, _ in rows])
+        except RequestError as error:
+            raise error.at(file) from error
+        self._has_masks = any(record.mask for record in self._records)
+        self.classes: tuple[str, ...] = ordered_classes(record.label for record in self._records if record.label)
+
+    def records(self) -> list[Record]:
+        """Return the rows, in the order of the file."""
+        return list(self._records)
+
+    def read(self, record: Record) -> Slice:
+        """Return the slice of a record; where the table has masks, a healthy slice without one has an empty mask."""
+        is_healthy = record.label == NO_TUMOUR and self._has_masks
+        return read_record(self.root, record, source=self.name, empty_mask=is_healthy)
+
+
+def _read_rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return (line number, cells) of each row."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:  # spreadsheets put a mark in front
+            reader = csv.DictReader(handle)
+            _refuse_columns(reader.fieldnames or ())
+            rows = []
+            for cells in reader:
+                if None in cells or None in cells.values():
+                    raise RequestError(f"line {reader.line_num} has not as many cells as the first line: quote commas in names")
+                rows.append((reader.line_num, {name: value.strip() for name, value in cells.items()}))
+    except OSError as error:
+        raise RequestError(f"the manifest can't be read ({error.strerror}): give a CSV with {', '.join(COLUMNS)}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"no CSV in UTF-8 ({error}): give a text file with {', '.join(COLUMNS)}") from error
+    if not rows:
+        raise RequestError("no slices in it: add a line for each picture")
+    return rows
+
+
+def _refuse_columns(names: object) -> None:
+    given = [str(name) for name in names] if isinstance(names, list | tuple) else []
+    if "path" not in given:
+        near = suggestion("path", given)
+        raise RequestError(f"no column 'path'{near}: expected a first line with {', '.join(COLUMNS)} (only path must be there)")
+    for name in given:
+        near = "" if name in COLUMNS else suggestion(name, COLUMNS)
+        if near:
+            raise RequestError(f"unknown column '{name}'{near}: rename it, or call it something that can't be mistaken")
+
+
+def _record(cells: dict[str, str], line: int) -> Record:
+    path, split = cells["path"], cells.get("split", "")
+    if not path:
+        raise RequestError(f"line {line} has no path: name the picture")
+    for each in (path, cells.get("mask", "")):
+        if each and (Path(each).is_absolute() or "\\" in each):
+            raise RequestError(f"line {line}: '{each}': expected a path relative to the manifest, with forward slashes")
+    part = part_name(split) if split else None
+    if split and part is None:
+        raise RequestError(
+            f"line {line}: split '{split}'{suggestion(split, ('train', 'val', 'test'))}: expected train, val or test"
+        )
+    label = cells.get("label", "")
+    return Record(
+        path=_normal(path),
+        label=class_name(label) if label else None,
+        patient=cells.get("patient_id") or None,
+        part=part,
+        mask=_normal(cells["mask"]) if cells.get("mask") else None,
+    )
+
+
+def _normal(path: str) -> str:
+    """Return `a/b.png` for `./a//b.png`, so that one file has one name."""
+    return os.path.normpath(path).replace(os.sep, "/")
+
+
+def _refuse_twice(rows: list[tuple[int, dict[str, str]]]) -> None:
+    first: dict[str, int] = {}
+    for line, cells in rows:
+        path = _normal(cells["path"])
+        if path in first:
+            raise RequestError(f"'{path}' stands in lines {first[path]} and {line}: name each picture once")
+        first[path] = line
+
+
+def _refuse_missing(root: Path, records: list[Record], *, lines: list[int]) -> None:
+    named = [(line, path) for line, record in zip(lines, records, strict=True) for path in (record.path, record.mask) if path]
+    missing = [(line, path) for line, path in named if not (root / path).is_file()]
+    if missing:
+        line, path = missing[0]
+        raise RequestError(
+            f"{len(missing)} files are not there (first: '{path}' in line {line}): paths are relative to the manifest's folder"
+        )
