@@ -6,8 +6,6 @@ from os import PathLike
 from pathlib import Path
 
 from bts.data.readers.dicom import is_dicom, read_dicom
-from bts.data.readers.mat import read_mat
-from bts.data.readers.nifti import read_nifti
 from bts.data.readers.picture import read_picture
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
@@ -66,8 +64,12 @@ def _read(path: Path, *, axis: int | None) -> Scan:
         raise InputError("the file is empty (0 bytes): download or export it again")
     kind = suffix(path)
     if kind in (".nii", ".nii.gz"):
+        from bts.data.readers.nifti import read_nifti  # here, as nibabel and h5py would slow down the first answer on a PNG
+
         return read_nifti(path, axis=axis)
     if kind == ".mat":
+        from bts.data.readers.mat import read_mat
+
         return Scan(path=str(path), slices=[read_mat(path)])
     if kind in (".dcm", ".dicom") or (not kind and is_dicom(path)):
         return Scan(path=str(path), slices=[read_dicom(path)])
