@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,7 +30,7 @@ def fetch_imagenet(name: str, ways_out: str) -> dict[str, Tensor]:
     try:
         with _offline_unless_reachable():
             return _download(name)
-    except OSError as error:
+    except _no_answer() as error:
         raise RequestError(f"ImageNet weights of '{name}' can't be fetched, the hub does not answer: {ways_out}") from error
     except (KeyError, RuntimeError) as error:
         raise RequestError(f"there are no ImageNet weights for encoder '{name}': {ways_out}") from error
@@ -61,6 +62,12 @@ def _download(name: str) -> dict[str, Tensor]:
     return smp.encoders.get_encoder(name, in_channels=3, weights="imagenet").state_dict()
 
 
+def _no_answer() -> tuple[type[Exception], ...]:
+    """Return what a silent or refusing hub raises; which HTTP client its library uses depends on the library's version."""
+    clients = [sys.modules[name] for name in ("httpx2", "httpx", "requests") if name in sys.modules]
+    return (OSError, *(client.HTTPError for client in clients))
+
+
 @contextmanager
 def _offline_unless_reachable() -> Iterator[None]:
     """Ask the hub once, through its own client (which knows proxies and mirrors); when it is silent, use only the local cache.
@@ -74,7 +81,7 @@ def _offline_unless_reachable() -> Iterator[None]:
     try:
         if not before:
             get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
-    except Exception as error:  # the client's kind of error depends on the hub's version: httpx, httpx2 or requests
+    except _no_answer() as error:
         logging.getLogger(__name__).debug("the hub does not answer: %s", error)
         constants.HF_HUB_OFFLINE = True
     try:
