@@ -55,8 +55,9 @@ def fit(settings: Settings, *, resume: Path | None = None) -> Run:
         Interrupted: Ctrl-C or SIGTERM; the best model so far is saved, and the run can be resumed.
     """
     job = Job.plan(settings)
-    with _run_folder(job, resume) as run, logged(run.log):
-        for line in job.machine.lines:
+    lines = list(job.machine.lines)
+    with _run_folder(job, resume, lines) as run, logged(run.log):
+        for line in lines:
             log.info(line)
         signals = StopSignals()
         with signals.watched():
@@ -89,9 +90,9 @@ class Job:
 
 
 @contextlib.contextmanager
-def _run_folder(job: Job, resume: Path | None) -> Iterator[Run]:
+def _run_folder(job: Job, resume: Path | None, lines: list[str]) -> Iterator[Run]:
     """Give the run's folder; a new one is removed where the request fails before anything was trained."""
-    run = Run(shared_folder(lambda: _open_run(job, resume), job.machine))
+    run = Run(shared_folder(lambda: _open_run(job, resume, lines), job.machine))
     try:
         yield run
     except BtsError:
@@ -100,18 +101,16 @@ def _run_folder(job: Job, resume: Path | None) -> Iterator[Run]:
         raise
 
 
-def _open_run(job: Job, resume: Path | None) -> Path:
-    lines: list[str] = []
+def _open_run(job: Job, resume: Path | None, lines: list[str]) -> Path:
+    """Return the folder of a new run or of the one to resume; what there is to say of it is added to `lines`."""
     if resume is None:
         run = new_run(job.settings.runs, job.task)
     else:
         run = Run(Path(resume))
-        lines = [f"resuming {run.path}", *check_same_course(run, job.settings)]
+        lines += [f"resuming {run.path}", *check_same_course(run, job.settings)]
         if run.marker() is not None:
             raise RequestError(f"{run.path}: this run is finished, there is nothing to resume; its model is {run.model}")
     write_settings(run, job.settings)
-    for line in lines:
-        log.info(line)
     return run.path
 
 
