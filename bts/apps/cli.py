@@ -19,6 +19,8 @@ COMMANDS = {
     "train": "train a model: `bts train seg`, `bts train cls`",
     "infer": "mask, class and Grad-CAM of scans",
     "figure": "scan, truth, prediction and Grad-CAM side by side",
+    "results": "write the scores of finished runs into the documents",
+    "evaluate": "score models on unseen patients: a report with intervals on one page",
 }
 """Subcommand -> what it does. `bts NAME` runs `command(argv) -> exit status` of `bts/apps/NAME.py`."""
 

@@ -1,0 +1,118 @@
+"""Do these sets and splits leak? Patients and pictures on two sides, copies in any guise, contradicting labels."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser
+from bts.errors import RequestError
+
+if TYPE_CHECKING:
+    from bts.evaluation.audit.pictures import AuditSet
+
+EPILOG = """
+examples:
+  bts audit folders:data/kaggle                        its Training and Testing folders
+  bts audit figshare:data/figshare --split runs/seg/TIME/split.csv
+  bts audit figshare:data/figshare brisc:data/brisc --recover figshare
+
+exit status: 0 no leak, 1 a leak or a picture that can't be read, 2 a wrong request
+"""
+
+
+def command(argv: Sequence[str]) -> int:
+    """Audit the sources and return the exit status."""
+    parser = OneLineParser(
+        prog="bts audit",
+        description="Find patients and pictures on two sides of a split, within a set and across sets.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "sets", nargs="+", metavar="SOURCE", help="NAME:FOLDER (`bts sources` lists the names), or a folder, .csv, .npz"
+    )
+    parser.add_argument(
+        "--split", action="append", default=[], metavar="[SET=]FILE", help="split CSV in place of the published parts"
+    )
+    parser.add_argument(
+        "--group", choices=("family", "exact"), default="family", help="which patient IDs mean one person [family]"
+    )
+    parser.add_argument("--recover", metavar="SET", help="find whose slices the other sets' pictures are (recovered_*.csv)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the page and the tables go [results/audit/TIME]")
+    options = parser.parse_args(argv)
+    from bts.evaluation.audit.page import write_page
+    from bts.evaluation.audit.run import audit
+    from bts.evaluation.audit.summary import summary
+    from bts.evaluation.audit.tables import write_tables
+
+    sets = with_splits(open_sets(options.sets), options.split)
+    out = options.out or Path("results") / "audit" / time.strftime("%Y-%m-%d_%H-%M-%S")
+    out.mkdir(parents=True, exist_ok=True)
+    findings = audit(sets, group=options.group, recover=options.recover, progress=_counter("reading"), note=_note)
+    write_tables(findings, out, reference=options.recover)
+    (out / "index.html").write_text(write_page(findings, sets, reference=options.recover), encoding="utf-8")
+    print("\n".join(summary(findings, reference=options.recover)))
+    print(f"pairs side by side: {out / 'index.html'}; all rows: {out / 'leaks.csv'}")
+    return SOME_FAILED if findings.leaking or findings.collection.failed else DONE
+
+
+def open_sets(texts: Sequence[str]) -> list[AuditSet]:
+    """Return the sets that the arguments name, each under its source's name; a second one of a name gets a number."""
+    from bts.data.sources.base import sources
+    from bts.data.sources.catalogue import open_source
+    from bts.evaluation.audit.pictures import AuditSet
+
+    found: list[AuditSet] = []
+    for text in texts:
+        name, _, root = text.partition(":")
+        if name in sources or (root and not Path(text).exists()):  # an unknown name is refused with the nearest one
+            root = root or str(Path("data") / name)
+        else:
+            name, root = kind_of(Path(text)), text
+        same = sum(each.name.partition("#")[0] == name for each in found)
+        found.append(AuditSet(name=f"{name}#{same + 1}" if same else name, source=open_source(name, root)))
+    return found
+
+
+def kind_of(path: Path) -> str:
+    """Return which source reads a path without a name in front."""
+    if path.suffix.lower() == ".csv" or (path / "manifest.csv").is_file():
+        return "manifest"
+    if path.suffix.lower() == ".npz":
+        return "npz"
+    if path.is_dir():
+        return "folders"
+    raise RequestError(f"{path}: no such folder, .csv or .npz: name data as NAME:FOLDER (`bts sources` lists the names)")
+
+
+def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
+    """Return the sets with the parts and patients that split files give them."""
+    from bts.evaluation.audit.split_file import read_sides
+
+    for text in splits:
+        name, _, file = text.partition("=") if "=" in text else (sets[0].name, "", text)
+        if name not in {each.name for each in sets}:
+            raise RequestError(f"--split {text}: no set '{name}' here: choose one of {', '.join(each.name for each in sets)}")
+        if "=" not in text and len(sets) > 1:
+            raise RequestError(f"--split {text}: several sets are audited: write --split SET={text}")
+        sets = [read_sides(each, Path(file)) if each.name == name else each for each in sets]
+    return sets
+
+
+def _counter(word: str) -> Callable[[int, int], None] | None:
+    """Return a progress line for a terminal, or nothing where nobody watches."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            print(f"\r{word} {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

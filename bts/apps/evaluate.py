@@ -1,0 +1,75 @@
+"""How does a trained model get its report from the command line?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bts.apps.run import DONE, OneLineParser
+from bts.glossary import DISCLAIMER, TASKS
+
+
+def command(argv: Sequence[str]) -> int:
+    """Evaluate what the arguments name, write the report, print its headline, and return the exit status."""
+    options = make_parser().parse_args(argv)
+    from bts.evaluation.headline import text_table
+    from bts.evaluation.report import write_report
+    from bts.evaluation.subject import Request
+
+    models = {task: path for task in TASKS if (path := getattr(options, task)) is not None}
+    request = Request(
+        models=models,
+        part=options.split,
+        data=options.data,
+        root=options.root,
+        device=options.device,
+        seed=options.seed,
+        draws=options.draws,
+    )
+    out = options.out or default_folder(list(models.values()), data=options.data, part=options.split)
+    with tqdm(unit="slice", leave=False, disable=None) as bar:
+        found = write_report(request, out, progress=lambda what, done, total: move(bar, what, done, total))
+    print(f"{found.title}\n{text_table(found.summary)}")
+    for line in [*(f"left out: {count} {why}" for why, count in found.removed.items()), *found.notes]:
+        print(line)
+    print(f"\nreport  {out / 'index.html'}   {DISCLAIMER}")
+    return DONE
+
+
+def move(bar: tqdm, what: str, done: int, total: int) -> None:
+    """Show how far the work is."""
+    if bar.total != total:
+        bar.reset(total)
+        bar.set_description(what)
+    bar.update(done - bar.n)
+
+
+def default_folder(models: Sequence[Path], *, data: str | None, part: str) -> Path:
+    """Return where a report goes that was not told: beside the first model, apart for each set."""
+    from bts.inference.chosen import model_folder
+
+    first = model_folder(models[0]) if models else Path("runs")
+    beside = first.parent if first.name.startswith("model") else first
+    return beside / ("report" if data is None and part == "test" else f"report_{data or part}")
+
+
+def make_parser() -> OneLineParser:
+    """Return the parser of `bts evaluate`."""
+    parser = OneLineParser(
+        prog="bts evaluate",
+        description="Score models on slices they were not trained on and write one page with every number: "
+        "report/index.html, metrics.json, slices.csv, PNGs. Name a segmenter, a classifier, both, or a joint model.",
+    )
+    parser.add_argument("--seg", type=Path, metavar="RUN", help="run or model folder of a segmenter")
+    parser.add_argument("--cls", type=Path, metavar="RUN", help="run or model folder of a classifier")
+    parser.add_argument("--joint", type=Path, metavar="RUN", help="run or model folder of a joint model")
+    parser.add_argument("--split", default="test", metavar="PART", help="part of the run's split: test, val or train [test]")
+    parser.add_argument("--data", metavar="SOURCE", help="score a foreign set instead (`bts sources` lists them)")
+    parser.add_argument("--root", metavar="FOLDER", help="where the data lies [as the run says, or data/SOURCE]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes [RUN/report]")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap [0]")
+    parser.add_argument("--draws", type=int, default=2000, metavar="N", help="draws of the bootstrap [2000]")
+    return parser

@@ -1,0 +1,30 @@
+"""How do the scores of finished runs get into the documents from the command line?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bts.apps.run import DONE, OneLineParser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Write the tables of finished runs into the documents and return the exit status."""
+    parser = OneLineParser(
+        prog="bts results", description="Write the test scores of finished runs into docs/results.md and README.md."
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="finished runs; README.md takes the first of each task"
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/results.md"), metavar="FILE", help="[docs/results.md]")
+    parser.add_argument("--readme", type=Path, default=None, metavar="FILE", help="the short table too, into this file")
+    options = parser.parse_args(argv)
+    from bts.evaluation.results_page import fill, long_table, read_finished, short_table
+
+    runs = [read_finished(path) for path in options.runs]
+    fill(options.out, long_table(runs))
+    print(f"{len(runs)} runs are in {options.out}")
+    if options.readme is not None:
+        fill(options.readme, short_table(runs))
+        print(f"the short table is in {options.readme}")
+    return DONE

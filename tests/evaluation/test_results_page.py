@@ -1,0 +1,61 @@
+"""Tables in documents come from the files of a run and stand between their markers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bts.apps import cli
+from bts.errors import RequestError
+from bts.evaluation.intervals import Interval
+from bts.evaluation.results_page import BEGIN, END, fill, read_finished, said_in, with_intervals
+
+
+def test_a_block_replaces_only_what_stands_between_the_markers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+    fill(page, "new")
+    fill(page, "newer")
+    assert page.read_text() == f"above\n{BEGIN}\nnewer\n{END}\nbelow\n"
+
+
+@pytest.mark.parametrize("text", ["no markers", BEGIN, END])
+def test_a_document_without_both_markers_is_refused(text: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(RequestError, match="expected the lines `<!-- results:begin -->` and"):
+        fill(page, "new")
+    assert page.read_text() == text
+
+
+def test_a_document_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="name the document to write into"):
+        fill(tmp_path / "page.md", "new")
+
+
+def test_a_folder_without_scores_is_no_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RequestError, match=r"no finished run \(no scores.json\): name one such as"):
+        read_finished(tmp_path)
+    assert cli.main(["results", str(tmp_path)]) == 2
+    assert "no finished run" in capsys.readouterr().err
+
+
+def test_scores_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "scores.json").write_text("{")
+    with pytest.raises(RequestError, match="can't be read"):
+        read_finished(tmp_path)
+
+
+def test_intervals_come_back_from_json() -> None:
+    score = {"value": 0.5, "low": 0.4, "high": 0.6, "n_patients": 9, "n_slices": 20, "seed": 0, "draws": 10, "unit": "patient"}
+    found = with_intervals({"a": {"b": score}, "n": 3})
+    assert found == {"a": {"b": Interval(0.5, 0.4, 0.6, 9, 20, 0, 10)}, "n": 3}
+
+
+def test_the_log_gives_machine_and_network_once_and_without_time(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text("2026-01-01 10:00:00 device: cpu\n2026-01-01 10:00:01 epoch 1\n2026-01-02 10:00:00 device: cpu\n")
+    assert list(said_in(log)) == ["device: cpu"]
+    assert list(said_in(tmp_path / "none.log")) == []
