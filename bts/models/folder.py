@@ -89,11 +89,11 @@ def load_network(path: str | Path, *, expect: Task | None = None) -> tuple[Netwo
     from safetensors.torch import load
 
     from bts.models.architecture import Architecture
-    from bts.models.networks import build_network
+    from bts.models.networks import create_network
 
     card = read_card(path, expect=expect)
     data = read_weights(path, card)
-    network = build_network(Architecture.from_dict(card.architecture))
+    network = create_network(Architecture.from_dict(card.architecture))
     try:
         network.load_state_dict(load(data))
     except RuntimeError as error:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
+from bts.errors import RequestError
 from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.attention_unet import AttentionUNet
@@ -12,7 +15,7 @@ from bts.models.classifier import Classifier
 from bts.models.joint import JointNetwork
 from bts.models.weights import load_pretrained
 
-__all__ = ["Architecture", "build_network"]
+__all__ = ["Architecture", "build_network", "create_network"]
 
 NETWORKS: dict[Task, type[AttentionUNet] | type[Classifier] | type[JointNetwork]] = {
     "seg": AttentionUNet,
@@ -32,8 +35,34 @@ def build_network(architecture: Architecture, *, weights: str | Path = "none") -
     `network.weights_note` says in a line what was loaded.
 
     Raises:
-        RequestError: an unknown encoder, weights that can't be had or do not fit.
+        RequestError: an unknown encoder, one that can't do this size, weights that can't be had or do not fit.
     """
-    network = NETWORKS[architecture.task](architecture)
+    network = create_network(architecture)
     load_pretrained(network, weights)
+    _try_on(network)
     return network
+
+
+def create_network(architecture: Architecture) -> Network:
+    """Return the network with random weights, untried: for weights that a tried one has left."""
+    return NETWORKS[architecture.task](architecture)
+
+
+def _try_on(network: Network) -> None:
+    """Refuse, before any data is read, an encoder whose maps do not fit: made for another size, or that does not pad."""
+    size, name = network.architecture.size, network.encoder.name
+    example, training = torch.zeros(1, 1, size, size, device=network.input_mean.device), network.training
+    try:
+        with torch.no_grad():
+            maps = network.eval().encode(example)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RequestError(f"encoder '{name}' can't be used at {size} x {size} ({reason}): try another --data.size") from error
+    finally:
+        network.train(training)
+    sides = [one.shape[-1] for one in maps[1:]]
+    wanted = [size >> i for i in range(1, len(maps))]
+    if sides != wanted:
+        raise RequestError(
+            f"encoder '{name}' gives maps of sides {sides} at {size} x {size}, {wanted} are needed: take another"
+        )

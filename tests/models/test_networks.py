@@ -76,6 +76,24 @@ def test_a_picture_of_another_shape_is_refused_with_the_fix(shape: tuple[int, ..
         build_network(tiny("seg"))(torch.zeros(shape))
 
 
+@pytest.mark.parametrize(
+    ("encoder", "size", "message"),
+    [
+        (
+            "inception_v3",
+            96,
+            r"encoder 'tu-inception_v3' gives maps of sides \[.*\] at 96 x 96, \[48, 24, 12, 6, 3\] are needed",
+        ),
+        ("test_vit3", 160, r"encoder 'tu-test_vit3' can't be used"),
+        ("swin_tiny_patch4_window7_224", 64, r"encoder 'tu-swin_tiny_patch4_window7_224' can't be used at 64 x 64 \(.*224"),
+    ],
+)
+def test_an_encoder_that_can_not_do_the_size_is_refused_when_it_is_built(encoder: str, size: int, message: str) -> None:
+    with pytest.raises(RequestError, match=message) as caught:
+        build_network(Architecture("cls", encoder, size=size, classes=3))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_network_is_one_graph_with_a_free_batch() -> None:
     network = build_network(tiny("joint")).eval()
     program = torch.export.export(network, (torch.rand(2, 1, 64, 64),), dynamic_shapes={"x": {0: torch.export.Dim("batch")}})
