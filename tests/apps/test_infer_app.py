@@ -1,0 +1,142 @@
+"""`infer.py` with models that answer on paper: what lands where, what is said, and how failures end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from fake_models import BrightRuntime, make_card
+from PIL import Image
+
+from bts.apps import cli, infer
+from bts.inference.predictor import Predictor
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """How `Predictor.load` was asked; it gives a segmenter and a classifier that need no weights."""
+    asked: list[dict[str, Any]] = []
+
+    def load(**how: Any) -> Predictor:
+        asked.append(how)
+        classifier = BrightRuntime(make_card("cls"), logits=[0.0, 3.0, 0.0], cam=np.ones((2, 2)))
+        return Predictor([BrightRuntime(make_card("seg")), classifier], notes=["mask: on paper"])
+
+    monkeypatch.setattr(Predictor, "load", load)
+    monkeypatch.chdir(tmp_path)
+    return asked
+
+
+def draw(path: Path, *, side: int = 40) -> Path:
+    """Write a grey picture with a bright disc."""
+    row, column = np.mgrid[:side, :side]
+    image = 40 + row + 150 * ((row - 15) ** 2 + (column - 20) ** 2 < 49)
+    Image.fromarray(image.astype(np.uint8)).save(path)
+    return path
+
+
+def test_a_picture_gets_its_folder_and_its_line(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    draw(tmp_path / "scan.png")
+    assert infer.main(["scan.png", "--out", "out"]) == 0
+    assert {path.name for path in (tmp_path / "out" / "scan").iterdir()} == {
+        "mask.png",
+        "cam.png",
+        "overlay.png",
+        "result.json",
+    }
+    told = capsys.readouterr().out
+    assert "mask: on paper" in told  # which models answer
+    assert "scan.png: glioma 91%, mask of " in told  # softmax of (0, 3, 0): e^3 / (e^3 + 2) = 0.909
+    assert "1 of 1 scans done, results in out" in told
+
+
+def test_the_result_has_the_scan_s_own_size(loaded: list[Any], tmp_path: Path) -> None:
+    draw(tmp_path / "scan.png", side=70)
+    infer.main(["scan.png", "--out", "out"])
+    with Image.open(tmp_path / "out" / "scan" / "mask.png") as mask:
+        assert mask.size == (70, 70)
+
+
+def test_the_others_are_done_where_one_input_fails(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    draw(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    draw(tmp_path / "c.png")
+    assert infer.main([".", "--out", "out"]) == 1
+    told = capsys.readouterr()
+    assert "2 of 3 scans done" in told.out
+    assert told.err.count("\n") == 1
+    assert told.err.startswith("error: b.png: ")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "c"}
+
+
+def test_more_pictures_than_a_batch_all_arrive_under_their_own_names(loaded: list[Any], tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(infer.BATCH * 2 + 3)]
+    for name in names:
+        draw(tmp_path / name)
+    assert infer.main(["*.png", "--out", "out"]) == 0
+    for name in names:
+        result = json.loads((tmp_path / "out" / name.removesuffix(".png") / "result.json").read_text())
+        assert result["source"] == name
+
+
+def test_many_scans_get_a_bar_and_no_lines(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    for number in range(infer.TOLD_ONE_BY_ONE + 1):
+        draw(tmp_path / f"{number}.png")
+    assert infer.main([".", "--out", "out"]) == 0
+    told = capsys.readouterr().out
+    assert "glioma" not in told
+    assert "21 of 21 scans done" in told
+
+
+def test_a_volume_gets_one_folder_and_its_mask(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    array = np.zeros((40, 40, 4), np.float32)
+    with Image.open(draw(tmp_path / "slice.png")) as picture:
+        array[..., :3] = np.asarray(picture)[..., None]  # the last slice is blank
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "volume.nii.gz")
+    assert infer.main(["volume.nii.gz", "slice.png", "--axis", "2", "--out", "out"]) == 0
+    assert nibabel.load(tmp_path / "out" / "volume" / "mask.nii.gz").shape == (40, 40, 4)
+    assert "volume.nii.gz: 3 slices, 1 blank, 3 with a mask -> out/volume" in capsys.readouterr().out
+    assert (tmp_path / "out" / "slice" / "result.json").is_file()
+
+
+def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
+    draw(tmp_path / "scan.png")
+    arguments = ["--seg", "s", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]
+    assert infer.main(["scan.png", *arguments]) == 0
+    assert loaded == [{"seg": Path("s"), "cls": Path("c"), "runs": Path("r"), "device": "cpu", "runtime": "torch"}]
+    (result,) = (tmp_path / "results").glob("*/scan/result.json")
+    assert json.loads(result.read_text())["cam_class"] == "pituitary"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png"], "nowhere.png: there is no such file or folder"),
+        ([], "the following arguments are required: SCAN"),
+        (["scan.png", "--axis", "3"], "argument --axis: invalid choice: 3"),
+        (["scan.png", "--cam", "gliom", "--out", "out"], "no class 'gliom' (did you mean 'glioma'?)"),
+        (["scan.png", "--out", "scan.png"], "scan.png: a file stands where a folder is to be made"),
+        (["scan.png", "--devise", "cpu"], "unknown argument '--devise' (did you mean '--device'?)"),
+    ],
+)
+def test_a_wrong_request_ends_with_2_and_one_line(
+    arguments: list[str], message: str, loaded: list[Any], tmp_path: Path, capsys: Any
+) -> None:
+    draw(tmp_path / "scan.png")
+    assert infer.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_without_any_model_the_user_is_told_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / "scan.png")
+    assert cli.main(["infer", "scan.png"]) == 2
+    assert "no finished run in runs: train with `python train_seg.py`" in capsys.readouterr().err

@@ -1,0 +1,100 @@
+"""Do the documents speak of what there is? Files, commands, options, settings and names in their code blocks are looked up."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bts.apps import cli
+from bts.apps.settings_line import known_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
+MADE_LATER = {"docs/images/phantoms.png"}
+FOREIGN = {"cd", "git", "python", "pip", "make", "tensorboard", "torchrun", ".", ".venv\\Scripts\\activate", ".ci/run", "bts"}
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each command in indented blocks, without comments."""
+    for line in text.splitlines():
+        if line.startswith("    ") and line.strip() and not line.lstrip().startswith(("|", "-", "*")):
+            words = shlex.split(line.strip().replace("\\", "\\\\").replace("<time>", "TIME"), comments=True)
+            if words and words[0] in FOREIGN:
+                yield words
+
+
+def told(document: Path) -> list[list[str]]:
+    return list(commands(document.read_text(encoding="utf-8")))
+
+
+def options_of(name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert cli.main([*shlex.split(name), "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_documents_are_found_and_hold_commands() -> None:
+    assert len(DOCUMENTS) >= 10
+    assert len([words for document in DOCUMENTS for words in told(document)]) >= 40
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_exists_with_its_options(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for words in told(document):
+        line = " ".join(words)
+        options = [word.split("=")[0] for word in words if word.startswith("--")]
+        if words[0] == "make":
+            assert set(words[1:]) <= set(targets), line
+        elif words[0] == "bts":
+            assert words[1] in cli.COMMANDS, line
+            known = options_of(words[1], capsys)
+            assert all(option in known for option in options), line
+        elif script := next((word for word in words if re.fullmatch(r"(train_\w+|infer)\.py", word)), None):
+            assert (ROOT / script).is_file(), line
+            known = options_of("infer" if script == "infer.py" else f"train {script[6:-3]}", capsys)
+            of_script = [option for option in options if words.index(script) < line_position(words, option)]
+            assert all(option in known for option in of_script), line
+        for word in words:
+            if word.startswith("configs/"):
+                assert (ROOT / word).is_file(), line
+
+
+def line_position(words: list[str], option: str) -> int:
+    return next(number for number, word in enumerate(words) if word.split("=")[0] == option)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target and target not in MADE_LATER:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_python_in_documents_names_what_there_is(document: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module or "")
+                assert all(hasattr(module, alias.name) for alias in node.names), block
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_settings_in_documents_exist(document: Path) -> None:
+    known = set(known_settings("seg")) | set(known_settings("cls"))
+    groups = {name.split(".")[0] for name in known if "." in name}
+    for name in re.findall(r"--([a-z]+\.[a-z_]+)", document.read_text(encoding="utf-8")):
+        assert name.split(".")[0] not in groups or name in known, name
+
+
+def test_no_document_or_module_names_a_private_machine() -> None:
+    private = re.compile(r"/tmp/figshare|/root/|(?<![\w.])/work/")
+    files = [*DOCUMENTS, *(ROOT / "bts").rglob("*.py"), *(ROOT / "configs").iterdir(), ROOT / "Makefile"]
+    assert [path for path in files if private.search(path.read_text(encoding="utf-8"))] == []
