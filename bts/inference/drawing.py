@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-from bts.inference.panel import GROUND, INK, SOFT, clean, draw_panel, font
+from bts.inference.panel import GROUND, INK, SOFT, clean, font, paint_panel, panel_blocks
 from bts.inference.picture import CONTOUR, contour_of, fitted, grey, heat_strip, heated
 from bts.inference.prediction import Prediction
 
@@ -24,8 +24,8 @@ def overlay(prediction: Prediction) -> Image.Image:
     width = max(LEAST, *(picture.width for _, picture in pictures))
     height = max(LEAST, *(picture.height for _, picture in pictures))
     left = MARGIN + len(pictures) * (width + GAP)
-    measured = draw_panel(ImageDraw.Draw(Image.new("RGB", (1, 1))), prediction, at=(0, 0), width=PANEL)
-    bottom = max(MARGIN + TITLE + height + LEGEND, MARGIN + measured + MARGIN)
+    blocks = panel_blocks(prediction, width=PANEL)
+    bottom = max(MARGIN + TITLE + height + LEGEND, MARGIN + sum(block.height for block in blocks) + MARGIN)
     page = Image.new("RGB", (left + GAP // 2 + PANEL + MARGIN, bottom), GROUND)
     draw = ImageDraw.Draw(page)
     for number, (title, picture) in enumerate(pictures):
@@ -33,7 +33,7 @@ def overlay(prediction: Prediction) -> Image.Image:
     _mask_legend(draw, prediction, at=(MARGIN, MARGIN + TITLE + height + 14))
     if prediction.cam is not None:
         _heat_legend(page, at=(MARGIN + width + GAP, MARGIN + TITLE + height + 14), width=width)
-    draw_panel(draw, prediction, at=(left + GAP // 2, MARGIN), width=PANEL, bottom=bottom - MARGIN)
+    paint_panel(draw, blocks, at=(left + GAP // 2, MARGIN), bottom=bottom - MARGIN)
     return page
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import PurePath
+from typing import NamedTuple
 
 from PIL import ImageDraw, ImageFont
 
@@ -26,28 +28,26 @@ def clean(text: str) -> str:
     return text.replace("_", " ").encode("ascii", "replace").decode("ascii")
 
 
-def draw_panel(
-    draw: ImageDraw.ImageDraw, prediction: Prediction, *, at: tuple[int, int], width: int, bottom: int | None = None
-) -> int:
-    """Write the panel with its upper left corner at `at`; return the y under it.
+class Block(NamedTuple):
+    """A part of the panel: its height is known before it is painted with its upper left corner at x and y."""
 
-    Args:
-        draw: where to.
-        prediction: what is said.
-        at: x and y.
-        width: in pixels.
-        bottom: y under the last line, None right under the rest.
-    """
+    height: int
+    paint: Callable[[ImageDraw.ImageDraw, int, int], None]
+
+
+def panel_blocks(prediction: Prediction, *, width: int) -> list[Block]:
+    """Return what the panel holds from top to bottom; each block fills the width in pixels."""
+    warnings = [_warning(text, width=width) for text in prediction.warnings]
+    return [_head(prediction, width=width), _bars(prediction, width=width), _facts(prediction, width=width), *warnings, END]
+
+
+def paint_panel(draw: ImageDraw.ImageDraw, blocks: list[Block], *, at: tuple[int, int], bottom: int) -> None:
+    """Paint blocks one under another from `at` on, the last one so that it ends at `bottom`."""
     x, y = at
-    y = _head(draw, prediction, (x, y), width=width)
-    y = _bars(draw, prediction, (x, y), width=width)
-    y = _facts(draw, prediction, (x, y), width=width)
-    for warning in prediction.warnings:
-        y = _warning(draw, warning, (x, y), width=width)
-    under = y + LINE + 8
-    last = under if bottom is None else max(bottom, under)
-    draw.text((x, last), DISCLAIMER, fill=SOFT, font=font(13), anchor="ld")
-    return last
+    for block in blocks[:-1]:
+        block.paint(draw, x, y)
+        y += block.height
+    blocks[-1].paint(draw, x, bottom - blocks[-1].height)
 
 
 def wrapped(text: str, *, size: int, width: int) -> list[str]:
@@ -66,39 +66,45 @@ def wrapped(text: str, *, size: int, width: int) -> list[str]:
     return [*lines, line]
 
 
-def _head(draw: ImageDraw.ImageDraw, prediction: Prediction, at: tuple[int, int], *, width: int) -> int:
-    x, y = at
+def _head(prediction: Prediction, *, width: int) -> Block:
     item = prediction.slice
     name = clean(PurePath(item.path).name) + ("" if item.index is None else f", slice {item.index}")
-    draw.text((x, y + 2), _shortened(name, size=14, width=width), fill=SOFT, font=font(14))
-    if prediction.label is None:
-        return y + 36
-    draw.text((x, y + 32), clean(prediction.label), fill=INK, font=font(30))
-    return y + 84
+    label = prediction.label
+
+    def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
+        draw.text((x, y + 2), _shortened(name, size=14, width=width), fill=SOFT, font=font(14))
+        if label is not None:
+            draw.text((x, y + 32), clean(label), fill=INK, font=font(30))
+
+    return Block(36 if label is None else 84, paint)
 
 
-def _bars(draw: ImageDraw.ImageDraw, prediction: Prediction, at: tuple[int, int], *, width: int) -> int:
-    x, y = at
-    if prediction.probabilities is None:
-        return y
-    for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
-        best = name == prediction.label
-        draw.text((x, y), clean(name), fill=INK if best else SOFT, font=font(15))
-        draw.text((x + width, y), f"{100 * probability:.1f}%", fill=INK if best else SOFT, font=font(15), anchor="ra")
-        draw.rectangle((x, y + 21, x + width - 1, y + 27), fill=RAIL)
-        if round(width * probability) > 0:
-            draw.rectangle((x, y + 21, x + round(width * probability) - 1, y + 27), fill=BEST if best else BAR)
-        y += 42
-    return y + 8
+def _bars(prediction: Prediction, *, width: int) -> Block:
+    probabilities = () if prediction.probabilities is None else prediction.probabilities
+    rows = list(zip(prediction.classes, probabilities, strict=True)) if len(probabilities) else []
+
+    def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
+        for name, probability in rows:
+            best = name == prediction.label
+            draw.text((x, y), clean(name), fill=INK if best else SOFT, font=font(15))
+            draw.text((x + width, y), f"{100 * probability:.1f}%", fill=INK if best else SOFT, font=font(15), anchor="ra")
+            draw.rectangle((x, y + 21, x + width - 1, y + 27), fill=RAIL)
+            if round(width * probability) > 0:
+                draw.rectangle((x, y + 21, x + round(width * probability) - 1, y + 27), fill=BEST if best else BAR)
+            y += 42
+
+    return Block(42 * len(rows) + (8 if rows else 0), paint)
 
 
-def _facts(draw: ImageDraw.ImageDraw, prediction: Prediction, at: tuple[int, int], *, width: int) -> int:
-    x, y = at
-    for name, value in _table(prediction):
-        draw.text((x, y), name, fill=SOFT, font=font(15))
-        draw.text((x + width, y), value, fill=INK, font=font(15), anchor="ra")
-        y += LINE + 5
-    return y + 10
+def _facts(prediction: Prediction, *, width: int) -> Block:
+    rows = _table(prediction)
+
+    def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
+        for number, (name, value) in enumerate(rows):
+            draw.text((x, y + (LINE + 5) * number), name, fill=SOFT, font=font(15))
+            draw.text((x + width, y + (LINE + 5) * number), value, fill=INK, font=font(15), anchor="ra")
+
+    return Block((LINE + 5) * len(rows) + 10, paint)
 
 
 def _table(prediction: Prediction) -> list[tuple[str, str]]:
@@ -115,15 +121,25 @@ def _table(prediction: Prediction) -> list[tuple[str, str]]:
     return rows
 
 
-def _warning(draw: ImageDraw.ImageDraw, text: str, at: tuple[int, int], *, width: int) -> int:
-    x, y = at
+def _warning(text: str, *, width: int) -> Block:
     lines = wrapped(clean(text), size=14, width=width - 26)
-    bottom = y + LINE * len(lines) + 12
-    draw.rectangle((x, y, x + width - 1, bottom), fill=AMBER_GROUND)
-    draw.rectangle((x, y, x + 3, bottom), fill=AMBER)
-    for number, line in enumerate(lines):
-        draw.text((x + 14, y + 6 + LINE * number), line, fill=AMBER, font=font(14))
-    return bottom + 9
+    height = LINE * len(lines) + 12
+
+    def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
+        draw.rectangle((x, y, x + width - 1, y + height), fill=AMBER_GROUND)
+        draw.rectangle((x, y, x + 3, y + height), fill=AMBER)
+        for number, line in enumerate(lines):
+            draw.text((x + 14, y + 6 + LINE * number), line, fill=AMBER, font=font(14))
+
+    return Block(height + 9, paint)
+
+
+def _paint_end(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
+    draw.text((x, y + LINE + 8), DISCLAIMER, fill=SOFT, font=font(13), anchor="ld")
+
+
+END = Block(LINE + 8, _paint_end)
+"""What stands under everything."""
 
 
 def _shortened(text: str, *, size: int, width: int) -> str:

@@ -30,7 +30,10 @@ def fitted(shape: tuple[int, int], *, side: int) -> tuple[int, int]:
 
 def grey(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """Return a scan (H, W) of any range as a grey picture of that size, by robust percentiles."""
-    low, high = np.percentile(image, WINDOW)
+    step = max(
+        min(image.shape) // 256, 1
+    )  # percentiles of a large scan are those of every second pixel, for a quarter of the time
+    low, high = np.percentile(image[::step, ::step], WINDOW)
     if high <= low:
         low, high = image.min(), image.max()
     scaled = np.clip((image - low) * (255 / (high - low)), 0, 255).astype(np.uint8)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from bts.inference import panel
 from bts.inference.drawing import SIDE, overlay
-from bts.inference.panel import clean, draw_panel, font, wrapped
+from bts.inference.panel import clean, font, panel_blocks, wrapped
 from bts.inference.picture import CONTOUR, HEAT, contour_of, fitted, grey, heat_strip, heated
 from bts.inference.prediction import Prediction
 
@@ -45,7 +45,7 @@ def written(prediction, monkeypatch):
 def test_a_scan_of_any_size_is_drawn_at_the_same_size_and_all_text_fits(shape, warnings):
     found = predicted(shape, warnings=warnings)
     page = overlay(found)
-    height = draw_panel(panel.ImageDraw.Draw(Image.new("RGB", (1, 1))), found, at=(0, 0), width=336)
+    height = sum(block.height for block in panel_blocks(found, width=336))
     assert max(fitted(shape, side=SIDE)) == SIDE
     assert page.height >= max(fitted(shape, side=SIDE)[1], height)
     assert page.width <= 2 * SIDE + 450

@@ -177,7 +177,7 @@ def test_the_linear_head_s_map_is_the_class_weights_times_the_last_maps():
     assert torch.allclose(cam, by_hand.relu(), atol=1e-6)
 
 
-@pytest.mark.parametrize("build", [lambda: network_of("joint", "resnet10t"), lambda: small(SmallNet)])
+@pytest.mark.parametrize("build", [lambda: network_of("cls", "resnet10t"), lambda: small(SmallNet)])
 def test_a_hundred_calls_leave_no_hook_no_tensor_and_the_grad_mode_as_it_was(build):
     network = build()
     gradcam = GradCam(network, example=pictures(1))
