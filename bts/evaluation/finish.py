@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from bts.errors import RequestError
 from bts.evaluation.cases import evaluate_cases
-from bts.evaluation.figures import draw_curves, draw_split
 from bts.evaluation.headline import headline, text_table
 from bts.evaluation.operating_point import OperatingChoice, choose_operating_point
+from bts.evaluation.provenance import provenance
 from bts.evaluation.run_data import RunData, read_run, refuse_training_patients
+from bts.evaluation.run_figures import draw_curves, draw_split
 from bts.evaluation.scores import plain, summarise
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.catalogue import open_runtime
@@ -51,11 +52,14 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
     if (run.model_stage1 / "model.json").is_file():
         _, stage1 = _score_model(data, run.model_stage1, device=device, prefix="stage1")
         table += "\n\nstage 1 alone\n" + stage1.pop("table")
+        del stage1["device"]
         scores["stage1"] = stage1
-    scores |= {"notes": _notes(data, card)}
+    used = scores.pop("device")
+    scores |= {"notes": _notes(data, card), "trained_on": card.trained_on, "made": provenance(used)}
     _write_json(run.scores / "scores.json", scores)
     draw_split(data.split, run.path / "split.png")
     draw_curves(run.curves, run.path / "curves.png")
+    _tell_board(run)
     run.finish(task=card.task, synthetic=card.synthetic)
     return {"table": "\n".join([table, *scores["notes"]]), "scores": scores, "cases": cases}
 
@@ -79,7 +83,7 @@ def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tu
         "model": {"task": card.task, "name": card.name, "fingerprint": card.fingerprint, "architecture": card.architecture},
         "limit_batches": data.settings.get("trainer", {}).get("limit_batches"),
     }
-    return cases, scores | {"table": text_table(summary)}
+    return cases, scores | {"table": text_table(summary), "device": str(getattr(predictor.runtimes[0], "device", device))}
 
 
 def _choose(data: RunData, folder: Path, *, device: str) -> OperatingChoice:
@@ -106,6 +110,14 @@ def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:
 def card_scores(summary: dict[str, Any]) -> dict[str, Any]:
     """Return the headline for a model card: each score with interval, patients, slices and seed."""
     return {"part": "test", **{row.key: plain(row.score) for row in headline(summary)}}
+
+
+def _tell_board(run: Run) -> None:
+    """Write the headline beside the curves in TensorBoard, where runs are compared."""
+    from bts.training.board import write_test_scores  # Lightning comes in here, and only where a run is finished
+
+    values = {key.split(".", 1)[1]: one["value"] for key, one in read_card(run.model).scores.items() if isinstance(one, dict)}
+    write_test_scores(run, values)
 
 
 def _notes(data: RunData, card: ModelCard) -> list[str]:

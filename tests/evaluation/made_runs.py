@@ -54,7 +54,7 @@ def write_made_model(folder: Path, task: Task, *, name: str, classes: list[str],
     card = ModelCard(
         task=task,
         name=name,
-        architecture=network.architecture.to_dict() if hasattr(network, "architecture") else architecture.to_dict(),
+        architecture=network.architecture.to_dict(),
         classes=[] if task == "seg" else classes,
         preprocessing=Preprocessing(size=SIZE).to_dict(),
         training_patients=trained,

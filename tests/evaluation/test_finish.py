@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from made_runs import made_run, write_made_model
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bts.data.split import Split
 from bts.errors import RequestError
@@ -45,6 +46,8 @@ def test_the_scores_name_patients_slices_split_and_model(finished_seg: tuple[Run
     written = json.loads((run.scores / "scores.json").read_text())
     assert written["split_fingerprint"] == Split.read(run.split_file).fingerprint
     assert written["segmentation"]["slice"]["dice"]["n_slices"] == len(result["cases"])
+    assert written["made"]["machine"]
+    assert written["made"]["device"] == "cpu"
     assert written["model"]["fingerprint"] == read_card(run.model).fingerprint
     assert "synthetic phantoms" in result["table"]
 
@@ -78,6 +81,12 @@ def test_stage_one_is_scored_beside_the_final_model(finished_cls: tuple[Run, dic
     assert "stage 1 alone" in result["table"]
 
 
+def test_the_test_scores_stand_in_tensorboard(finished_seg: tuple[Run, dict]) -> None:
+    run, result = finished_seg
+    events = EventAccumulator(str(run.path)).Reload()
+    assert events.Scalars("test/slice.dice")[-1].value == pytest.approx(result["cases"]["dice"].mean(), abs=1e-5)
+
+
 def test_a_run_cut_short_says_so(finished_cls: tuple[Run, dict]) -> None:
     _, result = finished_cls
     assert result["scores"]["limit_batches"] == 2
@@ -95,7 +104,8 @@ def test_pictures_are_drawn_and_the_run_is_marked_as_finished(finished_seg: tupl
 
 def test_finishing_twice_gives_the_same_scores(finished_seg: tuple[Run, dict]) -> None:
     run, first = finished_seg
-    assert finish_run(run, device="cpu")["scores"] == first["scores"]
+    again = finish_run(run, device="cpu")["scores"]
+    assert {**again, "made": None} == {**first["scores"], "made": None}
 
 
 @pytest.fixture

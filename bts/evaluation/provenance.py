@@ -1,0 +1,54 @@
+"""On what was a number made? Commit, versions, machine and time, to stand beside it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import bts
+
+PACKAGES = ("torch", "monai", "numpy", "scikit-learn")
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Return time, commit, version, machine and device, as far as they can be known."""
+    return {
+        "time": time.strftime("%Y-%m-%d %H:%M %z"),
+        "bts": bts.__version__,
+        "commit": commit(),
+        "machine": machine(),
+        "device": device,
+        "versions": ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES),
+    }
+
+
+def commit(folder: Path | None = None) -> str | None:
+    """Return the commit of the checkout that this code lies in, with `+` where files differ from it; None without git."""
+    where = folder or Path(bts.__file__).resolve().parent
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"],
+            cwd=where, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip() or None
+
+
+def machine() -> str:
+    """Return the processor's name and the number of cores that may be used."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass  # not Linux: the name that Python knows must do
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"

@@ -1,0 +1,122 @@
+"""Does the Grad-CAM depend on what the network has learnt? The parameter-randomisation check of Adebayo et al. (2018).
+
+Weights are drawn anew, from the head backwards; at each depth the map of the same class is compared with the trained network's.
+A map that survives random weights shows the picture, not the reason for the class.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.stats import spearmanr
+from skimage.metrics import structural_similarity
+from torch import nn
+
+from bts.data.preprocess import Preprocessing
+from bts.data.slice import Slice
+from bts.evaluation.intervals import Interval, draw_patients, mean_interval
+from bts.inference.runtimes.pytorch import TorchRuntime
+
+SIDE = 64
+"""Maps are compared at this side, enlarged smoothly from the network's few cells."""
+DEPTHS = (("head", 0.0), ("a third", 1 / 3), ("two thirds", 2 / 3), ("all layers", 1.0))
+"""How far back the weights are drawn anew, as a share of the layers with weights before the head."""
+
+
+@dataclass(frozen=True)
+class Randomised:
+    """How alike the maps are once the weights of some layers are drawn anew.
+
+    Attributes:
+        depth: which layers, counted from the head backwards.
+        layers: how many layers with weights were drawn anew.
+        correlation: Spearman's rank correlation of the maps; 0 where one of them is flat.
+        similarity: structural similarity (SSIM) of the maps, each divided by its maximum.
+    """
+
+    depth: str
+    layers: int
+    correlation: Interval | None
+    similarity: Interval | None
+
+
+def weighted_layers(network: nn.Module) -> list[nn.Module]:
+    """Return the layers that hold weights and can draw them anew, in the order in which they were built."""
+    return [
+        module for module in network.modules() if hasattr(module, "reset_parameters") and list(module.parameters(recurse=False))
+    ]
+
+
+def randomise(network: nn.Module, *, share: float, seed: int) -> tuple[nn.Module, int]:
+    """Return a copy with the head and the last `share` of the layers before it drawn anew, and how many layers that were.
+
+    Layers count in the order in which the network was built; batch norms forget their statistics too.
+    """
+    made = copy.deepcopy(network)
+    layers = weighted_layers(made)
+    head = getattr(made, "class_head", None)
+    heads = weighted_layers(head) if isinstance(head, nn.Module) else layers[-1:]
+    body = [layer for layer in layers if not any(layer is one for one in heads)]
+    chosen = heads + body[len(body) - round(share * len(body)) :]
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        for layer in chosen:
+            layer.reset_parameters()  # type: ignore[operator]
+    finally:
+        torch.set_rng_state(state)
+    return made.eval(), len(chosen)
+
+
+def map_likeness(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Return rank correlation and SSIM of two raw maps (h, w); both 0 where one is flat and has nothing to compare."""
+    if np.ptp(first) <= 0 or np.ptp(second) <= 0:
+        return 0.0, 0.0
+    one, other = _enlarged(first), _enlarged(second)
+    correlation = float(spearmanr(one.ravel(), other.ravel()).statistic)
+    return correlation, float(structural_similarity(one / one.max(), other / other.max(), data_range=1.0))
+
+
+def _enlarged(values: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float64).clip(0)
+
+
+def _maps(runtime: TorchRuntime, images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the raw maps (N, h, w) of the wanted class of each picture."""
+    found = [runtime.run(image[None], cam_class=int(number)).cam for image, number in zip(images, wanted, strict=True)]
+    return np.concatenate([one for one in found if one is not None])
+
+
+def check_randomisation(
+    runtime: Any, slices: Sequence[Slice], patients: Sequence[str], *, seed: int = 0
+) -> list[Randomised] | None:
+    """Return how alike the maps are at each depth of randomisation, with intervals over patients.
+
+    Args:
+        runtime: a loaded model with classes; None is returned for one that is not PyTorch's or has no map.
+        slices: a few dozen slices to look at.
+        patients: the patient of each.
+        seed: of the new weights and of the bootstrap.
+    """
+    if not isinstance(runtime, TorchRuntime) or runtime.gradcam is None or not slices:
+        return None
+    preprocessing = Preprocessing.from_dict(runtime.card.preprocessing)
+    images = np.stack([preprocessing.image(item.image) for item in slices])
+    logits = np.concatenate([runtime.run(image[None]).logits for image in images])
+    wanted = logits.argmax(axis=1)
+    trained = _maps(runtime, images, wanted)
+    bootstrap = draw_patients(list(patients), seed=seed)
+    rows = []
+    for name, share in DEPTHS:
+        network, layers = randomise(runtime.network, share=share, seed=seed)
+        other = _maps(TorchRuntime(network, runtime.card, device=runtime.device), images, wanted)
+        likeness = np.array([map_likeness(one, two) for one, two in zip(trained, other, strict=True)])
+        rows.append(Randomised(name, layers, *(mean_interval(column, bootstrap) for column in likeness.T)))
+    return rows
