@@ -7,6 +7,8 @@ only changes signs and swaps indices of such coefficients: the eight orientation
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 ORIENTATIONS = (
@@ -24,8 +26,8 @@ ORIENTATIONS = (
 VIEW_SIDE = 24
 """Side in pixels of the views that are described: seven half waves across need no more."""
 
-FREQUENCIES = 7
-"""Frequencies kept along each axis: 7 parts copies from neighbouring slices and still forgives a crop of some percent."""
+COARSE, FINE = 7, 12
+"""Frequencies kept along each axis: 7 forgive a frame that is some percent off, 12 part neighbouring slices in one frame."""
 
 DARK_SHARE = 0.3
 """Share of the pixels, the darkest, that count as background: their order is noise."""
@@ -41,21 +43,30 @@ def orient(pictures: np.ndarray, orientation: int) -> np.ndarray:
     return turned[..., :: -1 if orientation & 2 else 1, :: -1 if orientation & 1 else 1]
 
 
+@functools.cache
+def compose(first: int, then: int) -> int:
+    """Return the one orientation that equals two in a row.
+
+    >>> ORIENTATIONS[compose(ORIENTATIONS.index("rotated_90"), ORIENTATIONS.index("rotated_90"))]
+    'rotated_180'
+    """
+    square = np.arange(4).reshape(2, 2)
+    wanted = orient(orient(square, first), then)
+    return next(each for each in range(len(ORIENTATIONS)) if np.array_equal(orient(square, each), wanted))
+
+
 def inverse(orientation: int) -> int:
     """Return the index of the orientation that turns back; only the two quarter turns aren't their own inverse."""
     return {5: 6, 6: 5}.get(orientation, orientation)
 
 
-def _cosines(size: int) -> np.ndarray:
-    """Return the first rows of the orthonormal DCT-II, (FREQUENCIES, size)."""
+@functools.cache
+def _waves(frequencies: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first rows of the orthonormal DCT-II (F, size), the weights (F, F) and which coefficients are kept (F, F)."""
     at = (np.arange(size) + 0.5) * np.pi / size
-    return np.cos(np.arange(FREQUENCIES)[:, None] * at) * np.sqrt(2 / size)
-
-
-_RADIUS = np.hypot(*np.mgrid[:FREQUENCIES, :FREQUENCIES])
-_KEPT = (_RADIUS > 0) & (_RADIUS < FREQUENCIES)
-LENGTH = int(_KEPT.sum())
-"""Numbers in a descriptor."""
+    cosines = np.cos(np.arange(frequencies)[:, None] * at) * np.sqrt(2 / size)
+    radius = np.hypot(*np.mgrid[:frequencies, :frequencies])
+    return cosines.astype(np.float32), np.sqrt(radius).astype(np.float32), (radius > 0) & (radius < frequencies)
 
 
 def ranks(views: np.ndarray) -> np.ndarray:
@@ -67,31 +78,33 @@ def ranks(views: np.ndarray) -> np.ndarray:
     return np.take_along_axis(middle, levels, axis=1).reshape(views.shape)
 
 
-def describe(views: np.ndarray) -> np.ndarray:
+def describe(views: np.ndarray, *, frequencies: int = COARSE) -> np.ndarray:
     """Return one descriptor of unit length for each view.
 
     Args:
         views: (N, S, S), values from 0 to 255.
+        frequencies: kept along each axis.
 
     Returns:
-        (N, LENGTH) float32. The dot product of two is their similarity, 1 for copies.
+        (N, D) float32. The dot product of two is their similarity, 1 for copies.
     """
+    cosines, weights, kept = _waves(frequencies, views.shape[-1])
     light = np.maximum(ranks(views) - DARK_SHARE, 0).astype(np.float32)
-    cosines = _cosines(views.shape[-1]).astype(np.float32)
-    waves = cosines @ light @ cosines.T * np.sqrt(_RADIUS).astype(np.float32)
-    found = waves[:, _KEPT]
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    found = (cosines @ light @ cosines.T * weights)[:, kept]
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.where(length > 1e-3, found / np.maximum(length, 1e-3), 0).astype(np.float32)  # a constant view is like nothing
 
 
-def turn(descriptors: np.ndarray, orientation: int) -> np.ndarray:
-    """Return the descriptors (N, LENGTH) that the pictures would have in `ORIENTATIONS[orientation]`."""
-    waves = np.zeros((len(descriptors), FREQUENCIES, FREQUENCIES), np.float32)
-    waves[:, _KEPT] = descriptors
+def turn(descriptors: np.ndarray, orientation: int, *, frequencies: int = COARSE) -> np.ndarray:
+    """Return the descriptors (N, D) that the pictures would have in `ORIENTATIONS[orientation]`."""
+    kept = _waves(frequencies, VIEW_SIDE)[2]
+    waves = np.zeros((len(descriptors), frequencies, frequencies), np.float32)
+    waves[:, kept] = descriptors
     if orientation & 4:
         waves = np.swapaxes(waves, 1, 2)
-    odd = 1 - 2 * (np.arange(FREQUENCIES) % 2).astype(np.float32)
+    odd = 1 - 2 * (np.arange(frequencies) % 2).astype(np.float32)
     if orientation & 2:
         waves = waves * odd[:, None]
     if orientation & 1:
         waves = waves * odd
-    return np.ascontiguousarray(waves[:, _KEPT])
+    return waves[:, kept]

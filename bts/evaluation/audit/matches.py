@@ -1,0 +1,127 @@
+"""Which pictures are the same slice, however they were stored, turned, rescaled or cropped?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bts.evaluation.audit.align import same_picture
+from bts.evaluation.audit.descriptor import FINE, VIEW_SIDE, describe, inverse
+from bts.evaluation.audit.neighbours import EXACT, nearest
+from bts.evaluation.audit.pictures import Collection
+from bts.evaluation.audit.views import HEAD, VIEWS, WHOLE, head_box, sample, view_boxes
+
+Kind = Literal["bytes", "pixels", "near"]
+"""Same file, same pixels, or the same picture in another guise."""
+
+SAME = 0.96
+"""Correlation of aligned detail from which two pictures are one. Different slices of figshare stay under 0.953; copies
+that were mirrored, recompressed, rescaled or cropped lie above 0.97 but for the harshest (docs/explain-audit.md)."""
+
+HEAD_KEEP, HEAD_FLOOR = 16, 0.75
+WHOLE_KEEP, WHOLE_FLOOR = 6, 0.85
+"""Candidates for each picture, and the similarity under which none is looked at, by head and by whole frame."""
+
+CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Match:
+    """Pictures `one` and `other` (positions in the collection, `one` first) are the same slice.
+
+    Attributes:
+        kind: `bytes`, `pixels` or `near`.
+        orientation: index into `ORIENTATIONS`; turning `one` so gives `other`.
+        score: correlation of aligned detail, 1 for `bytes` and `pixels`.
+    """
+
+    one: int
+    other: int
+    kind: Kind
+    orientation: int = 0
+    score: float = 1.0
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What was found, and the candidates that came nearest without being accepted."""
+
+    found: tuple[Match, ...]
+    rejected: tuple[Match, ...]
+
+
+def find_matches(
+    collection: Collection, *, exact: int = EXACT, note: Callable[[str], None] | None = None, rejected: int = 100
+) -> Matches:
+    """Return all pairs of equal pictures: each copy with the first of its kind, and near pairs among those firsts.
+
+    Args:
+        collection: what is audited.
+        exact: number of distinct pictures up to which every pair is compared.
+        note: receives a line when a step begins.
+        rejected: how many of the nearest misses are returned.
+    """
+    say = note or (lambda line: None)
+    firsts, copies = _exact(collection)
+    thumbs = collection.thumbs[firsts]
+    say(f"{len(firsts)} of {len(collection.pictures)} pictures differ in their pixels; describing them")
+    boxes = np.stack([view_boxes(head_box(thumb)) for thumb in thumbs])
+    heads, wholes = _describe(thumbs, boxes)
+    say("looking for candidates")
+    by_head = nearest(heads, heads[:, HEAD], keep=HEAD_KEEP, floor=HEAD_FLOOR, exact=exact)
+    by_whole = nearest(wholes[:, None], wholes, keep=WHOLE_KEEP, floor=WHOLE_FLOOR, frequencies=FINE, exact=exact)
+    say(f"aligning {len(by_head) + len(by_whole)} candidate pairs")
+    whole_boxes = boxes[by_whole["a"], WHOLE]
+    hits = np.concatenate([by_head, by_whole])
+    moved = np.concatenate([boxes[by_head["a"], by_head["view"]], whole_boxes])
+    targets = np.concatenate([boxes[by_head["b"], HEAD], whole_boxes])
+    scores = same_picture(thumbs, hits, moved, targets)
+    near = _best_of_pair(hits, scores, firsts)
+    accepted = [match for match in near if match.score >= SAME]
+    missed = sorted((match for match in near if match.score < SAME), key=lambda match: -match.score)
+    return Matches(found=(*copies, *accepted), rejected=tuple(missed[:rejected]))
+
+
+def _exact(collection: Collection) -> tuple[np.ndarray, list[Match]]:
+    """Return the positions of the first picture of each content, and a match for every further one."""
+    first: dict[str, int] = {}
+    copies = []
+    for i, picture in enumerate(collection.pictures):
+        one = first.setdefault(picture.pixels_hash, i)
+        if one != i:
+            same_bytes = collection.pictures[one].bytes_hash == picture.bytes_hash
+            copies.append(Match(one=one, other=i, kind="bytes" if same_bytes else "pixels"))
+    return np.array(sorted(first.values())), copies
+
+
+def _describe(thumbs: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return descriptors of all views (N, VIEWS, D) and finer ones of the whole frame (N, D')."""
+    heads, wholes = [], []
+    for start in range(0, len(thumbs), CHUNK):
+        some, where = thumbs[start : start + CHUNK], boxes[start : start + CHUNK]
+        heads.append(np.stack([describe(sample(some, where[:, view], points=VIEW_SIDE)) for view in range(VIEWS)], axis=1))
+        wholes.append(describe(sample(some, where[:, WHOLE], points=VIEW_SIDE), frequencies=FINE))
+    return np.concatenate(heads), np.concatenate(wholes)
+
+
+def _best_of_pair(hits: np.ndarray, scores: np.ndarray, firsts: np.ndarray) -> list[Match]:
+    """Return one match for each unordered pair, at its best score, as positions in the whole collection."""
+    low, high = np.minimum(hits["a"], hits["b"]), np.maximum(hits["a"], hits["b"])
+    order = np.lexsort((-scores, high, low))
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    best = order[is_first]
+    return [
+        Match(
+            one=int(firsts[low[i]]),
+            other=int(firsts[high[i]]),
+            kind="near",
+            orientation=int(hits["turn"][i]) if hits["a"][i] == low[i] else inverse(int(hits["turn"][i])),
+            score=float(scores[i]),
+        )
+        for i in best
+        if scores[i] > 0
+    ]

@@ -1,0 +1,54 @@
+"""Does a split leak, within a set or across sets? The whole audit in one call; `bts audit` and training both use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bts.data.families import Group
+from bts.data.sources.base import Source
+from bts.data.split import Split
+from bts.evaluation.audit.findings import Findings, judge
+from bts.evaluation.audit.matches import find_matches
+from bts.evaluation.audit.neighbours import EXACT
+from bts.evaluation.audit.pictures import AuditSet, collect
+from bts.evaluation.audit.recovery import find_origins
+
+
+def audit(
+    sets: Sequence[AuditSet],
+    *,
+    group: Group = "family",
+    recover: str | None = None,
+    exact: int = EXACT,
+    progress: Callable[[int, int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Findings:
+    """Return what is on two sides, what is the same under two labels, and whose pictures these are.
+
+    Args:
+        sets: what is audited together; their parts are the sides.
+        group: `family` takes MR040240 and MR040240B for one person, `exact` for two.
+        recover: name of the set whose patients are carried over to the pictures of the others that are its slices.
+        exact: number of distinct pictures up to which every pair is compared.
+        progress: called with (done, total) as the pictures are read.
+        note: receives a line when a step begins.
+
+    Raises:
+        RequestError: sets of one name, a split of other data, or no picture that can be read.
+    """
+    collection = collect(sets, progress=progress)
+    matches = find_matches(collection, exact=exact, note=note)
+    origins = find_origins(collection, matches.found, recover) if recover else {}
+    return judge(collection, matches, group=group, origins=origins)
+
+
+def audit_split(source: Source, split: Split, *, progress: Callable[[int, int], None] | None = None) -> Findings:
+    """Return the findings on one source and its split, before a model is trained on it.
+
+    `findings.refuse()` raises the one line that a training must not start with.
+    """
+    parts = {row.path: row.part for row in split.rows}
+    patients = {row.path: row.patient for row in split.rows}
+    return audit(
+        [AuditSet(name=source.name, source=source, parts=parts, patients=patients)], group=split.group, progress=progress
+    )
