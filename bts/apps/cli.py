@@ -21,6 +21,7 @@ COMMANDS = {
     "figure": "scan, truth, prediction and Grad-CAM side by side",
     "results": "write the scores of finished runs into the documents",
     "evaluate": "score models on unseen patients: a report with intervals on one page",
+    "audit": "find patients and pictures on two sides of a split",
 }
 """Subcommand -> what it does. `bts NAME` runs `command(argv) -> exit status` of `bts/apps/NAME.py`."""
 
