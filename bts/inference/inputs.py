@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bts.data.readers.catalogue import SUFFIXES
+from bts.data.readers.dicom import is_dicom
 from bts.errors import RequestError
+from bts.inference.write import RESULT
 
-RESULT = "result.json"
-"""A folder that holds this is a result, and is not read again."""
 NO_SLICES = ("cvind.mat",)
 """Files with a readable suffix that hold no picture: figshare's table of folds."""
 
@@ -80,15 +80,9 @@ def _readable(path: Path) -> bool:
     name = path.name.lower()
     if name.startswith(".") or name in NO_SLICES:
         return False
-    return name.endswith(SUFFIXES) or _is_dicom(path)
-
-
-def _is_dicom(path: Path) -> bool:
-    """Return whether a file without a known suffix is DICOM, by the four letters behind its preamble (PS3.10, 7.1)."""
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
+        return name.endswith(SUFFIXES) or is_dicom(path)
+    except OSError:  # a socket, a broken link, a file of somebody else's: not meant by naming its folder
         return False
 
 

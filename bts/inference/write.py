@@ -18,6 +18,7 @@ from bts.inference.drawing import overlay
 from bts.inference.prediction import Prediction
 
 RESULT = "result.json"
+"""A folder that holds this is a complete result."""
 FILES = ("mask.png", "cam.png", "overlay.png", "mask.nii.gz")
 COMPRESSION = 1
 """zlib's level for pictures: five times as fast as Pillow's own choice, a quarter larger."""
