@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,16 +67,25 @@ class Checkpoints(Checkpoint):
         score = pl_module.scores[score_name(self.monitor)]
         if self._is_better(score):
             self.best_score, self.best_epoch, self.waited = score, trainer.current_epoch, 0
-            trainer.save_checkpoint(self.best)
         else:
             self.waited += 1
-        trainer.save_checkpoint(self.last)
+        self._save(trainer, is_best=self.waited == 0 and self.best_epoch == trainer.current_epoch)
         if not math.isfinite(score):
             log.warning(f"{self.monitor} is {score}: training has diverged and stops; a lower rate (--optim.lr) may help")
             trainer.should_stop = True
         elif self._waited_long_enough():
             log.info(f"no better {self.monitor} for {self.waited} epochs: this stage stops early")
             trainer.should_stop = True
+
+    def _save(self, trainer: pl.Trainer, *, is_best: bool) -> None:
+        """Write one checkpoint under one or both names, such that a kill at any moment leaves a pair to go on from."""
+        new = self.folder / "new.ckpt"
+        trainer.save_checkpoint(new)
+        if trainer.is_global_zero:
+            if is_best:
+                _give_name(new, self.best)
+            os.replace(new, self.last)
+        trainer.strategy.barrier("checkpoints")
 
     def _is_better(self, score: float) -> bool:
         if not math.isfinite(score):
@@ -85,6 +96,17 @@ class Checkpoints(Checkpoint):
 
     def _waited_long_enough(self) -> bool:
         return 0 < self.patience <= self.waited
+
+
+def _give_name(path: Path, name: Path) -> None:
+    """Make `path` known as `name` too, without writing it again where the disk can do that."""
+    part = name.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(path, part)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, part)
+    os.replace(part, name)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from bts.models.freeze import set_trainable
 from bts.runs import Run
@@ -83,8 +85,7 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
         "accelerator": machine.device,
         "devices": machine.devices,
         "num_nodes": machine.nodes,
-        # batch norms are averaged before validation instead: with shares of unequal length one would wait for the other
-        "strategy": DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if machine.world > 1 else "auto",
+        "strategy": _data_parallel() if machine.world > 1 else "auto",
         "precision": machine.precision,
         "benchmark": machine.device == "gpu",
         "limit_train_batches": settings.limit_batches,
@@ -96,3 +97,15 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
         "enable_progress_bar": sys.stdout.isatty(),
         "use_distributed_sampler": False,
     }
+
+
+def _data_parallel() -> DDPStrategy:
+    """Return data-parallel training that does not copy batch norms from the first process at each forward pass.
+
+    They are averaged before validation instead (`TaskModule.on_validation_epoch_start`): there the shares may differ in length,
+    and a process with one batch more would wait for the others for ever.
+    """
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
+    options: dict[str, Any] = {"gradient_as_bucket_view": True, name: False}
+    return DDPStrategy(**options)

@@ -85,6 +85,10 @@ def choose_machine(settings: TrainerSettings) -> Machine:
         raise RequestError(
             f"trainer.devices {settings.devices}: this machine has {there} GPU(s): take at most that many, or -1"
         )
+    if settings.devices < -1 or settings.devices == 0 or settings.nodes < 1:
+        raise RequestError(
+            f"trainer.devices {settings.devices} and trainer.nodes {settings.nodes}: at least one of each (devices -1: all)"
+        )
     devices = there if settings.devices == -1 else settings.devices
     precision, why_precision = choose_precision(settings.precision, device)
     channels_last, why_layout = choose_layout(settings.channels_last, device=device, precision=precision)

@@ -130,7 +130,7 @@ def test_a_wrong_request_is_one_line_and_leaves_no_run(
     name, value = change.split("=")
     part, field = name.split(".")
     setattr(getattr(settings, part), field, int(value) if value.isdigit() else value)
-    with pytest.raises(RequestError, match=".*") as error:
+    with pytest.raises(RequestError) as error:
         fit(settings)
     assert told in str(error.value)
     assert "\n" not in str(error.value)

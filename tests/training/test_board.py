@@ -1,0 +1,69 @@
+"""Does TensorBoard get what it should show?"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from small_settings import Make
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bts.runs import Run
+from bts.training.board import write_test_scores
+from bts.training.fit import fit
+
+
+def events(run: Run) -> EventAccumulator:
+    found = EventAccumulator(str(run.path), size_guidance={"images": 0, "scalars": 0})
+    found.Reload()
+    return found
+
+
+def picture(found: EventAccumulator, tag: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(found.Images(tag)[-1].encoded_image_string)))
+
+
+def test_a_segmentation_run_shows_losses_scores_rate_speed_and_pictures(seg: Make) -> None:
+    run = fit(seg())
+    found = events(run)
+    tags = found.Tags()
+    for tag in ("loss/train_loss", "loss/val_loss", "loss parts/train_loss_dice", "score/dice", "rate/lr"):
+        assert [event.step for event in found.Scalars(tag)] == [1, 2]
+    assert {"throughput/slices_per_s", "throughput/waiting_share"} <= set(tags["scalars"])
+    assert [event.step for event in found.Images("validation slices")] == [1, 2]
+    assert picture(found, "validation slices").ndim == 3
+    assert [event.step for event in found.Images("augmented training slices (read, varied)")] == [0]
+    assert "confusion" not in tags["images"]
+
+
+def test_a_classification_run_shows_the_confusion_matrix(cls: Make) -> None:
+    found = events(fit(cls()))
+    assert [event.step for event in found.Images("confusion")] == [1, 2]
+    assert {"score/balanced_accuracy", "score/accuracy", "score/f1"} <= set(found.Tags()["scalars"])
+
+
+def test_no_pictures_are_drawn_where_none_are_asked_for(cls: Make) -> None:
+    settings = cls()
+    settings.trainer.images = 0
+    assert "validation slices" not in events(fit(settings)).Tags()["images"]
+
+
+def test_settings_stand_beside_the_scores(cls: Make) -> None:
+    run = fit(cls())
+    write_test_scores(run, {"accuracy": 0.25})
+    found = events(run)
+    assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= set(found.summary_metadata)
+    content = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"optim.lr" in content
+    assert found.Scalars("test/accuracy")[0].value == 0.25
+
+
+def test_a_resumed_run_shows_each_epoch_once(cls: Make, tmp_path: Path) -> None:
+    settings = cls()
+    settings.optim.epochs = 1
+    run = fit(settings)
+    settings.optim.epochs = 3
+    found = events(fit(settings, resume=run.path))
+    assert [event.step for event in found.Scalars("score/accuracy")] == [1, 2, 3]

@@ -1,0 +1,102 @@
+"""Is the best epoch kept, and the end recognised?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bts.errors import RequestError
+from bts.training.checkpoints import Checkpoints, best_so_far, load_checkpoint
+from bts.training.module import TaskModule
+
+
+class Scored(TaskModule):
+    """A module that has nothing but scores."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.scores = {}
+
+
+class Trainer(SimpleNamespace):
+    """Writes what Lightning would: the epoch and the callback's state."""
+
+    def save_checkpoint(self, path: Path) -> None:
+        state = {"epoch": self.current_epoch, "state_dict": {}, "callbacks": {"checkpoints": self.keeper.state_dict()}}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, path)
+
+
+Scored.__abstractmethods__ = frozenset()
+
+
+def train(keeper: Checkpoints, scores: list[float], name: str) -> int:
+    """Let epochs with these scores go by; return how many it took until the keeper stopped."""
+    strategy = SimpleNamespace(barrier=lambda name: None)
+    trainer: Any = Trainer(keeper=keeper, current_epoch=0, should_stop=False, is_global_zero=True, strategy=strategy)
+    module = Scored()
+    for epoch, score in enumerate(scores):
+        trainer.current_epoch, module.scores = epoch, {name: score}
+        keeper.on_train_epoch_end(trainer, module)
+        if trainer.should_stop:
+            return epoch + 1
+    return len(scores)
+
+
+def test_the_best_epoch_is_kept_and_the_last_one_too(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, monitor="dice", patience=0)
+    train(keeper, [0.1, 0.5, 0.3, 0.5], "dice")
+    assert load_checkpoint(keeper.best)["epoch"] == 1  # the first of two equal ones
+    assert load_checkpoint(keeper.last)["epoch"] == 3
+    best = best_so_far(tmp_path)
+    assert best is not None
+    assert (best.score, best.epoch, best.epochs) == (0.5, 2, 4)
+
+
+def test_a_disk_without_hard_links_keeps_the_best_by_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    keeper = Checkpoints(tmp_path, monitor="dice", patience=0)
+    train(keeper, [0.5, 0.1], "dice")
+    assert [load_checkpoint(path)["epoch"] for path in (keeper.best, keeper.last)] == [0, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_a_lower_loss_is_better(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, monitor="loss", patience=0)
+    train(keeper, [3.0, 1.0, 2.0], "val_loss")
+    assert load_checkpoint(keeper.best)["epoch"] == 1
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 4), (3, 7), (0, 7)])
+def test_patience_counts_epochs_without_a_better_score(tmp_path: Path, patience: int, epochs: int) -> None:
+    keeper = Checkpoints(tmp_path, monitor="dice", patience=patience)
+    assert train(keeper, [0.1, 0.4, 0.3, 0.2, 0.5, 0.5, 0.5], "dice") == epochs
+
+
+def test_a_score_that_is_no_number_stops_and_is_never_the_best(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, monitor="dice", patience=5)
+    assert train(keeper, [0.2, float("nan"), 0.9], "dice") == 2
+    assert keeper.best_score == 0.2
+    assert load_checkpoint(keeper.best)["epoch"] == 0
+
+
+def test_nothing_is_best_before_an_epoch_has_ended(tmp_path: Path) -> None:
+    assert best_so_far(tmp_path) is None
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "callback": Path}, tmp_path / "last.ckpt")
+    with pytest.raises(RequestError, match="no whole checkpoint"):
+        load_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="can't be read"):
+        load_checkpoint(tmp_path / "last.ckpt")

@@ -1,0 +1,142 @@
+"""Does Ctrl-C or SIGTERM end a run cleanly, with the best model saved and a way to go on?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from small_settings import Make
+
+from bts.errors import Interrupted
+from bts.models.folder import load_network
+from bts.runs import Run
+from bts.training.curves import Curves
+from bts.training.fit import fit
+from bts.training.interrupt import StopSignals
+from bts.training.module import TaskModule
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from small_settings import shrunk
+from bts.apps.run import run_app
+from bts.settings import ClsSettings
+from bts.training.fit import fit
+from bts.training.module import TaskModule
+
+step = TaskModule.training_step
+def signalled(module, batch, index):
+    if module.trainer.current_epoch == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(module, batch, index)
+TaskModule.training_step = signalled
+
+def train(arguments):
+    settings = shrunk(ClsSettings(), data=Path(sys.argv[2]), cache=Path(sys.argv[3]), runs=Path(sys.argv[4]))
+    settings.optim.epochs = 50
+    fit(settings)
+    return 0
+sys.exit(run_app(train, []))
+"""
+
+
+def signal_at(number: signal.Signals, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> None:
+    """Let a signal come in the first step of an epoch."""
+    step = TaskModule.training_step
+
+    def signalled(module: TaskModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if module.trainer.current_epoch == epoch and index == 0:
+            os.kill(os.getpid(), number)
+        return step(module, batch, index)
+
+    monkeypatch.setattr(TaskModule, "training_step", signalled)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_in_the_middle_saves_the_best_model_and_the_run_goes_on(
+    cls: Make, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = cls()
+    settings.optim.epochs, settings.data.batch_size = 3, 2
+    handlers = [signal.getsignal(each) for each in SIGNALS]
+    with monkeypatch.context() as patch:
+        signal_at(number, patch, epoch=1)
+        with pytest.raises(Interrupted) as ended:
+            fit(settings)
+    assert ended.value.exit_status == 130
+    assert [signal.getsignal(each) for each in SIGNALS] == handlers
+    (path,) = Path(settings.runs).glob("cls/*")
+    assert str(ended.value) == f"{number.name} ended the run; go on with --resume {path}"
+    run = Run(path)
+    assert load_network(run.model)[1].trained_on.endswith("1 epochs (best 1)")
+    assert run.marker() is None
+    assert "interrupted: the best so far" in run.log.read_text()
+    fit(settings, resume=path)
+    assert [row["epoch"] for row in Curves(run.curves).rows] == ["1", "2", "3"]
+
+
+def test_a_signal_before_the_first_epoch_ended_leaves_no_model(cls: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = cls()
+    signal_at(signal.SIGINT, monkeypatch, epoch=0)
+    with pytest.raises(Interrupted):
+        fit(settings)
+    assert not list(Path(settings.runs).glob("cls/*/model"))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_slices_are_read_ends_at_once(
+    cls: Make, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bts.training.prepare.load_arrays", lambda *_, **__: os.kill(os.getpid(), number))
+    settings = cls()
+    with pytest.raises(Interrupted, match=f"{number.name} ended the run"):
+        fit(settings)
+    assert not list(Path(settings.runs).glob("cls/*"))  # nothing was trained: there is nothing to resume
+
+
+def test_the_second_ctrl_c_does_not_wait_for_the_step() -> None:
+    stop = StopSignals()
+    with stop.watched(), stop.in_loop():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Lightning's own handler stands here in a training
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.name == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[object] = []
+
+    def work() -> None:
+        with StopSignals().watched():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_program_ends_with_status_130_and_one_line(phantoms: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = [str(Path(__file__).parent), str(phantoms), str(cache), str(tmp_path / "runs")]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    (path,) = (tmp_path / "runs" / "cls").iterdir()
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == f"SIGTERM ended the run; go on with --resume {path}"
+    assert "Traceback" not in done.stderr
+    assert (path / "model" / "model.json").is_file()

@@ -1,0 +1,66 @@
+"""Is the learning rate of each step the one that was meant?"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bts.training.schedule import Plateau, Schedule
+
+
+def test_the_warm_up_rises_linearly_from_a_tenth() -> None:
+    schedule = Schedule("constant", warmup_steps=9, total_steps=100)
+    assert [schedule.factor(step) for step in range(10)] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+
+
+def test_cosine_falls_from_one_over_a_half_to_zero() -> None:
+    schedule = Schedule("cosine", warmup_steps=10, total_steps=30)
+    assert schedule.factor(10) == 1
+    assert schedule.factor(15) == pytest.approx(0.5 + math.sqrt(2) / 4)
+    assert schedule.factor(20) == pytest.approx(0.5)
+    assert schedule.factor(30) == pytest.approx(0)
+    assert schedule.factor(40) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("kind", ["constant", "plateau"])
+def test_the_other_kinds_stay_at_one_after_the_warm_up(kind: str) -> None:
+    schedule = Schedule(kind, warmup_steps=2, total_steps=5)  # type: ignore[arg-type]
+    assert {schedule.factor(step) for step in range(2, 9)} == {1.0}
+
+
+@pytest.mark.parametrize("warmup", [0, 5, 7])
+def test_a_warm_up_of_any_length_gives_a_rate_at_every_step(warmup: int) -> None:
+    schedule = Schedule("cosine", warmup_steps=warmup, total_steps=5)
+    assert all(0 <= schedule.factor(step) <= 1 for step in range(10))
+
+
+def test_the_plateau_falls_after_more_epochs_than_its_patience() -> None:
+    plateau = Plateau(0.5, 1, higher_is_better=True)
+    scales = []
+    for score in (0.3, 0.4, 0.4, 0.39, 0.4, 0.4, 0.5):
+        plateau.update(score)
+        scales.append(plateau.scale)
+    # waited:      0    0    1    2->fall  1    2->fall  0
+    assert scales == [1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_the_plateau_of_a_loss_takes_lower_for_better() -> None:
+    plateau = Plateau(0.1, 0, higher_is_better=False)
+    for loss in (3.0, 2.0, 1.0):
+        plateau.update(loss)
+    assert plateau.scale == 1
+    plateau.update(1.5)
+    assert plateau.scale == 0.1
+
+
+def test_the_plateau_goes_on_from_its_state() -> None:
+    first, second = (Plateau(0.5, 2, higher_is_better=True) for _ in range(2))
+    for score in (0.3, 0.2, 0.1):
+        first.update(score)
+    second.restore(first.state())
+    for score in (0.1, 0.1):
+        first.update(score)
+        second.update(score)
+    assert first.state() == second.state()
+    assert first.scale == 0.5
