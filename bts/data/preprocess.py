@@ -5,6 +5,7 @@ The square of bytes is the whole contract with the network, whatever runs it: it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -64,12 +65,23 @@ class Preprocessing:
             return np.zeros((self.size, self.size), dtype=bool)
         return covered >= min(0.5, peak) - TOLERANCE
 
-    def restore(self, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Return a map (S, S) of the network's square as (H, W) float32 on the picture of that `shape`, bilinear."""
+    def restore(self, values: np.ndarray, shape: tuple[int, int], *, offset_px: float = 0.0) -> np.ndarray:
+        """Return a map of the network's square as (H, W) float32 on the picture of that `shape`, bilinear.
+
+        Args:
+            values: (S, S), or coarser (h, h) with cells that fill the square evenly.
+            shape: rows and columns of the picture.
+            offset_px: pixels of the square by which every cell really lies further down and right (see
+                `bts.models.alignment`); at the borders the outermost cells are continued.
+        """
         values = np.ascontiguousarray(values, dtype=np.float32)
         height, width = shape
-        ratio = values.shape[0] / max(height, width)
-        top, left = (max(shape) - height) / 2 * ratio, (max(shape) - width) / 2 * ratio
+        cells = values.shape[0]
+        ratio, offset = cells / max(height, width), offset_px * cells / self.size
+        rim = math.ceil(abs(offset))
+        values = np.pad(values, rim, mode="edge") if rim else values
+        start = rim - offset
+        top, left = start + (max(shape) - height) / 2 * ratio, start + (max(shape) - width) / 2 * ratio
         box = (left, top, left + width * ratio, top + height * ratio)
         picture = Image.fromarray(values)
         return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))

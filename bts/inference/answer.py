@@ -78,7 +78,7 @@ def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
     if raw.cam is None or raw.logits is None:
         return {}
     explained = int(raw.logits.argmax()) if cam_class is None else cam_class
-    restored = model.preprocessing.restore(raw.cam, item.image.shape)
+    restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px)
     return {
         "cam": decision.scale_cam(restored, scale=card.cam_scale),
         "cam_class": card.classes[explained],

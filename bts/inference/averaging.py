@@ -23,24 +23,40 @@ def run_averaged(runtime: Runtime, images: np.ndarray, *, flip: bool, cam_class:
         return runtime.run(images, cam_class=cam_class)
     both = np.concatenate([images, images[:, :, ::-1]])
     raw = runtime.run(both, cam_class=cam_class)
-    answer = _mean(raw)
+    offset = runtime.card.cam_offset_px / images.shape[-1]
+    answer = _mean(raw, offset)
     if cam_class is None and raw.logits is not None and answer.logits is not None and answer.cam is not None:
         count, wanted = len(images), answer.logits.argmax(1)
         torn = (raw.logits.argmax(1).reshape(2, count) != wanted).any(0)
         for row in np.flatnonzero(torn):
             again = runtime.run(both[[row, row + count]], cam_class=int(wanted[row]))
-            answer.cam[row] = _mean(again).cam[0]  # type: ignore[index]
+            answer.cam[row] = _mean(again, offset).cam[0]  # type: ignore[index]
     return answer
 
 
-def _mean(raw: RawOutput) -> RawOutput:
-    """Average the first half of a batch with the second, whose pictures are mirrored back."""
+def _mean(raw: RawOutput, offset: float) -> RawOutput:
+    """Average the first half of a batch with the second, whose pictures are mirrored back.
+
+    `offset` is how far the cells of the maps lie off their even places, as a share of the side. Mirrored back they lie as far
+    off on the other side, so the second half's maps are moved by twice that before.
+    """
     return RawOutput(
         mask=None if raw.mask is None else _half_mean(raw.mask, mirror=True),
         logits=None if raw.logits is None else _half_mean(raw.logits, mirror=False),
-        cam=None if raw.cam is None else _half_mean(raw.cam, mirror=True),
+        cam=None if raw.cam is None else _half_mean(_moved(raw.cam, offset), mirror=True),
         features=None if raw.features is None else _half_mean(raw.features, mirror=False),
     )
+
+
+def _moved(maps: np.ndarray, offset: float) -> np.ndarray:
+    """Return maps (2B, h, w), the second half moved by 2 x offset x w columns to the right, the outermost continued."""
+    count, _, width = maps.shape
+    place = np.clip(np.arange(width) - 2 * offset * width, 0, width - 1)
+    left = np.floor(place).astype(int)
+    share = (place - left).astype(maps.dtype)
+    right = np.minimum(left + 1, width - 1)
+    other = maps[count // 2 :]
+    return np.concatenate([maps[: count // 2], other[..., left] * (1 - share) + other[..., right] * share])
 
 
 def _half_mean(values: np.ndarray, *, mirror: bool) -> np.ndarray:

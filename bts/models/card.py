@@ -30,6 +30,8 @@ class ModelCard:
             area), `flip` (average with the mirrored picture); chosen on validation.
         temperature: divides the class logits before softmax (Guo 2017).
         cam_scale: raw Grad-CAM value that is shown as 1, the 95th percentile of the maxima on validation; None before that.
+        cam_offset_px: pixels of the network's square by which a cell of the map looks further down and right than its even
+            place (`bts.models.alignment`).
         refer_below: largest class probability under which a case is marked for review; None marks none.
         training_patients: SHA-256 of each patient family that was trained on.
         data_fingerprint: of the split that was trained on.
@@ -47,6 +49,7 @@ class ModelCard:
     operating_point: dict[str, float | bool] = field(default_factory=lambda: dict(OPERATING_POINT))
     temperature: float = 1.0
     cam_scale: float | None = None
+    cam_offset_px: float = 0.0
     refer_below: float | None = None
     training_patients: list[str] = field(default_factory=list)
     data_fingerprint: str = ""

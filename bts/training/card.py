@@ -8,7 +8,9 @@ from pathlib import Path
 
 from bts.data.families import person
 from bts.glossary import Task
+from bts.models.alignment import cell_offset_px
 from bts.models.architecture import Architecture
+from bts.models.encoders import Encoder
 from bts.models.folder import ModelCard, write_model_folder
 from bts.training.checkpoints import Best, load_checkpoint
 from bts.training.prepare import Prepared
@@ -27,12 +29,17 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
         architecture=architecture.to_dict(),
         classes=list(prepared.source.classes) if architecture.classes else [],
         preprocessing=prepared.preprocessing.to_dict(),
+        cam_offset_px=_cam_offset_px(architecture) if architecture.classes else 0.0,
         training_patients=hashed(prepared.train.patients, prepared),
         data_fingerprint=prepared.split.fingerprint,
         synthetic=prepared.source.synthetic,
         trained_on=trained_on(prepared, best, cut_short=cut_short),
     )
     write_model_folder(path, card, weights)
+
+
+def _cam_offset_px(architecture: Architecture) -> float:
+    return round(cell_offset_px(Encoder(architecture.encoder, top=True), size=architecture.size), 3)
 
 
 def hashed(patients: Iterable[str], prepared: Prepared) -> list[str]:

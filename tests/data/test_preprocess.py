@@ -292,3 +292,11 @@ def test_percentiles_out_of_order_are_refused(low: float, high: float) -> None:
 def test_a_field_of_another_type_is_refused(values: dict) -> None:
     with pytest.raises(RequestError, match=next(iter(values)).split("_")[-1]):
         Preprocessing.from_dict({**Preprocessing().to_dict(), **values})
+
+
+def test_an_offset_moves_a_coarse_map_and_continues_it_at_the_border():
+    coarse = np.arange(16, dtype=np.float32).reshape(4, 4)
+    plain = Preprocessing(size=32).restore(coarse, (32, 32))
+    moved = Preprocessing(size=32).restore(coarse, (32, 32), offset_px=-8.0)
+    assert np.allclose(moved[:24, :24], plain[8:, 8:], atol=1e-4)
+    assert np.allclose(moved[24:, 24:], coarse[-1, -1], atol=1e-4)

@@ -45,3 +45,20 @@ def test_the_map_is_of_the_averaged_class_where_both_views_disagree():
     assert answer.logits.argmax(1).tolist() == [0, 1]
     assert np.allclose(answer.cam[0], picture[0] / 2)
     assert np.allclose(answer.cam[1], 100.0)
+
+
+class OffRuntime(BrightRuntime):
+    """Its map shows the picture's brightness at places that lie 4 pixels left of the middles of its 8-pixel cells."""
+
+    def run(self, images, *, cam_class=None):
+        """Answer with the columns' brightness at pixels 0, 8, 16 and 24."""
+        cam = np.repeat(images[:, :4, ::8].astype(np.float32), 1, axis=1)
+        return RawOutput(logits=np.zeros((len(images), 3), np.float32), cam=cam, mask=None)
+
+
+def test_maps_of_cells_that_lie_off_their_even_places_are_averaged_where_they_belong():
+    ramp = np.broadcast_to(np.arange(0, 96, 3, dtype=np.uint8), (1, 32, 32)).copy()  # 3 a pixel to the right
+    runtime = OffRuntime(make_card(cam_offset_px=-3.5))  # pixel 0 against the even place 3.5
+    upright = run_averaged(runtime, ramp, flip=False).cam
+    both = run_averaged(runtime, ramp, flip=True).cam
+    assert np.allclose(both[:, :, 1:], upright[:, :, 1:], atol=1e-4)  # the first column has no cell left of it

@@ -190,3 +190,14 @@ def test_load_takes_model_folders_and_tells_device_and_path_of_the_map(tmp_path)
 def test_an_unknown_runtime_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(RequestError, match=r"unknown runtime 'torhc' \(did you mean 'torch'\?\)"):
         Predictor.load(seg=write_model(tmp_path / "s", "seg"), runtime="torhc")
+
+
+def test_a_map_is_drawn_where_its_cells_look():
+    cam = np.zeros((4, 4))
+    cam[2, 1] = 1.0  # even place: rows 16 to 23, columns 8 to 15 of 32
+    image = np.random.default_rng(0).random((32, 32))
+    asked = Predictor([BrightRuntime(make_card(cam_offset_px=-4.0), logits=[0, 9, 0], cam=cam)])
+    found = asked.predict(make_slice(image)).cam
+    row, column = np.mgrid[:32, :32]
+    assert (found * row).sum() / found.sum() == pytest.approx(19.5 - 4, abs=0.01)
+    assert (found * column).sum() / found.sum() == pytest.approx(11.5 - 4, abs=0.01)
