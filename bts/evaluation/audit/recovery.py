@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from bts.errors import RequestError
 from bts.evaluation.audit.groups import Link, spread
 from bts.evaluation.audit.matches import Match
 from bts.evaluation.audit.pictures import Collection
@@ -17,14 +16,7 @@ def find_origins(collection: Collection, matches: Iterable[Match], reference: st
     """Return the slice of the set `reference` that each picture of another set was made from, by position of the picture.
 
     A picture takes the slice that it matches best. One that matches only other pictures takes theirs.
-
-    Raises:
-        RequestError: there is no such set under audit.
     """
-    names = {picture.set_name for picture in collection.pictures}
-    if reference not in names:
-        here = ", ".join(sorted(names))
-        raise RequestError(f"no set '{reference}' to recover from: audit it together with the others (here: {here})")
     starts = [i for i, picture in enumerate(collection.pictures) if picture.set_name == reference]
     return {i: link for i, link in spread(matches, starts).items() if link.steps}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from bts.data.families import Group
 from bts.data.sources.base import Source
 from bts.data.split import Split
+from bts.errors import RequestError
 from bts.evaluation.audit.findings import Findings, judge
 from bts.evaluation.audit.matches import find_matches
 from bts.evaluation.audit.neighbours import EXACT
@@ -34,8 +35,11 @@ def audit(
         note: receives a line when a step begins.
 
     Raises:
-        RequestError: sets of one name, a split of other data, or no picture that can be read.
+        RequestError: sets of one name, none to recover from, a split of other data, or no picture that can be read.
     """
+    names = [each.name for each in sets]
+    if recover and recover not in names:
+        raise RequestError(f"no set '{recover}' to recover from: audit it together with the others (here: {', '.join(names)})")
     collection = collect(sets, progress=progress)
     matches = find_matches(collection, exact=exact, note=note)
     origins = find_origins(collection, matches.found, recover) if recover else {}
