@@ -132,7 +132,7 @@ def _train(job: Job, run: Run, signals: StopSignals) -> None:
         before += best.epochs
         _save(job, run, stage, prepared, best)
     if is_first():
-        scores = [score_tag(job.monitor), *(f"test/{name}" for name in KITS[job.task].scores)]
+        scores = [score_tag(job.monitor), *(f"test/{name}" for name in KITS[job.task].tested)]
         write_settings_beside_scores(run, asdict(settings), scores=scores)
 
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import TQDMProgressBar
 
 from bts.training.curves import Curves, Row
 from bts.training.module import TaskModule
@@ -82,6 +83,8 @@ class Record(pl.Callback):
         self.row = row
         if trainer.is_global_zero:
             self.curves.append(row)
+            if isinstance(trainer.progress_bar_callback, TQDMProgressBar):
+                trainer.progress_bar_callback.train_progress_bar.clear()  # or the line would begin behind the bar
             log.info(describe(row, epochs=trainer.max_epochs or 0, before=self.before))
 
 

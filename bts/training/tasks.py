@@ -23,18 +23,28 @@ class Kit:
         architecture: `(settings, classes) -> Architecture`.
         module: `(settings, network, optim=, monitor=, counts=) -> TaskModule`.
         scores: names that `trainer.monitor` may take beside `loss`; the first is the default.
-        classes: whether the model answers with classes.
+        tested: test scores, as evaluation names them, that stand beside the settings in TensorBoard.
     """
 
     architecture: Callable[..., Architecture]
     module: Callable[..., TaskModule]
     scores: tuple[str, ...]
-    classes: bool
+    tested: tuple[str, ...]
 
 
 KITS: dict[Task, Kit] = {
-    "seg": Kit(segmentation.architecture, segmentation.module, ("dice", "iou"), classes=False),
-    "cls": Kit(classification.architecture, classification.module, ("balanced_accuracy", "accuracy", "f1"), classes=True),
+    "seg": Kit(
+        segmentation.architecture,
+        segmentation.module,
+        scores=("dice", "iou"),
+        tested=("slice.dice", "patient.dice"),
+    ),
+    "cls": Kit(
+        classification.architecture,
+        classification.module,
+        scores=("balanced_accuracy", "accuracy", "f1"),
+        tested=("slice.overall.accuracy", "slice.overall.balanced_accuracy"),
+    ),
 }
 
 

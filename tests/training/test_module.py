@@ -1,0 +1,75 @@
+"""Are seeds, sums and groups of parameters what they should be?"""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from bts.errors import RequestError
+from bts.models.architecture import Architecture
+from bts.models.losses import SegmentationLoss
+from bts.models.networks import build_network
+from bts.settings import SegSettings, Settings
+from bts.training.log import quiet_lightning
+from bts.training.module import Optim, mix, score_name
+from bts.training.segmentation import Segmentation
+from bts.training.tasks import choose_monitor, task_of
+
+OPTIM = Optim(lr=1e-3, weight_decay=0.1, schedule="cosine", warmup_epochs=0, plateau_factor=0.5, plateau_patience=1, epochs=1)
+
+
+@pytest.fixture
+def module() -> Segmentation:
+    network = build_network(Architecture(task="seg", encoder="test_resnet", size=32, channels=(8, 8, 8, 8, 8)))
+    return Segmentation(network, loss=SegmentationLoss(), optim=OPTIM, monitor="dice", seed=0)
+
+
+def test_near_seeds_give_far_random_states() -> None:
+    seeds = {mix([seed, epoch, rank]) for seed in range(10) for epoch in range(10) for rank in range(10)}
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert mix([1, 2, 3]) != mix([3, 2, 1])
+
+
+def test_the_mean_loss_is_over_slices_not_batches(module: Segmentation) -> None:
+    assert module.mean_loss("train") is None
+    for loss, count in ((1.0, 3), (2.0, 1)):
+        module._add("train", torch.tensor(loss), {}, count)
+    assert module.mean_loss("train") == pytest.approx(1.25)
+
+
+def test_norms_and_biases_are_not_decayed_and_frozen_weights_not_moved(module: Segmentation) -> None:
+    for parameter in module.network.encoder.parameters():
+        parameter.requires_grad_(False)
+    decayed, others = module.configure_optimizers().param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert all(parameter.ndim <= 1 for parameter in others["params"])
+    given = {id(parameter) for parameter in (*decayed["params"], *others["params"])}
+    assert given == {id(parameter) for parameter in module.network.parameters() if parameter.requires_grad}
+
+
+def test_only_the_named_warnings_of_lightning_are_kept_back() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with quiet_lightning():
+            warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+    assert [str(warning.message) for warning in seen] == ["something else"]
+
+
+def test_the_monitored_score_is_the_tasks_own_or_the_loss() -> None:
+    assert choose_monitor("auto", "seg") == "dice"
+    assert choose_monitor("auto", "cls") == "balanced_accuracy"
+    assert choose_monitor("accuracy", "cls") == "accuracy"
+    assert score_name(choose_monitor("loss", "seg")) == "val_loss"
+    with pytest.raises(RequestError, match="task seg knows loss, dice, iou"):
+        choose_monitor("accuracy", "seg")
+
+
+def test_the_task_is_told_by_the_settings() -> None:
+    assert task_of(SegSettings()) == "seg"
+    with pytest.raises(TypeError, match="expected one of"):
+        task_of(Settings())
