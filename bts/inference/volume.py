@@ -88,7 +88,7 @@ def _each_slice(
         rows[index] = {"index": index, "blank": False, **prediction.findings()}
         if prediction.mask is not None:
             planes[index] = prediction.mask
-        write_picture(overlay(prediction), folder / "slices" / f"{index:0{digits}d}.png")
+        write_picture(np.asarray(overlay(prediction)), folder / "slices" / f"{index:0{digits}d}.png")
     return mask, rows, first
 
 
