@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import socket
@@ -182,5 +183,5 @@ def is_network(error: OSError) -> bool:
 def no_way(error: BaseException) -> bool:
     """Return whether there is no server at all: no name, nobody listening, no route."""
     inner = cause(error)
-    unreachable = isinstance(inner, OSError) and inner.errno in (101, 113)  # no network, no route
+    unreachable = isinstance(inner, OSError) and inner.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
     return isinstance(inner, (socket.gaierror, ConnectionRefusedError)) or unreachable
