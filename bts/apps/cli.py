@@ -21,6 +21,8 @@ COMMANDS = {
     "figure": "scan, truth, prediction and Grad-CAM side by side",
     "results": "write the scores of finished runs into the documents",
     "evaluate": "score models on unseen patients: a report with intervals on one page",
+    "crossval": "train and score every fold, one report over all patients",
+    "compare": "compare scored runs, paired over patients",
     "audit": "find patients and pictures on two sides of a split",
 }
 """Subcommand -> what it does. `bts NAME` runs `command(argv) -> exit status` of `bts/apps/NAME.py`."""

@@ -11,10 +11,15 @@ from bts.apps.run import DONE, OneLineParser
 def command(argv: Sequence[str]) -> int:
     """Write the tables of finished runs into the documents and return the exit status."""
     parser = OneLineParser(
-        prog="bts results", description="Write the test scores of finished runs into docs/results.md and README.md."
+        prog="bts results",
+        description="Write the test scores of finished runs, cross-validations or reports into docs/results.md and README.md.",
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="finished runs; README.md takes the first of each task"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folders with scores; README.md takes each score from the first that has it",
     )
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"), metavar="FILE", help="[docs/results.md]")
     parser.add_argument("--readme", type=Path, default=None, metavar="FILE", help="the short table too, into this file")
@@ -23,7 +28,7 @@ def command(argv: Sequence[str]) -> int:
 
     runs = [read_finished(path) for path in options.runs]
     fill(options.out, long_table(runs))
-    print(f"{len(runs)} runs are in {options.out}")
+    print(f"{len(runs)} results are in {options.out}")
     if options.readme is not None:
         fill(options.readme, short_table(runs))
         print(f"the short table is in {options.readme}")

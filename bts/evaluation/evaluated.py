@@ -47,6 +47,8 @@ class Evaluated:
         worst: the worst masks.
         misclassified: patients with the wrong class.
         randomised: the parameter-randomisation check, None where it can't be made.
+        by_fold: slices, patients and plain scores of each fold of a cross-validation.
+        recipe: of a cross-validation: network, weights, size and length.
         made: commit, versions, machine, time, seconds.
     """
 
@@ -54,9 +56,9 @@ class Evaluated:
     cases: pd.DataFrame
     summary: dict[str, Any]
     cards: list[ModelCard]
-    folders: list[str]
-    source: str
-    part: str
+    folders: list[str] = field(default_factory=list)
+    source: str = ""
+    part: str = ""
     split: Split | None = None
     patients: pd.DataFrame | None = None
     removed: dict[str, int] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class Evaluated:
     worst: list[Tile] = field(default_factory=list)
     misclassified: list[LookedAt] = field(default_factory=list)
     randomised: list[Randomised] | None = None
+    by_fold: pd.DataFrame | None = None
+    recipe: str | None = None
     made: dict[str, Any] = field(default_factory=dict)
 
     @property

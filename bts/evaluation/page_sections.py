@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from bts.evaluation.cases import BOTH_RIGHT_DICE
 from bts.evaluation.evaluated import Evaluated
 from bts.evaluation.metrics import TOLERANCE_PX
@@ -116,9 +118,6 @@ def calibration(found: Evaluated) -> list[str]:
     if scores is None:
         return []
     held, refer = scores["calibration"], scores["referral"]
-    temperature, below = (
-        next((getattr(card, name) for card in found.cards if card.classes), None) for name in ("temperature", "refer_below")
-    )
     rows: list[list[Cell]] = [
         ["calibration error (ECE, 15 bins)", held["ece"]],
         ["Brier score (0 to 2)", held["brier"]],
@@ -127,13 +126,24 @@ def calibration(found: Evaluated) -> list[str]:
         ["right among the answered", refer["accuracy_answered"]],
         ["right among the referred", refer["accuracy_referred"]],
     ]
-    said = f"Temperature {temperature:.3f}, fitted on validation." if temperature is not None else ""
-    rule = f" A slice under a confidence of {below:.3f} is marked 'refer to an expert'; chosen on validation." if below else ""
     return [
-        paragraph(said + rule) if said else "",
+        paragraph(" ".join(_chosen(found))),
         table(["score", "95% interval"], rows),
         charts([found.panels.get(name) for name in ("reliability", "risk_coverage", "confidence")]),
     ]
+
+
+def _chosen(found: Evaluated) -> list[str]:
+    """Return what was fitted on validation, for each model with classes."""
+    lines = []
+    for card in [card for card in found.cards if card.classes]:
+        who = f"{card.name}: temperature" if len(found.cards) > 2 else "Temperature"
+        lines.append(f"{who} {card.temperature:.3f}, fitted on validation.")
+        if card.refer_below:
+            lines.append(
+                f"Under a confidence of {card.refer_below:.3f}, chosen on validation, a slice is referred to an expert."
+            )
+    return lines
 
 
 def together(found: Evaluated) -> list[str]:
@@ -208,20 +218,23 @@ def split(found: Evaluated) -> list[str]:
         )
     ]
     if found.split is not None:
-        rows = split_table(found.split).to_dict("records")
-        parts += [
-            table(
-                ["part", "class", "slices", "patients"],
-                [[r["part"], r["label"], int(r["slices"]), int(r["patients"])] for r in rows],
-            )
+        rows = [
+            [r["part"], r["label"], int(r["slices"]), int(r["patients"])] for r in split_table(found.split).to_dict("records")
         ]
-    return [
-        *parts,
-        charts(
-            [found.panels.get("split"), found.panels.get("curves_seg"), found.panels.get("curves_cls")],
-            wide=("split", "curves_seg", "curves_cls"),
-        ),
+        parts.append(table(["part", "class", "slices", "patients"], rows))
+    if found.by_fold is not None:
+        parts += ["<h3>Fold by fold</h3>", _fold_table(found.by_fold)]
+    names = [name for name in found.panels if name == "split" or name.startswith("curves_")]
+    return [*parts, charts([found.panels[name] for name in names], wide=names)]
+
+
+def _fold_table(folds: pd.DataFrame) -> str:
+    counts = ("fold", "slices", "patients")
+    rows: list[list[Cell]] = [
+        [int(row[name]) if name in counts else f"{row[name]:.3f}" for name in folds.columns] for _, row in folds.iterrows()
     ]
+    caption = "One fold proves little: its patients are few. The pooled scores above have the intervals."
+    return table(list(folds.columns), rows, caption=caption)
 
 
 def models(found: Evaluated) -> list[str]:

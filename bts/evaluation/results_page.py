@@ -1,82 +1,70 @@
-"""How do the scores of finished runs get into the documents? As tables between two markers, with what they were measured on.
+"""How do scores get into the documents? As tables between two markers, with what they were measured on.
 
-Nobody types a number: a table is made of `scores/scores.json`, `settings.yaml`, `run.log` and the model's card alone.
+Nobody types a number: a table is made of what a run, a cross-validation or a report left (`scores.json` or `metrics.json`,
+settings, log, the card of the model) and nothing else.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bts.errors import RequestError
-from bts.evaluation.headline import Row, find, headline, per_class_lines
+from bts.evaluation.headline import Row, find, headline
 from bts.evaluation.intervals import Interval
+from bts.evaluation.scored import read_scored
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MOST_ROWS = 5
-SHORT = {
-    "seg": ("segmentation.slice.dice", "segmentation.patient.dice"),
-    "cls": (
-        "classification.slice.overall.accuracy",
-        "classification.slice.overall.balanced_accuracy",
-        "classification.patient.overall.accuracy",
-    ),
-}
-"""Scores for the first screen of the README, by task."""
+SHORT = (
+    "segmentation.slice.dice",
+    "segmentation.patient.dice",
+    "classification.slice.overall.accuracy",
+    "classification.slice.overall.balanced_accuracy",
+    "classification.patient.overall.accuracy",
+)
+"""Scores for the first screen of the README."""
 SAID_BY_LOG = ("device:", "precision:", "network:")
 """Beginnings of the lines of `run.log` that a reader of a score wants to know."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run with its scores.
+    """Something with scores: a finished run, a cross-validation, or a report.
 
     Attributes:
-        run: its folder.
-        card: of its model.
-        summary: what `scores.json` holds, with `Interval` in place of its dictionaries.
-        settings: as resolved.
-        said: lines of the run's log on machine and network.
+        folder: where it lies.
+        scores: what `scores.json` or `metrics.json` holds, with `Interval` in place of its dictionaries.
+        summary: the tables in it.
+        card: of a run's model, else None.
+        settings: of a run as resolved, else None.
+        said: lines of a run's log on machine and network.
     """
 
-    run: Run
-    card: ModelCard
+    folder: Path
+    scores: dict[str, Any]
     summary: dict[str, Any]
-    settings: dict[str, Any]
+    card: ModelCard | None
+    settings: dict[str, Any] | None
     said: tuple[str, ...]
 
 
 def read_finished(path: str | Path) -> Finished:
-    """Return a finished run with its scores; `RequestError` where it is none."""
-    run = Run(Path(path))
-    file = run.scores / "scores.json"
+    """Return what was scored in a folder; `RequestError` where nothing was, or it can't be read."""
+    scored, run = read_scored(path), Run(Path(path))
+    if not run.settings_file.is_file():
+        return Finished(run.path, scored.scores, scored.summary, None, None, ())
     try:
-        scores = json.loads(file.read_text(encoding="utf-8"))
         settings = yaml.safe_load(run.settings_file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"{run.path}: no finished run (no {Path(str(error.filename)).name}): name one such as runs/seg/<time>"
-        ) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RequestError(
-            f"{run.path}: its scores or settings can't be read ({type(error).__name__}): score it again"
-        ) from None
-    return Finished(run, read_card(run.model), with_intervals(scores), settings, tuple(said_in(run.log)))
-
-
-def with_intervals(value: Any) -> Any:
-    """Return JSON's dictionaries with an `Interval` wherever one was written."""
-    names = {field.name for field in fields(Interval)}
-    if isinstance(value, dict):
-        return Interval(**value) if set(value) == names else {key: with_intervals(item) for key, item in value.items()}
-    return value
+        raise RequestError(f"{run.settings_file}: can't be read as settings ({type(error).__name__})") from None
+    return Finished(run.path, scored.scores, scored.summary, read_card(run.model), settings, tuple(said_in(run.log)))
 
 
 def said_in(log: Path) -> Iterator[str]:
@@ -87,37 +75,50 @@ def said_in(log: Path) -> Iterator[str]:
 
 
 def measured_on(done: Finished) -> str:
-    """Return on whom a run was scored."""
-    summary, split = done.summary, done.settings["split"]
-    fold = f", fold {split['fold']}" if split["kind"] in ("folds", "cvind") else ""
+    """Return on whom something was scored."""
+    summary = done.summary
     unit = "patients" if summary["unit"] == "patient" else "slices without patient IDs"
     phantoms = "synthetic phantoms, " if summary["synthetic"] else ""
-    return f"{phantoms}{summary['n_slices']} slices of {summary['n_patients']} {unit}, split `{split['kind']}`{fold}"
+    split = find(done.settings or {}, "split") or {}
+    fold = f", fold {split['fold']}" if split.get("kind") in ("folds", "cvind") else ""
+    where = f"split `{split['kind']}`{fold}" if split else str(done.scores.get("part", ""))
+    return f"{phantoms}{summary['n_slices']} slices of {summary['n_patients']} {unit}, {where}"
 
 
 def model_of(done: Finished) -> str:
-    """Return what a run trained."""
-    model, size = done.settings["model"], done.settings["data"]["size"]
-    weights = {"imagenet": "ImageNet weights", "none": "random weights"}.get(model["weights"], "weights from a file")
-    return f"{model['encoder']}, {weights}, {size} px"
+    """Return what was trained."""
+    return recipe(done.settings) if done.settings else str(find(done.scores, "made.recipe") or done.scores.get("title", ""))
+
+
+def recipe(settings: dict[str, Any]) -> str:
+    """Return network, weights, size and length of a training from its settings."""
+    model, size, optim = settings["model"], settings["data"]["size"], settings.get("optim", {})
+    weights = {"imagenet": "ImageNet weights", "none": "random weights"}.get(model["weights"])
+    return f"{model['encoder']}, {weights or Path(model['weights']).name}, {size} px, at most {optim.get('epochs')} epochs"
+
+
+def title_of(done: Finished) -> str:
+    """Return the heading of a section."""
+    return done.card.name if done.card else str(done.scores.get("title", done.folder.name))
 
 
 def short_table(runs: Sequence[Finished]) -> str:
-    """Return a table of at most five rows: the first segmenter and the first classifier among the runs."""
-    first = {done.card.task: done for done in reversed(runs)}
-    rows = [
-        f"| {row.name} | {row.score.text()} | {model_of(done)} | {measured_on(done)} |"
-        for task, done in sorted(first.items(), reverse=True)
-        for row in chosen(done, SHORT.get(task, ()))
-        if row.score is not None
-    ]
+    """Return a table of at most five rows: each score from the first of the runs that has it."""
+    rows = []
+    for key in SHORT:
+        done = next((done for done in runs if find(done.summary, key) is not None), None)
+        if done is None:
+            continue
+        row = chosen(done, key)
+        assert row.score is not None
+        rows.append(f"| {row.name} | {row.score.text()} | {model_of(done)} | {measured_on(done)} |")
     head = ["| on patients never seen | score, 95% interval | model | test |", "|---|---|---|---|"]
     return "\n".join([*head, *rows[:MOST_ROWS]])
 
 
-def chosen(done: Finished, keys: Sequence[str]) -> list[Row]:
-    """Return the rows of the headline with these keys."""
-    return [row for row in headline(done.summary) if row.key in keys]
+def chosen(done: Finished, key: str) -> Row:
+    """Return the row of the headline with this key."""
+    return next(row for row in headline(done.summary) if row.key == key)
 
 
 def long_table(runs: Sequence[Finished]) -> str:
@@ -126,29 +127,66 @@ def long_table(runs: Sequence[Finished]) -> str:
 
 
 def section(done: Finished) -> Iterator[str]:
-    """Yield the lines of one run's section."""
-    yield f"### {done.card.name}: {model_of(done)}\n"
-    yield "| score on the test part | value, 95% interval |\n|---|---|"
-    yield from (f"| {row.name} | {row.score.text()} |" for row in headline(done.summary) if row.score is not None)
-    yield from (f"| {label} | {', '.join(cells)} |" for label, cells in per_class_lines(done.summary))
+    """Yield the lines of one section."""
+    yield f"### {title_of(done)}\n"
+    yield "| score | value | 95% interval | patients | slices |\n|---|---|---|---|---|"
+    for row in headline(done.summary):
+        if row.score is not None:
+            digits = 1 if row.key.endswith("_px") else 3
+            counts = f"{row.score.n_patients} | {row.score.n_slices}"
+            yield f"| {row.name} | {row.score.value:.{digits}f} | {_range(row.score, digits)} | {counts} |"
+    yield from _class_table(done.summary)
+    yield from _fold_table(done.scores.get("by_fold"))
     yield ""
     yield from (f"- {line}" for line in facts(done))
 
 
+def _range(score: Interval, digits: int) -> str:
+    if score.low is None or score.high is None:
+        return "none: one patient" if score.n_patients == 1 else "none"
+    return f"{score.low:.{digits}f} to {score.high:.{digits}f}"
+
+
+def _class_table(summary: dict[str, Any]) -> Iterator[str]:
+    masks, classes = find(summary, "segmentation.class") or {}, find(summary, "classification.slice.class") or {}
+    columns = [("Dice", masks, "dice")] if masks else []
+    columns += [
+        (name, classes, key) for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1")) if classes
+    ]
+    if columns:
+        yield "\n| class | " + " | ".join(name for name, _, _ in columns) + " |\n" + "|---" * (len(columns) + 1) + "|"
+    for label in dict.fromkeys([*classes, *masks]):
+        cells = [table.get(label, {}).get(key) for _, table, key in columns]
+        yield f"| {label} | " + " | ".join("–" if cell is None else cell.text() for cell in cells) + " |"
+
+
+def _fold_table(folds: list[dict[str, Any]] | None) -> Iterator[str]:
+    if folds:
+        yield "\n| " + " | ".join(folds[0]) + " |\n" + "|---" * len(folds[0]) + "|"
+    for row in folds or []:
+        yield "| " + " | ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()) + " |"
+
+
 def facts(done: Finished) -> Iterator[str]:
     """Yield what a reader needs to weigh or to repeat the numbers."""
-    split = f"split fingerprint {done.summary['split_fingerprint']}, seed {done.settings['split']['seed']}"
-    yield f"tested on {measured_on(done)}; {split}"
-    yield f"trained on {done.card.trained_on}; model fingerprint {done.card.fingerprint}, seed {done.settings['seed']}"
-    point = done.card.operating_point
+    yield f"model: {model_of(done)}"
+    yield f"tested on {measured_on(done)}"
+    if done.card is not None and done.settings is not None:
+        yield f"split fingerprint {done.scores.get('split_fingerprint')}, seed {done.settings['split']['seed']}"
+        yield f"trained on {done.card.trained_on}; model fingerprint {done.card.fingerprint}, seed {done.settings['seed']}"
+        yield from _operating_point(done.card)
+    yield f"intervals over {done.summary['draws']} draws of {done.summary['unit']}s, seed {done.summary['seed']}"
+    made = done.scores.get("made") or {}
+    yield from (f"{name}: {made[name]}" for name in ("machine", "device", "commit", "time", "versions") if made.get(name))
+    yield from done.said
+    yield from (f"**{line}**" for line in done.scores.get("notes") or [])
+
+
+def _operating_point(card: ModelCard) -> Iterator[str]:
+    point = card.operating_point
     flip = "averaged with the mirror image" if point["flip"] else "no mirror image"
     masks = f"mask threshold {point['threshold']:g}, regions under {point['min_area']:.2%} of the picture dropped, "
-    yield f"operating point, chosen on validation: {masks if done.card.task != 'cls' else ''}{flip}"
-    yield f"intervals over {done.summary['draws']} draws of patients, seed {done.summary['seed']}"
-    known = find(done.summary, "provenance") or {}
-    yield from (f"{name}: {value}" for name, value in known.items() if isinstance(value, str))
-    yield from done.said
-    yield from done.summary.get("notes", [])
+    yield f"operating point, chosen on validation: {masks if card.task != 'cls' else ''}{flip}"
 
 
 def fill(path: Path, block: str) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_runs import made_run
+from test_compare import written
+from test_score_tables import made_cases
 
 from bts.apps import cli
 from bts.errors import RequestError
+from bts.evaluation.finish import finish_run
 from bts.evaluation.intervals import Interval
-from bts.evaluation.results_page import BEGIN, END, fill, read_finished, said_in, with_intervals
+from bts.evaluation.results_page import BEGIN, END, fill, long_table, read_finished, said_in, short_table
+from bts.evaluation.scored import with_intervals
 
 
 def test_a_block_replaces_only_what_stands_between_the_markers(tmp_path: Path) -> None:
@@ -35,15 +40,16 @@ def test_a_document_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_scores_is_no_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RequestError, match=r"no finished run \(no scores.json\): name one such as"):
+    with pytest.raises(RequestError, match="no scores in it"):
         read_finished(tmp_path)
     assert cli.main(["results", str(tmp_path)]) == 2
-    assert "no finished run" in capsys.readouterr().err
+    assert "name a finished run" in capsys.readouterr().err
 
 
 def test_scores_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / "scores.json").write_text("{")
+    (tmp_path / "scores" / "test_slices.csv").write_text("path,family,label\n")
     with pytest.raises(RequestError, match="can't be read"):
         read_finished(tmp_path)
 
@@ -59,3 +65,35 @@ def test_the_log_gives_machine_and_network_once_and_without_time(tmp_path: Path)
     log.write_text("2026-01-01 10:00:00 device: cpu\n2026-01-01 10:00:01 epoch 1\n2026-01-02 10:00:00 device: cpu\n")
     assert list(said_in(log)) == ["device: cpu"]
     assert list(said_in(tmp_path / "none.log")) == []
+
+
+def test_a_section_states_each_number_with_interval_patients_and_slices(tmp_path: Path) -> None:
+    done = read_finished(written(tmp_path / "report", made_cases()))
+    text = long_table([done])
+    dice = done.summary["segmentation"]["slice"]["dice"]
+    assert f"| Dice, mean over slices | {dice.value:.3f} | {dice.low:.3f} to {dice.high:.3f} | 27 | 120 |" in text
+    assert "tested on 120 slices of 27 patients" in text
+    assert "20 draws of patients, seed 0" in text
+    assert "| glioma |" in text
+
+
+def test_a_run_names_its_network_split_machine_and_operating_point(tmp_path: Path, phantom_set: Path) -> None:
+    run = made_run(tmp_path, "cls", data=phantom_set, limit=2)
+    finish_run(run, device="cpu")
+    text = long_table([read_finished(run.path)])
+    assert "resnet50, ImageNet weights, 32 px, at most 30 epochs" in text
+    assert "split fingerprint" in text
+    assert "- machine: " in text
+    assert "operating point, chosen on validation" in text
+    assert "**trained on at most 2 batches an epoch" in text
+
+
+def test_the_short_table_takes_each_score_from_the_first_that_has_it(tmp_path: Path) -> None:
+    whole = made_cases()
+    masks = whole.drop(columns=["predicted", "right", "refer", "consistent", "both_right", "cam_energy"])
+    classes = whole.drop(columns=["dice", "consistent", "both_right"])
+    runs = [read_finished(written(tmp_path / name, cases)) for name, cases in (("a", masks), ("b", classes), ("c", whole))]
+    rows = short_table(runs).splitlines()[2:]
+    assert len(rows) == 5
+    assert rows[0].startswith(f"| Dice, mean over slices | {whole.dice.mean():.3f} [")
+    assert any(row.startswith("| accuracy per slice |") for row in rows)

@@ -1,0 +1,43 @@
+"""How are two or more scored models compared from the command line?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bts.apps.run import DONE, OneLineParser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Compare every further run with the first, paired over patients; return the exit status."""
+    parser = OneLineParser(
+        prog="bts compare",
+        description="Compare scored runs, reports or cross-validations on their common slices, paired over patients. "
+        "Every further one is compared with the first.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more run or report folders")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .csv or .json too")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap [0]")
+    parser.add_argument("--draws", type=int, default=2000, metavar="N", help="draws of the bootstrap [2000]")
+    options = parser.parse_args(argv)
+    if len(options.runs) < 2:
+        parser.error("expected at least two runs to compare")
+    if options.out is not None and options.out.suffix not in (".csv", ".json"):
+        parser.error(f"--out {options.out}: expected a file that ends in .csv or .json")
+    import pandas as pd
+
+    from bts.evaluation.compare import compare, comparison_text, rows_of
+    from bts.evaluation.scored import read_scored
+
+    first, *others = [read_scored(folder) for folder in options.runs]
+    found = [compare(first, other, seed=options.seed, draws=options.draws) for other in others]
+    print("\n\n".join(comparison_text(one) for one in found))
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        if options.out.suffix == ".csv":
+            pd.DataFrame(rows_of(found)).to_csv(options.out, index=False)
+        else:
+            options.out.write_text(json.dumps(rows_of(found), indent=1) + "\n", encoding="utf-8")
+        print(f"\ntable   {options.out}")
+    return DONE
