@@ -40,6 +40,7 @@ class Checkpoints(Checkpoint):
         self.best_score: float | None = None
         self.best_epoch = -1
         self.waited = 0
+        self.epochs = 0
 
     @property
     def best(self) -> Path:
@@ -52,11 +53,12 @@ class Checkpoints(Checkpoint):
         return self.folder / "last.ckpt"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "waited": self.waited}
+        names = ("best_score", "best_epoch", "waited", "epochs")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
-        self.waited = state_dict["waited"]
+        for name, value in state_dict.items():
+            setattr(self, name, value)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._waited_long_enough():  # killed between its last epoch and the end of the stage
@@ -64,7 +66,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TaskModule)
-        score = pl_module.scores[score_name(self.monitor)]
+        score, self.epochs = pl_module.scores[score_name(self.monitor)], trainer.current_epoch + 1
         if self._is_better(score):
             self.best_score, self.best_epoch, self.waited = score, trainer.current_epoch, 0
         else:
@@ -126,7 +128,7 @@ def best_so_far(folder: Path) -> Best | None:
         return None
     found = load_checkpoint(last)
     state = found["callbacks"][Checkpoints.state_key]
-    return Best(best, state["best_score"], state["best_epoch"] + 1, found["epoch"] + 1)
+    return Best(best, state["best_score"], state["best_epoch"] + 1, state["epochs"])
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def run_stage(
             **_trainer_options(machine, settings.trainer, root=run.path),
         )
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
-    return Best(keeper.best, keeper.best_score, keeper.best_epoch + 1, trainer.current_epoch)
+    return Best(keeper.best, keeper.best_score, keeper.best_epoch + 1, keeper.epochs)
 
 
 def _callbacks(

@@ -145,6 +145,13 @@ def test_a_divergent_training_stops_and_says_what_may_help(cls: Make) -> None:
         fit(settings)
 
 
+def test_training_in_bf16_leaves_weights_in_32_bits(cls: Make) -> None:
+    settings = cls()
+    settings.trainer.precision = "bf16-mixed"  # emulated where the processor has none: slow, and right
+    network, _ = load_network(fit(settings).model)
+    assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float32}
+
+
 def test_a_run_cut_short_says_so_in_its_model(cls: Make) -> None:
     settings = cls()
     settings.trainer.limit_batches, settings.optim.epochs = 1, 1

@@ -91,6 +91,29 @@ def test_a_signal_before_the_first_epoch_ended_leaves_no_model(cls: Make, monkey
     assert not list(Path(settings.runs).glob("cls/*/model"))
 
 
+def test_a_signal_early_in_stage_two_saves_the_best_of_stage_one(
+    cls: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = cls()
+    weights = load_network(fit(settings).model)[0].encoder.state_dict()
+    torch.save(weights, tmp_path / "weights.pt")
+    settings.model.weights, settings.freeze.epochs, settings.runs = str(tmp_path / "weights.pt"), 1, str(tmp_path / "two")  # type: ignore[attr-defined]
+    settings.optim.epochs = 7
+    step = TaskModule.training_step
+
+    def signalled(module: TaskModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if module.optim.epochs == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(module, batch, index)
+
+    monkeypatch.setattr(TaskModule, "training_step", signalled)
+    with pytest.raises(Interrupted):
+        fit(settings)
+    (path,) = Path(settings.runs).glob("cls/*")
+    best, stage1 = (load_network(folder)[0].state_dict() for folder in (Run(path).model, Run(path).model_stage1))
+    assert all(torch.equal(best[key], stage1[key]) for key in best)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_slices_are_read_ends_at_once(
     cls: Make, number: signal.Signals, monkeypatch: pytest.MonkeyPatch

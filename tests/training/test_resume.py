@@ -115,6 +115,18 @@ def test_resuming_after_the_last_epoch_writes_the_model_and_trains_no_further(cl
     assert len(Curves(run.curves).rows) == 2
 
 
+def test_resuming_after_an_early_stop_trains_no_further(cls: Make) -> None:
+    settings = cls()
+    settings.optim.epochs, settings.optim.lr, settings.trainer.patience = 9, 0.0, 1
+    run = fit(settings)
+    epochs, said = len(Curves(run.curves).rows), read_card(run.model).trained_on
+    assert epochs < 9
+    shutil.rmtree(run.model)
+    fit(settings, resume=run.path)
+    assert len(Curves(run.curves).rows) == epochs
+    assert read_card(run.model).trained_on == said
+
+
 def test_a_moved_run_can_be_resumed_for_more_epochs(cls: Make, tmp_path: Path) -> None:
     run = fit(cls())
     moved = run.path.rename(tmp_path / "elsewhere")
@@ -139,6 +151,20 @@ def test_a_finished_run_is_not_resumed(cls: Make) -> None:
     run = fit(cls())
     run.finish(task="cls", synthetic=True)
     with pytest.raises(RequestError, match="this run is finished"):
+        fit(cls(), resume=run.path)
+
+
+def test_a_run_of_another_task_is_not_resumed(cls: Make, seg: Make) -> None:
+    run = fit(cls())
+    with pytest.raises(RequestError, match=r"its setting model.dropout is none of this task"):
+        fit(seg(), resume=run.path)
+
+
+@pytest.mark.parametrize("text", ["optim: [", "nothing"])
+def test_settings_that_cannot_be_read_are_one_line(cls: Make, text: str) -> None:
+    run = fit(cls())
+    run.settings_file.write_text(text)
+    with pytest.raises(RequestError, match=r"settings.*: start a new run"):
         fit(cls(), resume=run.path)
 
 
