@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-from PIL import Image
+from pathlib import Path
+from typing import cast
 
 from bts.data.families import Group
+from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
+from bts.evaluation.audit.groups import spread
+from bts.evaluation.audit.matches import find_matches
+from bts.evaluation.audit.pictures import AuditSet, collect
 from bts.evaluation.run_data import RunData, trained_on
 from bts.models.folder import ModelCard
-
-SIDE = 48
-COPY = 0.97
-"""Correlation of two pictures at 48 x 48 from which they are copies. Between figshare and the two four-class sets it is over
-0.995 for copies and under 0.93 for everything else, in all eight orientations."""
-BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def remove_known(source: Source, cards: Sequence[ModelCard], runs: Sequence[RunD
             removed[f"slices of patients that '{card.name}' was trained on"] = len(seen)
             records = [record for record in records if record.path not in seen]
     for run in runs:
-        copies = find_copies(source, records, run)
+        copies = find_copies(source, records, run) if records else set()
         if copies:
             removed[f"copies of training slices of {run.run.path.name}"] = len(copies)
             records = [record for record in records if record.path not in copies]
@@ -60,35 +57,29 @@ def remove_known(source: Source, cards: Sequence[ModelCard], runs: Sequence[RunD
     return Kept(records, removed, notes)
 
 
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """A source that offers only some of its records; the leak audit reads it like any other."""
+
+    source: Source
+    chosen: list[Record]
+
+    @property
+    def root(self) -> Path:
+        return Path(self.source.root)
+
+    def records(self) -> list[Record]:
+        return self.chosen
+
+    def read(self, record: Record) -> Slice:
+        return self.source.read(record)
+
+
 def find_copies(source: Source, records: Sequence[Record], run: RunData) -> set[str]:
-    """Return the paths of the records that show a training slice of the run, in any of eight orientations."""
-    if not records:
-        return set()
-    trained = describe(run.source, run.records("train"))
-    found: set[str] = set()
-    pictures = describe(source, records)
-    for turned in _orientations(pictures):
-        for start in range(0, len(records), BLOCK):
-            alike = (turned[start : start + BLOCK] @ trained.T).max(axis=1) >= COPY
-            found |= {records[start + int(row)].path for row in np.flatnonzero(alike)}
-    return found
-
-
-def describe(source: Source, records: Iterable[Record]) -> np.ndarray:
-    """Return (N, 48 * 48) float32: each picture reduced, its mean removed, of length 1, so that a product is a correlation."""
-    rows = []
-    for record in records:
-        small = Image.fromarray(source.read(record).image).resize((SIDE, SIDE), Image.Resampling.BOX)
-        values = np.asarray(small, dtype=np.float32).ravel()
-        values = values - values.mean()
-        rows.append(values / max(float(np.linalg.norm(values)), 1e-9))
-    return np.stack(rows)
-
-
-def _orientations(pictures: np.ndarray) -> Iterable[np.ndarray]:
-    """Yield the pictures (N, 48 * 48) in the eight orientations of a square."""
-    square = pictures.reshape(-1, SIDE, SIDE)
-    for side in (square, square.transpose(0, 2, 1)):
-        for rows in (1, -1):
-            for columns in (1, -1):
-                yield np.ascontiguousarray(side[:, ::rows, ::columns]).reshape(len(pictures), -1)
+    """Return the paths of the records that show a training slice of the run, by the leak audit: turned and cropped ones too."""
+    sets = {"foreign": _Chosen(source, list(records)), "trained": _Chosen(run.source, run.records("train"))}
+    collection = collect([AuditSet(name, cast(Source, each)) for name, each in sets.items()])
+    trained = [place for place, picture in enumerate(collection.pictures) if picture.set_name == "trained"]
+    reached = spread(find_matches(collection).found, trained)
+    pictures = [collection.pictures[place] for place in reached]
+    return {picture.record.path for picture in pictures if picture.set_name == "foreign"}
