@@ -1,4 +1,4 @@
-"""What does someone who waits see: epoch, loss, score, and the time that is left."""
+"""What does someone who waits see of the epoch, the loss, the score, and the time that is left?"""
 
 from __future__ import annotations
 
