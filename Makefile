@@ -39,14 +39,14 @@ demo: install demo/data/cvind.mat demo/scans/cvind.mat
 
 demo/data/cvind.mat: | install
 	rm -rf demo/data
-	$(BIN)/bts phantom demo/data --patients 60 --slices 4 8 --seed 1
+	$(BIN)/bts phantom demo/data --patients 60 --healthy 20 --slices 4 6 --seed 1
 
 demo/scans/cvind.mat: | install
 	rm -rf demo/scans
-	$(BIN)/bts phantom demo/scans --patients 6 --slices 1 1 --seed 2
+	$(BIN)/bts phantom demo/scans --patients 6 --healthy 1 --slices 1 1 --seed 2
 
 bench: install
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: demo
-	$(BIN)/bts figure --runs demo/runs --data demo/scans --out docs/pictures
+	$(BIN)/bts figure --runs demo/runs --data demo/scans --count 3 --seed 1 --out docs/images/phantoms.png

@@ -57,7 +57,7 @@ def make_parser(task: Task) -> OneLineParser:
     """Return the parser of what is no setting."""
     prog = f"python train_{task}.py"
     parser = OneLineParser(prog=prog, description=f"Train the {task} model.", help_option=False)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"settings that differ from the defaults [configs/{task}.yaml]"
     )
@@ -73,8 +73,10 @@ def help_text(task: Task) -> str:
     for action in parser._actions:
         if action.dest == "help" or "configuration" in str(action.help):
             action.help = argparse.SUPPRESS
-    parser.usage = f"python train_{task}.py [--config FILE] [--resume RUN] [--debug] [--GROUP.SETTING VALUE ...]"
-    return f"{parser.format_help()}\n{make_parser(task).format_help().split('options:', 1)[-1].strip(chr(10))}"
+    _, _, settings = parser.format_help().partition("\n\n")
+    usage = f"usage: python train_{task}.py [--config FILE] [--resume RUN] [--debug] [--GROUP.SETTING VALUE ...]"
+    _, _, options = make_parser(task).format_help().partition("options:\n")
+    return f"{usage}\n\noptions:\n{options}\n{settings}"
 
 
 def gather(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Settings:
