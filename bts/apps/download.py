@@ -24,7 +24,7 @@ class Bars:
         if self.bar is None or name != self.name:
             self.close()
             self.name = name
-            self.bar = tqdm(total=total, initial=done, desc=name, unit="B", unit_scale=True)
+            self.bar = tqdm(total=total, initial=done, desc=name, unit="B", unit_scale=True, disable=None)
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:

@@ -138,8 +138,18 @@ def is_done(file: RemoteFile, out: Path, record: dict[str, dict[str, int]]) -> b
     """Return whether nothing of a file is missing: every slice that it held stands with its size."""
     if not file.name.endswith(".zip"):
         return size_of(out / file.name) == file.size
-    slices = record.get(file.name)
-    return bool(slices) and all(size_of(out / name) == size for name, size in (slices or {}).items())
+    if file.name not in record and (slices := unpacked_by_hand(file, out)):
+        record[file.name] = slices
+    known = record.get(file.name)
+    return bool(known) and all(size_of(out / name) == size for name, size in (known or {}).items())
+
+
+def unpacked_by_hand(file: RemoteFile, out: Path) -> dict[str, int]:
+    """Return the slices that an archive's name promises (`_1-766.zip`) with their sizes, where all of them stand already."""
+    promised = re.search(r"_(\d+)-(\d+)\.zip", file.name)
+    names = [f"{number}.mat" for number in range(int(promised[1]), int(promised[2]) + 1)] if promised else []
+    sizes = {name: size_of(out / name) for name in names}
+    return sizes if all(sizes.values()) else {}
 
 
 def unpack(archive: Path, out: Path) -> dict[str, int]:

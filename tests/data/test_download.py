@@ -225,6 +225,16 @@ def test_an_archive_that_was_put_there_by_hand_is_taken(server: Server, tmp_path
     assert (tmp_path / "one.zip").exists()
 
 
+def test_slices_that_were_unpacked_by_hand_are_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    archive = serve(server, "set_1-2.zip", 1, archive_of("1.mat", "2.mat"))
+    (tmp_path / "1.mat").write_text("a slice")
+    (tmp_path / "2.mat").write_text("another")
+    assert download(tmp_path, files=[archive], server=server.url).present == ["set_1-2.zip"]
+    assert server.starts == []
+    (tmp_path / "2.mat").unlink()
+    assert download(tmp_path, files=[archive], server=server.url).fetched == ["set_1-2.zip"]
+
+
 @pytest.mark.parametrize("name", ["../1.mat", "/1.mat", "a/../../1.mat", "..\\1.mat", "C:\\1.mat"])
 def test_an_archive_with_a_path_that_climbs_out_is_refused_whole(name: str, server: Server, tmp_path: Path) -> None:
     out = tmp_path / "in"
