@@ -28,3 +28,57 @@ def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantoms") / "set"
     write_phantom(root, patients=9, slices_per_patient=(1, 1), seed=0)
     return root
+
+
+@pytest.fixture(scope="session")
+def exported_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model folders of the three tasks, tiny networks with random weights, each with its `model.onnx`."""
+    from bts.export.formats import export_model
+
+    root = tmp_path_factory.mktemp("exported")
+    folders = {task: write_tiny_model(root / task, task) for task in ("seg", "cls", "joint")}
+    for folder in folders.values():
+        export_model(folder, format="onnx")
+    return folders
+
+
+def write_tiny_model(folder: Path, task: str, *, size: int = 64) -> Path:
+    """Write a model folder whose answers are spread wide: masks from 0 to 1, maps for every class."""
+    import torch
+
+    from bts.data.preprocess import Preprocessing
+    from bts.models.folder import ModelCard, write_model_folder
+    from bts.models.networks import Architecture, build_network
+
+    torch.manual_seed(0)
+    classes = [] if task == "seg" else ["meningioma", "glioma", "pituitary"]
+    architecture = Architecture(
+        task=task,
+        encoder="test_resnet",
+        size=size,
+        classes=len(classes),
+        channels=(16, 16, 8, 8, 8),
+        input_mean=0.4,
+        input_std=0.2,
+    )
+    network = build_network(architecture)
+    with torch.no_grad():
+        if task != "seg":
+            torch.nn.init.normal_(network.class_head[1].weight)
+        if task != "cls":
+            mask = network.eval()(torch.rand(4, 1, size, size)).mask
+            scale = 3 / mask.std()
+            network.mask_head.bias.sub_(mask.mean()).mul_(scale)
+            network.mask_head.weight.mul_(scale)
+    card = ModelCard(
+        task=task,
+        name=f"tiny {task}",
+        architecture=network.architecture.to_dict(),
+        preprocessing=Preprocessing(size=size).to_dict(),
+        classes=classes,
+        temperature=1.5,
+        cam_scale=1.0,
+        trained_on="nothing",
+    )
+    write_model_folder(folder, card, network.state_dict())
+    return folder

@@ -18,6 +18,7 @@ COMMANDS = {
     "sources": "list the data sources, or count what one holds",
     "train": "train a model: `bts train seg`, `bts train cls`",
     "infer": "mask, class and Grad-CAM of scans",
+    "export": "write a model as one ONNX file, for OpenVINO, or as a MONAI bundle",
     "figure": "scan, truth, prediction and Grad-CAM side by side",
     "results": "write the scores of finished runs into the documents",
     "evaluate": "score models on unseen patients: a report with intervals on one page",

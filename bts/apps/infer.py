@@ -38,7 +38,12 @@ def command(argv: Sequence[str]) -> int:
 
     paths = expand(options.inputs)
     predictor = Predictor.load(
-        seg=options.seg, cls=options.cls, runs=options.runs, device=options.device, runtime=options.runtime
+        seg=options.seg,
+        cls=options.cls,
+        joint=options.joint,
+        runs=options.runs,
+        device=options.device,
+        runtime=options.runtime,
     )
     for note in predictor.notes:
         print(note)
@@ -55,13 +60,14 @@ def make_parser() -> OneLineParser:
     """Return the parser of `infer.py` and `bts infer`."""
     parser = OneLineParser(
         prog="python infer.py",
-        description="Mask, class and Grad-CAM of scans. Without --seg and --cls the latest finished runs answer.",
+        description="Mask, class and Grad-CAM of scans. Without --seg, --cls or --joint the latest finished runs answer.",
     )
     parser.add_argument(
         "inputs", nargs="+", metavar="SCAN", help="files, folders or patterns: .png .jpg .tif .mat .dcm .nii.gz"
     )
-    parser.add_argument("--seg", type=Path, metavar="FOLDER", help="run or model folder of a segmenter")
-    parser.add_argument("--cls", type=Path, metavar="FOLDER", help="run or model folder of a classifier")
+    parser.add_argument("--seg", type=Path, metavar="MODEL", help="run, model folder or exported file of a segmenter")
+    parser.add_argument("--cls", type=Path, metavar="MODEL", help="run, model folder or exported file of a classifier")
+    parser.add_argument("--joint", type=Path, metavar="MODEL", help="run, model folder or exported file of a joint model")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the results go [results/<time>]")
     parser.add_argument("--cam", metavar="CLASS", help="class that the Grad-CAM explains [the predicted one]")
@@ -69,7 +75,9 @@ def make_parser() -> OneLineParser:
         "--axis", type=int, choices=(0, 1, 2), help="slices of a volume: 0 sagittal, 1 coronal, 2 axial [as the file says]"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
-    parser.add_argument("--runtime", default="torch", metavar="NAME", help="what computes [torch]")
+    parser.add_argument(
+        "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32 or auto, the fastest [auto]"
+    )
     return parser
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bts.errors import RequestError
 from bts.glossary import TASKS, Task
+from bts.inference.runtimes.exported import read_any_card
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run, find_latest
 
@@ -16,11 +17,11 @@ PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
 
 @dataclass(frozen=True)
 class Chosen:
-    """One model folder that takes part.
+    """One model folder or exported file that takes part.
 
     Attributes:
         task: what it is asked for.
-        folder: the model folder.
+        folder: the model folder, or the exported file.
         card: its card.
         why: `"asked for"` or `"latest finished run"`.
     """
@@ -40,7 +41,7 @@ def choose_models(
     classifier, else a joint model. A model trained on phantoms is only taken where there is no model of any task on real data.
 
     Args:
-        seg: model folder or run folder of a segmenter.
+        seg: model folder, run folder or exported file of a segmenter.
         cls: of a classifier.
         joint: of a joint model.
         runs: folder of the runs, for those that are not named.
@@ -58,14 +59,14 @@ def choose_models(
 
 
 def model_folder(path: str | Path) -> Path:
-    """Return the model folder that is meant by the path of a model folder or of a run."""
+    """Return the model folder that is meant by the path of a model folder or of a run; an exported file stands for itself."""
     inside = Run(Path(path)).model
     return inside if (inside / "model.json").is_file() else Path(path)
 
 
 def _named(task: Task, path: str | Path) -> Chosen:
     folder = model_folder(path)
-    return Chosen(task, folder, read_card(folder, expect=task), "asked for")
+    return Chosen(task, folder, read_any_card(folder, expect=task), "asked for")
 
 
 def _latest(runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:

@@ -23,6 +23,7 @@ from bts.inference.chosen import choose_models
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
+from bts.inference.runtimes.fastest import pick_runtime
 from bts.registry import suggestion
 
 
@@ -58,21 +59,22 @@ class Predictor:
         """Load models once, for any number of slices.
 
         Args:
-            seg: model folder or run folder of a segmenter.
-            cls: model folder or run folder of a classifier.
-            joint: model folder or run folder of a joint model. What is named answers, alone; where nothing is, the latest
+            seg: model folder, run folder or exported file of a segmenter.
+            cls: of a classifier.
+            joint: of a joint model. What is named answers, alone; where nothing is, the latest
                 finished runs do, those on phantoms only where there are no others.
             runs: where the runs lie.
             device: `auto`, `cpu`, `cuda` or `cuda:1`.
-            runtime: what computes, by name.
+            runtime: what computes: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that can answer here.
             flip: whether to average with the mirror image; None does as each model's operating point says.
 
         Raises:
             RequestError: no model, a model of another task or version, a device or a runtime that is not there.
         """
         chosen, notes = choose_models(seg=seg, cls=cls, joint=joint, runs=runs)
-        opened = [open_runtime(runtime, model.folder, device=device) for model in chosen]
-        return Predictor(opened, flip=flip, notes=notes)
+        picked = [pick_runtime(runtime, model.folder, device=device) for model in chosen]
+        opened = [open_runtime(each.name, model.folder, device=device) for each, model in zip(picked, chosen, strict=True)]
+        return Predictor(opened, flip=flip, notes=(*notes, *dict.fromkeys(each.why for each in picked if each.why)))
 
     def predict(self, scan: Slice | str | Path, *, cam_class: str | None = None) -> Prediction:
         """Return what the models say of one slice, or of the file of one slice.

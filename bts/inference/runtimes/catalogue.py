@@ -4,15 +4,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bts.errors import RequestError
 from bts.inference.runtimes.base import Runtime, runtimes
+from bts.inference.runtimes.exported import is_exported
 
 
 @runtimes.register("torch")
 def open_torch(folder: Path, device: str) -> Runtime:
     """Open a model folder with PyTorch."""
+    if is_exported(folder):
+        raise RequestError(f"{folder}: runtime 'torch' answers from a model folder: take `--runtime auto`, or name the folder")
     from bts.inference.runtimes.pytorch import TorchRuntime
 
     return TorchRuntime.open(folder, device=device)
+
+
+@runtimes.register("onnx")
+def open_onnx(place: Path, device: str) -> Runtime:
+    """Open an exported file, or a model folder that holds one, with ONNX Runtime."""
+    from bts.inference.runtimes.onnx import OnnxRuntime
+
+    return OnnxRuntime.open(place, device=device)
+
+
+@runtimes.register("openvino")
+def open_openvino(place: Path, device: str) -> Runtime:
+    """Open an exported file, or a model folder that holds one, with OpenVINO in the precision that it chooses."""
+    from bts.inference.runtimes.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime.open(place, device=device)
+
+
+@runtimes.register("openvino-f32")
+def open_openvino_f32(place: Path, device: str) -> Runtime:
+    """Open an exported file, or a model folder that holds one, with OpenVINO in full precision."""
+    from bts.inference.runtimes.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime.open(place, device=device, name="openvino-f32")
 
 
 def open_runtime(name: str, folder: Path, *, device: str) -> Runtime:

@@ -1,8 +1,170 @@
-"""What stands in an exported file?"""
+"""What stands in an exported file, where does it lie, and whose model is it? Answered without any runtime's library."""
+
 from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from bts.errors import RequestError
 from bts.glossary import Task
-MASK=("mask",)
-CLASS=("class_logits","class_probabilities","cam","features")
+from bts.inference.runtimes.base import RawOutput
+from bts.inference.runtimes.onnx_metadata import read_metadata
+from bts.models.card import ModelCard, parse_card
+from bts.models.folder import read_card
+
+CARD_KEY = "bts_model_card"
+"""Name of the model card in an exported file's metadata."""
+INPUT = "image"
+"""The one input: (B, 1, S, S) float32 in [0, 1], the bytes of the preprocessing divided by 255."""
+OUTPUTS = {
+    "mask": "(B, 1, S, S) float32, probability of tumour",
+    "class_logits": "(B, K) float32, class scores before temperature and softmax",
+    "class_probabilities": "(B, K) float32, softmax(class_logits / temperature), with the temperature of the card",
+    "cam": "(B, K, h, w) float32, at least 0, raw Grad-CAM of every class",
+    "features": "(B, C) float32, the maps behind the class, averaged over the picture",
+}
+"""Output -> what it holds, in the order of the file."""
+FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.onnx")}
+"""Kind of runtime -> files of a model folder that it answers from, the first that is there."""
+SUFFIXES = {"onnx": (".onnx",), "openvino": (".xml", ".onnx")}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file and the card that goes with it.
+
+    Attributes:
+        file: `.onnx` or `.xml`.
+        card: of the model folder that it lies in; of the file itself where it was named.
+    """
+
+    file: Path
+    card: ModelCard
+
+    @property
+    def side(self) -> int:
+        """Side S of the network's picture in pixels."""
+        return int(self.card.preprocessing["size"])
+
+
 def outputs_of(task: Task) -> tuple[str, ...]:
-    """x."""
-    return (() if task == "cls" else MASK) + (() if task == "seg" else CLASS)
+    """Return the names of the outputs that a task's file has, in order."""
+    return tuple(name for name in OUTPUTS if (task != "cls" if name == "mask" else task != "seg"))
+
+
+def is_exported(place: Path) -> bool:
+    """Return whether a path means an exported file, not a model folder."""
+    return place.suffix.lower() in (".onnx", ".xml") and not place.is_dir()
+
+
+def read_any_card(place: Path, *, expect: Task | None = None) -> ModelCard:
+    """Return the card of a model folder or of an exported file.
+
+    Raises:
+        RequestError: there is none, it is damaged, or it is not of the task in `expect`.
+    """
+    if not is_exported(place):
+        return read_card(place, expect=expect)
+    card = card_in(place)
+    if expect is not None and card.task != expect:
+        raise RequestError(f"{place}: a model for task '{card.task}', one for '{expect}' is needed here")
+    return card
+
+
+def card_in(file: Path) -> ModelCard:
+    """Return the card that an exported file carries.
+
+    Raises:
+        RequestError: no such file, none of ours, or damaged.
+    """
+    if not file.is_file():
+        raise RequestError(f"{file}: no such file: export a model with `bts export MODEL`")
+    text = read_metadata(file).get(CARD_KEY) if file.suffix.lower() == ".onnx" else _card_in_ir(file)
+    if text is None:
+        raise RequestError(f"{file}: not exported by `bts export`: it carries no model card, so its classes are not known")
+    return parse_card(text, file)
+
+
+def find_exported(kind: str, place: Path) -> Exported:
+    """Return the file that a kind of runtime answers from.
+
+    Args:
+        kind: `onnx` or `openvino`.
+        place: an exported file, or a model folder that holds one.
+
+    Raises:
+        RequestError: there is none, it is of another kind, or it was exported from other weights than the folder's.
+    """
+    if is_exported(place):
+        if place.suffix.lower() not in SUFFIXES[kind]:
+            raise RequestError(
+                f"{place}: runtime '{kind}' answers from {' or '.join(SUFFIXES[kind])}: take `--runtime openvino`"
+            )
+        return Exported(place, card_in(place))
+    card = read_card(place)
+    file = file_in(place, kind)
+    if file is None:
+        raise RequestError(f"{place}: no {FILES[kind][0]} in it: make it with `bts export {place} --format {kind}`")
+    if card_in(file).weights_sha256 != card.weights_sha256:
+        raise RequestError(f"{file}: exported from other weights than the folder's: `bts export {place} --format {kind}` anew")
+    return Exported(file, card)
+
+
+def file_in(folder: Path, kind: str) -> Path | None:
+    """Return the file of a model folder that a kind of runtime answers from, None where there is none."""
+    return next((folder / name for name in FILES[kind] if (folder / name).is_file()), None)
+
+
+def check_signature(exported: Exported, *, inputs: dict[str, list[object]], outputs: list[str]) -> None:
+    """Raise `RequestError` where a file's input (name -> shape) and outputs (names) are not those of its card's task."""
+    side, names = exported.side, list(outputs_of(exported.card.task))
+    if list(inputs) != [INPUT] or inputs[INPUT][1:] != [1, side, side]:
+        found = ", ".join(f"{name} {shape}" for name, shape in inputs.items())
+        raise RequestError(f"{exported.file}: inputs {found}, expected {INPUT} [batch, 1, {side}, {side}]: export it anew")
+    if outputs != names:
+        raise RequestError(f"{exported.file}: outputs {', '.join(outputs)}, expected {', '.join(names)}: export it anew")
+
+
+def wanted_outputs(task: Task) -> list[str]:
+    """Return the outputs that an answer is made of; the probabilities are for others, ours come from the logits."""
+    return [name for name in outputs_of(task) if name != "class_probabilities"]
+
+
+def threads_asked() -> int:
+    """Return how many threads `OMP_NUM_THREADS` allows, as torch takes it; 0 where it says nothing: one a core."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdigit() else 0
+
+
+def as_input(images: np.ndarray) -> np.ndarray:
+    """Return bytes (B, S, S) as the input (B, 1, S, S) float32."""
+    return np.divide(images, np.float32(255), dtype=np.float32)[:, None]
+
+
+def as_raw_output(found: dict[str, np.ndarray], *, cam_class: int | None) -> RawOutput:
+    """Return the outputs of a file as a runtime's answer, the map that of one class a picture.
+
+    Args:
+        found: outputs by name.
+        cam_class: class of the maps; None takes each picture's most probable one.
+    """
+    mask = found["mask"][:, 0] if "mask" in found else None
+    if "class_logits" not in found:
+        return RawOutput(mask=mask)
+    logits = found["class_logits"]
+    rows = np.arange(len(logits))
+    cam = found["cam"][rows, logits.argmax(1) if cam_class is None else cam_class]
+    return RawOutput(mask=mask, logits=logits, cam=cam, features=found["features"])
+
+
+def _card_in_ir(file: Path) -> str | None:
+    """Return the card in the run-time information at the end of an OpenVINO file, None where there is none."""
+    try:
+        found = ElementTree.parse(file).getroot().find(f"./rt_info/{CARD_KEY}")
+    except ElementTree.ParseError as error:
+        raise RequestError(f"{file}: no OpenVINO file, or only a part of one ({error}): export or copy it anew") from error
+    return None if found is None else found.get("value")

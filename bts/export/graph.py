@@ -1,0 +1,61 @@
+"""What does an exported file compute? Probabilities, class scores and Grad-CAM of every class, from the picture alone."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from bts.export.jacobian import head_jacobian
+from bts.inference.runtimes.exported import outputs_of
+from bts.models.base import Network
+from bts.models.card import ModelCard
+from bts.models.classifier import ClassNetwork
+from bts.models.output import Output
+
+
+class ExportGraph(nn.Module):
+    """A network with what follows it, written in operations that every runtime has: no autograd, no choice of a class.
+
+    Attributes:
+        names: of the outputs, in order; `bts.inference.runtimes.exported` says what each holds.
+    """
+
+    def __init__(self, network: Network, card: ModelCard) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.names = outputs_of(card.task)
+        self.temperature = card.temperature
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of `image (B, 1, S, S)` in [0, 1]."""
+        output: Output = self.network(image)
+        found = {} if output.mask is None else {"mask": output.mask.sigmoid()}
+        if output.classes is not None and output.features is not None:
+            found |= {
+                "class_logits": output.classes,
+                "class_probabilities": torch.softmax(output.classes / self.temperature, dim=1),
+                "cam": cam_of_every_class(cast(ClassNetwork, self.network), output.features, output.mask),
+                "features": output.features.mean(dim=(2, 3)),
+            }
+        return tuple(found[name] for name in self.names)
+
+
+def cam_of_every_class(network: ClassNetwork, features: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the raw Grad-CAM (B, K, h, w) of every class: ReLU(sum over channels of alpha times the last maps).
+
+    The class head sees averages of the maps with weights that sum to one, so alpha, the mean over the grid of a score's
+    gradient, is the sum of the head's gradients over its pooled vectors, divided by the number of places (`ClassNetwork`).
+
+    Args:
+        network: whose head it is.
+        features: (B, C, h, w), the last maps.
+        mask: (B, 1, H, W) logits for the joint network, None for a classifier.
+    """
+    h, w = features.shape[2:]
+    jacobian = head_jacobian(network.class_head, network.pool(features, mask))  # (K, pools * C) or (B, K, pools * C)
+    alpha = jacobian.unflatten(-1, (network.pools, -1)).sum(dim=-2) / (h * w)  # (K, C) or (B, K, C)
+    if alpha.ndim == 2:  # a linear head: the same for every picture, one 1x1 convolution
+        return torch.relu(nn.functional.conv2d(features, alpha[:, :, None, None]))
+    return torch.relu((alpha @ features.flatten(2)).unflatten(2, (h, w)))

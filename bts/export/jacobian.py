@@ -1,0 +1,61 @@
+"""How does a class score change with the pooled features? The head's Jacobian, step by step, as operations of the graph.
+
+A runtime has no autograd, so that the gradient which Grad-CAM needs is written down as the chain rule says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from bts.errors import RequestError
+
+SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.ReLU: lambda x: (x > 0).to(x.dtype),
+    nn.Sigmoid: lambda x: torch.sigmoid(x) * (1 - torch.sigmoid(x)),
+    nn.Tanh: lambda x: 1 - torch.tanh(x) ** 2,
+    nn.SiLU: lambda x: torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x))),
+    nn.GELU: lambda x: (1 + torch.erf(x / math.sqrt(2))) / 2 + x * torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi),
+}
+"""Activation -> its derivative, entry by entry."""
+
+
+def head_jacobian(head: nn.Module, pooled: Tensor) -> Tensor:
+    """Return the gradient of every class score with respect to `pooled (B, inputs)`: (K, inputs) where it is the same for every
+    picture (a linear head), else (B, K, inputs).
+
+    Raises:
+        RequestError: a step whose derivative is not known here; the message names it.
+    """
+    jacobian: Tensor | None = None  # of what is reached so far, (outputs, inputs) or (B, outputs, inputs); None: the inputs
+    x = pooled
+    for step in steps_of(head):
+        if isinstance(step, nn.Linear):
+            jacobian = step.weight if jacobian is None else step.weight @ jacobian
+        else:
+            slope = slope_of(step, x)  # (B, outputs)
+            jacobian = torch.diag_embed(slope) if jacobian is None else slope[:, :, None] * jacobian
+        x = step(x)
+    if jacobian is None:
+        raise RequestError("the class head is empty: it can't be exported")
+    return jacobian
+
+
+def steps_of(head: nn.Module) -> list[nn.Module]:
+    """Return the steps of a head in order, without those that do nothing when it answers."""
+    steps = [each for part in head for each in steps_of(part)] if isinstance(head, nn.Sequential) else [head]
+    return [step for step in steps if not isinstance(step, (nn.Dropout, nn.Identity))]
+
+
+def slope_of(step: nn.Module, x: Tensor) -> Tensor:
+    """Return the derivative (B, outputs) of an activation at `x (B, outputs)`."""
+    name = type(step).__name__
+    if type(step) not in SLOPES or getattr(step, "approximate", "none") != "none":
+        known = ", ".join(["Linear", *(kind.__name__ for kind in SLOPES)])
+        raise RequestError(
+            f"the class head has a step '{name}' whose derivative is not known: Grad-CAM is exported for {known}"
+        )
+    return SLOPES[type(step)](x)
