@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -85,16 +86,20 @@ class Board(pl.Callback):
         for i, position in enumerate(self.chosen):
             image, label = self.val.images[position], int(self.val.labels[position])
             name = self.classes[label] if label >= 0 else "unknown"
+            named = None if output.classes is None else self._named(output.classes[i])
             if output.mask is not None:
                 predicted = (output.mask[i, 0] > 0).numpy()
-                panels.append(mask_panel(image, self.val.masks[position], predicted, text=f"{name}: scan, truth, prediction"))
-            elif output.classes is not None:
-                probabilities = output.classes[i].softmax(0)
-                best = int(probabilities.argmax())
-                panels.append(
-                    class_panel(image, truth=name, predicted=self.classes[best], probability=float(probabilities[best]))
-                )
+                text = f"{name}: scan, truth, prediction" + (f" {named[0]} {named[1]:.2f}" if named else "")
+                panels.append(mask_panel(image, self.val.masks[position], predicted, text=text))
+            elif named is not None:
+                panels.append(class_panel(image, truth=name, predicted=named[0], probability=named[1]))
         return sheet(panels, columns=2 if output.mask is not None else 3)
+
+    def _named(self, logits: Tensor) -> tuple[str, float]:
+        """Return the predicted class and its probability, from logits (K,)."""
+        probabilities = logits.softmax(0)
+        best = int(probabilities.argmax())
+        return self.classes[best], float(probabilities[best])
 
     def _augmented(self) -> np.ndarray:
         positions = choose_slices(self.train.labels, self.train.masks.sum((1, 2)), AUGMENTED)

@@ -6,39 +6,34 @@ in one run folder, from which an interrupted run goes on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
 
 from bts.data.augment import Augmenter
-from bts.errors import BtsError, Interrupted, RequestError
-from bts.glossary import Task
+from bts.errors import Interrupted, RequestError
 from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.networks import build_network
-from bts.runs import Run, new_run
+from bts.runs import Run
 from bts.settings import Settings
 from bts.training.board import score_tag, write_settings_beside_scores
 from bts.training.card import save_model
 from bts.training.checkpoints import Best, best_so_far, load_checkpoint
 from bts.training.course import run_stage
 from bts.training.datamodule import SliceData, choose_workers
-from bts.training.device import Machine, choose_machine
 from bts.training.interrupt import StopSignals
+from bts.training.job import Job, run_folder
 from bts.training.log import logged
 from bts.training.module import Optim, TaskModule
 from bts.training.prepare import Prepared, prepare
-from bts.training.ranks import is_first, shared_folder
-from bts.training.resolved import check_same_course, write_settings
-from bts.training.stages import Stage, plan_stages
-from bts.training.tasks import KITS, choose_monitor, task_of
+from bts.training.ranks import is_first
+from bts.training.stages import Stage
+from bts.training.tasks import KITS
 
 log = logging.getLogger("bts.training")
 
@@ -56,7 +51,7 @@ def fit(settings: Settings, *, resume: Path | None = None) -> Run:
     """
     job = Job.plan(settings)
     lines = list(job.machine.lines)
-    with _run_folder(job, resume, lines) as run, logged(run.log):
+    with run_folder(job, resume, lines) as run, logged(run.log):
         for line in lines:
             log.info(line)
         signals = StopSignals()
@@ -64,54 +59,15 @@ def fit(settings: Settings, *, resume: Path | None = None) -> Run:
             try:
                 _train(job, run, signals)
             except KeyboardInterrupt:
-                raise Interrupted(f"{signals.name or 'an interrupt'} ended the run; go on with --resume {run.path}") from None
+                raise Interrupted(_how_to_go_on(run, signals)) from None
     return run
 
 
-@dataclass(frozen=True)
-class Job:
-    """A request that can be met as far as can be told without reading data."""
-
-    settings: Settings
-    task: Task
-    machine: Machine
-    monitor: str
-    stages: list[Stage]
-    stages_line: str
-
-    @classmethod
-    def plan(cls, settings: Settings) -> Job:
-        """Check the settings against this machine and this task; raises RequestError."""
-        task = task_of(settings)
-        pretrained = settings.model.weights != "none"  # type: ignore[attr-defined]
-        stages, line = plan_stages(settings.freeze, settings.optim, pretrained=pretrained)
-        machine, monitor = choose_machine(settings.trainer), choose_monitor(settings.trainer.monitor, task)
-        return cls(settings, task, machine, monitor, stages, line)
-
-
-@contextlib.contextmanager
-def _run_folder(job: Job, resume: Path | None, lines: list[str]) -> Iterator[Run]:
-    """Give the run's folder; a new one is removed where the request fails before anything was trained."""
-    run = Run(shared_folder(lambda: _open_run(job, resume, lines), job.machine))
-    try:
-        yield run
-    except BtsError:
-        if resume is None and is_first() and not run.checkpoints.is_dir():
-            shutil.rmtree(run.path, ignore_errors=True)
-        raise
-
-
-def _open_run(job: Job, resume: Path | None, lines: list[str]) -> Path:
-    """Return the folder of a new run or of the one to resume; what there is to say of it is added to `lines`."""
-    if resume is None:
-        run = new_run(job.settings.runs, job.task)
-    else:
-        run = Run(Path(resume))
-        lines += [f"resuming {run.path}", *check_same_course(run, job.settings)]
-        if run.marker() is not None:
-            raise RequestError(f"{run.path}: this run is finished, there is nothing to resume; its model is {run.model}")
-    write_settings(run, job.settings)
-    return run.path
+def _how_to_go_on(run: Run, signals: StopSignals) -> str:
+    name = signals.name or "an interrupt"
+    if run.checkpoints.is_dir():
+        return f"{name} ended the run; go on with --resume {run.path}"
+    return f"{name} ended the run before its first epoch did: nothing is kept, start it anew"
 
 
 def _train(job: Job, run: Run, signals: StopSignals) -> None:
@@ -153,7 +109,8 @@ def _run_one(
     job: Job, stage: Stage, *, run: Run, prepared: Prepared, network: Network, before: int, signals: StopSignals
 ) -> Best:
     settings = job.settings
-    counts = np.bincount(np.maximum(prepared.train.labels, 0), minlength=len(prepared.source.classes))
+    labels = prepared.train.labels[prepared.train.labels >= 0]  # the joint network also learns from slices without one
+    counts = np.bincount(labels, minlength=len(prepared.source.classes))
     module: TaskModule = KITS[job.task].module(
         settings, network, optim=_optim(settings, stage), monitor=job.monitor, counts=counts.tolist()
     )

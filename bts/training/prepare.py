@@ -24,6 +24,9 @@ from bts.training.ranks import is_first
 
 log = logging.getLogger("bts.training")
 
+TAUGHT_BY: dict[str, Task] = {"mask": "seg", "label": "cls"}
+"""Truth of a slice -> the task that learns from it alone."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -95,10 +98,13 @@ def _advance(bar: tqdm, done: int) -> None:
 
 def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
     """Leave out what the task can learn nothing from."""
-    keep = arrays.has_mask if task == "seg" else arrays.labels >= 0
-    what = "mask" if task == "seg" else "label"
-    if not keep.any():
-        raise RequestError(f"none of the {len(keep)} slices in part '{part}' has a {what}: the {task} task needs them")
+    truths = {"mask": arrays.has_mask, "label": arrays.labels >= 0}
+    needed = [name for name in truths if task in ("joint", TAUGHT_BY[name])]
+    for name in needed:
+        if not truths[name].any():
+            raise RequestError(f"none of the {len(arrays)} slices in part '{part}' has a {name}: the {task} task needs them")
+    keep = np.logical_or.reduce([truths[name] for name in needed])  # the joint network learns from either
+    what = " or ".join(needed)
     if keep.all():
         return arrays
     log.info(f"{part}: {int((~keep).sum())} slices without a {what} are left out")

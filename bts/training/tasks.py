@@ -11,7 +11,7 @@ from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.registry import suggestion
 from bts.settings import SETTINGS, Settings
-from bts.training import classification, segmentation
+from bts.training import classification, joint, segmentation
 from bts.training.module import TaskModule
 
 
@@ -44,6 +44,12 @@ KITS: dict[Task, Kit] = {
         classification.module,
         scores=("balanced_accuracy", "accuracy", "f1"),
         tested=("slice.overall.accuracy", "slice.overall.balanced_accuracy"),
+    ),
+    "joint": Kit(
+        joint.architecture,
+        joint.module,
+        scores=("joint", "dice", "iou", "balanced_accuracy", "accuracy", "f1"),
+        tested=("slice.dice", "slice.overall.accuracy", "slice.overall.balanced_accuracy"),
     ),
 }
 

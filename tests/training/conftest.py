@@ -9,7 +9,7 @@ import torch
 from small_settings import Make, shrunk
 
 from bts.data.phantom import write_phantom
-from bts.settings import ClsSettings, SegSettings
+from bts.settings import ClsSettings, JointSettings, SegSettings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,3 +41,9 @@ def seg(phantoms: Path, cache: Path, tmp_path: Path) -> Make:
 def cls(phantoms: Path, cache: Path, tmp_path: Path) -> Make:
     """Return a maker of small classification settings."""
     return lambda: shrunk(ClsSettings(), data=phantoms, cache=cache, runs=tmp_path / "runs")
+
+
+@pytest.fixture
+def joint(phantoms: Path, cache: Path, tmp_path: Path) -> Make:
+    """Return a maker of small settings for mask and class from one network."""
+    return lambda: shrunk(JointSettings(), data=phantoms, cache=cache, runs=tmp_path / "runs")

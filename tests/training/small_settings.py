@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bts.settings import SegSettings, Settings
+from bts.settings import JointSettings, SegSettings, Settings
 
 Make = Callable[[], Settings]
 
@@ -16,7 +16,7 @@ def shrunk(settings: Settings, *, data: Path, cache: Path, runs: Path) -> Settin
     settings.data.size, settings.data.batch_size = 32, 4
     settings.split.train = settings.split.val = 0.34
     settings.model.encoder, settings.model.weights = "test_resnet", "none"  # type: ignore[attr-defined]
-    if isinstance(settings, SegSettings):
+    if isinstance(settings, (SegSettings, JointSettings)):
         settings.model.channels = (8, 8, 8, 8, 8)
     settings.optim.epochs = 2
     settings.trainer.accelerator, settings.trainer.precision = "cpu", "32-true"

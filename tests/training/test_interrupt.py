@@ -83,12 +83,12 @@ def test_a_signal_in_the_middle_saves_the_best_model_and_the_run_goes_on(
     assert [row["epoch"] for row in Curves(run.curves).rows] == ["1", "2", "3"]
 
 
-def test_a_signal_before_the_first_epoch_ended_leaves_no_model(cls: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_before_the_first_epoch_ended_leaves_nothing(cls: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = cls()
     signal_at(signal.SIGINT, monkeypatch, epoch=0)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="nothing is kept, start it anew"):
         fit(settings)
-    assert not list(Path(settings.runs).glob("cls/*/model"))
+    assert not list(Path(settings.runs).glob("cls/*"))
 
 
 def test_a_signal_early_in_stage_two_saves_the_best_of_stage_one(
@@ -120,7 +120,7 @@ def test_a_signal_while_slices_are_read_ends_at_once(
 ) -> None:
     monkeypatch.setattr("bts.training.prepare.load_arrays", lambda *_, **__: os.kill(os.getpid(), number))
     settings = cls()
-    with pytest.raises(Interrupted, match=f"{number.name} ended the run"):
+    with pytest.raises(Interrupted, match=f"{number.name} ended the run before its first epoch did: nothing is kept"):
         fit(settings)
     assert not list(Path(settings.runs).glob("cls/*"))  # nothing was trained: there is nothing to resume
 

@@ -1,0 +1,65 @@
+"""Can the request be met on this machine, and in which run folder is it done?"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bts.errors import BtsError, RequestError
+from bts.glossary import Task
+from bts.runs import Run, new_run
+from bts.settings import Settings
+from bts.training.device import Machine, choose_machine
+from bts.training.ranks import is_first, shared_folder
+from bts.training.resolved import check_same_course, write_settings
+from bts.training.stages import Stage, plan_stages
+from bts.training.tasks import choose_monitor, task_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that can be met as far as can be told without reading data."""
+
+    settings: Settings
+    task: Task
+    machine: Machine
+    monitor: str
+    stages: list[Stage]
+    stages_line: str
+
+    @classmethod
+    def plan(cls, settings: Settings) -> Job:
+        """Check the settings against this machine and this task; raises RequestError."""
+        task = task_of(settings)
+        pretrained = settings.model.weights != "none"  # type: ignore[attr-defined]
+        stages, line = plan_stages(settings.freeze, settings.optim, pretrained=pretrained)
+        machine, monitor = choose_machine(settings.trainer), choose_monitor(settings.trainer.monitor, task)
+        return cls(settings, task, machine, monitor, stages, line)
+
+
+@contextlib.contextmanager
+def run_folder(job: Job, resume: Path | None, lines: list[str]) -> Iterator[Run]:
+    """Give the run's folder; a new one is removed where the request fails before anything was trained."""
+    run = Run(shared_folder(lambda: _open_run(job, resume, lines), job.machine))
+    try:
+        yield run
+    except BtsError:
+        if resume is None and is_first() and not run.checkpoints.is_dir():
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _open_run(job: Job, resume: Path | None, lines: list[str]) -> Path:
+    """Return the folder of a new run or of the one to resume; what there is to say of it is added to `lines`."""
+    if resume is None:
+        run = new_run(job.settings.runs, job.task)
+    else:
+        run = Run(Path(resume))
+        lines += [f"resuming {run.path}", *check_same_course(run, job.settings)]
+        if run.marker() is not None:
+            raise RequestError(f"{run.path}: this run is finished, there is nothing to resume; its model is {run.model}")
+    write_settings(run, job.settings)
+    return run.path

@@ -1,0 +1,132 @@
+"""Is one network trained for mask and class, from settings to a prediction that has both?"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_settings import Make
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bts.data.arrays import Arrays
+from bts.errors import RequestError
+from bts.inference import Predictor
+from bts.models.folder import load_network, read_card
+from bts.runs import Run
+from bts.training.checkpoints import load_checkpoint
+from bts.training.fit import fit
+from bts.training.prepare import prepare
+from bts.training.tasks import choose_monitor
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_from_settings_to_mask_class_and_map_of_one_network(joint: Make) -> None:
+    from bts.evaluation.finish import finish_run
+
+    settings = joint()
+    settings.data.size, settings.model.encoder, settings.optim.epochs = 64, "resnet10t", 1  # type: ignore[attr-defined]
+    run = fit(settings)
+    found = finish_run(run, device="cpu")
+    assert {"segmentation", "classification", "together", "explanation"} <= set(found["scores"])
+    assert "Dice, mean over slices" in found["table"]
+    assert "accuracy per slice" in found["table"]
+
+    card = read_card(run.model, expect="joint")
+    assert {"segmentation.slice.dice", "classification.slice.overall.accuracy"} <= set(card.scores)
+    assert card.cam_scale is not None
+    assert card.refer_below is not None
+
+    predictor = Predictor.load(joint=run.path, device="cpu", runtime="torch")
+    assert len(predictor.runtimes) == 1
+    prediction = predictor.predict(next(iter(sorted(Path(settings.data.root).glob("[0-9]*.mat")))))
+    assert prediction.mask is not None
+    assert prediction.cam is not None
+    assert prediction.mask.shape == prediction.cam.shape == prediction.slice.image.shape
+    assert prediction.label in card.classes
+
+
+def test_each_epoch_has_both_losses_both_scores_and_their_mean(joint: Make) -> None:
+    run = fit(joint())
+    for row in rows(run.curves):
+        parts = ("train_loss_dice", "train_loss_bce", "train_loss_cross_entropy", "val_loss", "iou", "accuracy", "f1")
+        assert all(float(row[name]) >= 0 for name in parts)
+        assert float(row["train_loss"]) == pytest.approx(sum(float(row[name]) for name in parts[:3]), rel=1e-4)
+        assert float(row["joint"]) == pytest.approx((float(row["dice"]) + float(row["balanced_accuracy"])) / 2, abs=1e-5)
+    shown = EventAccumulator(str(run.path), size_guidance={"images": 0})
+    shown.Reload()
+    assert {"validation slices", "confusion"} <= set(shown.Tags()["images"])
+    assert "score/joint" in shown.Tags()["scalars"]
+
+
+def test_the_best_epoch_is_the_one_with_the_highest_mean_of_dice_and_balanced_accuracy(joint: Make) -> None:
+    assert choose_monitor("auto", "joint") == "joint"
+    settings = joint()
+    settings.optim.epochs = 3
+    run = fit(settings)
+    scores = [float(row["joint"]) for row in rows(run.curves)]
+    assert load_checkpoint(run.checkpoints / "stage2" / "best.ckpt")["epoch"] == int(np.argmax(scores))
+
+
+def test_learned_weights_move_are_shown_and_stay_out_of_the_model(joint: Make) -> None:
+    settings = joint()
+    settings.loss.weighting, settings.optim.lr = "learned", 1e-2  # type: ignore[attr-defined]
+    run = fit(settings)
+    last = load_checkpoint(run.checkpoints / "stage2" / "last.ckpt")["state_dict"]
+    assert (last["loss.log_variances"] != 0).all()
+    assert float(rows(run.curves)[-1]["val_loss_weight_mask"]) == pytest.approx(
+        float(torch.exp(-last["loss.log_variances"][0])), rel=1e-4
+    )
+    network, _ = load_network(run.model, expect="joint")
+    assert not [key for key in network.state_dict() if "log_variances" in key]
+
+
+def without(
+    monkeypatch: pytest.MonkeyPatch, *, masks: frozenset[int] = frozenset(), labels: frozenset[int] = frozenset()
+) -> None:
+    """Let training find the slices at these positions of each part without mask or label."""
+    from bts.training import prepare as module
+
+    whole = module.load_arrays
+
+    def partly(*given: object, **named: object) -> Arrays:
+        arrays = whole(*given, **named)  # type: ignore[arg-type]
+        for i in range(len(arrays)):
+            if i in masks:
+                arrays.has_mask[i], arrays.masks[i] = False, 0
+            if i in labels:
+                arrays.labels[i] = -1
+        return arrays
+
+    monkeypatch.setattr(module, "load_arrays", partly)
+
+
+def test_slices_with_either_truth_are_kept_and_trained_on(joint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, masks=frozenset({0, 2}), labels=frozenset({1, 2}))
+    settings = joint()
+    settings.loss.class_weights = "balanced"  # type: ignore[attr-defined]
+    prepared = prepare(settings, "joint", Run(tmp_path))
+    assert len(prepared.split.part("train")) - len(prepared.train) == 1  # number 2 has neither
+    assert (int((~prepared.train.has_mask).sum()), int((prepared.train.labels < 0).sum())) == (1, 1)
+    run = fit(settings)
+    assert all(0 <= float(row["joint"]) <= 1 for row in rows(run.curves))
+    weights = load_checkpoint(run.checkpoints / "stage2" / "best.ckpt")["state_dict"]["loss.classes.class_weights"]
+    counts = np.bincount(prepared.train.labels[prepared.train.labels >= 0], minlength=3)
+    assert weights.tolist() == pytest.approx((counts.sum() / (3 * counts)).tolist())
+
+
+@pytest.mark.parametrize("missing", ["mask", "label"])
+def test_a_part_without_one_of_the_two_truths_is_one_line(
+    missing: str, joint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, **{f"{missing}s": frozenset(range(99))})
+    with pytest.raises(
+        RequestError, match=rf"none of the \d+ slices in part 'train' has a {missing}: the joint task needs them"
+    ):
+        prepare(joint(), "joint", Run(tmp_path))
