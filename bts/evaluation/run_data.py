@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from bts.data.families import Group, person
+from bts.data.families import Group, hashed_patient
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
@@ -75,15 +74,6 @@ def _read_settings(run: Run) -> dict[str, Any]:
     if not isinstance(found, dict) or not {"data", "split"} <= set(found):
         raise RequestError(f"{run.settings_file}: no settings of a run in it")
     return found
-
-
-def hashed_patient(patient: str, group: Group = "family") -> str:
-    """Return the SHA-256 under which a model folder names a person it was trained on.
-
-    >>> hashed_patient("MR040240B") == hashed_patient("MR040240")
-    True
-    """
-    return hashlib.sha256(person(patient, group).encode()).hexdigest()
 
 
 def trained_on(card: ModelCard, records: Iterable[Record], group: Group = "family") -> list[Record]:

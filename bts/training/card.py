@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from bts.data.families import person
+from bts.data.families import hashed_patient, person
 from bts.glossary import Task
 from bts.models.alignment import cell_offset_px
 from bts.models.architecture import Architecture
@@ -43,9 +42,8 @@ def _cam_offset_px(architecture: Architecture) -> float:
 
 
 def hashed(patients: Iterable[str], prepared: Prepared) -> list[str]:
-    """Return the SHA-256 of each patient family, sorted: enough to refuse scoring on a patient that was trained on."""
-    families = {person(patient, prepared.split.group) for patient in patients}
-    return sorted(hashlib.sha256(family.encode()).hexdigest() for family in families)
+    """Return the hash of each patient once, sorted: enough to refuse scoring on a patient that was trained on."""
+    return sorted({hashed_patient(patient, prepared.split.group) for patient in patients})
 
 
 def trained_on(prepared: Prepared, best: Best, *, cut_short: bool) -> str:
