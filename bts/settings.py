@@ -127,7 +127,8 @@ class TrainerSettings:
     channels_last: bool | None = None
     """Memory layout; none chooses it where it is known to help."""
     monitor: str = "auto"
-    """Validation score that picks the best epoch: `dice`, `balanced_accuracy`, `accuracy` or `loss`; `auto` by task."""
+    """Validation score that picks the best epoch: `dice`, `balanced_accuracy`, `accuracy`, `joint` (mean of the first two, of a
+    joint network) or `loss`; `auto` by task."""
     patience: int = 10
     """Epochs without a better score before training stops early; 0 never stops."""
     images: int = 6
@@ -195,8 +196,48 @@ class ClsLossSettings:
 
 
 @dataclass
+class JointModelSettings:
+    """The attention U-Net with a class head."""
+
+    encoder: str = "resnet50"
+    """Any encoder of segmentation-models-pytorch or timm, by name."""
+    weights: str = "imagenet"
+    """`imagenet` (timm's hub), `none` (random), or a file."""
+    attention: Literal["additive", "scse", "none"] = "additive"
+    """Attention on the skip connections."""
+    channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    """Decoder channels, from deep to shallow."""
+    dropout: float = 0.2
+    """Dropout before the linear class head."""
+    conv1: Literal["mean", "sum"] = "sum"
+    """How the first kernels' RGB becomes grey."""
+    input_mean: float | None = None
+    """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
+    input_std: float | None = None
+    """Divides after that; none as above."""
+
+
+@dataclass
+class JointLossSettings:
+    """The loss on masks and the loss on classes, and how they add up."""
+
+    dice: float = 1.0
+    """Weight of the soft Dice loss."""
+    bce: float = 1.0
+    """Weight of the binary cross-entropy of the mask."""
+    cross_entropy: float = 1.0
+    """Weight of the cross-entropy of the class."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs a class by the inverse of its share in training."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+    weighting: Literal["fixed", "learned"] = "fixed"
+    """`learned` also weighs mask against class by their uncertainties, which are trained (Kendall 2018)."""
+
+
+@dataclass
 class Settings:
-    """What both tasks share."""
+    """What all tasks share."""
 
     data: DataSettings = field(default_factory=DataSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
@@ -226,4 +267,12 @@ class ClsSettings(Settings):
     loss: ClsLossSettings = field(default_factory=ClsLossSettings)
 
 
-SETTINGS: dict[Task, type[Settings]] = {"seg": SegSettings, "cls": ClsSettings}
+@dataclass
+class JointSettings(Settings):
+    """Mask and class from one network, trained with both losses at once."""
+
+    model: JointModelSettings = field(default_factory=JointModelSettings)
+    loss: JointLossSettings = field(default_factory=JointLossSettings)
+
+
+SETTINGS: dict[Task, type[Settings]] = {"seg": SegSettings, "cls": ClsSettings, "joint": JointSettings}

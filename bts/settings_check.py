@@ -13,6 +13,7 @@ from bts.settings import Settings
 MONITORS = {
     "SegSettings": ("auto", "loss", "dice", "iou"),
     "ClsSettings": ("auto", "loss", "balanced_accuracy", "accuracy", "f1"),
+    "JointSettings": ("auto", "loss", "joint", "dice", "iou", "balanced_accuracy", "accuracy", "f1"),
 }
 """Validation scores that can pick the best epoch, by the settings of their task."""
 
@@ -67,6 +68,7 @@ RULES = {
     "model.input_std": POSITIVE,
     "loss.dice": NOT_NEGATIVE,
     "loss.bce": NOT_NEGATIVE,
+    "loss.cross_entropy": POSITIVE,
     "loss.label_smoothing": LESS_THAN_ALL,
 }
 """What must hold for each number, by the setting's whole name; None (where a type allows it) is always right."""

@@ -13,6 +13,7 @@ import pytest
 
 from bts.apps import cli
 from bts.apps.settings_line import known_settings
+from bts.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
@@ -88,7 +89,7 @@ def test_python_in_documents_names_what_there_is(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_settings_in_documents_exist(document: Path) -> None:
-    known = set(known_settings("seg")) | set(known_settings("cls"))
+    known = {key for task in SETTINGS for key in known_settings(task)}
     groups = {name.split(".")[0] for name in known if "." in name}
     for name in re.findall(r"--([a-z]+\.[a-z_]+)", document.read_text(encoding="utf-8")):
         assert name.split(".")[0] not in groups or name in known, name

@@ -17,7 +17,7 @@ def command(argv: Sequence[str]) -> int:
         print(make_parser().format_help())
         return DONE
     if options.task is None:
-        raise RequestError("expected --task seg or --task cls")
+        raise RequestError("expected --task seg, --task cls or --task joint")
     from bts.apps.train import gather
     from bts.evaluation.crossval import Folds, cross_validate
     from bts.evaluation.headline import text_table
@@ -42,7 +42,7 @@ def make_parser() -> OneLineParser:
         prog="bts crossval",
         description="Train one model a fold, score each on the fold it never saw, and pool all patients into one report. "
         "Called again with the same --out, it goes on where it was interrupted.",
-        epilog="Every setting of train_seg.py and train_cls.py may follow: --data.root FOLDER --optim.epochs 10 ...",
+        epilog="Every setting of the task's train_*.py may follow: --data.root FOLDER --optim.epochs 10 ...",
         help_option=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this")

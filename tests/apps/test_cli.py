@@ -38,7 +38,8 @@ def test_every_command_has_its_file_and_its_help(name: str, capsys: pytest.Captu
 def test_train_wants_a_task(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train"]) == 2
     assert cli.main(["train", "seq"]) == 2
-    assert "expected `bts train seg` or `bts train cls`, received 'seq' (did you mean 'seg'?)" in capsys.readouterr().err
+    expected = "expected `bts train seg` or `bts train cls` or `bts train joint`"
+    assert f"{expected}, received 'seq' (did you mean 'seg'?)" in capsys.readouterr().err
 
 
 def test_a_phantom_set_is_written_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

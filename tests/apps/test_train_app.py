@@ -119,7 +119,7 @@ def test_help_names_every_setting_and_every_option(capsys: Any) -> None:
 def test_the_root_scripts_train_their_own_task(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
-    for task in ("seg", "cls"):
+    for task in ("seg", "cls", "joint"):
         path = Path(train.__file__).parents[2] / f"train_{task}.py"
         spec = importlib.util.spec_from_file_location(f"train_{task}", path)
         assert spec is not None

@@ -1,0 +1,23 @@
+"""Train one network for mask and class: an attention U-Net whose encoder also answers the class.
+
+python train_joint.py                                    # configs/joint.yaml
+python train_joint.py --loss.weighting learned           # any setting from the command line
+python train_joint.py --resume runs/joint/<time>         # go on with an interrupted run
+python train_joint.py --help                             # every setting
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bts.apps.train import main as train
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train and return the exit status."""
+    return train("joint", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
