@@ -40,9 +40,11 @@ def write_settings(run: Run, settings: Settings) -> None:
 def check_same_course(run: Run, settings: Settings) -> list[str]:
     """Return lines on what a resumed run changes; raises RequestError where a change would make it another run."""
     before, now = flat(_read(run)), flat(yaml.safe_load(yaml.safe_dump(asdict(settings))))
-    foreign = [key for key in before if key not in now]
+    foreign = [f"its setting {key} is none of this task and version" for key in before if key not in now]
+    # the joint network has every setting of the two others, so what a run lacks tells tasks apart too
+    foreign += [f"it has no setting {key}" for key in now if key not in before and key.startswith(("model.", "loss."))]
     if foreign:
-        told = f"its setting {foreign[0]} is none of this task and version"
+        told = foreign[0]
         raise RequestError(f"{run.path}: {told}: resume a run with the program that started it")
     changed = [key for key in now if key in before and before[key] != now[key]]
     refused = [key for key in changed if key not in MAY_CHANGE]

@@ -89,6 +89,26 @@ def test_learned_weights_move_are_shown_and_stay_out_of_the_model(joint: Make) -
     assert not [key for key in network.state_dict() if "log_variances" in key]
 
 
+def test_a_run_of_one_task_is_not_resumed_for_both(seg: Make, cls: Make, joint: Make) -> None:
+    for make, missing in ((seg, "loss.class_weights"), (cls, "loss.bce")):
+        settings = make()
+        settings.optim.epochs = 1
+        with pytest.raises(RequestError, match=rf"it has no setting {missing}: resume a run with the program that started it"):
+            fit(joint(), resume=fit(settings).path)
+
+
+def test_a_resumed_run_goes_on_with_its_learned_weights(joint: Make) -> None:
+    settings, longer = joint(), joint()
+    for each in (settings, longer):
+        each.loss.weighting, each.optim.schedule, each.optim.lr = "learned", "constant", 1e-2  # type: ignore[attr-defined]
+    longer.optim.epochs = 4
+    unbroken = fit(longer)
+    broken = fit(settings)
+    fit(longer, resume=broken.path)
+    first, second = (load_checkpoint(run.checkpoints / "stage2" / "last.ckpt")["state_dict"] for run in (unbroken, broken))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 def without(
     monkeypatch: pytest.MonkeyPatch, *, masks: frozenset[int] = frozenset(), labels: frozenset[int] = frozenset()
 ) -> None:
