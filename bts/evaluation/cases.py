@@ -48,7 +48,7 @@ def _identity(record: Record, prediction: Prediction) -> dict[str, Any]:
         "patient": patient,
         "family": family(patient) if patient else None,
         "label": record.label or item.label,
-        "plane": None,  # no source read so far says how its slices lie
+        "plane": record.plane,
         "synthetic": item.synthetic,
         "picture_area_px": int(item.image.size),
     }

@@ -71,6 +71,8 @@ def masks(found: Evaluated) -> list[str]:
         charts([found.panels.get("dice")], wide=("dice",)),
         "<h3>By class</h3>",
         _table_of(masks["class"], MASK_COLUMNS, first="class"),
+        "<h3>By plane</h3>" if masks["plane"] else "",
+        _table_of(masks["plane"], MASK_COLUMNS, first="plane") if masks["plane"] else "",
         "<h3>By size of the tumour</h3>",
         _table_of(
             masks["size"],

@@ -18,7 +18,7 @@ PLACES = (
     ("metrics.json", "slices.csv"),
 )
 """Where numbers and cases lie in a run, in a cross-validation, and in a report."""
-TEXTS = {"path": str, "patient": str, "family": str, "label": str, "predicted": str}
+TEXTS = {"plane": str, "path": str, "patient": str, "family": str, "label": str, "predicted": str}
 INTERVAL = {item.name for item in fields(Interval)}
 
 

@@ -23,6 +23,11 @@ def mask_table(sample: Sample, keep: np.ndarray | None = None) -> Scores:
     return {name: sample.mean(name, keep) for name in names}
 
 
+def _planes(sample: Sample) -> list[str]:
+    """Return the planes that the source tells of, sorted."""
+    return sorted(sample.cases["plane"].dropna().unique())
+
+
 def size_groups(sample: Sample) -> tuple[np.ndarray, list[float]]:
     """Return each slice's tumour-size tertile (N,), 0 to 2 or -1 without a tumour, and the bounds as shares of the picture.
 
@@ -58,6 +63,7 @@ def segmentation_scores(sample: Sample) -> dict[str, Any]:
             for label in sorted(labels)
             if label != NO_TUMOUR
         },
+        "plane": {plane: mask_table(sample, (sample.cases["plane"] == plane).to_numpy()) for plane in _planes(sample)},
         "size": {name: mask_table(sample, group == index) for index, name in enumerate(SIZES)},
         "missed_by_size": {
             name: mean_interval(~found, sample.bootstrap, keep=tumour & (group == index)) for index, name in enumerate(SIZES)

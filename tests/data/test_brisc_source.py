@@ -81,3 +81,9 @@ def test_a_torn_mask_is_an_input_error_that_names_the_mask(tmp_path):
     (root / record.mask).write_bytes(b"torn")
     with pytest.raises(InputError, match=r"masks/.*\.png: not a readable mask picture"):
         source.read(record)
+
+
+def test_the_plane_is_read_from_the_name_and_unknown_without_it(tmp_path):
+    assert {record.plane for record in open_source("brisc_seg", brisc_root(tmp_path)).records()} == {"axial"}
+    save(tmp_path / "other" / "classification_task" / "train" / "glioma" / "1.jpg", picture(1))
+    assert [record.plane for record in open_source("brisc", tmp_path / "other").records()] == [None]

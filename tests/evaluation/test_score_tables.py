@@ -34,7 +34,7 @@ def made_cases(n: int = 120, seed: int = 0) -> pd.DataFrame:
             "patient": [f"{label[i]}{i % 9}" for i in range(n)],
             "family": [f"{label[i]}{i % 9}" for i in range(n)],
             "label": label,
-            "plane": None,
+            "plane": np.where(np.arange(n) % 3 == 0, "axial", "sagittal"),
             "synthetic": False,
             "picture_area_px": 10_000,
             "truth_area_px": truth_area,
@@ -91,6 +91,13 @@ def test_means_count_empty_masks_and_the_patient_mean_averages_within_patients_f
     assert masks["both_masks"]["hd95_px"].value == pytest.approx(both.hd95_px.mean())
     assert masks["class"]["glioma"]["dice"].value == pytest.approx(cases[cases.label == "glioma"].dice.mean())
     assert "hd95_mm" not in masks["slice"]
+
+
+def test_planes_are_scored_apart_where_they_are_known(cases: pd.DataFrame, summary: dict) -> None:
+    planes = summary["segmentation"]["plane"]
+    assert list(planes) == ["axial", "sagittal"]
+    assert planes["axial"]["dice"].value == pytest.approx(cases[cases.plane == "axial"].dice.mean())
+    assert summarise(cases.assign(plane=None), draws=20)["segmentation"]["plane"] == {}
 
 
 def test_size_tertiles_hold_all_tumours_in_three_equal_groups(cases: pd.DataFrame, summary: dict) -> None:

@@ -26,6 +26,7 @@ class Record:
         part: the publisher's own part, where it has one.
         fold: the publisher's own fold (figshare: 1 to 5), where it has one.
         mask: path of the mask file relative to the root, for sources that keep masks apart.
+        plane: `axial`, `coronal` or `sagittal`, where the publisher says it.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Record:
     part: Part | None = None
     fold: int | None = None
     mask: str | None = None
+    plane: str | None = None
 
 
 class Source(Protocol):

@@ -21,6 +21,8 @@ from bts.glossary import NO_TUMOUR
 CLASSIFICATION, SEGMENTATION = "classification_task", "segmentation_task"
 CODES = {"gl": "glioma", "me": "meningioma", "pi": "pituitary", "no": NO_TUMOUR}
 """Class codes in the file names, as in `brisc2025_train_00001_gl_ax_t1.jpg`."""
+PLANES = {"ax": "axial", "co": "coronal", "sa": "sagittal"}
+"""Codes of the plane in the same names."""
 
 
 @sources.register("brisc")
@@ -41,6 +43,7 @@ class Brisc(Source):
                 label=record.label,
                 part=record.part,
                 mask=masks.get(Path(record.path).stem),
+                plane=_plane(Path(record.path)),
             )
             for record in found
         ]
@@ -74,6 +77,7 @@ class BriscSegmentation(Source):
                 label=_label(picture),
                 part=part_name(part.name),
                 mask=masks.get(f"{part.name}/{picture.stem}"),
+                plane=_plane(picture),
             )
             for part in folders_in(self.root / SEGMENTATION)
             for picture in _pictures(part / "images")
@@ -111,6 +115,11 @@ def _pictures(folder: Path) -> list[Path]:
     if not pictures:
         raise RequestError(f"{folder}: no pictures in it: unpack BRISC's archive again")
     return pictures
+
+
+def _plane(picture: Path) -> str | None:
+    """Return the plane that the file name tells, None where it tells none."""
+    return next((PLANES[code] for code in picture.stem.split("_") if code in PLANES), None)
 
 
 def _label(picture: Path) -> str:
