@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source
@@ -43,6 +43,10 @@ def brighter(image: np.ndarray) -> np.ndarray:
     return np.rint((image / 255) ** 0.8 * 255).astype(np.uint8)
 
 
+def sharpened(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.UnsharpMask(radius=2, percent=100, threshold=0)))
+
+
 def head_edges(image: np.ndarray) -> tuple[int, int, int, int]:
     """Return first and last row and column with anything in them."""
     bright = image > 60
@@ -72,6 +76,8 @@ GUISES = {
     "rescaled": lambda image: resized(image, 150, 150),
     "stretched": lambda image: resized(image, 300, 220),
     "brighter": brighter,
+    "sharpened": sharpened,
+    "turned by 4 degrees": lambda image: np.asarray(Image.fromarray(image).rotate(4, Image.Resampling.BICUBIC)),
     "cropped to the head": lambda image: cut(image, 0, 0, 0, 0),
     "with a wide margin": lambda image: np.pad(image, 40),
     "cropped into the head": lambda image: cut(image, 0.05, 0.0, 0.05, 0.05),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from bts.evaluation.audit.align import same_picture
+from bts.evaluation.audit.align import same_picture, turn_box
 from bts.evaluation.audit.descriptor import FINE, VIEW_SIDE, describe, inverse
 from bts.evaluation.audit.neighbours import EXACT, nearest
 from bts.evaluation.audit.pictures import Collection
@@ -19,7 +19,7 @@ Kind = Literal["bytes", "pixels", "near"]
 
 SAME = 0.96
 """Correlation of aligned detail from which two pictures are one. Different slices of figshare stay under 0.953; copies
-that were mirrored, recompressed, rescaled or cropped lie above 0.97 but for the harshest (docs/explain-audit.md)."""
+that were mirrored, recompressed, rescaled or cropped lie above 0.97 but for the harshest (docs/explanations/leak_audit.md)."""
 
 HEAD_KEEP, HEAD_FLOOR = 16, 0.75
 WHOLE_KEEP, WHOLE_FLOOR = 6, 0.85
@@ -67,18 +67,10 @@ def find_matches(
     say = note or (lambda line: None)
     firsts, copies = _exact(collection)
     thumbs = collection.thumbs[firsts]
-    say(f"{len(firsts)} of {len(collection.pictures)} pictures differ in their pixels; describing them")
-    boxes = np.stack([view_boxes(head_box(thumb)) for thumb in thumbs])
-    heads, wholes = _describe(thumbs, boxes)
-    say("looking for candidates")
-    by_head = nearest(heads, heads[:, HEAD], keep=HEAD_KEEP, floor=HEAD_FLOOR, exact=exact)
-    by_whole = nearest(wholes[:, None], wholes, keep=WHOLE_KEEP, floor=WHOLE_FLOOR, frequencies=FINE, exact=exact)
-    say(f"aligning {len(by_head) + len(by_whole)} candidate pairs")
-    whole_boxes = boxes[by_whole["a"], WHOLE]
-    hits = np.concatenate([by_head, by_whole])
-    moved = np.concatenate([boxes[by_head["a"], by_head["view"]], whole_boxes])
-    targets = np.concatenate([boxes[by_head["b"], HEAD], whole_boxes])
-    scores = same_picture(thumbs, hits, moved, targets)
+    say(f"{len(firsts)} of {len(collection.pictures)} pictures differ in their pixels; looking for candidates")
+    hits, boxes, targets = find_candidates(thumbs, exact=exact)
+    say(f"aligning {len(hits)} candidate pairs")
+    scores = same_picture(thumbs, hits, boxes, targets)
     near = _best_of_pair(hits, scores, firsts)
     accepted = [match for match in near if match.score >= SAME]
     missed = sorted((match for match in near if match.score < SAME), key=lambda match: -match.score)
@@ -97,6 +89,27 @@ def _exact(collection: Collection) -> tuple[np.ndarray, list[Match]]:
     return np.array(sorted(first.values())), copies
 
 
+def find_candidates(thumbs: np.ndarray, *, exact: int = EXACT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs of thumbnails (N, S, S) worth a closer look.
+
+    Returns:
+        The pairs (P,) as `neighbours.nearest` gives them; the box (P, 4) of `a` that should show the head of `b`, before `a` is
+        turned; and the box (P, 4) of that head.
+    """
+    boxes = np.stack([view_boxes(head_box(thumb)) for thumb in thumbs])
+    heads, wholes = _describe(thumbs, boxes)
+    by_head = _one_way(nearest(heads, heads[:, HEAD], keep=HEAD_KEEP, floor=HEAD_FLOOR, exact=exact))
+    whole = nearest(wholes[:, None], wholes, keep=WHOLE_KEEP, floor=WHOLE_FLOOR, frequencies=FINE, exact=exact)
+    by_whole = _one_way(whole)
+    in_frame = boxes[by_whole["b"], HEAD]  # where the frames agree, the head of b lies at the same place of a
+    for orientation in np.unique(by_whole["turn"]):
+        turned = by_whole["turn"] == orientation
+        in_frame[turned] = turn_box(in_frame[turned], inverse(int(orientation)))
+    hits = np.concatenate([by_head, by_whole])
+    starts = np.concatenate([boxes[by_head["a"], by_head["view"]], in_frame])
+    return hits, starts, boxes[hits["b"], HEAD]
+
+
 def _describe(thumbs: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return descriptors of all views (N, VIEWS, D) and finer ones of the whole frame (N, D')."""
     heads, wholes = [], []
@@ -107,13 +120,24 @@ def _describe(thumbs: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.concatenate(heads), np.concatenate(wholes)
 
 
+def _one_way(hits: np.ndarray) -> np.ndarray:
+    """Return of each two pictures the more similar of the looks from one and from the other: its boxes fit better."""
+    low, high = np.minimum(hits["a"], hits["b"]), np.maximum(hits["a"], hits["b"])
+    return hits[_firsts(low, high, -hits["similarity"])]
+
+
+def _firsts(low: np.ndarray, high: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """Return the position of the entry with the least rank for each distinct pair (low, high)."""
+    order = np.lexsort((rank, high, low))
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    return order[is_first]
+
+
 def _best_of_pair(hits: np.ndarray, scores: np.ndarray, firsts: np.ndarray) -> list[Match]:
     """Return one match for each unordered pair, at its best score, as positions in the whole collection."""
     low, high = np.minimum(hits["a"], hits["b"]), np.maximum(hits["a"], hits["b"])
-    order = np.lexsort((-scores, high, low))
-    is_first = np.ones(len(order), bool)
-    is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
-    best = order[is_first]
+    best = _firsts(low, high, -scores)
     return [
         Match(
             one=int(firsts[low[i]]),
