@@ -185,3 +185,25 @@ def test_pictures_without_origin_get_a_patient_of_their_own():
     assert patients[5].startswith("unknown-")
     assert patients[7].startswith("unknown-")
     assert patients[5] != patients[7]
+
+
+def test_two_ids_with_several_alike_slices_are_suspected_to_be_one_person():
+    pictures = [picture(str(i), patient=patient) for i, patient in enumerate("aaabbbc")]
+    alike = [
+        Match(0, 3, "near", 0, 0.90),
+        Match(1, 4, "near", 0, 0.87),
+        Match(2, 6, "near", 0, 0.91),
+        Match(2, 5, "near", 0, 0.84),
+    ]
+    found = judge(collect(*pictures), Matches((), tuple(alike)))
+    (suspects,) = found.suspects
+    assert (suspects.one, suspects.other) == ("set:a", "set:b")
+    assert [(match.one, match.other) for match in suspects.pairs] == [(0, 3), (1, 4)]
+    assert not found.leaking
+    assert "patients a and b may be one person: 2 pairs of slices, up to 0.90 alike" in summary(found)
+
+
+def test_one_slice_like_two_of_another_patient_is_one_pair_only():
+    pictures = [picture(str(i), patient=patient) for i, patient in enumerate("abb")]
+    alike = [Match(0, 1, "near", 0, 0.90), Match(0, 2, "near", 0, 0.89)]
+    assert judge(collect(*pictures), Matches((), tuple(alike))).suspects == ()

@@ -15,6 +15,7 @@ from bts.evaluation.audit.descriptor import compose, inverse
 from bts.evaluation.audit.groups import Link, group_numbers, members, spread
 from bts.evaluation.audit.matches import Matches
 from bts.evaluation.audit.pictures import Collection
+from bts.evaluation.audit.suspects import Suspects, find_suspects
 from bts.glossary import PARTS
 
 LeakKind = Literal["patient", "bytes", "pixels", "near"]
@@ -56,6 +57,7 @@ class Findings:
         contradictions: positions of two equal pictures with different labels, a pair for each further label of a group.
         origins: by picture, the slice of the reference set that it was made from (empty unless recovery was asked for).
         patients: whom each picture was counted for, None where nobody knows.
+        suspects: pairs of patients that may be one person. No leak, but worth a look.
     """
 
     collection: Collection
@@ -65,6 +67,7 @@ class Findings:
     contradictions: tuple[tuple[int, int], ...]
     origins: Mapping[int, Link]
     patients: tuple[str | None, ...]
+    suspects: tuple[Suspects, ...] = ()
 
     @property
     def leaking(self) -> bool:
@@ -110,6 +113,7 @@ def judge(
         contradictions=tuple(_contradictions(collection, groups)),
         origins=origins,
         patients=tuple(people),
+        suspects=tuple(find_suspects((*matches.found, *matches.rejected), people, groups)),
     )
 
 

@@ -21,6 +21,9 @@ SAME = 0.96
 """Correlation of aligned detail from which two pictures are one. Different slices of figshare stay under 0.953; copies
 that were mirrored, recompressed, rescaled or cropped lie above 0.97 but for the harshest (docs/explanations/leak_audit.md)."""
 
+NEARLY = 0.8
+"""Score down to which rejected pairs are kept: who doubts the threshold can look, and two IDs of one person show there."""
+
 HEAD_KEEP, HEAD_FLOOR = 16, 0.75
 WHOLE_KEEP, WHOLE_FLOOR = 6, 0.85
 """Candidates for each picture, and the similarity under which none is looked at, by head and by whole frame."""
@@ -47,22 +50,19 @@ class Match:
 
 @dataclass(frozen=True)
 class Matches:
-    """What was found, and the candidates that came nearest without being accepted."""
+    """What was found, and the candidates that came near without being accepted, the nearest first."""
 
     found: tuple[Match, ...]
     rejected: tuple[Match, ...]
 
 
-def find_matches(
-    collection: Collection, *, exact: int = EXACT, note: Callable[[str], None] | None = None, rejected: int = 100
-) -> Matches:
+def find_matches(collection: Collection, *, exact: int = EXACT, note: Callable[[str], None] | None = None) -> Matches:
     """Return all pairs of equal pictures: each copy with the first of its kind, and near pairs among those firsts.
 
     Args:
         collection: what is audited.
         exact: number of distinct pictures up to which every pair is compared.
         note: receives a line when a step begins.
-        rejected: how many of the nearest misses are returned.
     """
     say = note or (lambda line: None)
     firsts, copies = _exact(collection)
@@ -73,8 +73,8 @@ def find_matches(
     scores = same_picture(thumbs, hits, boxes, targets)
     near = _best_of_pair(hits, scores, firsts)
     accepted = [match for match in near if match.score >= SAME]
-    missed = sorted((match for match in near if match.score < SAME), key=lambda match: -match.score)
-    return Matches(found=(*copies, *accepted), rejected=tuple(missed[:rejected]))
+    missed = sorted((match for match in near if NEARLY <= match.score < SAME), key=lambda match: -match.score)
+    return Matches(found=(*copies, *accepted), rejected=tuple(missed))
 
 
 def _exact(collection: Collection) -> tuple[np.ndarray, list[Match]]:

@@ -50,6 +50,7 @@ def write_page(findings: Findings, sets: Sequence[AuditSet], *, reference: str |
         *_leak_sections(findings, draw),
         *_recovered_section(findings, draw, reference),
         *_contradiction_section(findings, draw),
+        *_suspect_section(findings, draw),
         *_doubt_sections(findings, draw),
         f"<p>{html.escape(DISCLAIMER)}</p>",
     ]
@@ -148,6 +149,13 @@ def _contradiction_section(findings: Findings, draw: _Drawer) -> list[str]:
     return _section(
         f"Equal pictures with different labels ({len(pairs)})", "One of the two labels is wrong.", figures, len(pairs)
     )
+
+
+def _suspect_section(findings: Findings, draw: _Drawer) -> list[str]:
+    matches = [match for each in findings.suspects for match in each.pairs]
+    text = "Different slices that are more alike than those of two people use to be; where it is one person, give one ID."
+    figures = [_doubt(match, draw) for match in matches[:PAIRS]]
+    return _section(f"Patients who may be one person ({len(findings.suspects)} pairs of patients)", text, figures, len(matches))
 
 
 def _doubt_sections(findings: Findings, draw: _Drawer) -> list[str]:

@@ -28,6 +28,11 @@ def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
             lines += _recovery(findings, name, str(reference))
     if findings.contradictions:
         lines.append(f"equal pictures with different labels: {len(findings.contradictions)} pairs (contradictions.csv)")
+    for each in findings.suspects:
+        names = " and ".join(who.partition(":")[2] for who in (each.one, each.other))
+        lines.append(
+            f"patients {names} may be one person: {len(each.pairs)} pairs of slices, up to {each.pairs[0].score:.2f} alike"
+        )
     unknown = sum(who is None for who in findings.patients)
     if unknown:
         lines.append(

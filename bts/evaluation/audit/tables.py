@@ -34,7 +34,7 @@ RECOVERED = ("path", "label", "mask", "patient_id", "split", "origin", "origin_c
 
 
 def write_tables(findings: Findings, out: Path, *, reference: str | None = None) -> list[Path]:
-    """Write leaks.csv, contradictions.csv, matches.csv, audit.json and, with a reference, recovered_SET.csv."""
+    """Write leaks.csv, contradictions.csv, matches.csv, suspects.csv, audit.json and, with a reference, recovered_SET.csv."""
     pictures = findings.collection.pictures
     written = [
         _write(out / "leaks.csv", LEAKS, [_leak(findings, leak) for leak in findings.leaks]),
@@ -55,6 +55,17 @@ def write_tables(findings: Findings, out: Path, *, reference: str | None = None)
             ],
         ),
     ]
+    written.append(
+        _write(
+            out / "suspects.csv",
+            ("patient", "other_patient", "set", "path", "other_set", "other_path", "score"),
+            [
+                (each.one, each.other, *_place(pictures[m.one]), *_place(pictures[m.other]), f"{m.score:.4f}")
+                for each in findings.suspects
+                for m in each.pairs
+            ],
+        )
+    )
     if reference:
         patients = patients_of(findings.collection, findings.groups, findings.origins)
         for name in set_names(findings):
@@ -89,6 +100,7 @@ def to_dict(findings: Findings, *, reference: str | None = None) -> dict[str, ob
             for name, part, size, kinds in leak_table(findings)
         ],
         "contradictions": len(findings.contradictions),
+        "suspects": [{"one": each.one, "other": each.other, "pairs": len(each.pairs)} for each in findings.suspects],
         "recovered": [asdict(recovery_counts(findings, name)) for name in names if reference and name != reference],
     }
 
