@@ -41,5 +41,6 @@ def cam_iou(cam: np.ndarray, mask: np.ndarray) -> float | None:
 
 
 def cam_scores(cam: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
-    """Return all scores of a map (H, W) in [0, 1] against the truth (H, W) bool."""
-    return {"cam_energy": cam_energy(cam, mask), "cam_hit": cam_hit(cam, mask), "cam_iou": cam_iou(cam, mask)}
+    """Return all scores of a map (H, W) in [0, 1] against the truth (H, W) bool, and the energy that a flat map would have."""
+    scores = {"cam_energy": cam_energy(cam, mask), "cam_hit": cam_hit(cam, mask), "cam_iou": cam_iou(cam, mask)}
+    return {**scores, "cam_flat": float(mask.mean()) if mask.any() else None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bts.errors import RequestError
+from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
 
 COLOURS = ("#3b76c4", "#d1782c", "#3f9a57", "#9a62b5", "#c24f4b", "#7d7d7d")
 """Blue, orange, green, violet, red, grey: told apart in grey print, by most colour-blind readers, on white and on black."""
@@ -102,6 +103,13 @@ def _to_svg(made: matplotlib.figure.Figure) -> str:
     return svg.replace(INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
 
 
-def colour_of(labels: list[str]) -> dict[str, str]:
-    """Return a colour for each class, the same in every chart of a page."""
-    return {label: COLOURS[number % len(COLOURS)] for number, label in enumerate(labels)}
+def colour_of(labels: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each class, the same in every chart; classes of other sets get what is left, in order.
+
+    >>> colour_of(["pituitary"])["pituitary"] == colour_of(["glioma", "pituitary"])["pituitary"]
+    True
+    """
+    named, labels = dict(zip((*FIGSHARE_CLASSES, NO_TUMOUR), (*COLOURS[:3], COLOURS[5]), strict=True)), list(labels)
+    others = sorted(set(labels) - set(named))
+    named |= {label: COLOURS[3 + number % 2] for number, label in enumerate(others)}
+    return {label: named[label] for label in labels}

@@ -27,6 +27,7 @@ NAMES = {
     "f1": "F1",
     "auc": "AUC",
     "cam_energy": "energy in the tumour",
+    "cam_flat": "that of a flat map",
     "cam_hit": "pointing game",
     "cam_iou": "IoU at half",
 }
@@ -166,7 +167,9 @@ def explanation(found: Evaluated) -> list[str]:
     if scores is not None:
         names = {"all": "all slices with a tumour", "right": "class right", "wrong": "class wrong"}
         tables = {names[key]: value for key, value in scores.items()}
-        parts.append(_table_of(tables, ("cam_energy", "cam_hit", "cam_iou"), first="Grad-CAM against the true mask"))
+        parts.append(
+            _table_of(tables, ("cam_energy", "cam_flat", "cam_hit", "cam_iou"), first="Grad-CAM against the true mask")
+        )
     if found.randomised:
         rows: list[list[Cell]] = [[row.depth, row.layers, row.correlation, row.similarity] for row in found.randomised]
         caption = (

@@ -13,7 +13,7 @@ from bts.evaluation.intervals import DRAWS, mean_interval
 from bts.evaluation.sample import Sample, Scores, make_sample
 from bts.evaluation.segmentation_scores import segmentation_scores
 
-CAM_SCORES = ("cam_energy", "cam_hit", "cam_iou")
+CAM_SCORES = ("cam_energy", "cam_flat", "cam_hit", "cam_iou")
 
 
 def joint_scores(sample: Sample) -> dict[str, Any]:

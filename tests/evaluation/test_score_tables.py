@@ -56,7 +56,7 @@ def made_cases(n: int = 120, seed: int = 0) -> pd.DataFrame:
     frame["consistent"] = (predicted_area > 0) == (predicted != "no_tumour")
     frame["both_right"] = frame["right"] & (dice >= 0.5)
     tumour = label != "no_tumour"
-    for name in ("cam_energy", "cam_hit", "cam_iou"):
+    for name in ("cam_energy", "cam_hit", "cam_iou", "cam_flat"):
         frame[name] = np.where(tumour, rng.random(n), np.nan)
     return frame
 
