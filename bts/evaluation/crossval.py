@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
@@ -32,12 +33,15 @@ from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import read_card
 from bts.runs import Run
 from bts.settings import Settings
+from bts.training.resolved import flat
 
 log = logging.getLogger("bts.evaluation")
 
 Train = Callable[..., Run]
 """`train(settings, resume=None | folder) -> Run`, as `bts.training.fit.fit`."""
 CVIND_FOLDS = 5
+ELSEWHERE = {"runs", "data.root", "data.cache", "data.cache_gib", "data.workers", "trainer.accelerator", "trainer.images"}
+"""Settings that may differ between folds: where things lie and what computes."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def fold_settings(settings: Settings, folds: Folds, *, fold: int, folder: Path) 
 def run_fold(settings: Settings, task: Task, train: Train, *, device: str = "auto") -> Run:
     """Train and score one fold, or go on where it was left; a finished fold is returned as it is."""
     runs = sorted(path for path in (Path(settings.runs) / task).glob("*") if (path / "settings.yaml").is_file())
+    for path in runs:
+        _refuse_other_recipe(Run(path), settings)
     finished = [Run(path) for path in runs if Run(path).marker() is not None]
     if finished:
         return finished[-1]
@@ -80,6 +86,16 @@ def run_fold(settings: Settings, task: Task, train: Train, *, device: str = "aut
     run = train(settings, resume=begun[-1]) if begun else train(settings)
     finish_run(run, device=device)
     return run
+
+
+def _refuse_other_recipe(run: Run, settings: Settings) -> None:
+    """Raise RequestError where a fold was begun with other settings: pooled, the two would be the score of neither."""
+    before = flat(yaml.safe_load(run.settings_file.read_text(encoding="utf-8")))
+    now = flat(yaml.safe_load(yaml.safe_dump(asdict(settings))))
+    changed = [key for key in now if key not in ELSEWHERE and before.get(key) != now[key]]
+    if changed:
+        told = ", ".join(f"{key} {before.get(key)} is now {now[key]}" for key in changed)
+        raise RequestError(f"{run.path}: this fold was begun with another recipe ({told}): name another folder with --out")
 
 
 def cross_validate(

@@ -36,8 +36,8 @@ def write_report(request: Request, out: Path, *, progress: Progress | None = Non
     Raises RequestError or InputError as `choose_subject` and `evaluate_cases` do, or where `out` can't be written.
     """
     began = time.perf_counter()
-    make_folder(out)
     subject = choose_subject(request)
+    make_folder(out)
     found, features = _evaluate(subject, request, progress)
     found.randomised = _randomise(subject, found.cases, seed=request.seed)
     device = str(getattr(subject.predictor.runtimes[0], "device", request.device))

@@ -96,6 +96,14 @@ def test_an_interrupted_fold_is_resumed_and_finished_ones_are_kept(tmp_path: Pat
     assert resumed.parent == tmp_path / "fold2" / "cls"
 
 
+def test_folds_of_another_recipe_are_not_pooled(done: tuple[Path, Trainer], phantom_set: Path) -> None:
+    folder, _ = done
+    other = recipe(phantom_set)
+    other.optim.epochs = 7
+    with pytest.raises(RequestError, match=r"begun with another recipe \(optim\.epochs 30 is now 7\)"):
+        cross_validate(other, "cls", Folds.parse("3"), folder, train=Trainer(), device="cpu")
+
+
 def test_a_slice_tested_twice_is_refused(done: tuple[Path, Trainer]) -> None:
     folder, _ = done
     run = Run(next((folder / "fold1" / "cls").iterdir()))
