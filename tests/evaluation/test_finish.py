@@ -102,6 +102,16 @@ def test_pictures_are_drawn_and_the_run_is_marked_as_finished(finished_seg: tupl
     assert find_latest(run.path.parents[1], "seg") == run
 
 
+def test_a_joint_model_is_scored_for_masks_classes_and_both_together(tmp_path: Path, phantom_set: Path) -> None:
+    run = made_run(tmp_path, "joint", data=phantom_set)
+    scores = finish_run(run, device="cpu")["scores"]
+    assert {"segmentation", "classification", "together", "explanation"} <= set(scores)
+    card = read_card(run.model)
+    assert card.temperature == pytest.approx(scores["operating_point"]["temperature"])
+    assert card.operating_point["threshold"] == scores["operating_point"]["threshold"]
+    assert find_latest(tmp_path, "joint") == run
+
+
 def test_finishing_twice_gives_the_same_scores(finished_seg: tuple[Run, dict]) -> None:
     run, first = finished_seg
     again = finish_run(run, device="cpu")["scores"]
