@@ -64,7 +64,9 @@ def test_a_phantom_set_wants_a_folder(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_sources_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["sources"]) == 0
-    assert capsys.readouterr().out.startswith("figshare")
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"figshare", "brisc", "folders", "npz", "manifest"} <= set(names)
+    assert names == sorted(names)
 
 
 @pytest.mark.parametrize(
