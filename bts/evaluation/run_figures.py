@@ -50,7 +50,7 @@ def draw_split(split: Split, path: Path) -> str:
 def _groups(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return which columns of `curves.csv` share a chart."""
     numbers = [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
-    skipped = {"epoch", "stage", "lr", "slices_per_s", "waiting_share"}
+    skipped = {"epoch", "stage", "lr", *(name for name in numbers if name.endswith(("_s", "_share")))}  # times are no scores
     whole = [name for name in numbers if name.endswith("loss")]
     parts = [name for name in numbers if "_loss_" in name]
     scores = [name for name in numbers if name not in {*whole, *parts, *skipped}]

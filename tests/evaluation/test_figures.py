@@ -60,8 +60,10 @@ def test_without_an_epoch_there_are_no_curves(tmp_path: Path, content: str | Non
 
 
 def test_curves_survive_columns_that_are_partly_empty(tmp_path: Path) -> None:
-    (tmp_path / "curves.csv").write_text("epoch,stage,lr,train_loss,dice\n1,1,0.1,2,\n2,2,0.1,1,0.5\n")
-    assert "dice" in (draw_curves(tmp_path / "curves.csv", tmp_path / "curves.png") or "")
+    (tmp_path / "curves.csv").write_text("epoch,stage,lr,train_loss,dice,epoch_s\n1,1,0.1,2,,90\n2,2,0.1,1,0.5,80\n")
+    svg = draw_curves(tmp_path / "curves.csv", tmp_path / "curves.png") or ""
+    assert "dice" in svg
+    assert "epoch_s" not in svg  # a time beside scores would flatten them
 
 
 def test_features_of_two_groups_lie_in_two_groups() -> None:
