@@ -44,6 +44,9 @@ dt { color: var(--soft); } dd { margin: 0; }
     --warn: #000000; --warn-ground: #ffffff; }
   body { max-width: none; padding: 0; font-size: 11px; } nav { display: none; } h2 { break-after: avoid; }
   .tiles { grid-template-columns: repeat(3, 1fr); } .charts figure { max-width: 48%; }
-  table { font-size: 10.5px; } tr, figure { break-inside: avoid; } * { print-color-adjust: exact; }
+  .scroll { overflow: visible; } table { font-size: 10.5px; } th, td { padding-right: 9px; }
+  table.wide { font-size: 9.5px; } table.wide th, table.wide td { font-size: 9px; padding: 3px 7px 3px 0; }
+  td.number .range, table.wide td.number .range { font-size: 8.5px; } table.wide td:first-child { min-width: 60px; }
+  tr, figure { break-inside: avoid; } * { print-color-adjust: exact; }
 }
 """
