@@ -82,6 +82,22 @@ def export_onnx(model: Trained, out: Path | None) -> Written:
     return write_onnx(model, out)
 
 
+@formats.register("openvino")
+def export_openvino(model: Trained, out: Path | None) -> Written:
+    """Write OpenVINO's two files."""
+    from bts.export.openvino import write_openvino
+
+    return write_openvino(model, out)
+
+
+@formats.register("monai-bundle")
+def export_bundle(model: Trained, out: Path | None) -> Written:
+    """Write the folder of a MONAI bundle."""
+    from bts.export.bundle import write_bundle
+
+    return write_bundle(model, out)
+
+
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
     """Tell in one line where and why nothing can be written."""

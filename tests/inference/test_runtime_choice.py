@@ -31,12 +31,12 @@ def test_what_is_asked_for_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_the_fastest_that_is_installed_is_taken(exported_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = exported_models["cls"]
     installed(monkeypatch, "openvino", "onnxruntime", "torch")
-    assert pick_runtime("auto", folder, device="auto").name == "openvino"
+    assert pick_runtime("auto", folder, device="auto").name == "openvino-f32"
     installed(monkeypatch, "onnxruntime", "torch")
-    assert pick_runtime("auto", folder, device="cpu") == (
-        "onnx",
-        "runtime onnx: the fastest on a CPU that can answer here; not openvino: not installed (pip install 'bts[openvino]')",
-    )
+    name, why = pick_runtime("auto", folder, device="cpu")
+    assert name == "onnx"
+    assert str(why).startswith("runtime onnx: the fastest on a CPU that can answer here; ")
+    assert str(why).endswith("; not openvino-f32: not installed (pip install 'bts[openvino]')")
     installed(monkeypatch, "torch")
     assert pick_runtime("auto", folder, device="auto").name == "torch"
 
@@ -69,20 +69,20 @@ def test_on_a_gpu_torch_goes_first(exported_models: dict[str, Path], tmp_path: P
     (tmp_path / "gpu").touch()
     monkeypatch.setattr(fastest, "NVIDIA", str(tmp_path / "gpu"))
     assert pick_runtime("auto", exported_models["cls"], device="auto").name == "torch"
-    assert pick_runtime("auto", exported_models["cls"], device="cpu").name == "openvino"
+    assert pick_runtime("auto", exported_models["cls"], device="cpu").name == "openvino-f32"
 
 
 def test_where_none_can_answer_each_says_why(exported_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "torch")
     with pytest.raises(
-        RequestError, match=r"no runtime can answer here: not openvino: not installed .*; not torch: it answers"
+        RequestError, match=r"no runtime can answer here: not openvino-f32: not installed .*; not torch: it answers"
     ):
         pick_runtime("auto", exported_models["cls"] / "model.onnx", device="auto")
 
 
 def test_a_predictor_tells_which_runtime_it_took_and_why(exported_models: dict[str, Path]) -> None:
     predictor = Predictor.load(seg=exported_models["seg"], cls=exported_models["cls"], runtime="auto")
-    told = [note for note in predictor.notes if note.startswith("runtime openvino: the fastest on a CPU")]
+    told = [note for note in predictor.notes if note.startswith("runtime openvino-f32: the fastest on a CPU")]
     assert len(told) == 1
     item = Slice(image=np.random.default_rng(1).random((70, 50)), source="file", path="scan.png")
-    assert predictor.predict(item).runtime.startswith("openvino on cpu in ")
+    assert predictor.predict(item).runtime == "openvino-f32 on cpu in f32"
