@@ -20,6 +20,7 @@ from bts.inference import decision
 from bts.inference.answer import Origin, Said, make_prediction
 from bts.inference.averaging import run_averaged
 from bts.inference.chosen import choose_models
+from bts.inference.memory import Fitting
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
@@ -43,6 +44,7 @@ class Predictor:
         self.notes = (*notes, *dict.fromkeys(note for runtime in self.runtimes for note in runtime.notes))
         self.classes = next((tuple(runtime.card.classes) for runtime in self.runtimes if runtime.card.task != "seg"), ())
         self.origin = _origin(self.runtimes)
+        self._fitting = Fitting()
         self._preprocessing = [Preprocessing.from_dict(runtime.card.preprocessing) for runtime in self.runtimes]
 
     @staticmethod
@@ -113,7 +115,7 @@ class Predictor:
 
     def _batches(self, slices: Iterator[Slice], *, batch_size: int, cam_class: int | None) -> Iterator[Prediction]:
         while batch := list(islice(slices, batch_size)):
-            answers = self._run(batch, cam_class)
+            answers = self._fitting.ask(batch, lambda part: self._run(part, cam_class))
             for row, item in enumerate(batch):
                 said = [
                     Said(runtime.card, how, _row(raw, row))
@@ -129,7 +131,7 @@ class Predictor:
             raise RequestError(f"no class '{name}'{suggestion(name, self.classes)}: the model's classes are {known}")
         return self.classes.index(name)
 
-    def _run(self, batch: list[Slice], cam_class: int | None) -> list[RawOutput]:
+    def _run(self, batch: Sequence[Slice], cam_class: int | None) -> list[RawOutput]:
         """Ask every model; pictures are prepared once where models share their preprocessing."""
         images: dict[Preprocessing, np.ndarray] = {}
         answers = []
