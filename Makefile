@@ -49,4 +49,5 @@ bench: install
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: demo
+	$(BIN)/bts settings --out docs/settings.md
 	$(BIN)/bts figure --runs demo/runs --data demo/scans --count 3 --seed 1 --out docs/images/phantoms.png

@@ -20,6 +20,7 @@ COMMANDS = {
     "infer": "mask, class and Grad-CAM of scans",
     "export": "write a model as one ONNX file, for OpenVINO, or as a MONAI bundle",
     "figure": "scan, truth, prediction and Grad-CAM side by side",
+    "settings": "write the page that explains every setting",
     "results": "write the scores of finished runs into the documents",
     "evaluate": "score models on unseen patients: a report with intervals on one page",
     "crossval": "train and score every fold, one report over all patients",
