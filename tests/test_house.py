@@ -44,6 +44,11 @@ LIGHT = (
     "bts/inference/__init__.py",
     "bts/inference/drawing.py",
     "bts/inference/prediction.py",
+    "bts/inference/runtimes/exported.py",
+    "bts/inference/runtimes/fastest.py",
+    "bts/inference/runtimes/onnx.py",
+    "bts/inference/runtimes/onnx_metadata.py",
+    "bts/inference/runtimes/openvino.py",
     "bts/inference/predictor.py",
     "bts/inference/write.py",
 )

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
+from bts.apps.evaluate import move
 from bts.apps.run import DONE, OneLineParser
+from bts.errors import RequestError
 from bts.glossary import DISCLAIMER
+
+if TYPE_CHECKING:
+    from bts.export.formats import Written
 
 FORMATS = "onnx, openvino or monai-bundle"
 
@@ -14,13 +23,30 @@ FORMATS = "onnx, openvino or monai-bundle"
 def command(argv: Sequence[str]) -> int:
     """Export a model and return the exit status."""
     options = make_parser().parse_args(argv)
-    from bts.export.formats import export_model
-
-    written = export_model(options.model, format=options.format, out=options.out)
+    written = in_eight_bits(options) if options.int8 else in_floats(options)
     for note in written.notes:
         print(note)
     print(DISCLAIMER)
     return DONE
+
+
+def in_floats(options: Namespace) -> Written:
+    """Export as the format says."""
+    from bts.export.formats import export_model
+
+    return export_model(options.model, format=options.format, out=options.out)
+
+
+def in_eight_bits(options: Namespace) -> Written:
+    """Export an ONNX file in eight bits and score it beside the model."""
+    if options.format != "onnx":
+        raise RequestError(f"--int8 with --format {options.format}: eight bits are written as ONNX only")
+    from bts.evaluation.quantised import export_int8
+
+    with tqdm(unit="slice", leave=False, disable=None) as bar:
+        return export_int8(
+            options.model, out=options.out, root=options.root, progress=lambda what, done, total: move(bar, what, done, total)
+        )
 
 
 def make_parser() -> OneLineParser:
@@ -32,5 +58,9 @@ def make_parser() -> OneLineParser:
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="run or model folder")
     parser.add_argument("--format", default="onnx", metavar="NAME", help=f"{FORMATS} [onnx]")
+    parser.add_argument(
+        "--int8", action="store_true", help="convolutions in eight bits; MODEL is a run, scored on its test part"
+    )
+    parser.add_argument("--root", metavar="FOLDER", help="with --int8: where the data lies [as the run says]")
     parser.add_argument("--out", type=Path, metavar="PATH", help="file or folder to write to [beside the model]")
     return parser
