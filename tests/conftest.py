@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +20,14 @@ def _one_thread() -> None:
     """Keep torch on one thread where a test has it: several workers share the cores."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _crashes_are_told(pytestconfig: pytest.Config) -> None:
+    """Let a crash of the interpreter print its stack: Lightning, leaving a training, resets the handlers that do that."""
+    descriptor = pytestconfig.stash.get(fault_handler_stderr_fd_key, None)
+    if descriptor is not None:
+        faulthandler.enable(descriptor)
 
 
 @pytest.fixture(scope="session")

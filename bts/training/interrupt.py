@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ class StopSignals:
         if first:
             log.info(f"{self.name} received: ending after this step (once more to stop at once)")
         if number == signal.SIGINT:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[StopSignals]:

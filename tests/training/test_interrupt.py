@@ -35,7 +35,7 @@ from bts.training.module import TaskModule
 step = TaskModule.training_step
 def signalled(module, batch, index):
     if module.trainer.current_epoch == 1:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     return step(module, batch, index)
 TaskModule.training_step = signalled
 
@@ -54,7 +54,7 @@ def signal_at(number: signal.Signals, monkeypatch: pytest.MonkeyPatch, *, epoch:
 
     def signalled(module: TaskModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
         if module.trainer.current_epoch == epoch and index == 0:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         return step(module, batch, index)
 
     monkeypatch.setattr(TaskModule, "training_step", signalled)
@@ -103,7 +103,7 @@ def test_a_signal_early_in_stage_two_saves_the_best_of_stage_one(
 
     def signalled(module: TaskModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
         if module.optim.epochs == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return step(module, batch, index)
 
     monkeypatch.setattr(TaskModule, "training_step", signalled)
@@ -118,7 +118,7 @@ def test_a_signal_early_in_stage_two_saves_the_best_of_stage_one(
 def test_a_signal_while_slices_are_read_ends_at_once(
     cls: Make, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bts.training.prepare.load_arrays", lambda *_, **__: os.kill(os.getpid(), number))
+    monkeypatch.setattr("bts.training.prepare.load_arrays", lambda *_, **__: signal.raise_signal(number))
     settings = cls()
     with pytest.raises(Interrupted, match=f"{number.name} ended the run before its first epoch did: nothing is kept"):
         fit(settings)
@@ -129,10 +129,10 @@ def test_the_second_ctrl_c_does_not_wait_for_the_step() -> None:
     stop = StopSignals()
     with stop.watched(), stop.in_loop():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Lightning's own handler stands here in a training
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop.name == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:
