@@ -36,7 +36,7 @@ def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
     unknown = sum(who is None for who in findings.patients)
     if unknown:
         lines.append(
-            f"patients of {unknown} of {len(findings.patients)} pictures are not known: a leak among those can't be seen"
+            f"patients of {unknown} of {len(findings.patients)} pictures are not known: they may stand on two sides unseen"
         )
     if findings.collection.failed:
         lines.append(f"{len(findings.collection.failed)} pictures can't be read, the first: {findings.collection.failed[0]}")
