@@ -54,6 +54,8 @@ class SplitSettings:
     """`family` takes MR040240 and MR040240B for one person, `exact` for two."""
     file: str | None = None
     """CSV with `path, patient, label, part`, with `file`."""
+    leaks: Literal["refuse", "allow"] = "refuse"
+    """Before the training, look for held-out slices that were seen (copies in any guise, once a split), or `allow` them."""
     seed: int = 0
     """Seed of the draw of patients."""
 

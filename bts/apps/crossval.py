@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from bts.apps.run import DONE, OneLineParser
@@ -26,9 +27,11 @@ def command(argv: Sequence[str]) -> int:
     folds = Folds.parse(options.folds)
     settings = gather(options.task, options, rest)
     out = options.out or Path(settings.runs) / "crossval" / f"{options.task}-{options.folds}"
+    from bts.evaluation.audit.gate import gate
     from bts.training.fit import fit
 
-    found = cross_validate(settings, options.task, folds, out, train=fit, seed=settings.seed)
+    train = partial(fit, check=gate(settings))
+    found = cross_validate(settings, options.task, folds, out, train=train, seed=settings.seed)
     print(f"{found.title}\n{text_table(found.summary)}")
     for line in found.notes:
         print(line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import lightning.pytorch as pl
 import numpy as np
 
 from bts.data.augment import Augmenter
+from bts.data.sources.base import Source
+from bts.data.split import Split
 from bts.errors import Interrupted, RequestError
 from bts.models.architecture import Architecture
 from bts.models.base import Network
@@ -38,12 +41,13 @@ from bts.training.tasks import KITS
 log = logging.getLogger("bts.training")
 
 
-def fit(settings: Settings, *, resume: Path | None = None) -> Run:
+def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Source, Split], None] | None = None) -> Run:
     """Train what the settings ask for and return the run with its model folder.
 
     Args:
         settings: of one task; see `bts.settings`.
         resume: folder of an interrupted run to go on with; the settings must be its own, but for what can't change its course.
+        check: is asked about the split before a new run starts; what it raises ends the run.
 
     Raises:
         RequestError: something asked for can't be had; nothing is left behind.
@@ -57,7 +61,7 @@ def fit(settings: Settings, *, resume: Path | None = None) -> Run:
         signals = StopSignals()
         with signals.watched():
             try:
-                _train(job, run, signals)
+                _train(job, run, signals, check=check if resume is None else None)
             except KeyboardInterrupt:
                 raise Interrupted(_how_to_go_on(run, signals)) from None
     return run
@@ -70,10 +74,10 @@ def _how_to_go_on(run: Run, signals: StopSignals) -> str:
     return f"{name} ended the run before its first epoch did: nothing is kept, start it anew"
 
 
-def _train(job: Job, run: Run, signals: StopSignals) -> None:
+def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source, Split], None] | None) -> None:
     settings = job.settings
     pl.seed_everything(settings.seed, verbose=False)
-    prepared = prepare(settings, job.task, run)
+    prepared = prepare(settings, job.task, run, check=check)
     network = _network(job, prepared, run)
     log.info(job.stages_line)
     best, before = None, 0

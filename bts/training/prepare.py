@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,11 +40,13 @@ class Prepared:
     val: Arrays
 
 
-def prepare(settings: Settings, task: Task, run: Run) -> Prepared:
-    """Open the source, split it (a resumed run keeps its split) and read the training and validation slices."""
+def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source, Split], None] | None = None) -> Prepared:
+    """Open the source, split it (a resumed run keeps its split), check the split, read the training and validation slices."""
     source = open_source(settings.data.source, settings.data.root)
     records = source.records()
     split = _split(settings, records, run)
+    if check is not None and is_first():  # one process asks for all
+        check(source, split)
     preprocessing = Preprocessing(settings.data.size, settings.data.low_percentile, settings.data.high_percentile)
     cache = SliceCache(Path(settings.data.cache), settings.data.cache_gib) if settings.data.cache else None
     train, val = (

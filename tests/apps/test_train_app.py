@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Setting
 
     calls: list[tuple[Settings, Path | None]] = []
 
-    def trained(settings: Settings, *, resume: Path | None = None) -> Run:
+    def trained(settings: Settings, *, resume: Path | None = None, check: Any = None) -> Run:
         calls.append((settings, resume))
         return Run(tmp_path / "run")
 
@@ -97,7 +97,7 @@ def test_a_wrong_request_never_reaches_fit(arguments: list[str], message: str, a
 def test_an_interrupted_run_ends_with_130_and_no_scores(asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from bts.training import fit
 
-    def stopped(settings: Settings, *, resume: Path | None = None) -> Run:
+    def stopped(settings: Settings, *, resume: Path | None = None, check: Any = None) -> Run:
         raise Interrupted("SIGINT ended the run; go on with --resume runs/seg/x")
 
     monkeypatch.setattr(fit, "fit", stopped)

@@ -47,12 +47,12 @@ def audit(
 
 
 def audit_split(source: Source, split: Split, *, progress: Callable[[int, int], None] | None = None) -> Findings:
-    """Return the findings on one source and its split, before a model is trained on it.
+    """Return the findings on one source and its split; `findings.refuse()` raises the one line for the first leak."""
+    return audit([split_set(source, split)], group=split.group, progress=progress)
 
-    `findings.refuse()` raises the one line that a training must not start with.
-    """
+
+def split_set(source: Source, split: Split) -> AuditSet:
+    """Return a source under audit with the sides and patients that a split gives its slices."""
     parts = {row.path: row.part for row in split.rows}
     patients = {row.path: row.patient for row in split.rows}
-    return audit(
-        [AuditSet(name=source.name, source=source, parts=parts, patients=patients)], group=split.group, progress=progress
-    )
+    return AuditSet(name=source.name, source=source, parts=parts, patients=patients)
