@@ -26,6 +26,16 @@ class DataSettings:
     """Intensities at or under this percentile of a slice become 0."""
     high_percentile: float = 99.5
     """Intensities at or over this percentile of a slice become 1."""
+    crop_brain: bool = False
+    """Whether only the box around the head is shown to the network."""
+    clahe_clip_limit: float = 0.0
+    """Limit of CLAHE as a share of a tile's pixels: 0.01 is near OpenCV's 2.0; 0 leaves the contrast as it is."""
+    clahe_tiles: int = 8
+    """Tiles a side of CLAHE."""
+    sharpen_amount: float = 0.0
+    """Share of the difference from a Gaussian blur that is added: 0.5 for the sum of 1.5 and -0.5; 0 adds nothing."""
+    sharpen_sigma_px: float = 1.5
+    """Deviation of that blur in pixels of the square."""
     cache: str = "data/cache"
     """Folder for decoded slices; an empty string turns the cache off."""
     cache_gib: float = 4.0
@@ -72,10 +82,18 @@ class AugmentSettings:
     """Mirror left to right, every second time."""
     crop: float = 0.1
     """Largest share of a side that a random crop takes away before it is resized back."""
+    flip_vertical: bool = False
+    """Mirror top to bottom, every second time."""
     scale: float = 0.0
     """Largest relative zoom in or out."""
+    zoom_out: float = 0.0
+    """Largest relative zoom out, where it is to be larger than `scale`."""
     shift: float = 0.0
     """Largest shift as a share of the side."""
+    shear: float = 0.0
+    """Largest shear in degrees, along either side."""
+    fill: Literal["black", "nearest"] = "black"
+    """What rotation, zoom, shift and shear leave empty is black, or continues the nearest pixel."""
     brightness: float = 0.0
     """Largest relative change of brightness and contrast."""
 

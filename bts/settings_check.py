@@ -34,6 +34,10 @@ LESS_THAN_ALL = Rule("a share from 0 to below 1", lambda value: 0 <= value < 1)
 
 RULES = {
     "data.size": Rule("a multiple of 32 from 32 to 2048, such as 224", lambda value: 32 <= value <= 2048 and value % 32 == 0),
+    "data.clahe_clip_limit": SHARE_OR_NONE,
+    "data.clahe_tiles": Rule("1 or more tiles, and a quarter of the size at most", lambda value: 1 <= value <= 512),
+    "data.sharpen_amount": Rule("0 to 10, such as 0.5", lambda value: 0 <= value <= 10),
+    "data.sharpen_sigma_px": Rule("a width above 0 px and up to 32", lambda value: 0 < value <= 32),
     "data.cache_gib": POSITIVE,
     "data.batch_size": ONE_OR_MORE,
     "data.workers": NOT_NEGATIVE,
@@ -46,7 +50,9 @@ RULES = {
     "augment.rotate": Rule("degrees from 0 to 180", lambda value: 0 <= value <= 180),
     "augment.crop": LESS_THAN_ALL,
     "augment.scale": LESS_THAN_ALL,
+    "augment.zoom_out": LESS_THAN_ALL,
     "augment.shift": LESS_THAN_ALL,
+    "augment.shear": Rule("degrees from 0 to 45", lambda value: 0 <= value <= 45),
     "augment.brightness": LESS_THAN_ALL,
     "optim.epochs": ONE_OR_MORE,
     "optim.lr": POSITIVE,
@@ -106,6 +112,8 @@ def together(settings: Settings, values: dict[str, Any]) -> Iterator[str]:
             "data.low_percentile, data.high_percentile: expected 0 <= low < high <= 100, "
             f"received {data.low_percentile:g} and {data.high_percentile:g}"
         )
+    if data.clahe_tiles > data.size // 4 and 1 <= data.clahe_tiles <= 512:
+        yield f"data.clahe_tiles: expected {data.size // 4} or fewer at data.size {data.size}, received {data.clahe_tiles}"
     if split.kind == "ratios" and split.train + split.val >= 1:
         left = f"received {split.train:g} + {split.val:g} = {split.train + split.val:g}"
         yield f"split.train, split.val: expected a sum below 1, so that a test part is left, {left}"

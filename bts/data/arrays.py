@@ -115,7 +115,8 @@ def _load(source: Source, record: Record, *, preprocessing: Preprocessing, cache
         return found
     one = source.read(record)
     image = preprocessing.image(one.image)
-    mask = None if one.mask is None else preprocessing.mask(one.mask).astype(np.uint8)
+    box = preprocessing.box(one.image)
+    mask = None if one.mask is None else preprocessing.mask(one.mask, box=box).astype(np.uint8)
     if cache and key:
         cache.put(key, image, mask)
     return image, mask

@@ -51,16 +51,20 @@ def _pipeline(settings: AugmentSettings, size: int) -> albumentations.Compose:
     linear = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_LINEAR}
     if settings.flip:
         steps.append(albumentations.HorizontalFlip(p=0.5))
+    if settings.flip_vertical:
+        steps.append(albumentations.VerticalFlip(p=0.5))
     if settings.crop:
         smallest = max(1, round(size * (1 - settings.crop)))
         steps.append(albumentations.RandomSizedCrop(min_max_height=(smallest, size), size=(size, size), p=1.0, **linear))
-    if settings.rotate or settings.scale or settings.shift:
+    smallest_scale = 1 - max(settings.scale, settings.zoom_out)
+    if settings.rotate or settings.scale or settings.zoom_out or settings.shift or settings.shear:
         steps.append(
             albumentations.Affine(
                 rotate=(-settings.rotate, settings.rotate),
-                scale=(1 - settings.scale, 1 + settings.scale),
+                scale=(smallest_scale, 1 + settings.scale),
                 translate_percent=(-settings.shift, settings.shift),
-                border_mode=cv2.BORDER_CONSTANT,
+                shear=(-settings.shear, settings.shear),
+                border_mode=cv2.BORDER_REPLICATE if settings.fill == "nearest" else cv2.BORDER_CONSTANT,
                 fill=0,
                 fill_mask=0,
                 p=1.0,
@@ -81,7 +85,8 @@ def _pipeline(settings: AugmentSettings, size: int) -> albumentations.Compose:
 def _refuse_bad(settings: AugmentSettings, seed: int) -> None:
     if seed < 0:
         raise RequestError(f"seed {seed}: expected 0 or more")
-    limits = {"share": 1.0, "rotate": 180.0, "crop": 0.9, "scale": 0.9, "shift": 0.9, "brightness": 1.0}
+    limits = {"share": 1.0, "rotate": 180.0, "crop": 0.9, "scale": 0.9, "zoom_out": 0.9, "shift": 0.9, "shear": 45.0}
+    limits["brightness"] = 1.0
     for name, highest in limits.items():
         value = getattr(settings, name)
         if not 0 <= value <= highest:

@@ -13,10 +13,14 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from bts.data.enhance import Box, equalise, head_box, sharpen, whole
 from bts.errors import RequestError
+from bts.settings import DataSettings
 
 TOLERANCE = 1e-4
 """Shares of a pixel closer than this are equal: keeps a mirrored mask's result the mirrored result."""
+ALWAYS = ("size", "low_percentile", "high_percentile")
+"""Fields that every model folder has; the others are there where they are in use."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,29 @@ class Preprocessing:
         size: side S of the square in pixels, a multiple of 32.
         low_percentile: intensities at or under this percentile of the picture become 0.
         high_percentile: intensities at or over this percentile become 255.
+        crop_brain: only the box around the head is looked at; maps are 0 outside of it.
+        clahe_clip_limit: share of a tile's pixels above which CLAHE clips its histogram; 0 leaves the contrast as it is.
+        clahe_tiles: tiles a side of CLAHE.
+        sharpen_amount: how much of the picture's difference from its Gaussian blur is added to it; 0 adds nothing.
+        sharpen_sigma_px: deviation of that blur in pixels of the square.
+
+    CLAHE comes first, then sharpening, both on the square. What is off is left out of `to_dict`, so that a model that uses
+    none of it can be read by versions which know none of it.
     """
 
     size: int = 224
     low_percentile: float = 0.5
     high_percentile: float = 99.5
+    crop_brain: bool = False
+    clahe_clip_limit: float = 0.0
+    clahe_tiles: int = 8
+    sharpen_amount: float = 0.0
+    sharpen_sigma_px: float = 1.5
+
+    @classmethod
+    def of(cls, settings: DataSettings) -> Preprocessing:
+        """Return the preprocessing that the settings ask for."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 32 or self.size % 32:
@@ -39,24 +61,49 @@ class Preprocessing:
         low, high = self.low_percentile, self.high_percentile
         if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and 0 <= low < high <= 100):
             raise RequestError(f"percentiles {low} and {high}: expected numbers with 0 <= low < high <= 100")
+        if not (0 <= self.clahe_clip_limit <= 1 and 1 <= self.clahe_tiles <= self.size // 4):
+            raise RequestError(
+                f"CLAHE with a limit of {self.clahe_clip_limit} and {self.clahe_tiles} tiles: expected a share from 0 to 1 "
+                f"and 1 to {self.size // 4} tiles"
+            )
+        if not (0 <= self.sharpen_amount <= 10 and 0 < self.sharpen_sigma_px <= self.size):
+            raise RequestError(
+                f"sharpening by {self.sharpen_amount} over {self.sharpen_sigma_px} px: expected 0 to 10 and a width above 0"
+            )
+
+    def box(self, array: np.ndarray) -> Box:
+        """Return the part of the picture `array` (H, W) that the square shows: all of it, or the head's box.
+
+        `mask` and `restore` need it wherever the preprocessing crops; without a crop it is found without a look.
+        """
+        array = np.asarray(array)
+        if not self.crop_brain:
+            return whole(array.shape)
+        return head_box(_window(array, self.low_percentile, self.high_percentile))
 
     def image(self, array: np.ndarray) -> np.ndarray:
         """Return the network's picture (S, S) uint8 of an `array` (H, W) of any real type.
 
         The window between the two percentiles becomes [0, 255], the shorter side is padded with its low end to a square,
-        and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end.
+        and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end. A crop comes
+        between window and padding, CLAHE and sharpening after the scaling.
         """
         scaled = _window(np.asarray(array), self.low_percentile, self.high_percentile)
-        square = _resize_square(scaled, self.size)
+        square = _resize_square(head_box(scaled).cut(scaled) if self.crop_brain else scaled, self.size)
+        if self.clahe_clip_limit:
+            square = equalise(square, clip_limit=self.clahe_clip_limit, tiles=self.clahe_tiles)
+        if self.sharpen_amount:
+            square = sharpen(square, amount=self.sharpen_amount, sigma_px=self.sharpen_sigma_px)
         return np.rint(square).clip(0, 255).astype(np.uint8)
 
-    def mask(self, array: np.ndarray) -> np.ndarray:
-        """Return the mask (S, S) bool of a mask `array` (H, W).
+    def mask(self, array: np.ndarray, *, box: Box | None = None) -> np.ndarray:
+        """Return the mask (S, S) bool of a mask `array` (H, W); `box` is the picture's, where the preprocessing crops.
 
         A pixel belongs to it where at least half of its area is covered. Where no pixel reaches a half, those covered most
         are kept, so that a mask of one pixel survives.
         """
         array = np.asarray(array, dtype=bool)
+        array = array if box is None else box.cut(array)
         side = max(array.shape)
         rows, columns = (_bands(length, side=side, size=self.size) for length in array.shape)
         covered = rows @ array.astype(np.float32) @ columns.T  # (S, S) share of each pixel's area
@@ -65,7 +112,9 @@ class Preprocessing:
             return np.zeros((self.size, self.size), dtype=bool)
         return covered >= min(0.5, peak) - TOLERANCE
 
-    def restore(self, values: np.ndarray, shape: tuple[int, int], *, offset_px: float = 0.0) -> np.ndarray:
+    def restore(
+        self, values: np.ndarray, shape: tuple[int, int], *, offset_px: float = 0.0, box: Box | None = None
+    ) -> np.ndarray:
         """Return a map of the network's square as (H, W) float32 on the picture of that `shape`, bilinear.
 
         Args:
@@ -73,7 +122,12 @@ class Preprocessing:
             shape: rows and columns of the picture.
             offset_px: pixels of the square by which every cell really lies further down and right (see
                 `bts.models.alignment`); at the borders the outermost cells are continued.
+            box: the picture's, where the preprocessing crops; the map is 0 outside of it.
         """
+        if box is not None and box != whole(shape):
+            found = np.zeros(shape, dtype=np.float32)
+            box.cut(found)[...] = self.restore(values, box.shape, offset_px=offset_px)
+            return found
         values = np.ascontiguousarray(values, dtype=np.float32)
         height, width = shape
         cells = values.shape[0]
@@ -82,26 +136,26 @@ class Preprocessing:
         values = np.pad(values, rim, mode="edge") if rim else values
         start = rim - offset
         top, left = start + (max(shape) - height) / 2 * ratio, start + (max(shape) - width) / 2 * ratio
-        box = (left, top, left + width * ratio, top + height * ratio)
+        frame = (left, top, left + width * ratio, top + height * ratio)
         picture = Image.fromarray(values)
-        return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
+        return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=frame))
 
     def to_dict(self) -> dict[str, float]:
-        """Return the fields by name, for JSON."""
-        return asdict(self)
+        """Return the fields by name, for JSON; the later ones only where they are not as usual."""
+        return {name: value for name, value in asdict(self).items() if name in ALWAYS or value != getattr(type(self), name)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> Preprocessing:
         """Return what `to_dict` wrote; `RequestError` names a field that is unknown or missing."""
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(known))
-        missing = [name for name in known if name not in values]
+        missing = [name for name in ALWAYS if name not in values]
         if unknown or missing:
             raise RequestError(
                 f"preprocessing: expected {', '.join(known)}; unknown: {', '.join(unknown) or 'none'}, "
                 f"missing: {', '.join(missing) or 'none'}: was it written by another version?"
             )
-        return cls(**{name: values[name] for name in known})  # type: ignore[arg-type]
+        return cls(**values)  # type: ignore[arg-type]
 
 
 def _window(array: np.ndarray, low_percentile: float, high_percentile: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
 from torch import Tensor, nn
 
+from bts.data.enhance import Box
 from bts.data.preprocess import Preprocessing
 from bts.export.bundle_configs import Answer
 from bts.inference.decision import decide_mask
@@ -25,6 +26,8 @@ from bts.models.networks import build_network
 
 SHAPE = "slice_shape"
 """Name under which a picture's metadata keep the rows and columns of the slice that it was made from."""
+BOX = "slice_box"
+"""Name of the part of that slice which the picture shows, where the preprocessing crops."""
 
 
 class BundleNetwork(nn.Module):
@@ -62,6 +65,7 @@ class PrepareSliced(MapTransform):
             array = np.asarray(found[key])[0].T  # (rows, columns)
             picture = self.preprocessing.image(array).astype(np.float32) / 255
             meta = {ImageMetaKey.FILENAME_OR_OBJ: found[key].meta[ImageMetaKey.FILENAME_OR_OBJ], SHAPE: array.shape}
+            meta[BOX] = tuple(self.preprocessing.box(array))
             found[key] = MetaTensor(torch.from_numpy(picture[None]), meta=meta)
         return found
 
@@ -81,8 +85,10 @@ class RestoreMaskd(MapTransform):
         found = dict(data)
         meta = found[self.image_key].meta
         rows, columns = (int(side) for side in meta[SHAPE])
+        box = Box(*(int(edge) for edge in meta[BOX]))
         for key in self.key_iterator(found):
-            probability = self.preprocessing.restore(torch.sigmoid(found[key])[0].cpu().numpy(), (rows, columns))
+            square = torch.sigmoid(found[key])[0].cpu().numpy()
+            probability = self.preprocessing.restore(square, (rows, columns), box=box)
             mask = decide_mask(probability, threshold=self.threshold, min_area=self.min_area)
             named = {ImageMetaKey.FILENAME_OR_OBJ: meta[ImageMetaKey.FILENAME_OR_OBJ]}
             found[key] = MetaTensor(torch.from_numpy(mask.T.astype(np.uint8))[None], meta=named)

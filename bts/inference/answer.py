@@ -54,7 +54,7 @@ def _mask(item: Slice, model: Said) -> dict[str, Any]:
     if model.raw.mask is None:
         return {}
     point = model.card.operating_point
-    probability = model.preprocessing.restore(model.raw.mask, item.image.shape)
+    probability = model.preprocessing.restore(model.raw.mask, item.image.shape, box=model.preprocessing.box(item.image))
     mask = decision.decide_mask(probability, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
     return {"mask_probability": probability, "mask": mask}
 
@@ -78,7 +78,8 @@ def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
     if raw.cam is None or raw.logits is None:
         return {}
     explained = int(raw.logits.argmax()) if cam_class is None else cam_class
-    restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px)
+    box = model.preprocessing.box(item.image)
+    restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px, box=box)
     return {
         "cam": decision.scale_cam(restored, scale=card.cam_scale),
         "cam_class": card.classes[explained],

@@ -47,7 +47,7 @@ def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source
     split = _split(settings, records, run)
     if check is not None and is_first():  # one process asks for all
         check(source, split)
-    preprocessing = Preprocessing(settings.data.size, settings.data.low_percentile, settings.data.high_percentile)
+    preprocessing = Preprocessing.of(settings.data)
     cache = SliceCache(Path(settings.data.cache), settings.data.cache_gib) if settings.data.cache else None
     train, val = (
         _read_part(source, records, split, part=part, task=task, preprocessing=preprocessing, cache=cache)

@@ -48,6 +48,10 @@ ALONE = [
     _settings(scale=0.3),
     _settings(shift=0.2),
     _settings(brightness=0.3),
+    _settings(flip_vertical=True),
+    _settings(zoom_out=0.3),
+    _settings(shear=15.0),
+    _settings(shift=0.2, fill="nearest"),
 ]
 
 
@@ -131,7 +135,7 @@ def test_the_mask_stays_binary_and_lies_on_the_picture(settings: AugmentSettings
 @pytest.mark.parametrize("settings", ALONE)
 def test_each_setting_varies_the_picture_by_itself(settings: AugmentSettings) -> None:
     out = _each(Augmenter(settings, seed=1), 10, image=_scan(), mask=_disc())
-    assert any((image != _scan()).any() for image, _ in out)
+    assert any((image != _scan()).any() or (mask != _disc()).any() for image, mask in out)
 
 
 def test_everything_off_changes_nothing() -> None:
@@ -217,7 +221,9 @@ def test_a_negative_seed_is_refused() -> None:
 
 
 def test_every_setting_is_covered_here() -> None:
-    assert {field.name for field in fields(AugmentSettings)} == {"share", *OFF, "scale", "shift", "brightness"}
+    assert {field.name for field in fields(AugmentSettings)} == {
+        *("share", *OFF, "flip_vertical", "scale", "zoom_out", "shift", "shear", "fill", "brightness")
+    }
 
 
 def test_importing_asks_no_network_and_warns_of_nothing() -> None:
@@ -234,3 +240,18 @@ def test_importing_asks_no_network_and_warns_of_nothing() -> None:
         [sys.executable, "-c", program], env=environment, cwd=root, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_zooming_out_never_enlarges() -> None:
+    disc = _disc()
+    out = _each(Augmenter(_settings(zoom_out=0.4), seed=4), 40, image=disc * np.uint8(255), mask=disc)
+    areas = [int(mask.sum()) for _, mask in out]
+    assert max(areas) <= disc.sum() * 1.02
+    assert min(areas) < disc.sum() * 0.7
+
+
+def test_the_nearest_pixel_fills_what_a_shift_leaves_empty() -> None:
+    even = np.full((SIDE, SIDE), 100, dtype=np.uint8)
+    black, nearest = (Augmenter(_settings(shift=0.3, fill=fill), seed=1) for fill in ("black", "nearest"))
+    assert any((image == 0).any() for image, _ in _each(black, 10, image=even, mask=_disc()))
+    assert all((image == 100).all() for image, _ in _each(nearest, 10, image=even, mask=_disc()))
