@@ -16,4 +16,7 @@ NO_TUMOUR = "no_tumour"
 FIGSHARE_CLASSES = ("meningioma", "glioma", "pituitary")
 """Cheng's classes in the order of their labels 1, 2, 3."""
 
+PLANES = ("axial", "coronal", "sagittal")
+"""How a slice may lie in the head."""
+
 DISCLAIMER = "Research software, not a medical device."

@@ -51,7 +51,7 @@ def command(argv: Sequence[str]) -> int:
     sets = with_splits(open_sets(options.sets), options.split)
     out = options.out or Path("results") / "audit" / time.strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True, exist_ok=True)
-    findings = audit(sets, group=options.group, recover=options.recover, progress=_counter("reading"), note=_note)
+    findings = audit(sets, group=options.group, recover=options.recover, progress=counter("reading"), note=_note)
     write_tables(findings, out, reference=options.recover)
     (out / "index.html").write_text(write_page(findings, sets, reference=options.recover), encoding="utf-8")
     print("\n".join(summary(findings, reference=options.recover)))
@@ -102,7 +102,7 @@ def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
     return sets
 
 
-def _counter(word: str) -> Callable[[int, int], None] | None:
+def counter(word: str) -> Callable[[int, int], None] | None:
     """Return a progress line for a terminal, or nothing where nobody watches."""
     if not sys.stderr.isatty():
         return None

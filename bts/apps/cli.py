@@ -15,6 +15,7 @@ from bts.registry import suggestion
 COMMANDS = {
     "download": "fetch the figshare set (0.9 GB) into data/figshare",
     "phantom": "write a synthetic set in figshare's layout",
+    "manifest": "write one table of several sets, such as tumours of one and healthy slices of another",
     "sources": "list the data sources, or count what one holds",
     "train": "train a model: `bts train seg`, `bts train cls`",
     "infer": "mask, class and Grad-CAM of scans",

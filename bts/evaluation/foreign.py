@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
 from bts.data.families import Group
-from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.evaluation.audit.groups import spread
 from bts.evaluation.audit.matches import find_matches
+from bts.evaluation.audit.people import Chosen
 from bts.evaluation.audit.pictures import AuditSet, collect
 from bts.evaluation.run_data import RunData, trained_on
 from bts.models.folder import ModelCard
@@ -57,27 +56,9 @@ def remove_known(source: Source, cards: Sequence[ModelCard], runs: Sequence[RunD
     return Kept(records, removed, notes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """A source that offers only some of its records; the leak audit reads it like any other."""
-
-    source: Source
-    chosen: list[Record]
-
-    @property
-    def root(self) -> Path:
-        return Path(self.source.root)
-
-    def records(self) -> list[Record]:
-        return self.chosen
-
-    def read(self, record: Record) -> Slice:
-        return self.source.read(record)
-
-
 def find_copies(source: Source, records: Sequence[Record], run: RunData) -> set[str]:
     """Return the paths of the records that show a training slice of the run, by the leak audit: turned and cropped ones too."""
-    sets = {"foreign": _Chosen(source, list(records)), "trained": _Chosen(run.source, run.records("train"))}
+    sets = {"foreign": Chosen(source, list(records)), "trained": Chosen(run.source, run.records("train"))}
     collection = collect([AuditSet(name, cast(Source, each)) for name, each in sets.items()])
     trained = [place for place, picture in enumerate(collection.pictures) if picture.set_name == "trained"]
     reached = spread(find_matches(collection).found, trained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,8 +48,14 @@ def hashed(patients: Iterable[str], prepared: Prepared) -> list[str]:
 
 
 def trained_on(prepared: Prepared, best: Best, *, cut_short: bool) -> str:
-    """Return a sentence on data and length, such as `2145 figshare slices of 154 patients, 12 epochs (best 9)`."""
+    """Return a sentence on data and length, such as `2145 figshare + 845 brisc slices of 794 patients, 12 epochs (best 9)`."""
     patients = len({person(patient, prepared.split.group) for patient in prepared.train.patients})
-    kind = "synthetic phantom slices" if prepared.source.synthetic else f"{prepared.source.name} slices"
-    text = f"{len(prepared.train)} {kind} of {patients} patients, {best.epochs} epochs (best {best.epoch})"
+    slices = f"{len(prepared.train)} synthetic phantom" if prepared.source.synthetic else _by_set(prepared)
+    text = f"{slices} slices of {patients} patients, {best.epochs} epochs (best {best.epoch})"
     return text + (", epochs cut short by trainer.limit_batches" if cut_short else "")
+
+
+def _by_set(prepared: Prepared) -> str:
+    """Return `2145 figshare + 845 brisc` where a table mixes sets, else `2145 figshare`."""
+    sets = {record.path: record.source or prepared.source.name for record in prepared.source.records()}
+    return " + ".join(f"{count} {name}" for name, count in Counter(sets[path] for path in prepared.train.paths).items())

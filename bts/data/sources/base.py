@@ -27,6 +27,7 @@ class Record:
         fold: the publisher's own fold (figshare: 1 to 5), where it has one.
         mask: path of the mask file relative to the root, for sources that keep masks apart.
         plane: `axial`, `coronal` or `sagittal`, where the publisher says it.
+        source: name of the set that the slice comes from, where a table mixes several.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Record:
     fold: int | None = None
     mask: str | None = None
     plane: str | None = None
+    source: str | None = None
 
 
 class Source(Protocol):

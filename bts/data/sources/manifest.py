@@ -1,4 +1,7 @@
-"""Which slices does a user's own table name? A CSV with `path, label, mask, patient_id, split`; only `path` must be there."""
+"""Which slices does a user's own table name? A CSV with `path, label, mask, patient_id, split`; only `path` must be there.
+
+Pictures of every readable kind may stand in one table, figshare's `.mat` files with the masks inside them beside PNGs.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+from bts.data.readers.mat import read_mat_head
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
 from bts.data.sources.labels import class_name, ordered_classes, part_name
 from bts.data.sources.picture_files import read_record
-from bts.errors import RequestError
-from bts.glossary import NO_TUMOUR
+from bts.errors import InputError, RequestError
+from bts.glossary import NO_TUMOUR, PLANES
 from bts.registry import suggestion
 
 COLUMNS = ("path", "label", "mask", "patient_id", "split")
 """What is read. Other columns are left alone, unless their name looks like one of these misspelt."""
+MORE = ("plane", "source")
+"""Read too where they are there: `axial`, `coronal` or `sagittal` (other words say nothing), and the set a slice comes from."""
 FILE_NAME = "manifest.csv"
 """Name of the table where a folder is given."""
 
@@ -26,7 +32,6 @@ class Manifest(Source):
     """Pictures named in a CSV: path, label, mask, patient_id, split."""
 
     name: ClassVar[str] = "manifest"
-    synthetic = False
 
     def __init__(self, root: Path) -> None:
         given = Path(root)
@@ -39,7 +44,8 @@ class Manifest(Source):
             _refuse_missing(self.root, self._records, lines=[line for line, _ in rows])
         except RequestError as error:
             raise error.at(file) from error
-        self._has_masks = any(record.mask for record in self._records)
+        self._has_masks = any(record.mask or _is_mat(record) for record in self._records)
+        self.synthetic = _is_synthetic(self.root, self._records)
         self.classes: tuple[str, ...] = ordered_classes(record.label for record in self._records if record.label)
 
     def records(self) -> list[Record]:
@@ -49,7 +55,20 @@ class Manifest(Source):
     def read(self, record: Record) -> Slice:
         """Return the slice of a record; where the table has masks, a healthy slice without one has an empty mask."""
         is_healthy = record.label == NO_TUMOUR and self._has_masks
-        return read_record(self.root, record, source=self.name, empty_mask=is_healthy)
+        return read_record(self.root, record, source=record.source or self.name, empty_mask=is_healthy)
+
+
+def _is_mat(record: Record) -> bool:
+    return record.path.lower().endswith(".mat")
+
+
+def _is_synthetic(root: Path, records: list[Record]) -> bool:
+    """Return whether the first `.mat` file is a phantom; reading thousands at each start would cost seconds, and none mixes."""
+    first = next((record for record in records if _is_mat(record)), None)
+    try:
+        return first is not None and read_mat_head(root / first.path).synthetic
+    except InputError:  # told with the file's name when the slice is read
+        return False
 
 
 def _read_rows(file: Path) -> list[tuple[int, dict[str, str]]]:
@@ -78,7 +97,7 @@ def _refuse_columns(names: object) -> None:
         near = suggestion("path", given)
         raise RequestError(f"no column 'path'{near}: expected a first line with {', '.join(COLUMNS)} (only path must be there)")
     for name in given:
-        near = "" if name in COLUMNS else suggestion(name, COLUMNS)
+        near = "" if name in (*COLUMNS, *MORE) else suggestion(name, COLUMNS)
         if near:
             raise RequestError(f"unknown column '{name}'{near}: rename it, or call it something that can't be mistaken")
 
@@ -95,13 +114,15 @@ def _record(cells: dict[str, str], line: int) -> Record:
         raise RequestError(
             f"line {line}: split '{split}'{suggestion(split, ('train', 'val', 'test'))}: expected train, val or test"
         )
-    label = cells.get("label", "")
+    label, plane = cells.get("label", ""), cells.get("plane", "").lower()
     return Record(
         path=_normal(path),
         label=class_name(label) if label else None,
         patient=cells.get("patient_id") or None,
         part=part,
         mask=_normal(cells["mask"]) if cells.get("mask") else None,
+        plane=plane if plane in PLANES else None,
+        source=cells.get("source") or None,
     )
 
 

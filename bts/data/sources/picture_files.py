@@ -47,7 +47,7 @@ def refuse_missing(root: Path) -> None:
 
 
 def read_record(root: Path, record: Record, *, source: str, empty_mask: bool = False) -> Slice:
-    """Return the slice of a record with what the record knows of it.
+    """Return the slice of a record with what the record knows of it; a mask that the picture's own file holds (`.mat`) is kept.
 
     Args:
         root: folder that the record's paths are relative to.
@@ -60,10 +60,10 @@ def read_record(root: Path, record: Record, *, source: str, empty_mask: bool = F
     """
     path = root / record.path
     found = read_slice(path)
-    mask = None
+    mask = found.mask
     if record.mask is not None:
         mask = read_mask(root / record.mask)
-    elif empty_mask:
+    elif mask is None and empty_mask:
         mask = np.zeros(found.image.shape, bool)
     try:
         return replace(

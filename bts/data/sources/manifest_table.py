@@ -1,0 +1,61 @@
+"""How do slices of several sources become one table? Rows of a manifest, with paths relative to where the table will lie."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bts.data.sources.base import Record, Source
+from bts.data.sources.manifest import COLUMNS, MORE
+from bts.errors import RequestError
+
+Row = dict[str, str]
+
+
+def manifest_rows(
+    source: Source, records: Sequence[Record], *, folder: Path, patients: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Return a row of a manifest in `folder` for each record of a source.
+
+    Args:
+        source: where the slices are.
+        records: which of them.
+        folder: where the table will lie.
+        patients: patient by path, for slices whose publisher names none.
+
+    Raises:
+        RequestError: a slice that is no file of its own (`npz`), or lies on another drive than the table.
+    """
+    rows = []
+    for record in records:
+        label, patient = record.label or "", record.patient or (patients or {}).get(record.path, "")
+        paths = [_relative(source.root, name, folder) if name else "" for name in (record.path, record.mask)]
+        mixed = (record.plane or "", record.source or source.name)
+        rows.append(dict(zip((*COLUMNS, *MORE), (paths[0], label, paths[1], patient, record.part or "", *mixed), strict=True)))
+    return rows
+
+
+def write_manifest(file: Path, rows: Sequence[Row]) -> None:
+    """Write the table; its folder is made where it isn't there. `RequestError` where it can't be written."""
+    part = file.with_suffix(".part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.DictWriter(handle, (*COLUMNS, *MORE))
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(part, file)
+    except OSError as error:
+        raise RequestError(f"{file}: can't be written ({error.strerror}): name another file with --out") from error
+
+
+def _relative(root: Path, name: str, folder: Path) -> str:
+    path = Path(root) / name
+    if not path.is_file():
+        raise RequestError(f"{path}: no file of its own: a table can name only pictures that are files, save them as PNG")
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError as error:
+        raise RequestError(f"{path}: on another drive than {folder}: write the table to the drive of the data") from error

@@ -1,0 +1,78 @@
+"""How do tumour slices with patients and healthy slices without become one set that can be split by patient?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from bts.data.sources.base import Record, Source
+from bts.data.sources.manifest_table import Row, manifest_rows
+from bts.errors import RequestError
+from bts.evaluation.audit.people import Chosen, invent_patients
+from bts.glossary import NO_TUMOUR
+
+
+def mix(
+    whole: Sequence[Source],
+    healthy: Sequence[Source],
+    *,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Return the rows of one manifest: all slices of some sources, and of others the healthy ones alone.
+
+    A healthy slice without a patient shares an invented ID with what looks like it. A slice with a tumour must have its own:
+    its neighbours in the same head look different, so no likeness keeps them together.
+
+    Args:
+        whole: sources of which every slice is taken.
+        healthy: sources of which only slices of class `no_tumour` are taken.
+        folder: where the table will lie.
+        progress: called with (done, total) as healthy pictures are read.
+
+    Raises:
+        RequestError: a tumour slice without a patient, a source without healthy slices, a picture that stands in two sources.
+        InputError: a picture that can't be read.
+    """
+    taken = [*((each, each.records()) for each in whole), *((each, _healthy(each)) for each in healthy)]
+    unnamed = []
+    for source, records in taken:
+        _refuse_no_patient(source, records)
+        unnamed.append(Chosen(source, [record for record in records if not record.patient]))
+    patients = _invented(unnamed, progress=progress)
+    rows: list[Row] = []
+    for (source, records), known in zip(taken, patients, strict=True):
+        rows += manifest_rows(source, records, folder=folder, patients=known)
+    _refuse_twice(rows)
+    return [row | {"split": ""} for row in rows]  # the publishers' parts were drawn by slice
+
+
+def _invented(unnamed: Sequence[Chosen], *, progress: Callable[[int, int], None] | None) -> list[dict[str, str]]:
+    if not any(each.chosen for each in unnamed):
+        return [{} for _ in unnamed]
+    return invent_patients([cast(Source, each) for each in unnamed], progress=progress)
+
+
+def _healthy(source: Source) -> list[Record]:
+    found = [record for record in source.records() if record.label == NO_TUMOUR]
+    if not found:
+        raise RequestError(f"{source.root}: no slice of class {NO_TUMOUR} in it: name a set with healthy slices")
+    return found
+
+
+def _refuse_no_patient(source: Source, records: Sequence[Record]) -> None:
+    missing = [record.path for record in records if not record.patient and record.label != NO_TUMOUR]
+    if missing:
+        raise RequestError(
+            f"{source.root}: {len(missing)} slices with a tumour have no patient (first: {missing[0]}): "
+            "take a set with patients, or only its healthy slices (--healthy)"
+        )
+
+
+def _refuse_twice(rows: Sequence[Row]) -> None:
+    seen: set[str] = set()
+    for row in rows:
+        if row["path"] in seen:
+            raise RequestError(f"{row['path']} stands in two of the sets: name each set once")
+        seen.add(row["path"])
