@@ -72,7 +72,9 @@ def test_a_mask_file_wins_over_the_mask_inside(mixed: Path) -> None:
 def test_another_word_for_a_plane_says_nothing(tmp_path: Path) -> None:
     save(tmp_path / "a.png", picture(1))
     save(tmp_path / "b.png", picture(2))
-    write_manifest(tmp_path / "manifest.csv", [{"path": "a.png", "plane": "Axial"}, {"path": "b.png", "plane": "taken in 1998"}])
+    write_manifest(
+        tmp_path / "manifest.csv", [{"path": "a.png", "plane": "Axial"}, {"path": "b.png", "plane": "taken in 1998"}]
+    )
     assert [record.plane for record in open_source("manifest", tmp_path).records()] == ["axial", None]
 
 
