@@ -51,10 +51,12 @@ def steps_of(head: nn.Module) -> list[nn.Module]:
 
 
 def slope_of(step: nn.Module, x: Tensor) -> Tensor:
-    """Return the derivative (B, outputs) of an activation at `x (B, outputs)`."""
+    """Return the derivative (B, outputs) of an activation or a batch norm at `x (B, outputs)`."""
     name = type(step).__name__
+    if isinstance(step, nn.BatchNorm1d) and step.running_var is not None and step.affine:
+        return (step.weight / torch.sqrt(step.running_var + step.eps)).expand_as(x)
     if type(step) not in SLOPES or getattr(step, "approximate", "none") != "none":
-        known = ", ".join(["Linear", *(kind.__name__ for kind in SLOPES)])
+        known = ", ".join(["Linear", *(kind.__name__ for kind in SLOPES), "BatchNorm1d"])
         raise RequestError(
             f"the class head has a step '{name}' whose derivative is not known: Grad-CAM is exported for {known}"
         )

@@ -11,6 +11,7 @@ from bts.registry import suggestion
 
 Attention = Literal["additive", "scse", "none"]
 Conv1 = Literal["mean", "sum"]
+Normalisation = Literal["weights", "unit", "symmetric", "imagenet", "zscore"]
 STRIDE = 32
 """Every encoder halves the picture five times, so that its sides are multiples of this."""
 
@@ -28,6 +29,11 @@ class Architecture:
         channels: channels of the five decoder blocks, from deep to shallow.
         dropout: share of the pooled features dropped before the linear head.
         conv1: how pretrained RGB kernels become grey.
+        in_channels: what the encoder sees: 1, the grey picture, or 3, the same picture three times.
+        normalisation: of the picture in [0, 1]: `weights` (input_mean and input_std), `unit` (as it is), `symmetric` (to
+            [-1, 1]), `imagenet` (its mean and deviation, of each channel where there are three), `zscore` (the picture's own).
+        hidden: widths of dense layers between the pooled features and the classes, each with a ReLU and the dropout behind it.
+        head_norm: whether a batch norm comes before the first dense layer and one before the classes.
         input_mean: subtracted from the input in [0, 1]; None takes what the weights were trained with.
         input_std: divides after that; None as above.
     """
@@ -42,12 +48,18 @@ class Architecture:
     conv1: Conv1 = "sum"
     input_mean: float | None = None
     input_std: float | None = None
+    in_channels: int = 1
+    normalisation: Normalisation = "weights"
+    hidden: tuple[int, ...] = ()
+    head_norm: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(int(channel) for channel in self.channels))
+        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         _one_of("task", self.task, TASKS)
         _one_of("attention", self.attention, get_args(Attention))
         _one_of("conv1", self.conv1, get_args(Conv1))
+        _one_of("normalisation", self.normalisation, get_args(Normalisation))
         if self.size < STRIDE or self.size % STRIDE:
             raise RequestError(f"size {self.size}: the side must be a multiple of {STRIDE}, {_nearest(self.size)} would do")
         if len(self.channels) != 5 or min(self.channels) < 1:
@@ -58,12 +70,16 @@ class Architecture:
             raise RequestError(f"{self.classes} classes for task '{self.task}': at least 2 are needed")
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout {self.dropout:g}: a share from 0 to under 1 is needed")
+        if self.in_channels not in (1, 3):
+            raise RequestError(f"in_channels {self.in_channels}: 1 (grey) or 3 (grey, three times) is needed")
+        if self.hidden and min(self.hidden) < 1:
+            raise RequestError(f"hidden {list(self.hidden)}: widths above 0 are needed, such as [512, 128]")
         if self.input_std is not None and not self.input_std > 0:
             raise RequestError(f"input_std {self.input_std:g}: a positive number is needed")
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types."""
-        return {**asdict(self), "channels": list(self.channels)}
+        return {**asdict(self), "channels": list(self.channels), "hidden": list(self.hidden)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:

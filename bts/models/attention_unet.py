@@ -7,6 +7,7 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bts.errors import RequestError
 from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.encoders import Encoder
@@ -44,6 +45,11 @@ class Decoder(nn.Module):
 
     def __init__(self, *, encoder_channels: tuple[int, ...], channels: tuple[int, ...], attention: str) -> None:
         super().__init__()
+        if len(encoder_channels) != len(channels) + 1:
+            raise RequestError(
+                f"this encoder halves the picture {len(encoder_channels) - 1} times, a decoder needs {len(channels)} halvings: "
+                "take it for classification, or another encoder (--model.encoder)"
+            )
         skips = [*encoder_channels[1:-1][::-1], 0]
         signals = [encoder_channels[-1], *channels[:-1]]
         self.blocks = nn.ModuleList(
@@ -71,7 +77,7 @@ class AttentionUNet(Network):
     """Encoder, gated decoder, and a 3x3 convolution to one logit a pixel."""
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__(architecture, Encoder(architecture.encoder, top=False))
+        super().__init__(architecture, Encoder(architecture.encoder, top=False, in_channels=architecture.in_channels))
         self.decoder = Decoder(
             encoder_channels=self.encoder.channels, channels=architecture.channels, attention=architecture.attention
         )

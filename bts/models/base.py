@@ -14,12 +14,20 @@ from bts.models.output import Output
 INPUT_MEAN, INPUT_STD = 0.449, 0.226
 """ImageNet's mean and deviation over its three channels, averaged: where nothing else is known of the weights."""
 
+IMAGENET_MEANS, IMAGENET_STDS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's red, green and blue."""
+FIXED = {"unit": (0.0, 1.0), "symmetric": (0.5, 0.5), "imagenet": (INPUT_MEAN, INPUT_STD), "zscore": (0.0, 1.0)}
+"""Normalisation -> mean and deviation that do not depend on the weights."""
+DARKEST_STD = 1 / 255
+"""Least deviation that z-scores divide by: an even picture stays even."""
+
 
 class Network(nn.Module):
     """Base of every network: `forward(x (B, 1, H, W) in [0, 1]) -> Output`.
 
-    The normalisation that the weights expect lives inside, as the scalar buffers `input_mean` and `input_std`, so that a caller
-    hands over grey values in [0, 1] whatever the weights, and an exported graph needs nothing beside it.
+    The normalisation that the weights expect lives inside, as the buffers `input_mean` and `input_std` (scalars, or a value for
+    each of three channels), so that a caller hands over grey values in [0, 1] whatever the weights, and an exported graph needs
+    nothing beside it. With `zscore` the picture's own mean and deviation take their place.
     """
 
     weights_note: str = "random weights"
@@ -30,9 +38,9 @@ class Network(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.encoder = encoder
-        mean, std = architecture.input_mean, architecture.input_std
-        self.register_buffer("input_mean", torch.tensor(INPUT_MEAN if mean is None else mean))
-        self.register_buffer("input_std", torch.tensor(INPUT_STD if std is None else std))
+        mean, std = known_normalisation(architecture)
+        self.register_buffer("input_mean", mean)
+        self.register_buffer("input_std", std)
 
     def forward(self, x: Tensor) -> Output:
         """Return mask logits, class logits and the encoder's last maps, as far as the network has them."""
@@ -41,7 +49,15 @@ class Network(nn.Module):
     def encode(self, x: Tensor) -> list[Tensor]:
         """Return the encoder's maps of `x (B, 1, H, W)` at strides 1, 2, 4, 8, 16, 32."""
         check_shape(x)
-        return self.encoder((x - self.input_mean) / self.input_std)
+        return self.encoder(self.normalise(x).expand(-1, self.architecture.in_channels, -1, -1))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Return `x (B, 1, H, W)` in [0, 1] as the encoder wants it, (B, 1 or 3, H, W)."""
+        if self.architecture.normalisation == "zscore":
+            mean = x.mean(dim=(2, 3), keepdim=True)
+            std = (x - mean).square().mean(dim=(2, 3), keepdim=True).sqrt()
+            return (x - mean) / std.clamp(min=DARKEST_STD)
+        return (x - self.input_mean) / self.input_std
 
     def train(self, mode: bool = True) -> Network:
         """Switch to training, except batch norms without a trainable parameter: frozen ones keep their statistics."""
@@ -50,6 +66,18 @@ class Network(nn.Module):
             if isinstance(module, _BatchNorm) and is_frozen(module):
                 module.eval()
         return self
+
+
+def known_normalisation(architecture: Architecture) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of the input as far as the architecture alone knows them, ImageNet's where it does not."""
+    if architecture.normalisation == "imagenet" and architecture.in_channels == 3:
+        mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (IMAGENET_MEANS, IMAGENET_STDS))
+        return mean, std
+    fixed_mean, fixed_std = FIXED.get(architecture.normalisation, (architecture.input_mean, architecture.input_std))
+    return (
+        torch.tensor(INPUT_MEAN if fixed_mean is None else fixed_mean),
+        torch.tensor(INPUT_STD if fixed_std is None else fixed_std),
+    )
 
 
 def is_frozen(module: nn.Module) -> bool:

@@ -11,7 +11,7 @@ from bts.models.output import Output
 
 
 class ClassNetwork(Network):
-    """Base of the networks that give classes: encoder, pooling to `pools` vectors, dropout, linear head.
+    """Base of the networks that give classes: encoder, pooling to `pools` vectors, and a head.
 
     The steps behind the encoder can be called apart, because Grad-CAM needs no more than them. Each vector is an average of the
     last maps with weights that sum to one, so Grad-CAM's weight of map k (the mean over the grid of a score's gradient) is the
@@ -22,9 +22,8 @@ class ClassNetwork(Network):
     """How many vectors of C channels `pool` puts side by side."""
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__(architecture, Encoder(architecture.encoder, top=True))
-        inputs = self.pools * self.encoder.last_channels
-        self.class_head = nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(inputs, architecture.classes))
+        super().__init__(architecture, Encoder(architecture.encoder, top=True, in_channels=architecture.in_channels))
+        self.class_head = build_head(self.pools * self.encoder.last_channels, architecture)
 
     def head(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the logits (B, K) of the maps `features (B, C, h, w)`; the joint network needs its mask (B, 1, H, W) too."""
@@ -37,6 +36,19 @@ class ClassNetwork(Network):
     def classify(self, pooled: Tensor) -> Tensor:
         """Return the logits (B, K) of pooled vectors (B, pools * C)."""
         return self.class_head(pooled)
+
+
+def build_head(inputs: int, architecture: Architecture) -> nn.Sequential:
+    """Return dropout and one linear layer; with hidden widths dense layers, each with ReLU and dropout, before the last one."""
+    if not architecture.hidden and not architecture.head_norm:
+        return nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(inputs, architecture.classes))
+    steps: list[nn.Module] = [nn.BatchNorm1d(inputs)] if architecture.head_norm else []
+    for width in architecture.hidden:
+        steps += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(architecture.dropout)]
+        inputs = width
+    if architecture.head_norm and architecture.hidden:
+        steps.append(nn.BatchNorm1d(inputs))
+    return nn.Sequential(*steps, nn.Linear(inputs, architecture.classes))
 
 
 class Classifier(ClassNetwork):

@@ -10,6 +10,7 @@ import timm
 from torch import Tensor, nn
 
 from bts.errors import RequestError
+from bts.models.scratch import SCRATCH, ScratchBody
 from bts.registry import suggestion
 
 TIMM = "tu-"
@@ -19,7 +20,7 @@ STRIDES = 5
 
 
 class Encoder(nn.Module):
-    """A backbone for one grey channel: maps at strides 1 to 32, and the last maps that a class head looks at.
+    """A backbone: maps at strides 1 to 32 (`cnn_scratch`: to 8), and the last maps that a class head looks at.
 
     The EfficientNet family (MobileNetV2 among it) has one more 1x1 convolution before its pooling. A U-Net does not need it, a
     class head does: half of what ImageNet taught such a network about classes sits there. `top=True` keeps it.
@@ -29,17 +30,17 @@ class Encoder(nn.Module):
         last_channels: channels of `last`.
     """
 
-    def __init__(self, name: str, *, top: bool) -> None:
+    def __init__(self, name: str, *, top: bool, in_channels: int = 1) -> None:
         super().__init__()
         self.name = resolve(name)
-        self.body = _build_body(self.name)
+        self.body = _build_body(self.name, in_channels=in_channels)
         self.top: nn.Module = _build_top(self.name, self.body) if top else nn.Identity()
         self.channels: tuple[int, ...] = tuple(getattr(self.body, "out_channels"))  # noqa: B009  mypy takes it for a module
         convolution = getattr(self.top, "conv_head", None)
         self.last_channels: int = self.channels[-1] if convolution is None else convolution.out_channels
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps of `x (B, 1, H, W)`: (B, channels[i], H / 2^i, W / 2^i) for i = 0 to 5; the first is not for use."""
+        """Return the maps of `x (B, C, H, W)`: (B, channels[i], H / 2^i, W / 2^i) for i = 0 to 5; the first is not for use."""
         return self.body(x)
 
     def last(self, maps: list[Tensor]) -> Tensor:
@@ -53,6 +54,8 @@ def resolve(name: str) -> str:
     Raises:
         RequestError: neither knows it; the nearest spelling is named.
     """
+    if name == SCRATCH:
+        return name
     native = [known for known in smp.encoders.get_encoder_names() if not known.startswith("timm-")]
     if name in native:
         return name
@@ -60,7 +63,7 @@ def resolve(name: str) -> str:
     if timm.is_model(plain):
         _check_tag(plain)
         return TIMM + plain
-    near = suggestion(plain, [*native, *timm.list_models()])
+    near = suggestion(plain, [SCRATCH, *native, *timm.list_models()])
     raise RequestError(f"unknown encoder '{name}'{near}: any encoder of segmentation-models-pytorch or timm will do")
 
 
@@ -73,16 +76,18 @@ def _check_tag(name: str) -> None:
         raise RequestError(f"unknown tag '{tag}' of encoder '{architecture}'{suggestion(name, known)}: there are {there}")
 
 
-def _build_body(name: str) -> nn.Module:
+def _build_body(name: str, *, in_channels: int) -> nn.Module:
+    if name == SCRATCH:
+        return ScratchBody(in_channels=in_channels)
     try:
         with warnings.catch_warnings():
             # timm announces renamed models and module moves to its own developers; the user can't act on it.
             warnings.simplefilter("ignore")
-            body = smp.encoders.get_encoder(name, in_channels=1, depth=STRIDES, weights=None)
+            body = smp.encoders.get_encoder(name, in_channels=in_channels, depth=STRIDES, weights=None)
     except (ValueError, RuntimeError, AssertionError, NotImplementedError, TypeError, AttributeError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RequestError(
-            f"encoder '{name}' can't be used: it must give five maps at strides 2, 4, 8, 16, 32 for one channel ({reason}); "
+            f"encoder '{name}' can't be used: it must give five maps at strides 2, 4, 8, 16, 32 ({reason}); "
             "resnet50, efficientnet_b0, mobilenetv2_100 or convnext_tiny do"
         ) from error
     if len(body.out_channels) != STRIDES + 1:

@@ -13,7 +13,8 @@ class Output(NamedTuple):
     Attributes:
         mask: (B, 1, H, W) logits, positive inside the tumour.
         classes: (B, K) logits, one a class in the order of the model card.
-        features: (B, C, H/32, W/32) the encoder's last maps: what the class head pools, and what Grad-CAM weighs.
+        features: (B, C, H/32, W/32), of `cnn_scratch` (B, C, H/8, W/8), the encoder's last maps: what the class head pools,
+            and what Grad-CAM weighs.
     """
 
     mask: Tensor | None

@@ -165,6 +165,8 @@ def _file_normalisation(path: Path, metadata: dict[str, str], encoder: str) -> t
 def _set_normalisation(network: Network, pretrained: Pretrained | None) -> None:
     mean, std = (pretrained.mean, pretrained.std) if pretrained else (INPUT_MEAN, INPUT_STD)
     architecture = network.architecture
+    if architecture.normalisation != "weights":
+        return  # the architecture's own, whatever the weights
     mean = architecture.input_mean if architecture.input_mean is not None else mean
     std = architecture.input_std if architecture.input_std is not None else std
     network.architecture = replace(architecture, input_mean=mean, input_std=std)

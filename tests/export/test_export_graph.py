@@ -12,12 +12,27 @@ from bts.export.jacobian import SLOPES, head_jacobian
 from bts.inference.gradcam import map_by_head
 from bts.models.networks import Architecture, build_network
 
+
+def with_statistics(head: nn.Sequential) -> nn.Sequential:
+    """Let the batch norms of a head have seen something."""
+    with torch.no_grad():
+        for step in head:
+            if isinstance(step, nn.BatchNorm1d):
+                for values in (step.weight, step.running_var):
+                    values.uniform_(0.5, 2.0)
+                step.running_mean.normal_()
+    return head
+
+
 HEADS = {
     "linear": lambda inputs: nn.Sequential(nn.Dropout(0.5), nn.Linear(inputs, 3)),
     "one layer without a wrapper": lambda inputs: nn.Linear(inputs, 3),
     "two linear layers": lambda inputs: nn.Sequential(nn.Linear(inputs, 5), nn.Dropout(0.5), nn.Linear(5, 3)),
     "an activation first": lambda inputs: nn.Sequential(nn.Tanh(), nn.Linear(inputs, 3)),
     "nested": lambda inputs: nn.Sequential(nn.Sequential(nn.Linear(inputs, 5), nn.SiLU()), nn.Identity(), nn.Linear(5, 3)),
+    "batch norms": lambda inputs: with_statistics(
+        nn.Sequential(nn.BatchNorm1d(inputs), nn.Linear(inputs, 5), nn.ReLU(), nn.BatchNorm1d(5), nn.Linear(5, 3))
+    ),
     **{
         kind.__name__: lambda inputs, kind=kind: nn.Sequential(nn.Linear(inputs, 5), kind(), nn.Linear(5, 3), kind())
         for kind in SLOPES
@@ -42,7 +57,7 @@ def test_the_chain_rule_gives_the_jacobian_of_autograd(head: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["cls", "joint"])
-@pytest.mark.parametrize("head", ["linear", "GELU"])
+@pytest.mark.parametrize("head", ["linear", "GELU", "batch norms"])
 def test_the_map_of_every_class_is_the_one_that_autograd_gives(task: str, head: str) -> None:
     network = network_with(task, head)
     features = torch.rand(4, network.encoder.last_channels, 2, 2)

@@ -1,0 +1,33 @@
+"""Which network is small enough to learn from nothing? Three convolutions, as published beside a fine-tuned MobileNetV2."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+SCRATCH = "cnn_scratch"
+"""Name of this encoder."""
+CHANNELS = (32, 64, 128)
+"""Channels of its blocks."""
+
+
+class ScratchBody(nn.Module):
+    """Three blocks of a 3x3 convolution, ReLU and a halving by the maximum; no norms, as published.
+
+    Its last maps have an eighth of the picture's sides, where other encoders have a thirty-second: it carries a class head, and
+    no decoder fits it.
+    """
+
+    def __init__(self, *, in_channels: int) -> None:
+        super().__init__()
+        self.out_channels = (in_channels, *CHANNELS)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+            for before, after in zip(self.out_channels[:-1], CHANNELS, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return `x (B, C, H, W)` and the maps (B, 32, H/2, W/2), (B, 64, H/4, W/4), (B, 128, H/8, W/8)."""
+        maps = [x]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps
