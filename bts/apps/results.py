@@ -24,10 +24,13 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"), metavar="FILE", help="[docs/results.md]")
     parser.add_argument("--readme", type=Path, default=None, metavar="FILE", help="the short table too, into this file")
     options = parser.parse_args(argv)
-    from bts.evaluation.results_page import fill, long_table, read_finished, short_table
+    from bts.evaluation.anchors import beside_others
+    from bts.evaluation.results_page import BESIDE, fill, has_markers, long_table, read_finished, short_table
 
     runs = [read_finished(path) for path in options.runs]
     fill(options.out, long_table(runs))
+    if has_markers(options.out, BESIDE):
+        fill(options.out, beside_others(runs), BESIDE)
     print(f"{len(runs)} results are in {options.out}")
     if options.readme is not None:
         fill(options.readme, short_table(runs))

@@ -90,7 +90,7 @@ def _choose(data: RunData, folder: Path, *, device: str) -> OperatingChoice:
     records = data.records("val")
     with _bar(2 * len(records), "choosing on validation") as tell:
         choice = choose_operating_point(open_runtime("torch", folder, device=device), data.source, records, progress=tell)
-    log.info("operating point chosen on %d validation slices: %s", choice.n_slices, choice)
+    log.info("operating point chosen on %d validation slices: %s", choice.n_slices, choice.text())
     return choice
 
 

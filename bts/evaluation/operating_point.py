@@ -66,6 +66,25 @@ class OperatingChoice:
     cam_scale: float | None = None
     referral: Referral | None = None
 
+    def text(self) -> str:
+        """Return the choice in words.
+
+        >>> OperatingChoice(flip=True, n_slices=9, threshold=0.45, min_area=0.0, dice=0.8, dice_at_default=0.75).text()
+        'averaged with the mirror image, mask from 0.45, regions from 0.00% of the picture (Dice 0.750 -> 0.800)'
+        """
+        told = ["averaged with the mirror image" if self.flip else "no mirror image"]
+        if self.threshold is not None and self.dice is not None and self.dice_at_default is not None:
+            regions = f"regions from {self.min_area or 0:.2%} of the picture"
+            told += [f"mask from {self.threshold:g}", f"{regions} (Dice {self.dice_at_default:.3f} -> {self.dice:.3f})"]
+        if self.temperature is not None:
+            told.append(f"temperature {self.temperature:.3g}")
+        if self.cam_scale is not None:
+            told.append(f"Grad-CAM scale {self.cam_scale:.3g}")
+        if self.referral is not None:
+            below = self.referral.refer_below
+            told.append(f"referred to an expert below {below:.2f}" if below else "nothing referred to an expert")
+        return ", ".join(told)
+
 
 def dice_grid(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the Dice (T, A) of one slice at every threshold and smallest region; 1 where both are empty, 0 where one is.

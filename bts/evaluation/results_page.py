@@ -20,7 +20,8 @@ from bts.evaluation.scored import read_scored
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+RESULTS, BESIDE = "results", "beside others"
+"""Names of the pairs of markers between which tables go."""
 MOST_ROWS = 5
 SHORT = (
     "segmentation.slice.dice",
@@ -103,17 +104,18 @@ def title_of(done: Finished) -> str:
 
 
 def short_table(runs: Sequence[Finished]) -> str:
-    """Return a table of at most five rows: each score from the first of the runs that has it."""
-    rows = []
-    for key in SHORT:
+    """Return at most five rows, each score from the first of the runs that has it, and below what they were measured on."""
+    rows, used = [], []
+    for key in SHORT[:MOST_ROWS]:
         done = next((done for done in runs if find(done.summary, key) is not None), None)
         if done is None:
             continue
         row = chosen(done, key)
         assert row.score is not None
-        rows.append(f"| {row.name} | {row.score.text()} | {model_of(done)} | {measured_on(done)} |")
-    head = ["| on patients never seen | score, 95% interval | model | test |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows[:MOST_ROWS]])
+        rows.append(f"| {row.name} | {row.score.text()} |")
+        used.append(f"*{model_of(done)}; {measured_on(done)}.*")
+    head = ["| on patients never seen | score, 95% interval |", "|---|---|"]
+    return "\n".join([*head, *rows, "", "<br>\n".join(dict.fromkeys(used))])
 
 
 def chosen(done: Finished, key: str) -> Row:
@@ -189,14 +191,25 @@ def _operating_point(card: ModelCard) -> Iterator[str]:
     yield f"operating point, chosen on validation: {masks if card.task != 'cls' else ''}{flip}"
 
 
-def fill(path: Path, block: str) -> None:
+def markers(name: str) -> tuple[str, str]:
+    """Return the two lines of a document between which a table goes."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def has_markers(path: Path, name: str) -> bool:
+    """Return whether a document has a place for a table."""
+    return path.is_file() and all(each in path.read_text(encoding="utf-8") for each in markers(name))
+
+
+def fill(path: Path, block: str, name: str = RESULTS) -> None:
     """Put a block between the markers of a document; `RequestError` where they are not there."""
+    start, stop = markers(name)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RequestError(f"{path}: can't be read ({error.strerror}): name the document to write into") from None
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(start)
+    _, end, after = rest.partition(stop)
     if not begin or not end:
-        raise RequestError(f"{path}: expected the lines `{BEGIN}` and `{END}`, between which the table goes")
-    path.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", encoding="utf-8")
+        raise RequestError(f"{path}: expected the lines `{start}` and `{stop}`, between which the table goes")
+    path.write_text(f"{before}{start}\n{block}\n{stop}{after}", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,23 @@ from test_score_tables import made_cases
 
 from bts.apps import cli
 from bts.errors import RequestError
+from bts.evaluation.anchors import beside_others
 from bts.evaluation.finish import finish_run
 from bts.evaluation.intervals import Interval
-from bts.evaluation.results_page import BEGIN, END, fill, long_table, read_finished, said_in, short_table
+from bts.evaluation.results_page import (
+    BESIDE,
+    RESULTS,
+    Finished,
+    fill,
+    long_table,
+    markers,
+    read_finished,
+    said_in,
+    short_table,
+)
 from bts.evaluation.scored import with_intervals
+
+BEGIN, END = markers(RESULTS)
 
 
 def test_a_block_replaces_only_what_stands_between_the_markers(tmp_path: Path) -> None:
@@ -93,7 +107,48 @@ def test_the_short_table_takes_each_score_from_the_first_that_has_it(tmp_path: P
     masks = whole.drop(columns=["predicted", "right", "refer", "consistent", "both_right", "cam_energy"])
     classes = whole.drop(columns=["dice", "consistent", "both_right"])
     runs = [read_finished(written(tmp_path / name, cases)) for name, cases in (("a", masks), ("b", classes), ("c", whole))]
-    rows = short_table(runs).splitlines()[2:]
+    rows, measured = (part.splitlines() for part in short_table(runs).split("\n\n"))
+    rows = rows[2:]
     assert len(rows) == 5
+    assert measured
+    assert all("120 slices of 27 patients" in line for line in measured)
     assert rows[0].startswith(f"| Dice, mean over slices | {whole.dice.mean():.3f} [")
     assert any(row.startswith("| accuracy per slice |") for row in rows)
+
+
+def of_figshare(path: Path, *, synthetic: bool = False, folds: bool = False) -> Finished:
+    """A report on figshare, pooled over folds or not."""
+    done = read_finished(written(path, made_cases()))
+    scores = done.scores | {"source": "figshare", "by_fold": [{"fold": 1}] if folds else None}
+    return replace(done, scores=scores, summary=done.summary | {"synthetic": synthetic})
+
+
+def test_ours_stand_beside_what_others_report_with_the_gap(tmp_path: Path) -> None:
+    done = of_figshare(tmp_path / "report")
+    rows = {line.split(" | ")[0].strip("| "): line for line in beside_others([done]).splitlines()[2:]}
+    dice = done.summary["segmentation"]["slice"]["dice"]
+    missing = 0.83 - dice.value
+    assert dice.text() in rows["figshare: Dice per slice"]
+    assert ("yes" if missing <= 0 else f"no, {missing:.3f} missing") in rows["figshare: Dice per slice"]
+    assert "at most 0.01" in rows["healthy slices with a mask drawn"]
+
+
+def test_phantoms_and_other_sets_stand_beside_nobody(tmp_path: Path) -> None:
+    elsewhere = read_finished(written(tmp_path / "other", made_cases()))
+    for done in (of_figshare(tmp_path / "report", synthetic=True), elsewhere):
+        accuracy = beside_others([done]).splitlines()[2]
+        assert "| not measured yet |" in accuracy
+
+
+def test_pooled_folds_come_before_a_single_split(tmp_path: Path) -> None:
+    single, pooled = of_figshare(tmp_path / "a"), of_figshare(tmp_path / "b", folds=True)
+    pooled = replace(pooled, scores=pooled.scores | {"part": "every fold once"})
+    assert "every fold once" in beside_others([single, pooled]).splitlines()[2]
+
+
+def test_the_comparison_is_written_where_the_document_has_a_place_for_it(tmp_path: Path) -> None:
+    report, page = written(tmp_path / "report", made_cases()), tmp_path / "page.md"
+    begin, end = markers(BESIDE)
+    page.write_text(f"{BEGIN}\n{END}\n{begin}\n{end}\n")
+    assert cli.main(["results", str(report), "--out", str(page)]) == 0
+    assert "| elsewhere | goal | ours |" in page.read_text()

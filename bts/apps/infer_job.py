@@ -1,0 +1,147 @@
+"""How do many scans become many folders of results at the machine's pace, and which of them are done already?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bts.errors import InputError
+
+if TYPE_CHECKING:
+    from bts.data.readers.scan import Scan
+    from bts.inference import Prediction, Predictor
+
+NIFTI = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input: the line about it with its warnings, or why it failed."""
+
+    path: Path
+    line: str = ""
+    warnings: tuple[str, ...] = ()
+    failed: str | None = None
+
+
+@dataclass
+class Job:
+    """Inputs on their way through the models.
+
+    Attributes:
+        predictor: loaded models; its lanes are used.
+        folders: where the result of each input goes.
+        axis: along which volumes are cut.
+        cam_class: class that the maps explain.
+        tell: takes the line of each input, or None where there are too many.
+        failed: what went wrong, by path.
+    """
+
+    predictor: Predictor
+    folders: dict[Path, Path]
+    axis: int | None = None
+    cam_class: str | None = None
+    tell: Callable[[str], None] | None = None
+    failed: dict[Path, str] = field(default_factory=dict)
+
+    def is_finished(self, path: Path) -> bool:
+        """Return whether the result of an input is there already, whole and from these models."""
+        from bts.inference.finished import is_finished
+
+        origin = self.predictor.origin.fields()
+        return is_finished(self.folders[path], source=path, origin=origin, cam_class=self.cam_class, axis=self.axis)
+
+    def work(self, paths: Sequence[Path]) -> Iterator[int]:
+        """Write the result of each input; yield how many inputs were finished since the last yield.
+
+        Pictures go in lanes from reading to the written files, a few at a time where the networks take several together;
+        volumes one by one, their slices in lanes. So the memory in use does not grow with the number of inputs.
+        """
+        from bts.inference.lanes import batches, in_order
+
+        for is_volume, group in groupby(paths, key=is_nifti):
+            if is_volume:
+                for path in group:
+                    self.note(self.scans([path])[0])
+                    yield 1
+                continue
+            for outcomes in in_order(self.scans, batches(group, self.predictor.together), lanes=self.predictor.lanes):
+                for outcome in outcomes:
+                    self.note(outcome)
+                yield len(outcomes)
+
+    def scans(self, paths: Sequence[Path]) -> list[Outcome]:
+        """Read, ask about and write inputs whose pictures go through the networks together; in their order."""
+        from bts.data.readers.catalogue import read_scan
+
+        outcomes: dict[Path, Outcome] = {}
+        pictures: list[tuple[Path, Scan]] = []
+        for path in paths:
+            try:
+                scan = read_scan(path, axis=self.axis)
+                if scan.volume is None:
+                    pictures.append((path, scan))
+                else:
+                    outcomes[path] = self.volume(path, scan)
+            except InputError as error:
+                outcomes[path] = Outcome(path, failed=str(error.at(path)))
+        outcomes |= self.pictures(pictures)
+        return [outcomes[path] for path in paths]
+
+    def pictures(self, pictures: Sequence[tuple[Path, Scan]]) -> dict[Path, Outcome]:
+        """Write the results of pictures."""
+        from bts.inference import write_prediction
+
+        if not pictures:
+            return {}
+        answers = self.predictor.predict_batch([scan.slices[0] for _, scan in pictures], cam_class=self.cam_class)
+        found = {}
+        for (path, _), prediction in zip(pictures, answers, strict=True):
+            folder = write_prediction(prediction, self.folders[path])
+            found[path] = Outcome(path, f"{path}: {told(prediction)} -> {folder}", prediction.warnings)
+        return found
+
+    def volume(self, path: Path, scan: Scan) -> Outcome:
+        """Write the result of a volume."""
+        from bts.inference import write_volume
+
+        drawn: list[int] = []
+        warnings: dict[str, None] = {}
+
+        def counted() -> Iterator[Prediction]:
+            asked = self.predictor.predict_many(scan.slices, batch_size=self.predictor.together, cam_class=self.cam_class)
+            for answer in asked:
+                drawn.append(answer.mask_area_px or 0)
+                warnings.update(dict.fromkeys(answer.warnings))
+                yield answer
+
+        folder = write_volume(scan, counted(), self.folders[path])
+        blank = f", {len(scan.blank)} blank" if scan.blank else ""
+        line = f"{path}: {len(drawn)} slices{blank}, {sum(map(bool, drawn))} with a mask -> {folder}"
+        return Outcome(path, line, tuple(warnings))
+
+    def note(self, outcome: Outcome) -> None:
+        """Keep why an input failed, or tell its line, where there are few."""
+        if outcome.failed is not None:
+            self.failed[outcome.path] = outcome.failed
+        elif self.tell is not None:
+            self.tell("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
+
+
+def is_nifti(path: Path) -> bool:
+    """Return whether a file is a volume, as far as its name tells."""
+    return path.name.lower().endswith(NIFTI)
+
+
+def told(prediction: Prediction) -> str:
+    """Return what was found, in a few words."""
+    parts = []
+    if prediction.label is not None and prediction.probabilities is not None:
+        parts.append(f"{prediction.label} {prediction.probabilities.max():.0%}")
+    if prediction.mask_area_px is not None:
+        area = f" ({prediction.mask_area_mm2:.0f} mm2)" if prediction.mask_area_mm2 is not None else ""
+        parts.append(f"mask of {prediction.mask_area_px} pixels{area}" if prediction.mask_area_px else "empty mask")
+    return ", ".join(parts)

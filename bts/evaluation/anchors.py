@@ -1,0 +1,93 @@
+"""How does what was measured stand beside what others report, and beside the goal of this project?
+
+What others report was gathered from their publications; most of it was measured on splits that can't be checked or that put
+patients on two sides, and each row says so. Our column comes from the files of runs and from nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bts.evaluation.headline import find
+from bts.evaluation.intervals import Interval
+from bts.evaluation.results_page import Finished, measured_on
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One line of the comparison.
+
+    Attributes:
+        name: of the score, in words.
+        source: the data set that it is measured on; empty where any will do.
+        key: dotted place of our score in `metrics.json`.
+        elsewhere: the best that can be checked, and on which split.
+        goal: what ours must reach.
+        better: `higher` or `lower`.
+    """
+
+    name: str
+    source: str
+    key: str
+    elsewhere: str
+    goal: float
+    better: str = "higher"
+
+
+ANCHORS = (
+    Anchor(
+        "figshare: accuracy per slice",
+        "figshare",
+        "classification.slice.overall.accuracy",
+        "0.911 (EfficientNet-B0, one fold by patient), 0.937 (ResNet18, five folds by patient); "
+        "0.96 to 0.98 claimed with splits that can't be checked",
+        0.95,
+    ),
+    Anchor(
+        "figshare: Dice per slice",
+        "figshare",
+        "segmentation.slice.dice",
+        "0.75 (attention U-Net, ResNet50), 0.828 (multi-scale CNN, split unknown)",
+        0.83,
+    ),
+    Anchor(
+        "healthy slices with a mask drawn",
+        "",
+        "segmentation.healthy_with_mask",
+        "0.614 (U-Net), 0.621 (nnU-Net), of 140 in BRISC",
+        0.01,
+        "lower",
+    ),
+    Anchor("mask and class contradict each other", "", "together.contradiction", "0.090; 0.004 behind a gate", 0.0, "lower"),
+    Anchor("Grad-CAM energy in the true mask, class right", "", "explanation.right.cam_energy", "not reported by anyone", 0.5),
+)
+
+
+def beside_others(runs: Sequence[Finished]) -> str:
+    """Return a table of what others report, the goal, and our score from the first run that has it, pooled folds first."""
+    lines = ["| | elsewhere | goal | ours | measured on | goal reached |", "|---|---|---|---|---|---|"]
+    pooled_first = sorted(runs, key=lambda done: not done.scores.get("by_fold"))
+    for anchor in ANCHORS:
+        done = next((done for done in pooled_first if _score(done, anchor) is not None), None)
+        ours = _score(done, anchor) if done else None
+        sign = "at least" if anchor.better == "higher" else "at most"
+        cells = [ours.text(), measured_on(done), _verdict(ours, anchor)] if done and ours else ["not measured yet", "–", "–"]
+        lines.append(f"| {anchor.name} | {anchor.elsewhere} | {sign} {anchor.goal:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _score(done: Finished, anchor: Anchor) -> Interval | None:
+    if done.summary["synthetic"] or anchor.source not in ("", _source(done)):
+        return None
+    found = find(done.summary, anchor.key)
+    return found if isinstance(found, Interval) else None
+
+
+def _source(done: Finished) -> str:
+    return str(find(done.settings or {}, "data.source") or done.scores.get("source", ""))
+
+
+def _verdict(ours: Interval, anchor: Anchor) -> str:
+    gap = anchor.goal - ours.value if anchor.better == "higher" else ours.value - anchor.goal
+    return "yes" if gap <= 0 else f"no, {gap:.3f} missing"

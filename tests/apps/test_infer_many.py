@@ -1,0 +1,180 @@
+"""A folder of scans on several cores and processes, broken off and resumed: the same files as in one go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_models import BrightRuntime, make_card
+from PIL import Image
+
+from bts.apps import infer
+from bts.inference.predictor import Predictor
+
+ROOT = Path(__file__).parents[2]
+MANY = 40
+
+
+def draw_scans(folder: Path, count: int, *, side: int = 96) -> Path:
+    """Write pictures that all differ."""
+    folder.mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).normal(100, 30, (side, side)).clip(0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BrightRuntime]:
+    """The segmenters that were loaded, one a call of the program; they need no weights."""
+    segmenters: list[BrightRuntime] = []
+
+    def load(*, lanes: int, **how: Any) -> Predictor:
+        segmenters.append(BrightRuntime(make_card("seg")))
+        segmenters[-1].device = "cpu"
+        classifier = BrightRuntime(make_card("cls"), logits=[0.0, 3.0, 0.0], cam=np.ones((2, 2)))
+        classifier.device = "cpu"
+        return Predictor([segmenters[-1], classifier], lanes=lanes)
+
+    monkeypatch.setattr(Predictor, "load", load)
+    monkeypatch.chdir(tmp_path)
+    return segmenters
+
+
+def test_lanes_write_the_same_files_as_one_after_another(
+    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_scans(tmp_path / "scans", 9)
+    (tmp_path / "scans" / "5b.png").write_bytes(b"no picture")
+    for lanes in ("1", "4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", lanes)
+        assert infer.main(["scans", "--out", f"with{lanes}"]) == 1
+    assert files(tmp_path / "with1") == files(tmp_path / "with4")
+
+
+def test_a_killed_run_resumes_to_the_same_files_as_an_unbroken_one(
+    exported_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw_scans(tmp_path / "scans", MANY, side=300)
+    arguments = ["scans", "--joint", str(exported_models["joint"]), "--runtime", "onnx", "--device", "cpu", "--out"]
+    assert infer.main([*arguments, "unbroken"]) == 0
+
+    command = [sys.executable, "-c", "import sys; from bts.apps.infer import main; sys.exit(main())", *arguments, "broken"]
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while len(list(tmp_path.glob("broken/*/result.json"))) < 4 and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("broken/*/result.json")}
+    assert 4 <= len(done) < MANY, "the run was to be killed in its middle"
+
+    capsys.readouterr()
+    assert infer.main([*arguments, "broken", "--resume"]) == 0
+    assert f"{len(done)} of {MANY} scans are done already" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == before for path, before in done.items()), "what was done was done again"
+    assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
+
+
+def test_half_a_result_inside_of_the_input_folder_is_no_input(loaded: list[BrightRuntime], tmp_path: Path) -> None:
+    draw_scans(tmp_path / "scans", 3)
+    infer.main(["scans", "--out", "scans/results"])
+    (tmp_path / "scans/results/1/result.json").unlink()
+    assert infer.main(["scans", "--out", "scans/results", "--resume"]) == 0
+    assert {path.name for path in (tmp_path / "scans/results").iterdir()} == {"0", "1", "2"}
+    assert len(loaded[1].asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({}, 0),
+        ({"models": []}, 1),
+        ({"runtime": "another"}, 1),
+        ({"source": "another.png"}, 1),
+        ({"cam_class": "pituitary"}, 1),
+        (None, 1),
+    ],
+)
+def test_only_the_very_result_counts_as_done(
+    change: dict[str, Any] | None, again: int, loaded: list[BrightRuntime], tmp_path: Path
+) -> None:
+    draw_scans(tmp_path / "scans", 1)
+    infer.main(["scans", "--out", "out"])
+    result = tmp_path / "out" / "0" / "result.json"
+    text = "{ half" if change is None else json.dumps(json.loads(result.read_text()) | change)
+    result.write_text(text)
+    assert infer.main(["scans", "--out", "out", "--resume"]) == 0
+    assert len(loaded[1].asked) == again
+
+
+def test_another_class_s_maps_are_made_anew(loaded: list[BrightRuntime], tmp_path: Path) -> None:
+    draw_scans(tmp_path / "scans", 1)
+    infer.main(["scans", "--out", "out"])
+    infer.main(["scans", "--out", "out", "--resume", "--cam", "glioma"])  # the predicted one: nothing is new
+    infer.main(["scans", "--out", "out", "--resume", "--cam", "pituitary"])
+    assert [len(each.asked) for each in loaded] == [1, 0, 1]
+
+
+def test_processes_share_a_folder(
+    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    draw_scans(tmp_path / "scans", 7)
+    infer.main(["scans", "--out", "alone"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        assert infer.main(["scans", "--out", "shared"]) == 0
+    assert [len(each.asked) for each in loaded] == [7, 4, 3]
+    assert files(tmp_path / "shared") == files(tmp_path / "alone")
+    assert "process 2 of 2: 3 of 7 scans" in capsys.readouterr().out
+
+
+def test_under_torchrun_a_bad_input_does_not_end_the_other_processes(
+    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    draw_scans(tmp_path / "scans", 1)
+    (tmp_path / "scans" / "bad.png").write_bytes(b"no picture")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert infer.main(["scans", "--out", "out"]) == 0
+    assert "bad.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "message"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, [], "several processes share one folder of results: name it with --out"),
+        ({}, ["--resume"], "--resume goes on in one folder of results: name it with --out"),
+    ],
+)
+def test_one_folder_of_results_must_be_named_where_it_can_t_be_guessed(
+    environment: dict[str, str],
+    arguments: list[str],
+    message: str,
+    loaded: list[BrightRuntime],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    draw_scans(tmp_path / "scans", 1)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert infer.main(["scans", *arguments]) == 2
+    assert message in capsys.readouterr().err

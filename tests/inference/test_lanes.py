@@ -1,0 +1,90 @@
+"""Do things come out of the lanes in order, few at a time, and with their errors?"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from fake_models import BrightRuntime, make_card, make_slice
+
+from bts.inference.lanes import AHEAD, batches, cores_here, in_order, threads_a_lane
+from bts.inference.predictor import Predictor
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(lanes: int) -> None:
+    def work(number: int) -> int:
+        time.sleep(0.002 * (number % 3 == 0))  # every third is late
+        return number * number
+
+    assert list(in_order(work, range(20), lanes=lanes)) == [number * number for number in range(20)]
+
+
+def test_lanes_work_at_the_same_time() -> None:
+    meeting = threading.Barrier(3, timeout=20)  # nobody passes before three are there
+    assert len(list(in_order(lambda _: meeting.wait(), range(3), lanes=3))) == 3
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_no_more_items_are_taken_than_the_lanes_may_hold(lanes: int) -> None:
+    taken: list[int] = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = in_order(lambda number: number, items(), lanes=lanes)
+    assert next(results) == 0
+    assert len(taken) <= AHEAD * lanes
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_error_is_raised_where_its_result_would_come(lanes: int) -> None:
+    def work(number: int) -> int:
+        if number == 2:
+            raise ValueError("the third is broken")
+        return number
+
+    found: list[int] = []
+    with pytest.raises(ValueError, match="the third is broken"):
+        found.extend(in_order(work, range(50), lanes=lanes))
+    assert found == [0, 1]
+
+
+def test_whoever_stops_early_leaves_nothing_running() -> None:
+    before = threading.active_count()
+    results = in_order(lambda number: number, range(100), lanes=2)
+    next(results)
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_batches_are_full_but_for_the_last() -> None:
+    assert list(batches("abcde", 2)) == [["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_lanes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    assert cores_here() == 6
+    assert [threads_a_lane(lanes) for lanes in (1, 2, 4, 12)] == [0, 3, 1, 1]
+
+
+def test_many_slices_in_lanes_answer_as_one_after_another() -> None:
+    slices = [make_slice(np.random.default_rng(number).normal(size=(20, 24))) for number in range(9)]
+    models = [BrightRuntime(make_card("seg")), BrightRuntime(make_card("cls"), logits=[0, 2, 1], cam=np.eye(2))]
+    one, many = (list(Predictor(models, lanes=lanes).predict_many(slices, batch_size=2)) for lanes in (1, 3))
+    for alone, found in zip(one, many, strict=True):
+        assert found.slice is alone.slice
+        assert np.array_equal(found.mask, alone.mask)
+        assert found.to_dict() == alone.to_dict()
+
+
+def test_on_a_cpu_a_slice_goes_through_the_networks_alone() -> None:
+    runtime = BrightRuntime(make_card("seg"))
+    runtime.device = "cpu in f32"
+    assert Predictor([runtime]).together == 1
+    runtime.device = "cuda"
+    assert Predictor([runtime]).together > 1
