@@ -9,7 +9,7 @@ from typing import Any
 from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.inference import decision
-from bts.inference.prediction import ModelMark, Prediction
+from bts.inference.prediction import ModelMark, Prediction, origin_fields
 from bts.inference.runtimes.base import RawOutput
 from bts.models.folder import ModelCard
 
@@ -22,6 +22,10 @@ class Origin:
     runtime: str = ""
     versions: dict[str, str] | None = None
     warnings: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Return who answers and with what, as it stands in every `result.json`."""
+        return origin_fields(self.models, self.runtime, self.versions or {})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ NO_SLICES = ("cvind.mat",)
 """Files with a readable suffix that hold no picture: figshare's table of folds."""
 
 
-def expand(named: Sequence[str | Path]) -> list[Path]:
+def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[Path]:
     """Return the files that are meant, each once, in the order of the names and in natural order within a folder.
 
     A file is taken as it is. A folder is searched with everything under it for files that can be read; hidden files and
@@ -25,6 +25,7 @@ def expand(named: Sequence[str | Path]) -> list[Path]:
 
     Args:
         named: what the user named.
+        besides: folder that is passed over in the folders that are searched: where the results go.
 
     Raises:
         RequestError: a name that is nothing, a folder without a readable file, a pattern that nothing matches.
@@ -33,7 +34,7 @@ def expand(named: Sequence[str | Path]) -> list[Path]:
         raise RequestError("no scan is named: name files, folders or patterns")
     found: dict[Path, None] = {}
     for name in named:
-        found |= dict.fromkeys(_meant(name))
+        found |= dict.fromkeys(_meant(name, besides))
     return list(found)
 
 
@@ -47,10 +48,10 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts]
 
 
-def _meant(name: str | Path) -> list[Path]:
+def _meant(name: str | Path, besides: Path | None) -> list[Path]:
     path = Path(name)
     if path.is_dir():
-        return _inside(path)
+        return _inside(path, besides)
     if path.exists():
         return [path]
     if not glob.has_magic(str(name)):
@@ -62,16 +63,19 @@ def _meant(name: str | Path) -> list[Path]:
     return files
 
 
-def _inside(folder: Path) -> list[Path]:
-    files = sorted(_walk(folder), key=natural)
+def _inside(folder: Path, besides: Path | None) -> list[Path]:
+    files = sorted(_walk(folder, besides), key=natural)
     if not files:
         raise RequestError(f"{folder}: the folder holds no readable file (read are {_suffixes()})")
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, besides: Path | None) -> Iterator[Path]:
+    left_out = None if besides is None else os.path.realpath(besides)
     for here, folders, names in os.walk(folder):
-        folders[:] = [] if RESULT in names else [name for name in folders if not name.startswith(".")]
+        searched = [name for name in folders if not name.startswith(".")]
+        searched = [name for name in searched if os.path.realpath(os.path.join(here, name)) != left_out]
+        folders[:] = [] if RESULT in names else searched
         if RESULT not in names:
             yield from (path for name in names if _readable(path := Path(here, name)))
 

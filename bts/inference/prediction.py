@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,10 +125,7 @@ class Prediction:
 
     def origin(self) -> dict[str, Any]:
         """Return who answered and with what, as it stands in `result.json`."""
-        models = [
-            {"name": model.name, "fingerprint": model.fingerprint, "trained_on": model.trained_on} for model in self.models
-        ]
-        return {"models": models, "runtime": self.runtime, "versions": dict(self.versions)}
+        return origin_fields(self.models, self.runtime, self.versions)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole of `result.json`; its schema is `docs/result.schema.json`. No field of a patient is in it."""
@@ -137,6 +135,12 @@ class Prediction:
         if self.probabilities is None:
             return None
         return {name: round(float(value), 6) for name, value in zip(self.classes, self.probabilities, strict=True)}
+
+
+def origin_fields(models: Sequence[ModelMark], runtime: str, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return who answered and with what, as it stands in `result.json`."""
+    marks = [{"name": model.name, "fingerprint": model.fingerprint, "trained_on": model.trained_on} for model in models]
+    return {"models": marks, "runtime": runtime, "versions": dict(versions)}
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,16 @@ from bts.inference import decision
 from bts.inference.answer import Origin, Said, make_prediction
 from bts.inference.averaging import run_averaged
 from bts.inference.chosen import choose_models
+from bts.inference.lanes import batches, in_order
 from bts.inference.memory import Fitting
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.inference.runtimes.fastest import pick_runtime
 from bts.registry import suggestion
+
+BATCH = 8
+"""Slices that go through the networks together on a GPU."""
 
 
 class Predictor:
@@ -35,10 +40,14 @@ class Predictor:
         runtimes: the loaded models: a segmenter, a classifier, both, or a joint one.
         notes: what to tell the user: which models and why, the device, the path of the Grad-CAM.
         classes: class names in the order of the outputs; empty without a classifier.
+        lanes: batches that are on their way at once, for which the models were loaded.
     """
 
-    def __init__(self, runtimes: Sequence[Runtime], *, flip: bool | None = None, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, runtimes: Sequence[Runtime], *, flip: bool | None = None, notes: Sequence[str] = (), lanes: int = 1
+    ) -> None:
         """Take loaded models; `flip` None averages with the mirror image where the card's operating point says so."""
+        self.lanes = lanes
         self.runtimes = tuple(runtimes)
         self.flip = flip
         self.notes = (*notes, *dict.fromkeys(note for runtime in self.runtimes for note in runtime.notes))
@@ -57,6 +66,7 @@ class Predictor:
         device: str = "auto",
         runtime: str = "torch",
         flip: bool | None = None,
+        lanes: int = 1,
     ) -> Predictor:
         """Load models once, for any number of slices.
 
@@ -69,14 +79,27 @@ class Predictor:
             device: `auto`, `cpu`, `cuda` or `cuda:1`.
             runtime: what computes: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that can answer here.
             flip: whether to average with the mirror image; None does as each model's operating point says.
+            lanes: threads that may ask at once (see `bts.inference.lanes`); they share the cores.
 
         Raises:
             RequestError: no model, a model of another task or version, a device or a runtime that is not there.
         """
         chosen, notes = choose_models(seg=seg, cls=cls, joint=joint, runs=runs)
         picked = [pick_runtime(runtime, model.folder, device=device) for model in chosen]
-        opened = [open_runtime(each.name, model.folder, device=device) for each, model in zip(picked, chosen, strict=True)]
-        return Predictor(opened, flip=flip, notes=(*notes, *dict.fromkeys(each.why for each in picked if each.why)))
+        opened = [
+            open_runtime(each.name, model.folder, device=device, lanes=lanes)
+            for each, model in zip(picked, chosen, strict=True)
+        ]
+        why = dict.fromkeys(each.why for each in picked if each.why)
+        return Predictor(opened, flip=flip, notes=(*notes, *why), lanes=lanes)
+
+    @property
+    def together(self) -> int:
+        """Slices that best go through the networks at once.
+
+        One on a CPU, where more gain nothing; so an answer does not depend on its neighbours, to the last bit.
+        """
+        return 1 if all(runtime.device.startswith("cpu") for runtime in self.runtimes) else BATCH
 
     def predict(self, scan: Slice | str | Path, *, cam_class: str | None = None) -> Prediction:
         """Return what the models say of one slice, or of the file of one slice.
@@ -98,7 +121,7 @@ class Predictor:
     def predict_many(
         self, slices: Iterable[Slice], *, batch_size: int = 8, cam_class: str | None = None
     ) -> Iterator[Prediction]:
-        """Yield what the models say of each slice, in order; never more than a batch is held.
+        """Yield what the models say of each slice, in order; never more than a few batches a lane are held.
 
         Args:
             slices: of any sizes.
@@ -111,17 +134,28 @@ class Predictor:
         if batch_size < 1:
             raise RequestError(f"batch size {batch_size}: expected 1 or more")
         wanted = self._class_index(cam_class)
-        return self._batches(iter(slices), batch_size=batch_size, cam_class=wanted)
+        answers = in_order(partial(self._answer, cam_class=wanted), batches(slices, batch_size), lanes=self.lanes)
+        return chain.from_iterable(answers)
 
-    def _batches(self, slices: Iterator[Slice], *, batch_size: int, cam_class: int | None) -> Iterator[Prediction]:
-        while batch := list(islice(slices, batch_size)):
-            answers = self._fitting.ask(batch, lambda part: self._run(part, cam_class))
-            for row, item in enumerate(batch):
-                said = [
-                    Said(runtime.card, how, _row(raw, row))
-                    for runtime, how, raw in zip(self.runtimes, self._preprocessing, answers, strict=True)
-                ]
-                yield make_prediction(item, said, origin=self.origin, cam_class=cam_class)
+    def predict_batch(self, batch: Sequence[Slice], *, cam_class: str | None = None) -> list[Prediction]:
+        """Return what the models say of slices that go through the networks together, in order.
+
+        Any number of threads may ask, up to `lanes` of them at once.
+
+        Raises:
+            RequestError: no such class.
+        """
+        return self._answer(batch, cam_class=self._class_index(cam_class))
+
+    def _answer(self, batch: Sequence[Slice], *, cam_class: int | None) -> list[Prediction]:
+        answers = self._fitting.ask(batch, lambda part: self._run(part, cam_class))
+        return [self._one(item, [_row(raw, row) for raw in answers], cam_class) for row, item in enumerate(batch)]
+
+    def _one(self, item: Slice, answers: Sequence[RawOutput], cam_class: int | None) -> Prediction:
+        said = [
+            Said(runtime.card, how, raw) for runtime, how, raw in zip(self.runtimes, self._preprocessing, answers, strict=True)
+        ]
+        return make_prediction(item, said, origin=self.origin, cam_class=cam_class)
 
     def _class_index(self, name: str | None) -> int | None:
         if name is None:

@@ -74,7 +74,7 @@ def test_the_others_are_done_where_one_input_fails(loaded: list[Any], tmp_path: 
 
 
 def test_more_pictures_than_a_batch_all_arrive_under_their_own_names(loaded: list[Any], tmp_path: Path) -> None:
-    names = [f"{number}.png" for number in range(infer.BATCH * 2 + 3)]
+    names = [f"{number}.png" for number in range(19)]
     for name in names:
         draw(tmp_path / name)
     assert infer.main(["*.png", "--out", "out"]) == 0
@@ -107,7 +107,7 @@ def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
     draw(tmp_path / "scan.png")
     arguments = ["--seg", "s", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]
     assert infer.main(["scan.png", *arguments]) == 0
-    asked = {"seg": Path("s"), "cls": Path("c"), "joint": None, "runs": Path("r"), "device": "cpu", "runtime": "auto"}
+    asked = {"seg": Path("s"), "cls": Path("c"), "joint": None, "runs": Path("r"), "device": "cpu", "runtime": "auto", "lanes": 1}
     assert loaded == [asked]
     (result,) = (tmp_path / "results").glob("*/scan/result.json")
     assert json.loads(result.read_text())["cam_class"] == "pituitary"

@@ -6,7 +6,6 @@ an answer of the numbers (flips, threshold, temperature, scale) lies above, in n
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -63,7 +62,12 @@ class Runtime(Protocol):
         ...
 
 
-Opener = Callable[[Path, str], Runtime]
-"""Takes a model folder and a device (`auto`, `cpu`, `cuda`, `cuda:1`); raises `RequestError`."""
+class Opener(Protocol):
+    """Opens a model folder or an exported file; raises `RequestError`."""
+
+    def __call__(self, place: Path, device: str, lanes: int) -> Runtime:
+        """Open it on a device (`auto`, `cpu`, `cuda`, `cuda:1`) for that many callers at once."""
+        ...
+
 
 runtimes: Registry[Opener] = Registry("runtime")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bts.errors import RequestError
+from bts.inference.lanes import threads_a_lane
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.runtimes.exported import (
     INPUT,
@@ -33,16 +34,16 @@ class OnnxRuntime:
 
     name = "onnx"
 
-    def __init__(self, exported: Exported, *, device: str = "auto") -> None:
-        self.session, self.device, self.why = open_session(exported, device=device)
+    def __init__(self, exported: Exported, *, device: str = "auto", lanes: int = 1) -> None:
+        self.session, self.device, self.why = open_session(exported, device=device, lanes=lanes)
         self.file, self.card = exported.file, exported.card
         self.outputs = wanted_outputs(self.card.task)
         self.versions = {"onnxruntime": _library().__version__}
 
     @classmethod
-    def open(cls, place: Path, *, device: str = "auto") -> OnnxRuntime:
+    def open(cls, place: Path, *, device: str = "auto", lanes: int = 1) -> OnnxRuntime:
         """Open an exported file, or the one in a model folder; raises `RequestError`."""
-        return cls(find_exported("onnx", place), device=device)
+        return cls(find_exported("onnx", place), device=device, lanes=lanes)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ class OnnxRuntime:
         return as_raw_output(dict(zip(self.outputs, found, strict=True)), cam_class=cam_class)
 
 
-def open_session(exported: Exported, *, device: str) -> tuple[InferenceSession, str, str]:
+def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[InferenceSession, str, str]:
     """Return a session, the device it computes on, and why.
 
     Raises:
@@ -65,7 +66,7 @@ def open_session(exported: Exported, *, device: str) -> tuple[InferenceSession, 
     device, why = choose_device(device, providers=library.get_available_providers())
     options = library.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
-    options.intra_op_num_threads = threads_asked()
+    options.intra_op_num_threads = threads_a_lane(lanes) or threads_asked()
     on_gpu = device.startswith("cuda")
     providers = [(CUDA, {"device_id": int(device.partition(":")[2] or 0)}), CPU] if on_gpu else [CPU]
     try:

@@ -7,12 +7,14 @@ Runtime `openvino` lets it, `openvino-f32` asks for full precision, as a compari
 from __future__ import annotations
 
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bts.errors import RequestError
+from bts.inference.lanes import threads_a_lane
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.runtimes.exported import (
     INPUT,
@@ -27,7 +29,7 @@ from bts.inference.runtimes.exported import (
 )
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel
+    from openvino import CompiledModel, InferRequest
 
 SHORT = {"bfloat16": "bf16", "float32": "f32", "float16": "f16"}
 
@@ -39,19 +41,20 @@ class OpenVinoRuntime:
         device: with the precision that OpenVINO computes in, `"cpu in bf16"`.
     """
 
-    def __init__(self, exported: Exported, *, device: str = "auto", name: str = "openvino") -> None:
+    def __init__(self, exported: Exported, *, device: str = "auto", name: str = "openvino", lanes: int = 1) -> None:
         self.name = name
         self.file, self.card = exported.file, exported.card
-        self.compiled = compile_model(exported, device=device, full_precision=name.endswith("-f32"))
+        self.compiled = compile_model(exported, device=device, full_precision=name.endswith("-f32"), lanes=lanes)
+        self._requests = _requests(self.compiled, lanes)
         self.precision = _precision(self.compiled)
         self.device = f"cpu in {self.precision}"
         self.outputs = wanted_outputs(self.card.task)
         self.versions = {"openvino": _library().__version__.split("-")[0]}
 
     @classmethod
-    def open(cls, place: Path, *, device: str = "auto", name: str = "openvino") -> OpenVinoRuntime:
+    def open(cls, place: Path, *, device: str = "auto", name: str = "openvino", lanes: int = 1) -> OpenVinoRuntime:
         """Open an exported file, or the one in a model folder; raises `RequestError`."""
-        return cls(find_exported("openvino", place), device=device, name=name)
+        return cls(find_exported("openvino", place), device=device, name=name, lanes=lanes)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -61,11 +64,15 @@ class OpenVinoRuntime:
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
         """Answer a batch (B, S, S) uint8."""
-        found = self.compiled({INPUT: as_input(images)})
-        return as_raw_output({name: found[name] for name in self.outputs}, cam_class=cam_class)
+        request = self._requests.get()  # one a lane: a request serves one caller at a time
+        try:
+            found = request.infer({INPUT: as_input(images)})
+            return as_raw_output({name: found[name] for name in self.outputs}, cam_class=cam_class)
+        finally:
+            self._requests.put(request)
 
 
-def compile_model(exported: Exported, *, device: str, full_precision: bool) -> CompiledModel:
+def compile_model(exported: Exported, *, device: str, full_precision: bool, lanes: int = 1) -> CompiledModel:
     """Return a file compiled for this CPU.
 
     Raises:
@@ -76,9 +83,10 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool) -> C
         raise RequestError(
             f"device '{device}': runtime 'openvino' computes on the CPU: use `--device cpu` or `--runtime torch`"
         )
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {"NUM_STREAMS": lanes} if lanes > 1 else {"PERFORMANCE_HINT": "LATENCY"}
     settings |= {"INFERENCE_PRECISION_HINT": "f32"} if full_precision else {}
-    settings |= {"INFERENCE_NUM_THREADS": threads} if (threads := threads_asked()) else {}
+    threads = threads_a_lane(lanes) * lanes or threads_asked()
+    settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
         core = library.Core()
         model = core.read_model(exported.file)
@@ -87,6 +95,13 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool) -> C
         raise RequestError(f"{exported.file}: OpenVINO can't open it ({_reason(error)}): export it anew") from error
     check_signature(exported, inputs=_shapes(model.inputs), outputs=[_name(each, exported) for each in model.outputs])
     return compiled
+
+
+def _requests(compiled: CompiledModel, lanes: int) -> SimpleQueue[InferRequest]:
+    waiting: SimpleQueue[InferRequest] = SimpleQueue()
+    for _ in range(lanes):
+        waiting.put(compiled.create_infer_request())
+    return waiting
 
 
 def _shapes(inputs: list[Any]) -> dict[str, list[object]]:

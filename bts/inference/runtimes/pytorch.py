@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 
 from bts.errors import RequestError
 from bts.inference.gradcam import GradCam
+from bts.inference.lanes import threads_a_lane
 from bts.inference.runtimes.base import RawOutput
+from bts.inference.share import read_share
 from bts.models.folder import ModelCard, load_network
 from bts.models.output import Output
 
@@ -20,20 +24,23 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, network: nn.Module, card: ModelCard, *, device: str = "auto") -> None:
+    def __init__(self, network: nn.Module, card: ModelCard, *, device: str = "auto", lanes: int = 1) -> None:
         self.device, self.why = choose_device(device)
+        if lanes > 1 and self.device == "cpu":
+            torch.set_num_threads(threads_a_lane(lanes))  # of every thread from here on
         self.card = card
         # oneDNN's convolutions are written for channels-last (a tenth faster here); on some GPUs it is far slower in 32 bits
         self.layout = torch.channels_last if self.device == "cpu" else torch.contiguous_format
         self.network = network.to(self.device).to(memory_format=self.layout).eval().requires_grad_(False)
         self.versions = {"torch": str(torch.__version__)}
         self.gradcam = GradCam(self.network, example=self._example()) if card.classes and card.task != "seg" else None
+        self._alone = threading.Lock()  # hooks of the autograd path stand in the network, for all callers
 
     @classmethod
-    def open(cls, folder: Path, *, device: str = "auto") -> TorchRuntime:
+    def open(cls, folder: Path, *, device: str = "auto", lanes: int = 1) -> TorchRuntime:
         """Load a model folder; raises `RequestError`."""
         network, card = load_network(folder)
-        return cls(network, card, device=device)
+        return cls(network, card, device=device, lanes=lanes)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -46,7 +53,8 @@ class TorchRuntime:
         x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         x = (x[:, None].float() / 255).to(memory_format=self.layout)  # (B, 1, S, S)
         if self.gradcam is not None:
-            output, cam = self.gradcam(x, cam_class=cam_class)
+            with self._alone if self.gradcam.layer is not None else nullcontext():
+                output, cam = self.gradcam(x, cam_class=cam_class)
         else:
             with torch.no_grad():
                 output, cam = self.network(x), None
@@ -66,7 +74,10 @@ def choose_device(device: str) -> tuple[str, str]:
     kind, _, number = device.partition(":")
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        return ("cuda", f"{torch.cuda.get_device_name()} is there") if found else ("cpu", "no CUDA device is there")
+        if not found:
+            return "cpu", "no CUDA device is there"
+        mine = read_share().local % found  # processes of one machine take a GPU each
+        return f"cuda:{mine}" if mine else "cuda", f"{torch.cuda.get_device_name(mine)} is there"
     if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
         raise RequestError(f"unknown device '{device}': choose one of auto, cpu, cuda, cuda:1")
     if kind == "cuda" and int(number or 0) >= found:
