@@ -19,6 +19,7 @@ COMMANDS = {
     "sources": "list the data sources, or count what one holds",
     "train": "train a model: `bts train seg`, `bts train cls`",
     "infer": "mask, class and Grad-CAM of scans",
+    "app": "a page in the browser: drop a scan, see mask, class and Grad-CAM",
     "export": "write a model as one ONNX file, for OpenVINO, or as a MONAI bundle",
     "figure": "scan, truth, prediction and Grad-CAM side by side",
     "settings": "write the page that explains every setting",

@@ -46,6 +46,16 @@ def heated(scan: Image.Image, cam: np.ndarray) -> Image.Image:
     return _blend(scan, values)
 
 
+def heat_layer(cam: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """Return the heat of a map (H, W) in [0, 1] alone, RGBA; over a grey picture at the share `STRENGTH` it is `heated`."""
+    values = Image.fromarray(np.rint(cam * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    colours = values.copy()
+    colours.putpalette(_palette())
+    layer = colours.convert("RGB")
+    layer.putalpha(values)
+    return layer
+
+
 def heat_strip(size: tuple[int, int]) -> Image.Image:
     """Return the colours from 0 (left) to 1 as the heat shows them on a medium grey."""
     values = np.broadcast_to(np.linspace(0, 255, size[0]).astype(np.uint8), size[::-1])
@@ -70,6 +80,16 @@ class Contour:
         """Draw it into an RGB picture."""
         picture.paste((0, 0, 0), self.at, self.rim)
         picture.paste(CONTOUR, self.at, self.line)
+
+    def layer(self, size: tuple[int, int]) -> Image.Image:
+        """Return the contour alone, RGBA, to be laid over a picture of that size."""
+        line, rim = (np.asarray(part, np.float32) / 255 for part in (self.line, self.rim))
+        opaque = line + rim * (1 - line)
+        share = np.divide(line, opaque, out=np.zeros_like(line), where=opaque > 0)
+        colours = np.concatenate([share[..., None] * CONTOUR, 255 * opaque[..., None]], axis=2)
+        layer = Image.new("RGBA", size)
+        layer.paste(Image.fromarray(np.rint(colours).astype(np.uint8), "RGBA"), self.at)
+        return layer
 
 
 def contour_of(mask: np.ndarray, size: tuple[int, int], *, width: float = 2.0) -> Contour | None:

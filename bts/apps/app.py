@@ -1,0 +1,93 @@
+"""How is the page in the browser started?"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bts.apps.run import DONE, OneLineParser
+from bts.errors import RequestError
+
+PASSWORD = "BTS_APP_PASSWORD"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def command(argv: Sequence[str]) -> int:
+    """Serve the page until Ctrl-C and return the exit status."""
+    options = make_parser().parse_args(argv)
+    password = _password(ask=options.password)
+    from bts.apps.web.limits import Limits
+    from bts.apps.web.serve import Address, make_server, open_socket, private_root
+    from bts.inference import Predictor
+
+    limits = Limits(upload_mib=options.max_upload, seconds=options.max_seconds, waiting=options.max_waiting)
+    if min(limits.upload_mib, limits.seconds, limits.waiting) <= 0:
+        raise RequestError("--max-upload, --max-seconds and --max-waiting: expected numbers over 0")
+    listening = open_socket(Address(options.host, options.port))
+    with listening, private_root() as root:
+        predictor = Predictor.load(
+            seg=options.seg,
+            cls=options.cls,
+            joint=options.joint,
+            runs=options.runs,
+            device=options.device,
+            runtime=options.runtime,
+        )
+        server = make_server(predictor, root=root, limits=limits, password=password, root_path=options.root_path)
+        for note in predictor.notes:
+            print(note)
+        if options.host not in LOOPBACK and password is None:
+            print(f"note: whoever reaches {options.host} can use the page: set a password in {PASSWORD}, or with --password")
+        print(
+            f"open http://{_shown(options.host)}:{listening.getsockname()[1]}{options.root_path} (Ctrl-C ends it)", flush=True
+        )
+        try:
+            server.run(sockets=[listening])
+        except KeyboardInterrupt:  # the usual way to end it
+            print("ended, all uploads and results are removed")
+    return DONE
+
+
+def make_parser() -> OneLineParser:
+    """Return the parser of `bts app`."""
+    parser = OneLineParser(
+        prog="bts app",
+        description="A page in the browser: drop a scan, see mask, class and Grad-CAM. "
+        "Without --seg, --cls or --joint the latest finished runs answer.",
+    )
+    parser.add_argument("--seg", type=Path, metavar="MODEL", help="run, model folder or exported file of a segmenter")
+    parser.add_argument("--cls", type=Path, metavar="MODEL", help="run, model folder or exported file of a classifier")
+    parser.add_argument("--joint", type=Path, metavar="MODEL", help="run, model folder or exported file of a joint model")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
+    parser.add_argument(
+        "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32 or auto, the fastest [auto]"
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 lets other machines in [127.0.0.1]")
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="0 takes a free one [7860]")
+    parser.add_argument("--root-path", default="", metavar="PATH", help="path under which a proxy shows the page, as /bts")
+    parser.add_argument(
+        "--password",
+        action="store_true",
+        help=f"ask for a password to be wanted from visitors; {PASSWORD} sets one without asking",
+    )
+    parser.add_argument("--max-upload", type=float, default=200, metavar="MIB", help="largest file [200]")
+    parser.add_argument("--max-seconds", type=float, default=120, metavar="S", help="longest time for one scan [120]")
+    parser.add_argument("--max-waiting", type=int, default=16, metavar="N", help="requests that may wait [16]")
+    return parser
+
+
+def _password(*, ask: bool) -> str | None:
+    """Return the password; it never stands on the command line, where every user of the machine could read it."""
+    password = os.environ.get(PASSWORD)
+    if password is None and ask:
+        password = getpass.getpass("password for visitors: ")
+    if password == "":
+        raise RequestError(f"an empty password: set {PASSWORD} to one, or leave it out")
+    return password
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,158 @@
+"""What happens between an upload and an answer? One desk for the page, the batch and the API; no word of Gradio here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bts.apps.run import describe
+from bts.apps.web.intake import read_upload
+from bts.apps.web.limits import Deadline, Limits
+from bts.apps.web.result import Result, kept
+from bts.apps.web.sessions import GoneError, Session, Sessions
+from bts.data.readers.scan import Scan
+from bts.data.slice import Slice
+from bts.errors import InputError, RequestError
+from bts.inference import Prediction, Predictor, write_prediction, write_volume
+from bts.inference.write import RESULT, safe_name
+
+Tell = Callable[[float, str], None]
+"""Is told how much is done, 0 to 1, and what is under way."""
+BATCH = 8
+
+
+def silent(share: float, what: str) -> None:
+    """Tell nobody."""
+
+
+class Desk:
+    """Loaded models, the limits, and who is here.
+
+    Attributes:
+        predictor: answers everything.
+        explainer: the same loaded classifier alone, for the map of another class; None where there is no classifier.
+        limits: what is accepted.
+        sessions: who is here.
+    """
+
+    def __init__(self, predictor: Predictor, *, root: Path, limits: Limits | None = None) -> None:
+        self.predictor, self.limits = predictor, limits or Limits()
+        self.sessions = Sessions(root, self.limits)
+        classifiers = [runtime for runtime in predictor.runtimes if runtime.card.task != "seg"]
+        self.explainer = Predictor(classifiers, flip=predictor.flip) if classifiers else None
+        self._model = threading.Lock()  # one request at a time asks the networks: two would only slow each other
+
+    def receive(self, path: str | Path, *, session: Session, axis: int | None = None) -> Scan:
+        """Return what an upload holds, and note that it was read.
+
+        Raises:
+            InputError: as `read_upload`.
+        """
+        session.uploads[Path(path)] = time.time()
+        return read_upload(path, limits=self.limits, axis=axis)
+
+    def analyse(self, scan: Scan, *, session: Session, tell: Tell = silent) -> Result:
+        """Return the answers for a scan, written to the session's folder as `infer.py` writes them.
+
+        Raises:
+            InputError: the time is over.
+            GoneError: the visitor has left.
+        """
+        folder = session.new_folder(safe_name(scan.path))
+        try:
+            answers = self.write(scan, folder, session=session, deadline=Deadline(self.limits.seconds), tell=tell)
+        except BaseException as error:
+            session.forget()  # half a result serves nobody
+            if session.closed:  # its folder went while it was written to
+                session.close()
+                raise GoneError from error
+            raise
+        summary = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        with session.lock:
+            if session.closed:
+                shutil.rmtree(session.folder, ignore_errors=True)
+                raise GoneError
+            session.result = Result(scan, folder, answers, summary)
+        self.sessions.make_room(besides=session)
+        return session.result
+
+    def write(
+        self, scan: Scan, folder: Path, *, session: Session, deadline: Deadline, tell: Tell = silent
+    ) -> dict[int, Prediction]:
+        """Write the result of a scan and return its answers by index."""
+        answers: dict[int, Prediction] = {}
+
+        def each() -> Iterator[Prediction]:
+            asked = self.predictor.predict_many(scan.slices, batch_size=BATCH)
+            while True:
+                session.check()
+                deadline.check()
+                with self._model:
+                    answer = next(asked, None)
+                if answer is None:
+                    return
+                tell(len(answers) / len(scan.slices), f"slice {len(answers) + 1} of {len(scan.slices)}")
+                answers[answer.slice.index or 0] = kept(answer)
+                yield answer
+
+        if scan.volume is None:
+            write_prediction(next(each()), folder)
+        else:
+            write_volume(scan, each(), folder)
+        return answers
+
+    def predictions(self, slices: Sequence[Slice]) -> list[Prediction]:
+        """Return the answers for a few slices that go through the networks together."""
+        with self._model:
+            return list(self.predictor.predict_many(slices, batch_size=BATCH))
+
+    def explain(self, session: Session, *, index: int, cam_class: str) -> Prediction | None:
+        """Return the answer for a slice with the map of a class; None for a blank slice. A known map is not computed again.
+
+        Raises:
+            RequestError: no scan is held, no such class, or no classifier.
+        """
+        result = held(session)
+        result.cam_class = cam_class
+        answer = result.answers.get(index)
+        if answer is None:
+            return None
+        if cam_class == answer.cam_class:
+            return self._shown(result, answer)
+        if (index, cam_class) not in result.maps:
+            if self.explainer is None:
+                raise RequestError("no classifier is loaded, so there is no Grad-CAM to choose: start with --cls or --joint")
+            with self._model:
+                found = kept(self.explainer.predict(answer.slice, cam_class=cam_class))
+            explained = {"cam": found.cam, "cam_class": found.cam_class, "cam_peak": found.cam_peak}
+            result.maps[index, cam_class] = replace(answer, **explained)
+        return self._shown(result, result.maps[index, cam_class])
+
+    def _shown(self, result: Result, answer: Prediction) -> Prediction:
+        """Let the downloads of a picture show what the page shows."""
+        if not result.is_volume and result.read()["cam_class"] != answer.cam_class:
+            write_prediction(answer, result.folder)
+        (result.folder / "print.html").unlink(missing_ok=True)
+        return answer
+
+
+def held(session: Session) -> Result:
+    """Return the session's result; raises `RequestError` where it was let go."""
+    if session.result is None:
+        raise RequestError("this scan is no longer held: choose the file again")
+    return session.result
+
+
+def told(error: BaseException, *, path: str | Path | None = None) -> str:
+    """Return the one line for a visitor: what `infer.py` says, without folders of this machine."""
+    if isinstance(error, OSError) or (isinstance(error, RequestError) and isinstance(error.__cause__, OSError)):
+        return "the server could not read or write a file: try again later"
+    line, _ = describe(error)
+    if not isinstance(error, (InputError, RequestError, MemoryError)):
+        return f"unexpected {type(error).__name__}: please report it"  # its text may name a file or hold a value of the scan
+    return line if path is None else line.replace(str(path), Path(path).name)

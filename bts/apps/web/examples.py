@@ -1,0 +1,51 @@
+"""What can be tried without a scan at hand? Phantoms drawn when they are first asked for, which say that they are synthetic."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bts.data.phantom import write_phantom
+from bts.data.phantom_scan import draw_slices
+from bts.data.readers.catalogue import read_scan
+from bts.data.readers.scan import Scan
+
+NAMES = ("Meningioma", "Glioma", "Pituitary", "No tumour", "Volume")
+SEED = 11
+SLICES, BLANK, SIDE = 12, 2, 192
+"""Of the example volume."""
+_drawing = threading.Lock()
+
+
+def example(name: str, folder: Path) -> Scan:
+    """Return one of `NAMES`, a phantom that lies in the folder from the first time on."""
+    with _drawing:
+        path = _volume(folder) if name == "Volume" else _picture(name, folder)
+    scan = read_scan(path)
+    shown = f"phantom {name.lower()}{''.join(path.suffixes)}"
+    slices = [replace(item, path=shown, patient=None, label=None, mask=None, synthetic=True) for item in scan.slices]
+    return replace(scan, path=shown, slices=slices)
+
+
+def _picture(name: str, folder: Path) -> Path:
+    phantoms = folder / "phantoms"
+    if not phantoms.exists():
+        part = folder / "phantoms.part"
+        write_phantom(part, patients=3, healthy=1, slices_per_patient=(1, 1), seed=SEED)
+        part.rename(phantoms)
+    return phantoms / f"{NAMES.index(name) + 1}.mat"
+
+
+def _volume(folder: Path) -> Path:
+    import nibabel
+
+    path = folder / "phantom.nii.gz"
+    if not path.exists():
+        drawn = draw_slices(label="glioma", n_slices=SLICES, side=SIDE, seed=(SEED, 7))
+        array = np.stack([image.T for image, _ in drawn], axis=2).astype(np.int16)
+        array = np.pad(array, ((0, 0), (0, 0), (BLANK, BLANK)))  # scanners send such slices too
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([-1.2, -1.2, 6.0, 1.0])), path)
+    return path

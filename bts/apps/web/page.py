@@ -1,0 +1,224 @@
+"""Which parts does the page have, and what happens when one is touched? The only place that speaks Gradio's language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from bts.apps.web import examples
+from bts.apps.web.batch import Batch
+from bts.apps.web.desk import Desk, held, told
+from bts.apps.web.panel import WAITING, head, offered, panel, problem
+from bts.apps.web.result import Result
+from bts.apps.web.script import CONTOUR, SHARE
+from bts.apps.web.sessions import GoneError, Session
+from bts.apps.web.stage import EMPTY, stage
+from bts.apps.web.table import table
+from bts.apps.web.words import named
+from bts.data.readers.scan import Scan
+from bts.inference.picture import STRENGTH
+
+MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Everything that asks the networks stands in one queue."""
+HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
+NOW = {**HIDDEN, "queue": False}
+
+
+class Page:
+    """The page over a desk.
+
+    Attributes:
+        desk: answers.
+        blocks: Gradio's description of the page.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        with gr.Blocks(title="bts", analytics_enabled=False, fill_width=True) as self.blocks:
+            gr.HTML(head(desk.predictor))
+            with gr.Tabs():
+                with gr.Tab("One scan"):
+                    self._one()
+                with gr.Tab("Many scans"):
+                    self._many()
+            self._for_programs()
+            self.blocks.unload(self.leave)
+
+    def _one(self) -> None:
+        self.upload = gr.File(label="Scan", height=112, elem_id="bts-upload")
+        with gr.Row(elem_classes="bts-examples"):
+            gr.HTML('<p class="bts-soft">or a synthetic example:</p>')
+            buttons = [gr.Button(name, size="sm", variant="secondary", min_width=90) for name in examples.NAMES]
+        with gr.Row(elem_classes="bts-row"):
+            with gr.Column(scale=7, min_width=320):
+                self.stage = gr.HTML(EMPTY, elem_id="bts-stage")
+                self.slice = gr.Slider(0, 1, 0, step=1, label="Slice", visible=False, elem_id="bts-slice", buttons=[])
+                self._controls()
+            with gr.Column(scale=4, min_width=300):
+                self.panel = gr.HTML(WAITING, elem_id="bts-panel")
+        shown = [self.stage, self.panel, self.slice, self.classes]
+        wait = {"api_visibility": "private", "show_progress": "full", "show_progress_on": [self.stage], **MODEL}
+        self.upload.upload(self.analyse, self.upload, [*shown, self.upload], **wait)
+        for name, button in zip(examples.NAMES, buttons, strict=True):
+            button.click(self._example(name), None, shown, **wait)
+        self.slice.change(
+            self.turn, [self.slice, self.classes], [self.stage, self.panel, self.classes], trigger_mode="always_last", **NOW
+        )
+        self.classes.input(self.explain, [self.slice, self.classes], [self.stage, self.panel], **HIDDEN, **MODEL)
+
+    def _controls(self) -> None:
+        tasks = {runtime.card.task for runtime in self.desk.predictor.runtimes}
+        classes = [(named(name).capitalize(), name) for name in self.desk.predictor.classes]
+        with gr.Row(elem_classes="bts-controls", visible=bool(classes)):
+            self.classes = gr.Radio(
+                classes, value=None, label="Grad-CAM of the class", scale=3, min_width=240, elem_id="bts-class"
+            )
+            strength = gr.Slider(
+                0,
+                1,
+                STRENGTH,
+                step=0.05,
+                label="Strength of the heat",
+                scale=2,
+                min_width=160,
+                elem_id="bts-strength",
+                buttons=[],
+            )
+        line = gr.Checkbox(
+            True, label="Contour of the mask", elem_id="bts-line", container=False, visible="seg" in tasks or "joint" in tasks
+        )
+        strength.change(None, strength, None, js=SHARE, api_visibility="private")
+        line.change(None, line, None, js=CONTOUR, api_visibility="private")
+
+    def _many(self) -> None:
+        files = gr.File(label="Scans", file_count="multiple", height=180, elem_id="bts-files")
+        with gr.Row():
+            start = gr.Button("Answer all", variant="primary", elem_id="bts-start", scale=0, min_width=160)
+            stop = gr.Button("Stop", variant="secondary", scale=0, min_width=100)
+        rows = gr.HTML("", elem_id="bts-table")
+        run = start.click(self.batch, files, rows, **HIDDEN, **MODEL)
+        stop.click(None, None, None, cancels=[run], api_visibility="private")
+
+    def _for_programs(self) -> None:
+        """Add what programs may ask; it has no place on the page."""
+        file = gr.File(label="file", visible=False)
+        cam = gr.Textbox("", label="cam_class", visible=False)
+        answer = gr.JSON(label="result", visible=False)
+        file.select(self.predict, [file, cam], answer, api_name="predict", api_description=self.predict.__doc__, **MODEL)
+
+    # --- what the page does -------------------------------------------------------------------------------------------
+
+    def analyse(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        """Answer an upload."""
+        session = self._session(request)
+        if path is None:
+            return (gr.skip(),) * 5
+        return *self._answer(session, lambda: self.desk.receive(path, session=session), progress, path=path), None
+
+    def _example(self, name: str) -> Callable[..., tuple[Any, ...]]:
+        def answer(request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+            return self._answer(self._session(request), lambda: examples.example(name, self.desk.sessions.root), progress)
+
+        return answer
+
+    def _answer(
+        self, session: Session, read: Callable[[], Scan], progress: gr.Progress, *, path: str | None = None
+    ) -> tuple[Any, ...]:
+        """Return what stage, panel, slider and choice of class show; a failure is one line."""
+        try:
+            result = self.desk.analyse(read(), session=session, tell=lambda share, what: progress(share, desc=what))
+        except GoneError:
+            return (gr.skip(),) * 4
+        except Exception as error:
+            session.forget()
+            return EMPTY, problem(told(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None)
+        answer = result.shown(result.first)
+        return (
+            stage(result, result.first),
+            panel(result, result.first, secret=session.secret),
+            gr.Slider(0, max(result.n_slices - 1, 1), result.first, visible=result.is_volume),
+            gr.Radio(value=answer.cam_class if answer else None),
+        )
+
+    def turn(self, index: float, cam_class: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Show another slice of the volume; its map is that of its own class until another is chosen."""
+        session = self._session(request)
+        if session.result is None or not session.result.is_volume:
+            return (gr.skip(),) * 3
+        answer = session.result.shown(int(index))
+        return *self._shown(session, session.result, int(index), None), answer.cam_class if answer else None
+
+    def explain(self, index: float, cam_class: str, request: gr.Request) -> tuple[Any, ...]:
+        """Show the map of a class."""
+        session = self._session(request)
+        try:
+            result = held(session)
+            number = int(index) if result.is_volume else result.first
+            self.desk.explain(session, index=number, cam_class=cam_class)
+            return self._shown(session, result, number, cam_class)
+        except Exception as error:
+            return gr.skip(), problem(told(error))
+
+    def batch(self, paths: list[str] | None, request: gr.Request) -> Iterator[str]:
+        """Answer many files, the table growing."""
+        session, total = self._session(request), len(paths or [])
+        try:
+            work = Batch(self.desk, session, session.new_batch())
+            for rows in work.work(paths or []):
+                yield table(rows, total=total)
+            yield table(work.rows, total=total, secret=session.secret)
+        except GoneError:
+            return
+        except Exception as error:
+            yield problem(told(error))
+
+    def predict(self, file: str, cam_class: str, request: gr.Request) -> dict[str, Any]:
+        """Return `result.json` of a scan, with the paths on this server where its files can be fetched for half an hour."""
+        session = self._session(request)
+        try:
+            result = self.desk.analyse(self.desk.receive(file, session=session), session=session)
+            if cam_class and not result.is_volume:
+                self.desk.explain(session, index=result.first, cam_class=cam_class)
+        except GoneError:
+            return {}
+        except Exception as error:
+            raise gr.Error(told(error, path=file), print_exception=False) from None
+        return {**result.read(), "files": {name: f"/results/{session.secret}/{name}" for name in offered(result)}}
+
+    def leave(self, request: gr.Request) -> None:
+        """Remove everything of a visitor who closed the page."""
+        self.desk.sessions.close(str(request.session_hash))
+
+    def _session(self, request: gr.Request) -> Session:
+        self.desk.sessions.sweep()
+        return self.desk.sessions.of(str(request.session_hash))
+
+    def _shown(self, session: Session, result: Result, index: int, cam_class: str | None) -> tuple[str, str]:
+        return stage(result, index, cam_class), panel(result, index, cam_class, secret=session.secret)
+
+
+def theme() -> Any:
+    """Return Gradio's plainest theme in the page's colours, with fonts that every machine has."""
+    from bts.apps.web.style import FONT
+
+    accent = gr.themes.Color(
+        c50="#eef5fc", c100="#dbe9f8", c200="#b9d5f1", c300="#7fb4ee", c400="#4a90d9", c500="#2b74c4", c600="#1f5fa8",
+        c700="#1a4f8c", c800="#174272", c900="#14385f", c950="#0d2440",
+    )  # fmt: skip
+    base = gr.themes.Base(
+        primary_hue=accent, neutral_hue="slate", radius_size="md", font=FONT, font_mono=("ui-monospace", "monospace")
+    )
+    return base.set(
+        body_background_fill="#f6f7f9", body_background_fill_dark="#14171b",
+        block_background_fill="#ffffff", block_background_fill_dark="#1b2026",
+        block_border_color="#e1e5e9", block_border_color_dark="#2b323a", block_shadow="none",
+        block_label_text_color="#5b6570", block_label_text_color_dark="#9aa4ad",
+        block_label_background_fill="transparent", block_label_background_fill_dark="transparent",
+        block_title_text_weight="500", block_title_text_size="13px",
+        button_secondary_background_fill="#ffffff", button_secondary_background_fill_dark="#1b2026",
+        button_secondary_border_color="#e1e5e9", button_secondary_border_color_dark="#2b323a",
+        button_primary_background_fill="#1f5fa8", button_primary_background_fill_dark="#1f5fa8",
+        button_primary_text_color="#ffffff", slider_color="#1f5fa8", slider_color_dark="#7fb4ee",
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""What stands beside the picture, and what at the top of the page? Answer, doubts, files; models and what they are not."""
+
+from __future__ import annotations
+
+from bts.apps.web.result import Result
+from bts.apps.web.words import bars, fact_list, facts_of, named, text, warning_list
+from bts.glossary import DISCLAIMER
+from bts.inference.chosen import PART
+from bts.inference.predictor import Predictor
+from bts.inference.volume import BLANK
+
+WAITING = (
+    '<div class="bts-panel"><p class="bts-soft">Drop a scan: PNG, JPEG, TIFF, MAT, DICOM or NIfTI, a slice or a volume. '
+    "It stays on this server and is removed when you close the page.</p></div>"
+)
+FILES = {
+    "mask.png": "Mask (PNG)",
+    "mask.nii.gz": "Mask (NIfTI)",
+    "overlay.png": "Overlay (PNG)",
+    "result.json": "Numbers (JSON)",
+    "print.html": "Page for printing",
+    "all.zip": "Everything (ZIP)",
+}
+"""What can be fetched -> what it is called on the page."""
+
+
+def head(predictor: Predictor) -> str:
+    """Return the top of the page: which models answer, what they were trained on, and that this is no medical device."""
+    rows = "".join(
+        f"<li><b>{text(PART[runtime.card.task].capitalize())}</b> {text(runtime.card.name)}"
+        f"<span>trained on {text(runtime.card.trained_on or 'unknown data')}</span></li>"
+        for runtime in predictor.runtimes
+    )
+    return (
+        '<header class="bts-head"><div><h1>bts</h1><p>Tumour mask, class and Grad-CAM of brain MRI slices</p></div>'
+        f'<p class="bts-badge">{text(DISCLAIMER)}</p><ul aria-label="Models that answer">{rows}</ul></header>'
+    )
+
+
+def panel(result: Result, index: int, cam_class: str | None = None, *, secret: str = "") -> str:
+    """Return the answer for one slice, with the volume's own numbers where it is one, and the files."""
+    prediction = result.shown(index, cam_class)
+    if prediction is None:
+        blank = f'<h2>Slice {index}</h2><p class="bts-note">{text(BLANK)}</p>'
+        return f'<div class="bts-panel" role="status">{blank}{_files(result, secret)}</div>'
+    highest = "" if prediction.probabilities is None else f"<span>{prediction.probabilities.max():.0%}</span>"
+    title = "Mask" if prediction.label is None else named(prediction.label)
+    volume = fact_list(_volume(result)) if result.is_volume else ""
+    heading = f"Slice {index}" if result.is_volume else "Answer"
+    return (
+        f'<div class="bts-panel" role="status"><p class="bts-kicker">{heading}</p><h2><b>{text(title)}</b>{highest}</h2>'
+        f"{warning_list(prediction.warnings, refer=prediction.refer)}{bars(prediction)}{fact_list(facts_of(prediction))}"
+        + (f'<p class="bts-kicker">Volume</p>{volume}' if volume else "")
+        + f"{_files(result, secret)}</div>"
+    )
+
+
+def problem(line: str) -> str:
+    """Return the one line that says what went wrong."""
+    return f'<div class="bts-panel"><p class="bts-note error" role="alert">{text(line[:1].upper() + line[1:])}</p></div>'
+
+
+def _volume(result: Result) -> list[tuple[str, str]]:
+    summary, rows = result.summary, [("Slices with a mask", f"{len(result.marked)} of {result.n_slices}")]
+    if summary.get("mask_volume_mm3") is not None:
+        rows.append(("Tumour volume", f"{summary['mask_volume_mm3'] / 1000:,.1f} cm³"))
+    elif summary.get("mask_voxels") is not None:
+        rows.append(("Tumour voxels", f"{summary['mask_voxels']:,}"))
+    if result.scan.blank:
+        rows.append(("Blank slices", str(len(result.scan.blank))))
+    return rows
+
+
+def offered(result: Result) -> list[str]:
+    """Return the names of the files that can be fetched."""
+    made_later = ("print.html", "all.zip")
+    return [name for name in FILES if name in made_later or (result.folder / name).is_file()]
+
+
+def _files(result: Result, secret: str) -> str:
+    links = "".join(
+        f'<a href="results/{secret}/{name}"'
+        + (' target="_blank"' if name == "print.html" else " download")
+        + f">{FILES[name]}</a>"
+        for name in offered(result)
+    )
+    return f'<nav class="bts-files" aria-label="Files of this result">{links}</nav>'

@@ -1,0 +1,67 @@
+"""What does the browser do by itself? Mixing the layers, zooming, a click on the strip, sorting: no request for any of it."""
+
+SHARE = "(share) => { document.documentElement.style.setProperty('--bts-share', share); }"
+"""Takes the strength of the heat."""
+CONTOUR = "(shown) => { document.documentElement.style.setProperty('--bts-line', shown ? 1 : 0); }"
+"""Takes whether the contour is shown."""
+
+HEAD = """
+<meta name="robots" content="noindex">
+<script>
+(() => {
+  const root = document.documentElement, at = { zoom: 1, x: 0, y: 0 };
+  let drag = null;
+  const place = () => {
+    const room = (at.zoom - 1) / 2 * 100;
+    at.x = Math.max(-room, Math.min(room, at.x)); at.y = Math.max(-room, Math.min(room, at.y));
+    root.style.setProperty('--bts-zoom', at.zoom);
+    root.style.setProperty('--bts-x', at.x + '%'); root.style.setProperty('--bts-y', at.y + '%');
+  };
+  const zoom = (factor) => {
+    const before = at.zoom;
+    at.zoom = Math.max(1, Math.min(8, at.zoom * factor));
+    at.x *= at.zoom / before; at.y *= at.zoom / before; place();
+  };
+  const sort = (button) => {
+    const head = button.closest('th'), body = head.closest('table').tBodies[0];
+    const column = [...head.parentNode.children].indexOf(head), down = head.getAttribute('aria-sort') === 'ascending';
+    for (const other of head.parentNode.children) other.setAttribute('aria-sort', 'none');
+    head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+    const value = (row) => { const cell = row.cells[column]; return cell.dataset.v ?? cell.textContent; };
+    const order = (a, b) => value(a).localeCompare(value(b), undefined, { numeric: true });
+    const number = (a, b) => Number(value(a)) - Number(value(b));
+    const rows = [...body.rows].sort(head.classList.contains('n') ? number : order);
+    body.append(...(down ? rows.reverse() : rows));
+  };
+  const slice = (strip, event) => {
+    const box = strip.querySelector('svg').getBoundingClientRect(), count = Number(strip.dataset.count);
+    const index = Math.max(0, Math.min(count - 1, Math.floor((event.clientX - box.left) / box.width * count)));
+    const range = document.querySelector('#bts-slice input[type=range]');
+    if (!range) return;
+    range.value = index;
+    range.dispatchEvent(new Event('input', { bubbles: true })); range.dispatchEvent(new Event('change', { bubbles: true }));
+  };
+  document.addEventListener('click', (event) => {
+    const does = event.target.closest('[data-bts]')?.dataset.bts;
+    if (does === 'in') zoom(1.5); else if (does === 'out') zoom(1 / 1.5); else if (does === 'sort') sort(event.target);
+    else if (does === 'reset') { at.zoom = 1; at.x = at.y = 0; place(); }
+    const strip = event.target.closest('.bts-strip'); if (strip) slice(strip, event);
+  });
+  document.addEventListener('dblclick', (event) => { if (event.target.closest('.bts-view')) zoom(2); });
+  document.addEventListener('wheel', (event) => {
+    if (event.target.closest('.bts-view') && event.ctrlKey) { event.preventDefault(); zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2); }
+  }, { passive: false });
+  document.addEventListener('pointerdown', (event) => {
+    const view = event.target.closest('.bts-view');
+    if (view && at.zoom > 1) { drag = { view, x: event.clientX, y: event.clientY }; view.setPointerCapture?.(event.pointerId); }
+  });
+  document.addEventListener('pointermove', (event) => {
+    if (!drag) return;
+    const box = drag.view.getBoundingClientRect();
+    at.x += (event.clientX - drag.x) / box.width * 100; at.y += (event.clientY - drag.y) / box.height * 100;
+    drag.x = event.clientX; drag.y = event.clientY; place();
+  });
+  for (const end of ['pointerup', 'pointercancel']) document.addEventListener(end, () => { drag = null; });
+})();
+</script>
+"""

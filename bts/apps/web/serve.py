@@ -1,0 +1,131 @@
+"""How is the page served? One server on one port: the page, its API, and the files of results, behind one guard."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bts.apps.web.desk import Desk
+from bts.apps.web.files import result_file
+from bts.apps.web.guard import Guard
+from bts.apps.web.limits import MIB, Limits
+from bts.errors import RequestError
+from bts.inference import Predictor
+
+QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the page is found.
+
+    Attributes:
+        host: `127.0.0.1` for this machine alone.
+        port: of the server; 0 takes a free one.
+        root_path: folder of the address under which a proxy shows the page, `"/bts"`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    root_path: str = ""
+
+
+@contextmanager
+def private_root() -> Iterator[Path]:
+    """Yield a folder that only this user can enter; it is gone afterwards, whatever happened."""
+    root = Path(tempfile.mkdtemp(prefix="bts-app-"))  # mkdtemp gives it mode 0700
+    try:
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -> Any:
+    """Return the ASGI application: the page, its API and the results.
+
+    Raises:
+        RequestError: Gradio is not installed.
+    """
+    os.environ.update(QUIET)
+    os.environ["GRADIO_TEMP_DIR"] = str(desk.sessions.uploads)
+    try:
+        import gradio as gr
+        from fastapi import FastAPI, HTTPException
+        from fastapi.responses import FileResponse
+    except ImportError as error:
+        raise RequestError(f'the page needs Gradio ({error}): pip install "bts[app]"') from error
+    from bts.apps.web.page import Page, theme
+    from bts.apps.web.script import HEAD
+    from bts.apps.web.style import CSS
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/results/{secret}/{name}")
+    def fetch(secret: str, name: str) -> Any:
+        path = result_file(desk.sessions, secret, name)
+        if path is None:
+            raise HTTPException(404, "this result is no longer held: choose the file again")
+        shown = "inline" if name == "print.html" else "attachment"
+        return FileResponse(path, filename=name, content_disposition_type=shown)
+
+    blocks = Page(desk).blocks
+    blocks.queue(max_size=desk.limits.waiting, default_concurrency_limit=4, api_open=False)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        root_path=root_path or None,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=int(desk.limits.upload_mib * MIB),
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme(),
+        css=CSS,
+        head=HEAD,
+    )
+    return Guard(app, password=password, largest=int(desk.limits.upload_mib * MIB))
+
+
+def open_socket(address: Address) -> socket.socket:
+    """Return a socket that listens at an address.
+
+    Raises:
+        RequestError: the port is taken, or the host is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        listening.close()
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            why = "in use" if error.errno == errno.EADDRINUSE else "reserved for the system"
+            raise RequestError(f"port {address.port} is {why}: name another with --port, 0 for any free one") from error
+        raise RequestError(
+            f"{address.host} is no address of this machine: leave --host out, or name 0.0.0.0 for all"
+        ) from error
+    except OverflowError as error:
+        listening.close()
+        raise RequestError(f"port {address.port}: expected 0 to 65535") from error
+    return listening
+
+
+def make_server(predictor: Predictor, *, root: Path, limits: Limits, password: str | None = None, root_path: str = "") -> Any:
+    """Return a uvicorn server that writes no line about anybody's request."""
+    app = build_app(Desk(predictor, root=root, limits=limits), password=password, root_path=root_path)
+    import uvicorn
+
+    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2)
+    return uvicorn.Server(config)

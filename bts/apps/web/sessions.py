@@ -1,0 +1,158 @@
+"""Whose scan is whose, where does it lie, and when is it gone?
+
+A visitor has a folder under the page's private one, named by a secret that only this visitor's page is told. It goes when
+the page is closed, when nothing was asked for a while, and with the server at the latest.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bts.apps.web.limits import Limits
+
+if TYPE_CHECKING:
+    from bts.apps.web.result import Result
+
+
+class GoneError(Exception):
+    """The visitor has left: what was under way is dropped and nobody is told."""
+
+
+@dataclass
+class Session:
+    """One open page, or one client of the API.
+
+    Attributes:
+        folder: holds the results; its name is the secret under which they can be fetched.
+        result: the scan that is shown.
+        uploads: what was uploaded, with the time when it was read.
+        seen: when something was last asked.
+        closed: True once the visitor has left; then nothing may be kept.
+        lock: held while the result is replaced.
+    """
+
+    folder: Path
+    result: Result | None = None
+    uploads: dict[Path, float] = field(default_factory=dict)
+    seen: float = field(default_factory=time.monotonic)
+    closed: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def secret(self) -> str:
+        """What the results are fetched under."""
+        return self.folder.name
+
+    def check(self) -> None:
+        """Raise `GoneError` where the visitor has left."""
+        if self.closed:
+            raise GoneError
+
+    def new_folder(self, name: str) -> Path:
+        """Return an empty folder for the scan to be shown; that of the one before goes."""
+        self.check()
+        self.forget()
+        folder = self.folder / "scan" / name
+        folder.mkdir(parents=True)
+        return folder
+
+    def new_batch(self) -> Path:
+        """Return an empty folder for the results of many scans; those of an earlier batch go."""
+        self.check()
+        folder = self.folder / "batch"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def forget(self) -> None:
+        """Let the shown scan go, and all files of it."""
+        self.result = None
+        shutil.rmtree(self.folder / "scan", ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove everything of this visitor; a file that somebody uploaded anew meanwhile stays theirs."""
+        self.closed = True
+        self.forget()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for path, read in self.uploads.items():
+            if path.exists() and path.stat().st_mtime <= read:
+                path.unlink(missing_ok=True)
+
+
+class Sessions:
+    """All open pages.
+
+    Attributes:
+        root: the private folder: `results` for what is computed, `uploads` for what arrives.
+    """
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self.root, self.limits = root, limits
+        self.uploads, self.results = root / "uploads", root / "results"
+        for folder in (self.uploads, self.results):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._open: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def of(self, key: str) -> Session:
+        """Return the session of a page, a new one where it has none."""
+        with self._lock:
+            session = self._open.get(key)
+            if session is None:
+                session = self._open[key] = Session(self.results / secrets.token_urlsafe(18))
+            session.seen = time.monotonic()
+            return session
+
+    def by_secret(self, secret: str) -> Session | None:
+        """Return the open session with this secret."""
+        with self._lock:
+            return next((each for each in self._open.values() if secrets.compare_digest(each.secret, secret)), None)
+
+    def close(self, key: str) -> None:
+        """End a session; one that was never opened is no matter."""
+        with self._lock:
+            session = self._open.pop(key, None)
+        if session is not None:
+            session.close()
+
+    def sweep(self) -> None:
+        """End what has been idle for long, remove uploads that nobody asked about, and let the oldest scans go."""
+        now = time.monotonic()
+        with self._lock:
+            idle = [key for key, each in self._open.items() if now - each.seen > self.limits.idle_seconds]
+        for key in idle:
+            self.close(key)
+        for path in self.uploads.rglob("*"):
+            try:
+                if path.is_file() and time.time() - path.stat().st_mtime > self.limits.idle_seconds:
+                    path.unlink()
+            except FileNotFoundError:  # its own session was faster
+                continue
+        self.make_room()
+
+    def make_room(self, *, besides: Session | None = None) -> None:
+        """Let the scans go that were shown longest ago until the others fit; that of `besides` stays."""
+        with self._lock:
+            holding = sorted((each for each in self._open.values() if each.result is not None), key=lambda each: each.seen)
+        total = sum(each.result.voxels for each in holding if each.result is not None)
+        for session in holding:
+            if total <= self.limits.held_voxels:
+                return
+            if session is not besides and session.result is not None:
+                total -= session.result.voxels
+                session.forget()
+
+    def end(self) -> None:
+        """Remove everything."""
+        for key in list(self._open):
+            self.close(key)
+        shutil.rmtree(self.root, ignore_errors=True)

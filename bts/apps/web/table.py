@@ -1,0 +1,43 @@
+"""How does the table of many scans look? Columns that sort on a click, failures in words, a bar while it grows."""
+
+from __future__ import annotations
+
+from bts.apps.web.batch import Row
+from bts.apps.web.files import BATCH_ZIP
+from bts.apps.web.words import named, text
+
+COLUMNS = (("File", ""), ("Class", ""), ("Probability", "n"), ("Mask, px", "n"), ("Agree", ""), ("Notes", ""))
+
+
+def table(rows: list[Row], *, total: int, secret: str = "") -> str:
+    """Return the table with how far it is; with the secret of the session, a finished one with its archive."""
+    failed = sum(row.failed for row in rows)
+    done = f"{len(rows) - failed} of {total} scans done" + (f", {failed} failed" if failed else "")
+    bar = f'<progress max="{total}" value="{len(rows)}" aria-label="Scans done"></progress>' if not secret else ""
+    link = f'<a class="bts-zip" href="results/{secret}/{BATCH_ZIP}" download>All results (ZIP)</a>' if secret else ""
+    heads = "".join(
+        f'<th class="{kind}" aria-sort="none"><button type="button" data-bts="sort">{name}</button></th>'
+        for name, kind in COLUMNS
+    )
+    body = "".join(_line(row) for row in rows)
+    return (
+        f'<div class="bts-batch"><p role="status">{done}</p>{bar}{link}<div class="scroll">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></div>"
+    )
+
+
+def _line(row: Row) -> str:
+    if row.failed:
+        cells = '<td data-v="">–</td><td class="n" data-v="-1">–</td><td class="n" data-v="-1">–</td><td data-v="">–</td>'
+        return f'<tr class="failed"><td>{text(row.name)}</td>{cells}<td>{text(row.note)}</td></tr>'
+    agree = {True: "yes", False: "no", None: "–"}[row.consistent]
+    note = f"<b>Refer</b> {text(row.note)}" if row.refer else text(row.note)
+    return (
+        f"<tr><td>{text(row.name)}</td><td>{text(named(row.label)) if row.label else '–'}</td>"
+        f"{_number(row.probability, '.1%')}{_number(row.area, ',')}<td>{agree}</td><td>{note}</td></tr>"
+    )
+
+
+def _number(value: float | None, shape: str) -> str:
+    shown = "–" if value is None else format(value, shape)
+    return f'<td class="n" data-v="{-1 if value is None else value}">{shown}</td>'

@@ -1,0 +1,80 @@
+"""How is a number said on the page? Escaped text, areas, places and shares, the same on screen and on paper."""
+
+from __future__ import annotations
+
+import html
+
+from bts.inference.prediction import Prediction
+
+
+def text(value: object) -> str:
+    """Return a value as escaped text."""
+    return html.escape(str(value))
+
+
+def named(label: str) -> str:
+    """Return a class name as words.
+
+    >>> named("no_tumour")
+    'no tumour'
+    """
+    return label.replace("_", " ")
+
+
+def facts_of(prediction: Prediction) -> list[tuple[str, str]]:
+    """Return what is known of a slice besides its class, as pairs of name and value."""
+    rows = []
+    if prediction.mask is not None:
+        rows.append(("Tumour area", _area(prediction)))
+    if prediction.box is not None:
+        (top, bottom), (left, right) = prediction.box["row"], prediction.box["column"]
+        rows += [("Rows", f"{top} to {bottom}"), ("Columns", f"{left} to {right}")]
+        if prediction.slice.spacing_mm is not None:
+            down, across = prediction.slice.spacing_mm
+            rows.append(("Extent", f"{(bottom - top + 1) * down:.0f} × {(right - left + 1) * across:.0f} mm"))
+    if prediction.cam_energy_in_mask is not None:
+        rows.append(("Heat inside the mask", f"{prediction.cam_energy_in_mask:.0%}"))
+    if prediction.consistent is not None:
+        rows.append(("Mask and class", "agree" if prediction.consistent else "contradict each other"))
+    height, width = prediction.slice.image.shape
+    rows.append(("Slice", f"{height} × {width} pixels"))
+    return rows
+
+
+def _area(prediction: Prediction) -> str:
+    if not prediction.mask_area_px:
+        return "none outlined"
+    area = f"{prediction.mask_area_px:,} px"
+    return area if prediction.mask_area_mm2 is None else f"{prediction.mask_area_mm2:,.0f} mm² ({area})"
+
+
+def bars(prediction: Prediction) -> str:
+    """Return the calibrated probabilities as a list with bars."""
+    if prediction.probabilities is None:
+        return ""
+    rows = []
+    for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+        best = ' class="best"' if name == prediction.label else ""
+        rows.append(
+            f"<li{best}><span>{text(named(name))}</span><b>{probability:.1%}</b>"
+            f'<i aria-hidden="true"><u style="width:{100 * probability:.1f}%"></u></i></li>'
+        )
+    return f'<ul class="bts-bars" aria-label="Calibrated probability of each class">{"".join(rows)}</ul>'
+
+
+def fact_list(rows: list[tuple[str, str]]) -> str:
+    """Return pairs as a description list."""
+    return '<dl class="bts-facts">' + "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows) + "</dl>"
+
+
+def warning_list(warnings: tuple[str, ...] | list[str], *, refer: bool) -> str:
+    """Return the warnings, a referral first and set apart."""
+    notes = [line for line in warnings if not line.startswith("refer to an expert")]
+    first = [line for line in warnings if line.startswith("refer to an expert")] if refer else []
+    shown = [f'<p class="bts-note refer">{text(_begun(line))}</p>' for line in first]
+    shown += [f'<p class="bts-note">{text(_begun(line))}</p>' for line in notes]
+    return "".join(shown)
+
+
+def _begun(line: str) -> str:
+    return line[:1].upper() + line[1:]

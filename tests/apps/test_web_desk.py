@@ -1,0 +1,422 @@
+"""The page without a browser: what is answered, what is kept, what is refused, and what is left behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from web_models import paper_predictor, write_png, write_volume_file
+
+from bts.apps import infer
+from bts.apps.web import examples
+from bts.apps.web.batch import Batch
+from bts.apps.web.desk import Desk, told
+from bts.apps.web.files import result_file
+from bts.apps.web.intake import read_upload
+from bts.apps.web.layers import SIDE, layers_of
+from bts.apps.web.limits import Deadline, Limits
+from bts.apps.web.panel import head, panel
+from bts.apps.web.sessions import GoneError, Session
+from bts.apps.web.stage import stage
+from bts.apps.web.table import table
+from bts.errors import InputError, RequestError
+from bts.inference.picture import STRENGTH, contour_of, fitted, grey, heated
+from bts.inference.predictor import Predictor
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(paper_predictor(), root=tmp_path / "private")
+
+
+def asked(desk: Desk) -> list[int]:
+    return [runtime.asked for runtime in desk.predictor.runtimes]  # type: ignore[attr-defined]
+
+
+def analysed(desk: Desk, path: Path, *, visitor: str = "anna") -> Session:
+    session = desk.sessions.of(visitor)
+    desk.analyse(desk.receive(path, session=session), session=session)
+    return session
+
+
+def test_the_files_are_those_of_infer_py(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Predictor, "load", lambda **how: paper_predictor())
+    write_png(tmp_path / "scan.png")
+    write_volume_file(tmp_path / "head.nii.gz")
+    assert infer.main(["scan.png", "head.nii.gz", "--out", "out"]) == 0
+    for name in ("scan.png", "head.nii.gz"):
+        result = analysed(desk, tmp_path / name).result
+        assert result is not None
+        expected = {file.relative_to(tmp_path / "out" / name.split(".")[0]) for file in (tmp_path / "out").rglob("*.*")
+                    if name.split(".")[0] in file.parts}  # fmt: skip
+        assert len(expected) >= 4
+        for file in expected - {Path("mask.nii.gz")}:  # gzip writes the time
+            assert (result.folder / file).read_bytes() == (tmp_path / "out" / name.split(".")[0] / file).read_bytes(), file
+
+
+def test_nothing_is_computed_twice(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    result = session.result
+    assert result is not None
+    assert asked(desk) == [1, 1]
+    assert desk.explain(session, index=0, cam_class="glioma") is result.answers[0]  # the predicted class: its map is there
+    assert asked(desk) == [1, 1]
+    for _ in range(2):
+        other = desk.explain(session, index=0, cam_class="pituitary")
+        assert other is not None
+        assert other.cam_class == "pituitary"
+    assert asked(desk) == [1, 2]  # the classifier alone, and once
+    assert other.mask is result.answers[0].mask
+
+
+def test_downloads_follow_the_chosen_class(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    before = (session.result.folder / "cam.png").read_bytes()
+    desk.explain(session, index=0, cam_class="pituitary")
+    assert session.result.read()["cam_class"] == "pituitary"
+    assert (session.result.folder / "cam.png").read_bytes() != before
+    desk.explain(session, index=0, cam_class="glioma")
+    assert (session.result.folder / "cam.png").read_bytes() == before
+
+
+def test_the_browser_s_mixture_is_the_overlay(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    answer = session.result.answers[0]
+    layers = layers_of(answer)
+
+    def opened(address: str) -> Image.Image:
+        import base64
+
+        return Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).convert("RGBA")
+
+    mixed = opened(layers.scan)
+    assert layers.heat is not None
+    assert layers.contour is not None
+    heat = opened(layers.heat)
+    heat.putalpha(heat.getchannel("A").point([round(STRENGTH * value) for value in range(256)]))  # CSS opacity
+    for layer in (heat, opened(layers.contour)):
+        mixed = Image.alpha_composite(mixed, layer)
+    scan = grey(answer.slice.image, fitted(answer.slice.image.shape, side=SIDE))
+    assert answer.cam is not None
+    assert answer.mask is not None
+    expected = heated(scan, answer.cam)
+    contour = contour_of(answer.mask, scan.size)
+    assert contour is not None
+    contour.draw(expected)
+    difference = np.abs(np.asarray(mixed.convert("RGB"), int) - np.asarray(expected, int))
+    assert difference.max() <= 3  # two roundings of 8 bits
+
+
+def test_a_volume_marks_slices_with_a_mask_and_says_which_are_blank(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_volume_file(tmp_path / "head.nii.gz"))
+    result = session.result
+    assert result is not None
+    assert result.is_volume
+    assert result.marked == (0, 2, 3)
+    assert "3 of 5 slices have a mask: slices 0, 2–3" in stage(result, 2)
+    assert "Slice 4 is blank" in stage(result, 4)
+    assert "blank slice" in panel(result, 4)
+    assert nibabel.load(result.folder / "mask.nii.gz").shape == (48, 48, 5)
+    before = asked(desk)
+    for index in range(5):
+        stage(result, index)
+    assert asked(desk) == before  # the slider asks no network
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------------
+
+
+def claims(path: Path, shape: tuple[int, int, int]) -> Path:
+    """A NIfTI header of a few bytes that claims an enormous shape."""
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    raw = bytearray(header.binaryblock)
+    raw[40:56] = struct.pack("<8h", 3, *shape, 1, 1, 1, 1)
+    raw[344:348] = b"n+1\0"
+    path.write_bytes(bytes(raw) + bytes(64))
+    return path
+
+
+def hollow(path: Path) -> Path:
+    """A MATLAB file of a few kilobytes whose picture, never written, has 10^10 pixels."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_group("cjdata").create_dataset("image", shape=(100_000, 100_000), dtype="i2", chunks=(256, 256))
+    return path
+
+
+def written(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("report.docx", written(b"words"), "a file of an unknown kind '.docx'"),
+        ("scan.png", written(b"no picture"), "not a readable PNG, JPEG or TIFF"),
+        ("empty.png", written(b""), "empty"),
+        ("bomb.nii", lambda path: claims(path, (8000, 8000, 8000)), "its header claims 512000000000 voxels"),
+        ("under_infer_s_limit.nii", lambda path: claims(path, (8000, 8000, 4)), "this page takes at most 67108864"),
+        ("hollow.mat", hollow, "its header claims 10000000000 voxels"),
+        ("gone.png", lambda path: None, "the upload is no longer there"),
+    ],
+)
+def test_a_bad_file_is_one_line_without_a_folder(
+    name: str, write: Callable[[Path], object], message: str, desk: Desk, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    write(path)
+    with pytest.raises(InputError) as raised:
+        desk.receive(path, session=desk.sessions.of("anna"))
+    line = told(raised.value, path=path)
+    assert line.startswith(f"{name}: ")
+    assert message in line
+    assert "\n" not in line
+    assert str(tmp_path) not in line
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = write_png(tmp_path / "scan.png", side=400)
+    with pytest.raises(InputError, match=r"scan\.png: a file of \d+ MiB: this page takes at most 0.001 MiB"):
+        read_upload(path, limits=Limits(upload_mib=0.001))
+
+
+def test_a_name_with_path_parts_is_only_its_last_part(desk: Desk, tmp_path: Path) -> None:
+    path = write_png(tmp_path / "..\\..\\secret\\scan<b>.png")
+    session = analysed(desk, path)
+    assert session.result is not None
+    assert session.result.summary["source"] == "scan<b>.png"
+    assert session.result.folder.resolve().is_relative_to(desk.sessions.results.resolve())
+    page = stage(session.result, 0) + panel(session.result, 0)
+    assert "scan&lt;b&gt;.png" in page
+    assert "<b>.png" not in page
+
+
+def test_a_visitor_who_leaves_in_the_middle_leaves_nothing(desk: Desk, tmp_path: Path) -> None:
+    path = write_volume_file(desk.sessions.uploads / "head.nii.gz", slices=30)
+    session = desk.sessions.of("anna")
+    scan = desk.receive(path, session=session)
+    told_of: list[float] = []
+
+    def leave(share: float, what: str) -> None:
+        told_of.append(share)
+        if len(told_of) == 3:
+            desk.sessions.close("anna")
+
+    with pytest.raises(GoneError):
+        desk.analyse(scan, session=session, tell=leave)
+    assert len(told_of) == 3
+    assert not session.folder.exists()
+    assert not path.exists()
+    assert len(desk.sessions) == 0
+
+
+def test_a_request_ends_with_its_time(tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(seconds=0))
+    with pytest.raises(InputError, match="stopped after 0 s, the longest that this page computes"):
+        analysed(desk, write_png(tmp_path / "scan.png"))
+    assert not list(desk.sessions.results.rglob("*.png"))
+
+
+def test_a_model_folder_that_disappears_is_no_matter(exported_models: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    folders = {task: shutil.copytree(exported_models[task], tmp_path / task) for task in ("seg", "cls")}
+    desk = Desk(Predictor.load(**folders, runtime="onnx"), root=tmp_path / "private")
+    for folder in folders.values():
+        shutil.rmtree(folder)
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    assert desk.explain(session, index=0, cam_class="pituitary") is not None
+    assert "tiny seg" in head(desk.predictor)
+
+
+def test_an_unexpected_error_tells_nothing_of_the_scan() -> None:
+    assert told(ValueError("patient Smith, value 17")) == "unexpected ValueError: please report it"
+    assert told(OSError(28, "No space left", "/private/secret")) == "the server could not read or write a file: try again later"
+
+
+# --- sessions -------------------------------------------------------------------------------------------------------------
+
+
+def test_closing_removes_uploads_and_results(desk: Desk) -> None:
+    path = write_png(desk.sessions.uploads / "scan.png")
+    session = analysed(desk, path)
+    assert result_file(desk.sessions, session.secret, "mask.png") is not None
+    desk.sessions.close("anna")
+    assert not path.exists()
+    assert not session.folder.exists()
+    assert result_file(desk.sessions, session.secret, "mask.png") is None
+
+
+def test_a_file_that_somebody_else_uploaded_meanwhile_stays(desk: Desk) -> None:
+    path = write_png(desk.sessions.uploads / "scan.png")
+    session = analysed(desk, path)
+    session.uploads[path] -= 100  # read long before the file that lies there now
+    desk.sessions.close("anna")
+    assert path.exists()
+
+
+def test_visitors_do_not_see_each_other(desk: Desk, tmp_path: Path) -> None:
+    anna = analysed(desk, write_png(tmp_path / "anna.png"))
+    bert = analysed(desk, write_png(tmp_path / "bert.png"), visitor="bert")
+    assert anna.secret != bert.secret
+    assert anna.result is not None
+    assert anna.result.scan.path == "anna.png"
+    desk.sessions.close("bert")
+    assert result_file(desk.sessions, anna.secret, "mask.png") is not None
+
+
+def test_the_idle_are_swept_and_the_oldest_scan_makes_room(tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(held_voxels=2 * 48 * 48))
+    for visitor in ("anna", "bert", "carl"):
+        analysed(desk, write_png(tmp_path / "scan.png"), visitor=visitor)
+    assert [desk.sessions.of(name).result is None for name in ("anna", "bert", "carl")] == [True, False, False]
+    with pytest.raises(RequestError, match="no longer held: choose the file again"):
+        desk.explain(desk.sessions.of("anna"), index=0, cam_class="glioma")
+    desk.sessions.of("bert").seen -= 10_000
+    desk.sessions.sweep()
+    assert len(desk.sessions) == 2
+
+
+def test_only_files_of_the_result_can_be_fetched(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    for name in ("../scan.png", "..", "cam.png.part", "/etc/passwd", "model.json", ""):
+        assert result_file(desk.sessions, session.secret, name) is None
+    assert result_file(desk.sessions, "guess", "mask.png") is None
+    page = result_file(desk.sessions, session.secret, "print.html")
+    assert page is not None
+    html = page.read_text(encoding="utf-8")
+    assert "Research software, not a medical device." in html
+    assert "paper seg" in html
+    assert "http" not in html.replace("xmlns", "")
+    archive = result_file(desk.sessions, session.secret, "all.zip")
+    assert archive is not None
+    with zipfile.ZipFile(archive) as opened:
+        assert {"mask.png", "cam.png", "overlay.png", "result.json"} <= set(opened.namelist())
+
+
+# --- many scans -----------------------------------------------------------------------------------------------------------
+
+
+def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) -> None:
+    paths = [write_png(tmp_path / f"{number}.png") for number in range(10)]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "other").mkdir()
+    paths += [tmp_path / "broken.png", write_volume_file(tmp_path / "head.nii.gz"), write_png(tmp_path / "other" / "0.png")]
+    session = desk.sessions.of("anna")
+    batch = Batch(desk, session, session.new_batch())
+    *_, rows = batch.work(paths)
+    assert len(rows) == len(paths)
+    assert [row.name for row in rows if row.failed] == ["broken.png"]
+    assert str(tmp_path) not in str(rows)
+    assert next(row for row in rows if row.name == "head.nii.gz").note.startswith("3 of 5 slices with a mask")
+    archive = result_file(desk.sessions, session.secret, "results.zip")
+    assert archive is not None
+    with zipfile.ZipFile(archive) as opened:
+        assert {"0/result.json", "0-2/result.json", "head/mask.nii.gz"} <= set(opened.namelist())
+        assert json.loads(opened.read("0-2/result.json"))["source"] == "0.png"
+    page = table(rows, total=len(paths), secret=session.secret)
+    assert "12 of 13 scans done, 1 failed" in page
+    assert 'class="failed"' in page
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_file_or_too_many_are_refused(count: int, tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(files=2))
+    session = desk.sessions.of("anna")
+    batch = Batch(desk, session, session.new_batch())
+    with pytest.raises(RequestError, match=f"{count} files: this page takes 1 to 2 at once"):
+        next(batch.work([tmp_path / "scan.png"] * count))
+
+
+def test_a_batch_over_its_time_says_so_in_the_rows(tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(batch_seconds=0))
+    session = desk.sessions.of("anna")
+    *_, rows = Batch(desk, session, session.new_batch()).work([write_png(tmp_path / "scan.png")])
+    assert "stopped after" in rows[0].note
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_top_names_the_models_and_what_this_is_not(desk: Desk) -> None:
+    top = head(desk.predictor)
+    assert "paper seg" in top
+    assert "trained on nothing &lt;at all&gt;" in top
+    assert "Research software, not a medical device." in top
+
+
+def test_the_panel_refers_where_the_threshold_says_so(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    shown = panel(session.result, 0, secret="s3cret")
+    assert "Refer to an expert: the highest probability is 0.91" in shown  # e^3 / (e^3 + 2) = 0.909
+    assert "90.9%" in shown
+    assert 'href="results/s3cret/mask.png"' in shown
+    assert "Mask and class</dt><dd>agree" in shown
+
+
+def test_a_segmenter_alone_has_no_bars_and_no_map(tmp_path: Path) -> None:
+    desk = Desk(Predictor(paper_predictor().runtimes[:1]), root=tmp_path / "private")
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    shown = stage(session.result, 0) + panel(session.result, 0)
+    assert "bts-heat" not in shown
+    assert "bts-bars" not in shown
+    with pytest.raises(RequestError, match="no classifier is loaded"):
+        desk.explain(session, index=0, cam_class="glioma")
+
+
+@pytest.mark.parametrize("name", examples.NAMES)
+def test_an_example_says_that_it_is_synthetic(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.getbasetemp() / "web_examples"
+    folder.mkdir(exist_ok=True)
+    scan = examples.example(name, folder)
+    assert all(item.synthetic for item in scan.slices)
+    assert (scan.volume is not None) == (name == "Volume")
+    assert str(folder) not in scan.path
+
+
+def test_the_clock_of_a_deadline_runs() -> None:
+    Deadline(1000).check()
+    late = Deadline(1000)
+    late.began -= 1001
+    with pytest.raises(InputError, match="stopped after 1000 s"):
+        late.check()
+
+
+def test_two_at_once_both_get_their_own_answer(desk: Desk, tmp_path: Path) -> None:
+    sessions: dict[str, Session] = {}
+
+    def visit(name: str) -> None:
+        sessions[name] = analysed(desk, write_png(tmp_path / f"{name}.png"), visitor=name)
+
+    threads = [threading.Thread(target=visit, args=(name,)) for name in ("anna", "bert")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found: dict[str, Any] = {name: session.result for name, session in sessions.items()}
+    assert {name: result.scan.path for name, result in found.items()} == {"anna": "anna.png", "bert": "bert.png"}
+
+
+def test_a_result_keeps_no_patient(desk: Desk, phantom_set: Path) -> None:
+    session = analysed(desk, phantom_set / "1.mat")
+    assert session.result is not None
+    assert all(item.patient is None for item in session.result.scan.slices)
+    assert replace(session.result.scan.slices[0]).path == "1.mat"
