@@ -50,12 +50,12 @@ class DataSettings:
 class SplitSettings:
     """Who is trained on, who validates, who tests: always whole patients."""
 
-    kind: Literal["ratios", "folds", "cvind", "file"] = "ratios"
-    """`ratios`, k balanced `folds`, the author's own folds (`cvind`), or a split `file`."""
+    kind: Literal["ratios", "folds", "cvind", "published", "file"] = "ratios"
+    """`ratios`, k balanced `folds`, the author's own folds (`cvind`), the publisher's own parts (`published`), or a `file`."""
     train: float = 0.7
     """Share of the slices for training, with `ratios`."""
     val: float = 0.15
-    """Share for validation: of all slices with `ratios`, of what the test fold leaves with folds."""
+    """Share for validation: of all slices with `ratios`, of what the test fold or part leaves with folds and `published`."""
     folds: int = 5
     """Number of folds, with `folds`."""
     fold: int = 5
@@ -106,16 +106,30 @@ class OptimSettings:
     """Epochs with all layers trainable."""
     lr: float = 3e-4
     """Learning rate at its highest."""
+    lr_random: float | None = None
+    """Learning rate in place of `lr` where the weights are random, and a rate for fine-tuning would teach nothing."""
+    trainable: str = "all"
+    """What learns in this stage: `all`, `head`, `last_block` or `last:N`, the last N layers; all of it with random weights."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """Optimiser: AdamW, Adam, or SGD with Nesterov's momentum."""
+    momentum: float = 0.9
+    """Momentum of `sgd`."""
     weight_decay: float = 1e-4
-    """AdamW's decoupled weight decay."""
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Weight decay: decoupled with `adamw`, part of the gradient with the others."""
+    schedule: Literal["cosine", "step", "plateau", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
+    step_epochs: int = 7
+    """Epochs between two falls of the rate, with `step`."""
+    step_factor: float = 0.1
+    """Factor on the rate at each fall, with `step`."""
     warmup_epochs: float = 1.0
     """Epochs of linear warm-up from a tenth of the rate."""
     plateau_factor: float = 0.3
     """Factor on the rate when the monitored score stalls, with `plateau`."""
     plateau_patience: int = 5
     """Epochs without a better score before that, with `plateau`."""
+    plateau_min_delta: float = 0.0
+    """By how much a score must be better to count, with `plateau`."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 turns clipping off."""
 
@@ -124,8 +138,8 @@ class OptimSettings:
 class FreezeSettings:
     """Stage 1: part of the network is frozen. Skipped, and said, where the weights are random."""
 
-    trainable: Literal["head", "last_block"] = "last_block"
-    """What learns in stage 1; a frozen batch norm stays in eval mode."""
+    trainable: str = "last_block"
+    """What learns in stage 1: `head`, `last_block`, `last:N` or `all`; a frozen batch norm stays in eval mode."""
     epochs: int = 0
     """Length of stage 1; 0 skips it."""
     lr: float = 1e-3
@@ -151,8 +165,12 @@ class TrainerSettings:
     joint network) or `loss`; `auto` by task."""
     patience: int = 10
     """Epochs without a better score before training stops early; 0 never stops."""
+    min_delta: float = 0.0
+    """By how much a score must be better for training to go on; the best epoch is kept however small its lead."""
     images: int = 6
     """Validation slices drawn in TensorBoard at each epoch."""
+    histograms: bool = False
+    """Whether TensorBoard also gets a histogram of every layer's weights at each epoch."""
     limit_batches: int | None = None
     """At most so many batches an epoch, for a quick look; a run cut short says so in its scores."""
 
@@ -171,6 +189,10 @@ class SegModelSettings:
     """Decoder channels, from deep to shallow."""
     conv1: Literal["mean", "sum"] = "sum"
     """How the first kernels' RGB becomes grey."""
+    in_channels: Literal[1, 3] = 1
+    """What the encoder sees: the grey picture, or the same picture three times."""
+    normalisation: Literal["weights", "unit", "symmetric", "imagenet", "zscore"] = "weights"
+    """Of the picture in [0, 1]: what the `weights` need, none (`unit`), to [-1, 1] (`symmetric`), ImageNet's, or z-scores."""
     input_mean: float | None = None
     """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
     input_std: float | None = None
@@ -186,9 +208,17 @@ class ClsModelSettings:
     weights: str = "imagenet"
     """`imagenet` (timm's hub), `none` (random), or a file."""
     dropout: float = 0.2
-    """Dropout before the linear head."""
+    """Dropout before the linear head, or behind each hidden layer."""
+    hidden: tuple[int, ...] = ()
+    """Widths of dense layers between the pooled maps and the classes."""
+    head_norm: bool = False
+    """Batch norms before the first hidden layer and before the classes."""
     conv1: Literal["mean", "sum"] = "sum"
     """How the first kernels' RGB becomes grey."""
+    in_channels: Literal[1, 3] = 1
+    """What the encoder sees: the grey picture, or the same picture three times."""
+    normalisation: Literal["weights", "unit", "symmetric", "imagenet", "zscore"] = "weights"
+    """Of the picture in [0, 1]: what the `weights` need, none (`unit`), to [-1, 1] (`symmetric`), ImageNet's, or z-scores."""
     input_mean: float | None = None
     """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
     input_std: float | None = None
@@ -231,6 +261,10 @@ class JointModelSettings:
     """Dropout before the linear class head."""
     conv1: Literal["mean", "sum"] = "sum"
     """How the first kernels' RGB becomes grey."""
+    in_channels: Literal[1, 3] = 1
+    """What the encoder sees: the grey picture, or the same picture three times."""
+    normalisation: Literal["weights", "unit", "symmetric", "imagenet", "zscore"] = "weights"
+    """Of the picture in [0, 1]: what the `weights` need, none (`unit`), to [-1, 1] (`symmetric`), ImageNet's, or z-scores."""
     input_mean: float | None = None
     """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
     input_std: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ MONITORS = {
     "JointSettings": ("auto", "loss", "joint", "dice", "iou", "balanced_accuracy", "accuracy", "f1"),
 }
 """Validation scores that can pick the best epoch, by the settings of their task."""
+
+TRAINABLE = ("all", "head", "last_block", "last:N")
+"""What may learn in a stage."""
 
 
 class Rule(NamedTuple):
@@ -56,16 +60,22 @@ RULES = {
     "augment.brightness": LESS_THAN_ALL,
     "optim.epochs": ONE_OR_MORE,
     "optim.lr": POSITIVE,
+    "optim.lr_random": POSITIVE,
+    "optim.momentum": LESS_THAN_ALL,
     "optim.weight_decay": NOT_NEGATIVE,
+    "optim.step_epochs": ONE_OR_MORE,
+    "optim.step_factor": SHARE,
     "optim.warmup_epochs": NOT_NEGATIVE,
     "optim.plateau_factor": SHARE,
     "optim.plateau_patience": NOT_NEGATIVE,
+    "optim.plateau_min_delta": NOT_NEGATIVE,
     "optim.clip": NOT_NEGATIVE,
     "freeze.epochs": NOT_NEGATIVE,
     "freeze.lr": POSITIVE,
     "trainer.devices": Rule("1 or more, or -1 for all", lambda value: value >= 1 or value == -1),
     "trainer.nodes": ONE_OR_MORE,
     "trainer.patience": NOT_NEGATIVE,
+    "trainer.min_delta": NOT_NEGATIVE,
     "trainer.images": NOT_NEGATIVE,
     "trainer.limit_batches": ONE_OR_MORE,
     "seed": Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32),
@@ -138,6 +148,18 @@ def names(settings: Settings, values: dict[str, Any]) -> Iterator[str]:
     if known and settings.trainer.monitor not in known:
         near = suggestion(settings.trainer.monitor, known)
         yield f"trainer.monitor: unknown score '{settings.trainer.monitor}'{near}: choose one of {', '.join(known)}"
+    for key in ("freeze.trainable", "optim.trainable"):
+        if not re.fullmatch(r"all|head|last_block|last:[1-9]\d*", values[key]):
+            near = suggestion(values[key], TRAINABLE)
+            yield f"{key}: unknown part '{values[key]}'{near}: choose one of {', '.join(TRAINABLE)}, such as last:10"
+    if values["model.normalisation"] != "weights" and (values["model.input_mean"], values["model.input_std"]) != (None, None):
+        told = f"model.normalisation {values['model.normalisation']}"
+        yield f"model.input_mean, model.input_std: are for model.normalisation weights, received {told}: leave one out"
+    hidden = values.get("model.hidden")
+    if hidden and min(hidden) < 1:
+        yield f"model.hidden: expected whole numbers above 0 such as [512, 128], received {list(hidden)}"
+    if values.get("model.head_norm") and settings.data.batch_size == 1:
+        yield "data.batch_size: expected 2 or more with model.head_norm, which has no statistics of one slice, received 1"
     channels = values.get("model.channels")
     if channels is not None and (not channels or min(channels) < 1):
         yield f"model.channels: expected whole numbers above 0 such as [256, 128, 64, 32, 16], received {list(channels)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import read_card
 from bts.runs import Run
 from bts.settings import Settings
-from bts.training.resolved import flat
+from bts.training.resolved import flat_settings, with_later
 
 log = logging.getLogger("bts.evaluation")
 
@@ -90,8 +90,8 @@ def run_fold(settings: Settings, task: Task, train: Train, *, device: str = "aut
 
 def _refuse_other_recipe(run: Run, settings: Settings) -> None:
     """Raise RequestError where a fold was begun with other settings: pooled, the two would be the score of neither."""
-    before = flat(yaml.safe_load(run.settings_file.read_text(encoding="utf-8")))
-    now = flat(yaml.safe_load(yaml.safe_dump(asdict(settings))))
+    before = with_later(yaml.safe_load(run.settings_file.read_text(encoding="utf-8")), settings)
+    now = flat_settings(settings)
     changed = [key for key in now if key not in ELSEWHERE and before.get(key) != now[key]]
     if changed:
         told = ", ".join(f"{key} {before.get(key)} is now {now[key]}" for key in changed)

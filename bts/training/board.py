@@ -40,13 +40,24 @@ class Board(pl.Callback):
         data: validation slices, of which `images` are drawn at each epoch, and training slices for the sheet of augmented ones.
         classes: class names in the order of the labels.
         images: how many slices are drawn.
+        histograms: whether the weights of every layer are drawn as histograms at each epoch.
         before: epochs of earlier stages.
         record: the callback that makes the rows; it must stand before this one.
     """
 
-    def __init__(self, run: Run, *, data: SliceData, classes: Sequence[str], images: int, before: int, record: Record) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        data: SliceData,
+        classes: Sequence[str],
+        images: int,
+        before: int,
+        record: Record,
+        histograms: bool = False,
+    ) -> None:
         self.run, self.val, self.train, self.augmenter = run, data.val, data.train, data.augmenter
-        self.classes, self.before, self.record = list(classes), before, record
+        self.classes, self.before, self.record, self.histograms = list(classes), before, record, histograms
         self.chosen = choose_slices(self.val.labels, self.val.masks.sum((1, 2)), images) if images else []
         self.writer: SummaryWriter | None = None
 
@@ -73,6 +84,9 @@ class Board(pl.Callback):
         matrix = pl_module.confusion()
         if matrix is not None:
             self.writer.add_image("confusion", matrix_picture(matrix, self.classes), epoch, dataformats="HWC")
+        if self.histograms:
+            for name, parameter in pl_module.network.named_parameters():
+                self.writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), epoch)
         self.writer.flush()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bts.data.families import hashed_patient, person
@@ -18,8 +18,8 @@ from bts.training.prepare import Prepared
 PREFIX = "network."
 
 
-def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: Best, cut_short: bool) -> None:
-    """Write the model folder of a stage's best epoch."""
+def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: Best, departs: Sequence[str]) -> None:
+    """Write the model folder of a stage's best epoch; `departs` says in phrases how the training departs from its settings."""
     checkpoint = load_checkpoint(best.checkpoint)
     weights = {key.removeprefix(PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(PREFIX)}
     architecture = Architecture.from_dict(checkpoint["architecture"])
@@ -33,7 +33,7 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
         training_patients=hashed(prepared.train.patients, prepared),
         data_fingerprint=prepared.split.fingerprint,
         synthetic=prepared.source.synthetic,
-        trained_on=trained_on(prepared, best, cut_short=cut_short),
+        trained_on=trained_on(prepared, best, departs=departs),
     )
     write_model_folder(path, card, weights)
 
@@ -47,12 +47,12 @@ def hashed(patients: Iterable[str], prepared: Prepared) -> list[str]:
     return sorted({hashed_patient(patient, prepared.split.group) for patient in patients})
 
 
-def trained_on(prepared: Prepared, best: Best, *, cut_short: bool) -> str:
+def trained_on(prepared: Prepared, best: Best, *, departs: Sequence[str]) -> str:
     """Return a sentence on data and length, such as `2145 figshare + 845 brisc slices of 794 patients, 12 epochs (best 9)`."""
     patients = len({person(patient, prepared.split.group) for patient in prepared.train.patients})
     slices = f"{len(prepared.train)} synthetic phantom" if prepared.source.synthetic else _by_set(prepared)
     text = f"{slices} slices of {patients} patients, {best.epochs} epochs (best {best.epoch})"
-    return text + (", epochs cut short by trainer.limit_batches" if cut_short else "")
+    return ", ".join([text, *departs])
 
 
 def _by_set(prepared: Prepared) -> str:

@@ -31,13 +31,15 @@ class Checkpoints(Checkpoint):
         folder: where both files go.
         monitor: `dice`, `balanced_accuracy`, `accuracy` or `loss` (the lowest validation loss).
         patience: epochs without a better score before the stage ends; 0 never ends it early.
+        min_delta: by how much a score must beat the one that patience waits for; a smaller lead is kept, but not waited for.
     """
 
     state_key = "checkpoints"
 
-    def __init__(self, folder: Path, *, monitor: str, patience: int) -> None:
-        self.folder, self.monitor, self.patience = folder, monitor, patience
+    def __init__(self, folder: Path, *, monitor: str, patience: int, min_delta: float = 0.0) -> None:
+        self.folder, self.monitor, self.patience, self.min_delta = folder, monitor, patience, min_delta
         self.best_score: float | None = None
+        self.waited_for: float | None = None  # the score to beat by min_delta
         self.best_epoch = -1
         self.waited = 0
         self.epochs = 0
@@ -53,11 +55,11 @@ class Checkpoints(Checkpoint):
         return self.folder / "last.ckpt"
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("best_score", "best_epoch", "waited", "epochs")
+        names = ("best_score", "best_epoch", "waited", "epochs", "waited_for")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
+        for name, value in ({"waited_for": state_dict.get("best_score")} | state_dict).items():  # older ones lack the former
             setattr(self, name, value)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -67,11 +69,14 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TaskModule)
         score, self.epochs = pl_module.scores[score_name(self.monitor)], trainer.current_epoch + 1
-        if self._is_better(score):
-            self.best_score, self.best_epoch, self.waited = score, trainer.current_epoch, 0
+        is_best = self._is_better(score, self.best_score)
+        if is_best:
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+        if self._is_better(score, self.waited_for, by=self.min_delta):
+            self.waited_for, self.waited = score, 0
         else:
             self.waited += 1
-        self._save(trainer, is_best=self.waited == 0 and self.best_epoch == trainer.current_epoch)
+        self._save(trainer, is_best=is_best)
         if not math.isfinite(score):
             log.warning(f"{self.monitor} is {score}: training has diverged and stops; a lower rate (--optim.lr) may help")
             trainer.should_stop = True
@@ -89,12 +94,12 @@ class Checkpoints(Checkpoint):
             os.replace(new, self.last)
         trainer.strategy.barrier("checkpoints")
 
-    def _is_better(self, score: float) -> bool:
+    def _is_better(self, score: float, than: float | None, *, by: float = 0.0) -> bool:
         if not math.isfinite(score):
             return False
-        if self.best_score is None:
+        if than is None:
             return True
-        return score < self.best_score if self.monitor == "loss" else score > self.best_score
+        return (than - score if self.monitor == "loss" else score - than) > by
 
     def _waited_long_enough(self) -> bool:
         return 0 < self.patience <= self.waited

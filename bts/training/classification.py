@@ -52,6 +52,10 @@ def architecture(settings: ClsSettings, classes: Sequence[str]) -> Architecture:
         classes=len(classes),
         dropout=model.dropout,
         conv1=model.conv1,
+        hidden=tuple(model.hidden),
+        head_norm=model.head_norm,
+        in_channels=model.in_channels,
+        normalisation=model.normalisation,
         input_mean=model.input_mean,
         input_std=model.input_std,
     )

@@ -52,7 +52,8 @@ def run_stage(
     module.network.train()
     if machine.channels_last:
         module.network.to(memory_format=torch.channels_last)
-    keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=settings.trainer.patience)
+    patience, min_delta = settings.trainer.patience, settings.trainer.min_delta
+    keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=patience, min_delta=min_delta)
     last = str(keeper.last) if keeper.last.is_file() else None
     if last:
         log.info(f"going on from {last}; what the epoch after it had begun is done again")
@@ -73,7 +74,16 @@ def _callbacks(
 ) -> list[pl.Callback]:
     throughput = Throughput()
     record = Record(Curves(run.curves), stage=stage.number, before=before, throughput=throughput)
-    board = Board(run, data=data, classes=classes, images=settings.trainer.images, before=before, record=record)
+    shown = settings.trainer
+    board = Board(
+        run,
+        data=data,
+        classes=classes,
+        images=shown.images,
+        before=before,
+        record=record,
+        histograms=shown.histograms,
+    )
     callbacks: list[pl.Callback] = [throughput, record, board]
     if sys.stdout.isatty():
         callbacks.append(Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20))

@@ -149,6 +149,11 @@ def _optim(settings: Settings, stage: Stage) -> Optim:
         warmup_epochs=optim.warmup_epochs,
         plateau_factor=optim.plateau_factor,
         plateau_patience=optim.plateau_patience,
+        plateau_min_delta=optim.plateau_min_delta,
+        step_epochs=optim.step_epochs,
+        step_factor=optim.step_factor,
+        optimizer=optim.optimizer,
+        momentum=optim.momentum,
         epochs=stage.epochs,
     )
 
@@ -187,6 +192,5 @@ def _save_interrupted(job: Job, run: Run, stage: Stage, prepared: Prepared) -> N
 def _write(job: Job, folder: Path, run: Run, prepared: Prepared, best: Best) -> None:
     if is_first():
         name = f"{job.task}/{run.path.name}" + ("/stage1" if folder == run.model_stage1 else "")
-        cut_short = job.settings.trainer.limit_batches is not None
-        save_model(folder, name=name, task=job.task, prepared=prepared, best=best, cut_short=cut_short)
+        save_model(folder, name=name, task=job.task, prepared=prepared, best=best, departs=job.departs)
         log.info(f"model folder: {folder}")

@@ -15,7 +15,7 @@ from bts.settings import Settings
 from bts.training.device import Machine, choose_machine
 from bts.training.ranks import is_first, shared_folder
 from bts.training.resolved import check_same_course, write_settings
-from bts.training.stages import Stage, plan_stages
+from bts.training.stages import Stage, departures, plan_stages
 from bts.training.tasks import choose_monitor, task_of
 
 
@@ -30,14 +30,25 @@ class Job:
     stages: list[Stage]
     stages_line: str
 
+    @property
+    def departs(self) -> list[str]:
+        """What this training leaves out or changes of what its settings say, in phrases for the model folder."""
+        settings = self.settings
+        found = departures(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
+        return found + (["epochs cut short by trainer.limit_batches"] if settings.trainer.limit_batches is not None else [])
+
     @classmethod
     def plan(cls, settings: Settings) -> Job:
         """Check the settings against this machine and this task; raises RequestError."""
         task = task_of(settings)
-        pretrained = settings.model.weights != "none"  # type: ignore[attr-defined]
-        stages, line = plan_stages(settings.freeze, settings.optim, pretrained=pretrained)
+        stages, line = plan_stages(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
         machine, monitor = choose_machine(settings.trainer), choose_monitor(settings.trainer.monitor, task)
         return cls(settings, task, machine, monitor, stages, line)
+
+
+def is_pretrained(settings: Settings) -> bool:
+    """Return whether the settings start from weights that have learned something."""
+    return bool(settings.model.weights != "none")  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

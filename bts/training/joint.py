@@ -79,6 +79,8 @@ def architecture(settings: JointSettings, classes: Sequence[str]) -> Architectur
         channels=tuple(model.channels),
         dropout=model.dropout,
         conv1=model.conv1,
+        in_channels=model.in_channels,
+        normalisation=model.normalisation,
         input_mean=model.input_mean,
         input_std=model.input_std,
     )

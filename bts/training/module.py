@@ -29,6 +29,11 @@ class Optim:
     plateau_factor: float
     plateau_patience: int
     epochs: int
+    plateau_min_delta: float = 0.0
+    step_epochs: int = 7
+    step_factor: float = 0.1
+    optimizer: str = "adamw"
+    momentum: float = 0.9
 
 
 class TaskModule(pl.LightningModule):
@@ -42,7 +47,12 @@ class TaskModule(pl.LightningModule):
         super().__init__()
         self.network, self.optim, self.monitor, self.seed = network, optim, monitor, seed
         self.schedule: Schedule | None = None
-        self.plateau = Plateau(optim.plateau_factor, optim.plateau_patience, higher_is_better=monitor != "loss")
+        self.plateau = Plateau(
+            optim.plateau_factor,
+            optim.plateau_patience,
+            higher_is_better=monitor != "loss",
+            min_delta=optim.plateau_min_delta,
+        )
         self.sums: dict[str, Tensor] = {}
         self.lr = 0.0
         self.scores: dict[str, float] = {}
@@ -121,7 +131,13 @@ class TaskModule(pl.LightningModule):
         if self.schedule is None:
             steps = int(self.trainer.num_training_batches)
             warmup = round(self.optim.warmup_epochs * steps)
-            self.schedule = Schedule(self.optim.schedule, warmup, self.optim.epochs * steps)  # type: ignore[arg-type]
+            self.schedule = Schedule(
+                self.optim.schedule,  # type: ignore[arg-type]
+                warmup,
+                self.optim.epochs * steps,
+                fall_steps=max(1, self.optim.step_epochs * steps),
+                fall_factor=self.optim.step_factor,
+            )
         self.lr = self.optim.lr * self.schedule.factor(self.trainer.global_step) * self.plateau.scale
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.lr
@@ -133,7 +149,7 @@ class TaskModule(pl.LightningModule):
             {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": self.optim.weight_decay},
             {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW([group for group in groups if group["params"]], lr=self.optim.lr)
+        return make_optimizer([group for group in groups if group["params"]], self.optim)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["plateau"] = self.plateau.state()
@@ -142,6 +158,14 @@ class TaskModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.plateau.restore(checkpoint["plateau"])
+
+
+def make_optimizer(groups: list[dict[str, Any]], optim: Optim) -> torch.optim.Optimizer:
+    """Return the optimiser of parameter groups that bring their own weight decay."""
+    if optim.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.momentum > 0)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optim.optimizer]
+    return kind(groups, lr=optim.lr)
 
 
 def score_name(monitor: str) -> str:

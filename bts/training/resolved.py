@@ -27,6 +27,14 @@ MAY_CHANGE = (
 )
 """Settings that a resumed run may take anew: where things lie, what computes, and how long it goes on."""
 
+LATER = (
+    "model.in_channels",
+    "model.normalisation",
+    "model.hidden",
+    "model.head_norm",
+)
+"""Settings of network and loss that runs of earlier versions lack: they were trained as the defaults say."""
+
 
 def write_settings(run: Run, settings: Settings) -> None:
     """Write the settings as resolved into the run, atomically."""
@@ -39,7 +47,7 @@ def write_settings(run: Run, settings: Settings) -> None:
 
 def check_same_course(run: Run, settings: Settings) -> list[str]:
     """Return lines on what a resumed run changes; raises RequestError where a change would make it another run."""
-    before, now = flat(_read(run)), flat(yaml.safe_load(yaml.safe_dump(asdict(settings))))
+    before, now = with_later(_read(run), settings), flat_settings(settings)
     foreign = [f"its setting {key} is none of this task and version" for key in before if key not in now]
     # the joint network has every setting of the two others, so what a run lacks tells tasks apart too
     foreign += [f"it has no setting {key}" for key in now if key not in before and key.startswith(("model.", "loss."))]
@@ -52,6 +60,18 @@ def check_same_course(run: Run, settings: Settings) -> list[str]:
         told = ", ".join(f"{key} {before[key]} became {now[key]}" for key in refused)
         raise RequestError(f"{run.path}: {told}: a resumed run keeps its settings; start a new run for another course")
     return [f"resumed with {key} {now[key]} in place of {before[key]}" for key in changed]
+
+
+def flat_settings(settings: Settings) -> dict[str, Any]:
+    """Return settings by their whole names, as a file of settings would give them back."""
+    return flat(yaml.safe_load(yaml.safe_dump(asdict(settings))))
+
+
+def with_later(before: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return a run's settings by their whole names, with the defaults of what its version did not know yet."""
+    defaults = flat_settings(type(settings)())
+    tells_tasks_apart = ("model.", "loss.")
+    return {key: defaults[key] for key in defaults if key in LATER or not key.startswith(tells_tasks_apart)} | flat(before)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

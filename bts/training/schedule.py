@@ -19,23 +19,32 @@ class Schedule:
     """Course of the learning rate as a factor on its highest value.
 
     Attributes:
-        kind: what follows the warm-up: `cosine` to zero, or one (`plateau` then scales it by its own factor).
+        kind: what follows the warm-up: `cosine` to zero, `step` down now and then, or one (`plateau` then scales it by its own
+            factor).
         warmup_steps: steps of linear warm-up.
         total_steps: steps of the whole stage.
+        fall_steps: steps between two falls, with `step`; counted from the start of the stage, as epochs are.
+        fall_factor: factor of each fall.
     """
 
-    kind: Literal["cosine", "plateau", "constant"]
+    kind: Literal["cosine", "step", "plateau", "constant"]
     warmup_steps: int
     total_steps: int
+    fall_steps: int = 1
+    fall_factor: float = 1.0
 
     def factor(self, step: int) -> float:
         """Return the factor of step `step` (the first is 0).
 
         >>> [round(Schedule("cosine", 2, 6).factor(step), 2) for step in range(7)]
         [0.1, 0.55, 1.0, 0.85, 0.5, 0.15, 0.0]
+        >>> [Schedule("step", 0, 6, fall_steps=2, fall_factor=0.5).factor(step) for step in range(6)]
+        [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
         """
         if step < self.warmup_steps:
             return WARMUP_START + (1 - WARMUP_START) * step / self.warmup_steps
+        if self.kind == "step":
+            return float(self.fall_factor ** (step // self.fall_steps))
         if self.kind != "cosine":
             return 1.0
         after = max(1, self.total_steps - self.warmup_steps)
@@ -49,13 +58,15 @@ class Plateau:
     factor: float
     patience: int
     higher_is_better: bool
+    min_delta: float = 0.0
     scale: float = 1.0
     best: float | None = None
     waited: int = 0
 
     def update(self, score: float) -> None:
         """Take the score of an epoch into account."""
-        if self.best is None or (score > self.best if self.higher_is_better else score < self.best):
+        gain = 0.0 if self.best is None else (score - self.best) * (1 if self.higher_is_better else -1)
+        if self.best is None or gain > self.min_delta:
             self.best, self.waited = score, 0
             return
         self.waited += 1

@@ -48,6 +48,8 @@ def architecture(settings: SegSettings, classes: Sequence[str]) -> Architecture:
         attention=model.attention,
         channels=tuple(model.channels),
         conv1=model.conv1,
+        in_channels=model.in_channels,
+        normalisation=model.normalisation,
         input_mean=model.input_mean,
         input_std=model.input_std,
     )

@@ -156,6 +156,21 @@ def test_the_defaults_make_sense(task: str) -> None:
         ),
         ("seg", ["--trainer.monitor", "dise"], r"unknown score 'dise' \(did you mean 'dice'\?\)"),
         ("seg", ["--trainer.devices", "0"], "trainer.devices: expected 1 or more, or -1 for all, received 0"),
+        ("cls", ["--freeze.trainable", "heads"], r"freeze.trainable: unknown part 'heads' \(did you mean 'head'\?\)"),
+        ("cls", ["--optim.trainable", "last:0"], "optim.trainable: unknown part 'last:0'.*: choose one of .* such as last:10"),
+        ("cls", ["--model.hidden", "[0]"], r"model.hidden: expected whole numbers above 0 .*, received \[0\]"),
+        (
+            "cls",
+            ["--model.head_norm", "true", "--data.batch_size", "1"],
+            "data.batch_size: expected 2 or more with model.head_norm",
+        ),
+        (
+            "seg",
+            ["--model.normalisation", "unit", "--model.input_mean", "0.4"],
+            "model.input_mean, model.input_std: are for model.normalisation weights, received model.normalisation unit",
+        ),
+        ("seg", ["--data.clahe_tiles", "20", "--data.size", "64"], "data.clahe_tiles: expected 16 or fewer at data.size 64"),
+        ("seg", ["--data.sharpen_amount", "-1"], "data.sharpen_amount: expected 0 to 10, such as 0.5, received -1"),
         ("cls", ["--loss.label_smoothing", "1"], "loss.label_smoothing: expected a share from 0 to below 1, received 1.0"),
     ],
 )
@@ -178,3 +193,9 @@ def test_the_scores_to_monitor_are_those_that_training_computes() -> None:
     tasks = pytest.importorskip("bts.training.tasks")
     for task, kit in tasks.KITS.items():
         assert set(MONITORS[SETTINGS[task].__name__]) == {"auto", "loss", *kit.scores}
+
+
+def test_the_channels_and_hidden_widths_of_a_recipe_can_be_typed() -> None:
+    settings = read("cls", "--model.in_channels", "3", "--model.hidden", "[512, 128]", "--freeze.trainable", "last:10")
+    assert (settings.model.in_channels, tuple(settings.model.hidden)) == (3, (512, 128))
+    assert settings.freeze.trainable == "last:10"

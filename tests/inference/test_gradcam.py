@@ -253,3 +253,43 @@ def test_the_energy_lies_in_the_corner_that_decides_the_class_in_every_orientati
     inside = orient(corner).astype(bool)
     assert found.cam[inside].sum() / found.cam.sum() > (0.95 if by_head else 0.9)
     assert inside[np.unravel_index(found.cam.argmax(), found.cam.shape)]
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"encoder": "cnn_scratch", "hidden": (256,)},
+        {"encoder": "resnet18", "hidden": (16, 8), "head_norm": True},
+        {"encoder": "resnet50"},
+        {"encoder": "mobilenetv2_100"},
+        {"encoder": "efficientnet_b0", "in_channels": 3, "normalisation": "imagenet"},
+    ],
+)
+def test_the_recipes_networks_have_a_map_in_the_forward_pass_equal_to_autograd_s(architecture):
+    torch.manual_seed(0)
+    network = build_network(Architecture("cls", size=64, classes=3, **architecture)).eval()
+    x = torch.rand(1, 1, 64, 64)
+    found = GradCam(network, example=x)
+    assert found.layer is None
+    output, cam = found(x)
+    with torch.enable_grad():
+        features = network.encoder.last(network.encode(x)).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(network.head(features).max(), features)
+    expected = torch.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1))
+    torch.testing.assert_close(cam, expected.detach(), rtol=1e-3, atol=1e-6)
+    assert cam.shape[1:] == output.features.shape[2:]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "layer"),
+    [
+        ("cnn_scratch", "encoder.body.blocks.2.0"),
+        ("resnet18", "encoder.body.layer4.1.conv2"),
+        ("resnet50", "encoder.body.layer4.2.conv3"),
+        ("mobilenetv2_100", "encoder.top.conv_head"),
+        ("efficientnet_b0", "encoder.top.conv_head"),
+    ],
+)
+def test_the_last_convolution_of_the_recipes_encoders_is_found(encoder, layer):
+    network = build_network(Architecture("cls", encoder, size=64, classes=3)).eval()
+    assert last_convolution(network, torch.rand(1, 1, 64, 64)) == layer

@@ -100,3 +100,19 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="can't be read"):
         load_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_a_lead_below_min_delta_is_kept_but_not_waited_for(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, monitor="loss", patience=2, min_delta=0.1)
+    assert train(keeper, [1.0, 0.95, 0.92, 0.5], "val_loss") == 3
+    assert (keeper.best_score, keeper.best_epoch) == (0.92, 2)
+    again = Checkpoints(tmp_path, monitor="loss", patience=2, min_delta=0.1)
+    again.load_state_dict(keeper.state_dict())
+    assert again.waited_for == 1.0
+
+
+def test_a_checkpoint_of_before_min_delta_can_be_gone_on_from(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, monitor="dice", patience=2)
+    keeper.load_state_dict({"best_score": 0.5, "best_epoch": 3, "waited": 1, "epochs": 5})
+    assert train(keeper, [0.6], "dice") == 1
+    assert keeper.best_score == 0.6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,3 +74,12 @@ def test_the_task_is_told_by_the_settings() -> None:
     assert task_of(SegSettings()) == "seg"
     with pytest.raises(TypeError, match="expected one of"):
         task_of(Settings())
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
+def test_the_optimiser_is_the_one_that_was_asked_for(module: Segmentation, name: str, kind: type) -> None:
+    module.optim = replace(OPTIM, optimizer=name, momentum=0.8)
+    made = module.configure_optimizers()
+    assert type(made) is kind
+    assert made.param_groups[0]["lr"] == 1e-3
+    assert name != "sgd" or (made.param_groups[0]["momentum"], made.param_groups[0]["nesterov"]) == (0.8, True)

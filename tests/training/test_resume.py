@@ -18,6 +18,7 @@ from bts.training.checkpoints import load_checkpoint
 from bts.training.curves import Curves
 from bts.training.fit import fit
 from bts.training.module import TaskModule
+from bts.training.resolved import check_same_course, write_settings
 
 
 class Killed(Exception):
@@ -183,3 +184,14 @@ def test_a_damaged_checkpoint_is_one_line(cls: Make, damage: str) -> None:
         path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 500])
     with pytest.raises(RequestError, match="start the run anew"):
         fit(cls(), resume=run.path)
+
+
+def test_a_run_of_before_a_setting_was_added_went_by_its_default(cls: Make, tmp_path: Path) -> None:
+    run, settings = Run(tmp_path), cls()
+    write_settings(run, settings)
+    lines = run.settings_file.read_text().splitlines()
+    run.settings_file.write_text("\n".join(line for line in lines if "in_channels" not in line and "head_norm" not in line))
+    assert check_same_course(run, settings) == []
+    settings.model.in_channels = 3  # type: ignore[attr-defined]
+    with pytest.raises(RequestError, match=r"model\.in_channels 1 became 3"):
+        check_same_course(run, settings)

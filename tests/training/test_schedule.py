@@ -64,3 +64,17 @@ def test_the_plateau_goes_on_from_its_state() -> None:
         second.update(score)
     assert first.state() == second.state()
     assert first.scale == 0.5
+
+
+def test_a_step_schedule_falls_every_so_many_steps_after_the_warm_up() -> None:
+    schedule = Schedule("step", 2, 100, fall_steps=5, fall_factor=0.1)
+    assert [round(schedule.factor(step), 4) for step in (0, 2, 4, 5, 9, 10)] == [0.1, 1, 1, 0.1, 0.1, 0.01]
+
+
+def test_a_plateau_takes_a_small_gain_for_none() -> None:
+    plateau = Plateau(0.5, 1, higher_is_better=False, min_delta=0.1)
+    for loss in (1.0, 0.95, 0.93):  # never 0.1 below the first
+        plateau.update(loss)
+    assert plateau.scale == 0.5
+    plateau.update(0.8)
+    assert plateau.best == 0.8
