@@ -1,8 +1,9 @@
-"""Which ways are there to split? Ratios, k folds, the author's folds, or a file; each is a function registered here."""
+"""Which ways are there to split? Ratios, folds, the author's or publisher's, or a file; each is a function registered here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,6 +70,31 @@ def _by_cvind(records: list[Record], settings: SplitSettings) -> Made:
         f"slices of theirs kept out of training and validation: {len(lost)}"
     )
     return rows, [line]
+
+
+@kinds.register("published")
+def _by_publisher(records: list[Record], settings: SplitSettings) -> Made:
+    """The publisher's own parts. Slices without a patient count as patients of their own, and the line says so."""
+    without = [record for record in records if record.part is None]
+    if without:
+        raise RequestError(
+            f"split.kind published: {len(without)} of {len(records)} slices have no part of the publisher's "
+            f"(first: {without[0].path}): take --split.kind ratios"
+        )
+    for part in ("train", "test"):
+        if not any(record.part == part for record in records):
+            raise RequestError(f"split.kind published: the publisher has no slice in part '{part}': take --split.kind ratios")
+    unknown = sum(not (record.patient or "").strip() for record in records)
+    known = [replace(record, patient=(record.patient or "").strip() or f"slice {record.path}") for record in records]
+    lines = []
+    if unknown:
+        lines = [
+            f"split: warning: {unknown} slices have no patient and count as patients of their own: whoever has slices on two "
+            "sides is not noticed, and scores on this split say less than they seem to"
+        ]
+    if any(record.part == "val" for record in known):
+        return [_row(record, part) for record in known if (part := record.part)], lines
+    return _around_test(known, [record.part == "test" for record in known], replace(settings, fold=0)), lines
 
 
 @kinds.register("file")

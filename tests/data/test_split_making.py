@@ -4,6 +4,7 @@ import csv
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from bts.data.sources.base import Record
 from bts.data.split import Split, SplitRow, make_split
 from bts.data.split_kinds import kinds
 from bts.errors import RequestError
-from bts.glossary import PARTS
+from bts.glossary import PARTS, Part
 from bts.settings import SplitSettings
 
 SHARED = Path(os.environ.get("BTS_SHARED", Path(__file__).parents[3] / "shared"))
@@ -138,7 +139,7 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
 
 
 def test_every_kind_of_the_settings_is_there() -> None:
-    assert set(kinds) == {"ratios", "folds", "cvind", "file"}
+    assert set(kinds) == {"ratios", "folds", "cvind", "published", "file"}
 
 
 def test_the_log_counts_slices_and_people_and_names_the_fingerprint() -> None:
@@ -323,3 +324,54 @@ def test_a_wrong_file_is_refused_in_one_line_with_its_path(tmp_path: Path, lines
 def test_a_file_is_asked_for_by_its_setting() -> None:
     with pytest.raises(RequestError, match=r"--split\.file SPLIT\.csv"):
         make_split(_records(), SplitSettings(kind="file"))
+
+
+# ---- the publisher's parts
+
+
+def _published(*, patient: bool = False, parts: tuple[Part, Part] = ("train", "test")) -> list[Record]:
+    """Twenty slices a class for training and ten for testing."""
+    return [
+        Record(path=f"{part}/{label}/{i}.jpg", label=label, part=part, patient=f"P{part}{label}{i // 2}" if patient else None)
+        for part, count in zip(parts, (20, 10), strict=True)
+        for label in ("glioma", "pituitary")
+        for i in range(count)
+    ]
+
+
+def test_the_publisher_s_test_part_is_kept_and_validation_comes_from_its_training_part() -> None:
+    split, lines = make_split(_published(), SplitSettings(kind="published", val=0.2))
+    assert {row.path.split("/")[0] for row in split.part("test")} == {"test"}
+    assert len(split.part("test")) == 20
+    assert Counter(row.label for row in split.part("val")) == {"glioma": 4, "pituitary": 4}
+    assert "60 slices have no patient and count as patients of their own" in lines[1]
+
+
+def test_known_patients_of_a_published_split_stay_together_and_are_not_warned_of() -> None:
+    split, lines = make_split(_published(patient=True), SplitSettings(kind="published", val=0.2))
+    assert not _people(split.part("train")) & _people(split.part("val"))
+    assert not any("have no patient" in line for line in lines)
+
+
+def test_a_published_validation_part_is_kept() -> None:
+    extra = [Record(path="v.jpg", label="glioma", part="val")]
+    split, _ = make_split([*_published(), *extra], SplitSettings(kind="published"))
+    assert [row.path for row in split.part("val")] == ["v.jpg"]
+
+
+def test_a_published_split_with_a_patient_on_two_sides_is_refused() -> None:
+    records = [replace(record, patient="P1") for record in _published()]
+    with pytest.raises(RequestError, match="patient P1 stands in"):
+        make_split(
+            [*records, Record(path="x.jpg", label="glioma", part="train", patient="P2")], SplitSettings(kind="published")
+        )
+
+
+def test_slices_without_a_part_can_t_be_split_as_published() -> None:
+    with pytest.raises(RequestError, match=r"48 of 48 slices have no part of the publisher's \(first: 0_0.mat\)"):
+        make_split(_records(), SplitSettings(kind="published"))
+
+
+def test_a_publisher_without_a_test_part_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"the publisher has no slice in part .test.: take"):
+        make_split(_published(parts=("train", "val")), SplitSettings(kind="published"))
