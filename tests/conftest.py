@@ -30,6 +30,14 @@ def _crashes_are_told(pytestconfig: pytest.Config) -> None:
         faulthandler.enable(descriptor)
 
 
+@pytest.fixture(autouse=True)
+def _empty_box(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the model that comes with the package: a test's answers come from the test's own models."""
+    from bts.inference import boxed
+
+    monkeypatch.setattr(boxed, "BOX", tmp_path_factory.getbasetemp() / "no box")
+
+
 @pytest.fixture(scope="session")
 def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny synthetic set in figshare's layout: nine patients of the three classes, one slice each."""

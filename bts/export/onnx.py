@@ -62,8 +62,12 @@ def check_onnx(model: Trained, file: Path) -> Differences:
     return differences
 
 
-def make_onnx(model: Trained) -> ModelProto:
+def make_onnx(model: Trained, *, fold: bool = True) -> ModelProto:
     """Return the graph of a model with its card, unchecked.
+
+    Args:
+        model: the trained model.
+        fold: whether batch norms become part of the convolutions before them; without, every weight stays as it was trained.
 
     Raises:
         RequestError: onnx or onnxscript is missing, or the network can't be traced.
@@ -74,7 +78,7 @@ def make_onnx(model: Trained) -> ModelProto:
     graph = ExportGraph(model.network, model.card)
     try:
         with _quiet():
-            program = trace(graph, side=int(model.card.preprocessing["size"]))
+            program = trace(graph, side=int(model.card.preprocessing["size"]), fold=fold)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         encoder, line = model.network.architecture.encoder, str(error).strip().splitlines()[0]
         raise RequestError(
@@ -86,7 +90,7 @@ def make_onnx(model: Trained) -> ModelProto:
     return proto
 
 
-def trace(graph: ExportGraph, *, side: int) -> torch.onnx.ONNXProgram:
+def trace(graph: ExportGraph, *, side: int, fold: bool = True) -> torch.onnx.ONNXProgram:
     """Return the operations of a graph, for a batch of any size."""
     examples = torch.linspace(0, 1, EXAMPLES * side * side).reshape(EXAMPLES, 1, side, side)
     program = torch.onnx.export(
@@ -98,6 +102,7 @@ def trace(graph: ExportGraph, *, side: int) -> torch.onnx.ONNXProgram:
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         external_data=False,
         verbose=False,
+        optimize=fold,
     )
     assert program is not None  # with dynamo there always is one
     return program

@@ -1,4 +1,4 @@
-"""Which models answer? Those that are named, else the latest finished runs; always told, with the reason."""
+"""Which models answer? Those that are named, else the latest finished runs or the package's own; always told, with reasons."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 from bts.errors import RequestError
 from bts.glossary import TASKS, Task
+from bts.inference.boxed import boxed_models, check_sums, find_boxed, is_boxed
 from bts.inference.runtimes.exported import read_any_card
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run, find_latest
 
 TRAIN = {"seg": "python train_seg.py", "cls": "python train_cls.py", "joint": "python train_joint.py"}
+RUNS = "runs"
+"""Where runs are looked for when nobody names a folder."""
 PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
 
 
@@ -23,7 +26,7 @@ class Chosen:
         task: what it is asked for.
         folder: the model folder, or the exported file.
         card: its card.
-        why: `"asked for"` or `"latest finished run"`.
+        why: `"asked for"`, `"latest finished run"` or `"comes with the package"`.
     """
 
     task: Task
@@ -38,10 +41,11 @@ def choose_models(
     """Return the models that answer and what to tell the user of the choice.
 
     Where any is named, the named ones answer and no others. Where none is, the latest finished runs do: a segmenter and a
-    classifier, else a joint model. A model trained on phantoms is only taken where there is no model of any task on real data.
+    classifier, else a joint model. A model trained on phantoms is only taken where there is no model of any task on real data;
+    the model that comes with the package goes before phantoms, unless the folder of the runs was named.
 
     Args:
-        seg: model folder, run folder or exported file of a segmenter.
+        seg: model folder, run folder, exported file, or name of a model in the package, of a segmenter.
         cls: of a classifier.
         joint: of a joint model.
         runs: folder of the runs, for those that are not named.
@@ -55,31 +59,61 @@ def choose_models(
     if named:
         chosen = [_named(task, path) for task, path in named.items()]
         return chosen, tuple(_told(model) for model in chosen)
-    return _latest(Path(runs))
+    return _unnamed(Path(runs))
 
 
 def model_folder(path: str | Path) -> Path:
-    """Return the model folder that is meant by the path of a model folder or of a run; an exported file stands for itself."""
+    """Return the model folder that is meant by its own path, that of a run, or the name of a model in the package.
+
+    An exported file stands for itself.
+    """
     inside = Run(Path(path)).model
-    return inside if (inside / "model.json").is_file() else Path(path)
+    if (inside / "model.json").is_file():
+        return inside
+    return Path(path) if Path(path).exists() else find_boxed(str(path)) or Path(path)
 
 
 def _named(task: Task, path: str | Path) -> Chosen:
     folder = model_folder(path)
+    if is_boxed(folder):
+        check_sums(folder)
     return Chosen(task, folder, read_any_card(folder, expect=task), "asked for")
 
 
-def _latest(runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:
-    found = {}
-    for task in TASKS:
-        run = find_latest(runs, task)
-        if run is not None:
-            found[task] = Chosen(task, run.model, read_card(run.model, expect=task), "latest finished run")
+def _unnamed(runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:
+    found = _latest(runs)
+    on_phantoms = all(model.card.synthetic for model in found.values())
+    box = boxed_models()
+    if box and on_phantoms and (not found or runs == Path(RUNS)):
+        boxed = _from_box(box)
+        left = [f"{model.folder} is left out: it was trained on phantoms" for model in found.values()]
+        return [boxed], (_told(boxed), *left)
     if not found:
         raise RequestError(
             f"no finished run in {runs}: train with `{TRAIN['seg']}` and `{TRAIN['cls']}`, "
             "or name model folders with --seg and --cls"
         )
+    return _together(found, runs)
+
+
+def _latest(runs: Path) -> dict[Task, Chosen]:
+    found = {}
+    for task in TASKS:
+        run = find_latest(runs, task)
+        if run is not None:
+            found[task] = Chosen(task, run.model, read_card(run.model, expect=task), "latest finished run")
+    return found
+
+
+def _from_box(box: list[Path]) -> Chosen:
+    """Return the model of the package that answers unasked: a joint one, else the first."""
+    for folder in box:
+        check_sums(folder)
+    models = [Chosen(card.task, folder, card, "comes with the package") for folder in box for card in [read_card(folder)]]
+    return min(models, key=lambda model: model.task != "joint")
+
+
+def _together(found: dict[Task, Chosen], runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:
     notes = []
     if not all(model.card.synthetic for model in found.values()):
         for task in [task for task, model in found.items() if model.card.synthetic]:

@@ -1,0 +1,132 @@
+"""The model in the package: when it answers unasked, by which name it is asked, and what is told of a damaged one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from fake_models import make_card
+
+from bts.errors import RequestError
+from bts.inference import boxed
+from bts.inference.boxed import boxed_models, check_sums, write_sums
+from bts.inference.chosen import choose_models, model_folder
+from bts.runs import Run
+
+NONE = {"seg": None, "cls": None, "joint": None}
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with one joint model, in an empty working folder; weights play no part in the choice."""
+    monkeypatch.setattr(boxed, "BOX", tmp_path / "box")
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "box" / "small", "joint", name="the boxed one")
+    return tmp_path / "box"
+
+
+def put(folder: Path, task: str, **changes: object) -> None:
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text(json.dumps(asdict(make_card(task, **changes))))
+    (folder / "model.safetensors").write_bytes(b"weights" * 100)
+    write_sums(folder)
+
+
+def write_run(runs: Path, task: str, name: str, *, synthetic: bool) -> Run:
+    run = Run(runs / task / name)
+    run.model.mkdir(parents=True)
+    (run.model / "model.json").write_text(json.dumps(asdict(make_card(task, name=name, synthetic=synthetic))))
+    run.finished.write_text(json.dumps({"task": task, "synthetic": synthetic, "time": name}))
+    return run
+
+
+def chosen(runs: str | Path = "runs", **named: object) -> tuple[list[str], str]:
+    models, notes = choose_models(**(NONE | named), runs=runs)
+    return [model.card.name for model in models], "\n".join(notes)
+
+
+def test_without_any_run_the_boxed_model_answers_and_is_told(box: Path) -> None:
+    names, notes = chosen()
+    assert names == ["the boxed one"]
+    assert notes == f"mask and class: {box / 'small'} (comes with the package, trained on nothing)"
+
+
+def test_a_run_on_real_data_goes_before_the_boxed_model_and_that_before_phantoms(box: Path) -> None:
+    write_run(Path("runs"), "seg", "phantom", synthetic=True)
+    names, notes = chosen()
+    assert names == ["the boxed one"]
+    assert "seg/phantom/model is left out: it was trained on phantoms" in notes
+    write_run(Path("runs"), "seg", "real", synthetic=False)
+    assert chosen()[0] == ["real"]
+
+
+def test_phantoms_in_a_folder_that_is_named_answer_before_the_boxed_model(box: Path) -> None:
+    write_run(Path("demo"), "seg", "phantom", synthetic=True)
+    assert chosen("demo")[0] == ["phantom"]
+    assert chosen("nowhere")[0] == ["the boxed one"]
+
+
+def test_of_several_boxed_models_a_joint_one_answers(box: Path) -> None:
+    put(box / "a-first-by-name", "seg", name="a segmenter")
+    assert [folder.name for folder in boxed_models()] == ["a-first-by-name", "small"]
+    assert chosen()[0] == ["the boxed one"]
+
+
+def test_a_boxed_model_is_asked_by_its_name(box: Path) -> None:
+    assert chosen(joint="small")[0] == ["the boxed one"]
+    assert model_folder("small") == box / "small"
+    with pytest.raises(RequestError, match="a model for task 'joint', one for 'seg' is needed here"):
+        chosen(seg="small")
+
+
+def test_a_path_that_is_there_goes_before_a_name_in_the_package(box: Path) -> None:
+    put(Path("small"), "joint", name="the one here")
+    assert chosen(joint="small")[0] == ["the one here"]
+
+
+def test_a_package_without_a_model_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxed, "BOX", tmp_path / "gone")
+    assert boxed_models() == []
+    with pytest.raises(RequestError, match="no finished run in"):
+        chosen(tmp_path)
+
+
+@pytest.mark.parametrize("asked", [{}, {"joint": "small"}])
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"weights"), "7 bytes that are not those that were packed"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no such file, though SHA256SUMS names it"),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "no readable SHA256SUMS in it: the package is incomplete"),
+    ],
+)
+def test_a_damaged_package_is_told_in_one_line(box: Path, harm: object, message: str, asked: dict[str, str]) -> None:
+    harm(box / "small")  # type: ignore[operator]
+    with pytest.raises(RequestError, match=message) as caught:
+        chosen(**asked)
+    assert "\n" not in str(caught.value)
+    assert "install bts again, or name another model" in str(caught.value)
+
+
+def test_a_boxed_model_of_a_later_version_is_told_in_one_line(box: Path) -> None:
+    card = json.loads((box / "small" / "model.json").read_text()) | {"format": 99}
+    (box / "small" / "model.json").write_text(json.dumps(card))
+    write_sums(box / "small")
+    with pytest.raises(
+        RequestError, match=r"model\.json: format 99, this version of bts reads format 1: use the bts that wrote it"
+    ):
+        chosen()
+
+
+def test_the_sums_are_those_of_all_files(box: Path) -> None:
+    check_sums(box / "small")
+    (box / "small" / "more").write_text("x")
+    write_sums(box / "small")
+    assert [line.split("  ")[1] for line in (box / "small" / "SHA256SUMS").read_text().splitlines()] == [
+        "model.json",
+        "model.safetensors",
+        "more",
+    ]
+    check_sums(box / "small")
