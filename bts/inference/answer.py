@@ -8,8 +8,9 @@ from typing import Any
 
 from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
+from bts.glossary import NO_TUMOUR
 from bts.inference import decision
-from bts.inference.prediction import ModelMark, Prediction, origin_fields
+from bts.inference.prediction import Alone, ModelMark, Prediction, origin_fields
 from bts.inference.runtimes.base import RawOutput
 from bts.models.folder import ModelCard
 
@@ -48,7 +49,8 @@ def make_prediction(item: Slice, said: Sequence[Said], *, origin: Origin, cam_cl
     """
     found: dict[str, Any] = {}
     for model in said:
-        found |= _mask(item, model) | _class(model) | _cam(item, model, cam_class)
+        found |= _joined(item, model) if model.card.task == "joint" else _mask(item, model) | _class(model)
+        found |= _cam(item, model, cam_class)
     prediction = Prediction(slice=item, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found)
     known = (*item.warnings, *([decision.PHANTOM_SLICE] if item.synthetic else []), *origin.warnings)
     return replace(prediction, warnings=(*known, *_doubts(prediction, said)))
@@ -77,6 +79,20 @@ def _class(model: Said) -> dict[str, Any]:
     }
 
 
+def _joined(item: Slice, model: Said) -> dict[str, Any]:
+    """Return a joint model's mask and class, put together by their probabilities so that they can't contradict each other."""
+    alone, card, point = _mask(item, model) | _class(model), model.card, model.card.operating_point
+    probability, probabilities = alone["mask_probability"], alone["probabilities"]
+    tumour = float(probability.max())
+    none = card.classes.index(NO_TUMOUR) if NO_TUMOUR in card.classes else None
+    joined = decision.join(model.raw.logits, temperature=card.temperature, tumour=tumour, none=none)  # type: ignore[arg-type]
+    there = int(joined.argmax()) != none
+    given = decision.given_answer(probability, tumour=there)
+    mask = decision.decide_mask(given, threshold=float(point["threshold"]), min_area=float(point["min_area"]), one_stays=there)
+    own = Alone(card.classes[int(probabilities.argmax())], probabilities, int(alone["mask"].sum()), tumour)
+    return alone | {"probabilities": joined, "mask_probability": given, "mask": mask, "alone": own}
+
+
 def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
     raw, card = model.raw, model.card
     if raw.cam is None or raw.logits is None:
@@ -95,8 +111,11 @@ def _doubts(prediction: Prediction, said: Sequence[Said]) -> Iterator[str]:
     """Yield a sentence for everything that makes this very answer doubtful."""
     if prediction.consistent is False:
         yield decision.contradiction(label=str(prediction.label))
+    if prediction.alone is not None and not prediction.alone.consistent:
+        yield decision.outvoted(label=prediction.alone.label, tumour=prediction.alone.tumour)
     for card in (model.card for model in said if model.raw.logits is not None):
-        if prediction.refer and prediction.probabilities is not None:
-            yield decision.referral(highest=float(prediction.probabilities.max()), refer_below=float(card.refer_below or 0))
+        asked = prediction.probabilities if prediction.alone is None else prediction.alone.probabilities
+        if prediction.refer and asked is not None:  # the threshold was chosen on the class head's own probabilities
+            yield decision.referral(highest=float(asked.max()), refer_below=float(card.refer_below or 0))
         if prediction.cam is not None and card.cam_scale is None:
             yield decision.NO_CAM_SCALE

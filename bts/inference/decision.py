@@ -8,6 +8,8 @@ from bts.glossary import NO_TUMOUR
 
 PHANTOM_MODEL = "model trained on synthetic phantoms: the answer means nothing for a patient"
 PHANTOM_SLICE = "the slice is a synthetic phantom, no picture of a patient"
+SUREST = 1e-6
+"""A mask's probability of a tumour counts as no nearer to 0 or 1 than this: one pixel must not silence the class head."""
 NO_CAM_SCALE = "the model has no Grad-CAM scale: the map is divided by its own maximum, so a weak map looks as strong as any"
 
 
@@ -22,13 +24,49 @@ def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
     return powers / powers.sum()
 
 
-def decide_mask(probability: np.ndarray, *, threshold: float, min_area: float) -> np.ndarray:
+def join(logits: np.ndarray, *, temperature: float, tumour: float, none: int | None) -> np.ndarray:
+    """Return (K,) float64, the probability of each class once the mask's evidence counts too.
+
+    Class c goes with a drawn mask, "no tumour" with an empty one, and no other pair can be: P(c) is proportional to the class
+    head's q(c) times the mask's own probability that something is there, or that nothing is. The two count as independent
+    witnesses. Without a class "no tumour" nothing changes: of such a model's slices all have a tumour.
+
+    Args:
+        logits: (K,) class scores.
+        temperature: divides them.
+        tumour: the mask's probability that there is a tumour at all; 0 rules the tumours out.
+        none: number of the class "no tumour", None where the model has no such class.
+    """
+    scores = np.asarray(logits, np.float64) / temperature
+    if none is None:
+        return softmax(scores)
+    tumours = np.arange(len(scores)) != none
+    if tumour == 0:
+        return (~tumours).astype(np.float64)
+    seen = min(max(tumour, SUREST), 1 - SUREST)
+    return softmax(scores + np.where(tumours, np.log(seen), np.log1p(-seen)))
+
+
+def given_answer(probability: np.ndarray, *, tumour: bool) -> np.ndarray:
+    """Return (H, W) float32, the probability of tumour at each place once it is settled whether there is one.
+
+    P(pixel) = P(there is a tumour) P(pixel, given that there is one), and the first factor is the map's largest value, the
+    least that is possible. So the map is divided by it; where there is none, it is 0.
+    """
+    largest = float(probability.max())
+    if not tumour or largest == 0:
+        return np.zeros_like(probability)
+    return probability / probability.max()
+
+
+def decide_mask(probability: np.ndarray, *, threshold: float, min_area: float, one_stays: bool = False) -> np.ndarray:
     """Return (H, W) bool: at or over the threshold, without regions smaller than a share of the picture.
 
     Args:
         probability: (H, W) in [0, 1].
         threshold: probability from which a pixel counts as tumour.
         min_area: share of the picture's area under which a region is dropped; pixels that touch at a corner are one region.
+        one_stays: whether the largest region stays, however small: where it is settled that there is a tumour.
     """
     mask = np.asarray(probability) >= threshold
     if min_area <= 0 or not mask.any():
@@ -36,7 +74,9 @@ def decide_mask(probability: np.ndarray, *, threshold: float, min_area: float) -
     from scipy import ndimage  # takes 0.1 s: only where a smallest region is asked for
 
     regions, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    kept = np.bincount(regions.ravel()) >= min_area * mask.size
+    areas = np.bincount(regions.ravel())
+    areas[0] = 0  # the ground
+    kept = areas >= (min(min_area * mask.size, areas.max()) if one_stays else min_area * mask.size)
     kept[0] = False
     return kept[regions]
 
@@ -52,6 +92,19 @@ def contradiction(*, label: str) -> str:
     if label == NO_TUMOUR:
         return "mask and class contradict each other: a tumour is outlined, the class is no tumour"
     return f"mask and class contradict each other: the class is {label}, the mask is empty"
+
+
+def outvoted(*, label: str, tumour: float) -> str:
+    """Return the sentence for a joint model whose mask and class, each by itself, do not agree whether there is a tumour.
+
+    Args:
+        label: class that the class head would have named.
+        tumour: the mask's own probability that there is a tumour.
+    """
+    alone = "no tumour" if label == NO_TUMOUR else label
+    return (
+        f"mask and class nearly contradict each other: the class alone says {alone}, the mask alone {tumour:.0%} for a tumour"
+    )
 
 
 def referral(*, highest: float, refer_below: float) -> str:

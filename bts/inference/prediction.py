@@ -28,6 +28,28 @@ class ModelMark:
     trained_on: str
 
 
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """What mask and class of a joint model say, each by itself, before they are put together.
+
+    Attributes:
+        label: most probable class of the class head.
+        probabilities: (K,) float64, softmax(logits / temperature).
+        mask_area_px: pixels of the mask's probability over the threshold.
+        tumour: the mask's largest probability: how sure it is that there is a tumour.
+    """
+
+    label: str
+    probabilities: np.ndarray
+    mask_area_px: int
+    tumour: float
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the two agree that there is a tumour."""
+        return (self.mask_area_px > 0) == (self.label != NO_TUMOUR)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Prediction:
     """Mask, class and Grad-CAM of one slice, all in the slice's own size (H, W).
@@ -36,11 +58,12 @@ class Prediction:
 
     Attributes:
         slice: the slice that was asked about.
-        mask_probability: (H, W) float32, probability of tumour, or None.
+        mask_probability: (H, W) float32, probability of tumour, or None; of a joint model, given its answer.
         mask: (H, W) bool, after threshold and smallest region, or None.
         classes: names in the order of the model's outputs; empty without a classifier.
         logits: (K,) class scores before temperature and softmax, or None; calibration is fitted on these.
-        probabilities: (K,) float64, softmax(logits / temperature), or None.
+        probabilities: (K,) float64, softmax(logits / temperature), or None; of a joint model, with the mask's evidence.
+        alone: what mask and class of a joint model say by themselves, or None.
         cam: (H, W) float32 in [0, 1], the Grad-CAM of `cam_class`, or None.
         cam_class: name of the class that the map explains, or None.
         cam_peak: largest value of the map before scaling, or None; the scale on validation is made of these.
@@ -58,6 +81,7 @@ class Prediction:
     classes: tuple[str, ...] = ()
     logits: np.ndarray | None = None
     probabilities: np.ndarray | None = None
+    alone: Alone | None = None
     cam: np.ndarray | None = None
     cam_class: str | None = None
     cam_peak: float | None = None
@@ -112,13 +136,14 @@ class Prediction:
         """Return what was found in the slice, as it stands in `result.json`."""
         return {
             "class": self.label,
-            "probabilities": self._by_class(),
+            "probabilities": self._by_class(self.probabilities),
             "mask_area_px": self.mask_area_px,
             "mask_area_mm2": _rounded(self.mask_area_mm2, 3),
             "box": self.box,
             "cam_class": self.cam_class,
             "cam_energy_in_mask": _rounded(self.cam_energy_in_mask, 6),
             "consistent": self.consistent,
+            "alone": self._alone(),
             "refer": self.refer,
             "warnings": list(self.warnings),
         }
@@ -131,10 +156,20 @@ class Prediction:
         """Return the whole of `result.json`; its schema is `docs/result.schema.json`. No field of a patient is in it."""
         return {"source": self.slice.path, **self.findings(), **self.origin()}
 
-    def _by_class(self) -> dict[str, float] | None:
-        if self.probabilities is None:
+    def _by_class(self, probabilities: np.ndarray | None) -> dict[str, float] | None:
+        if probabilities is None:
             return None
-        return {name: round(float(value), 6) for name, value in zip(self.classes, self.probabilities, strict=True)}
+        return {name: round(float(value), 6) for name, value in zip(self.classes, probabilities, strict=True)}
+
+    def _alone(self) -> dict[str, Any] | None:
+        if self.alone is None:
+            return None
+        return {
+            "class": self.alone.label,
+            "probabilities": self._by_class(self.alone.probabilities),
+            "mask_area_px": self.alone.mask_area_px,
+            "tumour_probability": round(self.alone.tumour, 6),
+        }
 
 
 def origin_fields(models: Sequence[ModelMark], runtime: str, versions: Mapping[str, str]) -> dict[str, Any]:

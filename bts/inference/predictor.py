@@ -155,7 +155,12 @@ class Predictor:
         said = [
             Said(runtime.card, how, raw) for runtime, how, raw in zip(self.runtimes, self._preprocessing, answers, strict=True)
         ]
-        return make_prediction(item, said, origin=self.origin, cam_class=cam_class)
+        prediction = make_prediction(item, said, origin=self.origin, cam_class=cam_class)
+        if cam_class is None and prediction.cam_class not in (None, prediction.label):
+            # a joint model's mask outvoted its class: the map has to explain the class that is answered
+            answered = self.classes.index(str(prediction.label))
+            return self._one(item, [_row(raw, 0) for raw in self._run([item], answered)], answered)
+        return prediction
 
     def _class_index(self, name: str | None) -> int | None:
         if name is None:

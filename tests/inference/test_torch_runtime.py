@@ -52,8 +52,8 @@ def test_the_device_is_told_with_its_reason(monkeypatch):
     assert choose_device("cpu") == ("cpu", "asked for")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A100")
-    assert choose_device("auto") == ("cuda", "A100 is there")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"A100 number {number}")
+    assert choose_device("auto") == ("cuda", "A100 number 0 is there")
     assert choose_device("cuda:1") == ("cuda:1", "asked for")
     with pytest.raises(RequestError, match="'cuda:2' was asked for, but 2 CUDA devices are there"):
         choose_device("cuda:2")
