@@ -46,7 +46,7 @@ demo/scans/cvind.mat: | install
 	$(BIN)/bts phantom demo/scans --patients 6 --healthy 1 --slices 1 1 --seed 2
 
 bench: install
-	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python -m bench all
 
 docs: demo
 	$(BIN)/bts settings --out docs/settings.md

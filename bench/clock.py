@@ -1,0 +1,28 @@
+"""How long does something take? Several things in turn, so that a machine that slows down slows all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+Call = Callable[[], object]
+
+
+def once(call: Call) -> float:
+    """Return the seconds that a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def in_turn(calls: Mapping[str, Call], *, rounds: int, each: int) -> dict[str, list[float]]:
+    """Return the milliseconds of every call, `rounds` times `each` of them.
+
+    In every round each takes its turn, after one call that does not count: the threads and caches of the one before have to go.
+    """
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            call()
+            found[name] += [1000 * once(call) for _ in range(each)]
+    return found

@@ -1,0 +1,98 @@
+"""What is measured of a folder, in a process of its own, so that its memory is its own?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bts.apps.infer import make_job, make_parser
+from bts.data.preprocess import Preprocessing
+from bts.data.readers.catalogue import read_slice
+from bts.inference.inputs import expand
+from bts.inference.lanes import cores_here, in_order
+from bts.inference.runtimes.base import RawOutput, Runtime
+from bts.inference.runtimes.catalogue import open_runtime
+from bts.inference.share import Share
+
+TENTHS = 10
+RADIUS = 0.08
+"""Of the disc that stands for a tumour, as a share of the picture's side: 900 of 224x224 pixels."""
+
+
+class WithDisc:
+    """A runtime whose mask is a disc, whatever the network says."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        size = int(runtime.card.preprocessing["size"])
+        row, column = (np.mgrid[:size, :size] + 0.5) / size
+        self.disc = ((row - 0.45) ** 2 + (column - 0.4) ** 2 < RADIUS**2).astype(np.float32)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.runtime, name)
+
+    def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
+        """Answer with the network's classes and maps."""
+        raw = self.runtime.run(images, cam_class=cam_class)
+        return raw._replace(mask=np.broadcast_to(self.disc, (len(images), *self.disc.shape)))
+
+
+def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:
+    """Return the scans a second of each tenth of a folder, from its scans to their files."""
+    shutil.rmtree(out, ignore_errors=True)
+    options = ["--joint", str(folder), "--runtime", runtime, "--device", "cpu", "--out", str(out)]
+    job, paths = make_job(make_parser().parse_args([str(inputs), *options]), expand([inputs]), out, Share())
+    job.predictor.runtimes = tuple(WithDisc(each) for each in job.predictor.runtimes)
+    job.tell = None
+    times = [time.perf_counter()]
+    for done in job.work(paths):
+        times += [time.perf_counter()] * done
+    if job.failed:
+        raise RuntimeError(f"scans failed: {job.failed}")
+    step = max(len(paths) // TENTHS, 1)
+    ends = list(range(step, len(times), step))
+    return [step / (times[end] - times[end - step]) for end in ends]
+
+
+def bare(folder: Path, inputs: Path, runtime: str) -> list[float]:
+    """Return the scans a second of the network alone, as fast as any way of asking it goes."""
+    lanes = cores_here()
+    one, many = (open_runtime(runtime, folder, device="cpu", lanes=number) for number in (1, lanes))
+    preprocessing = Preprocessing.from_dict(one.card.preprocessing)
+    images = np.stack([preprocessing.image(read_slice(path).image) for path in expand([inputs])[:32]])
+    eights = [images[start : start + 8] for start in range(0, len(images), 8)]
+    singles = [image[None] for image in images]
+    ways: list[Callable[[], object]] = [
+        lambda: [one.run(each) for each in singles],
+        lambda: [one.run(each) for each in eights],
+        lambda: list(in_order(many.run, singles, lanes=lanes)),
+    ]
+    rates: list[list[float]] = [[] for _ in ways]
+    for turn in range(4):
+        for way, found in zip(ways, rates, strict=True):
+            began = time.perf_counter()
+            way()
+            if turn:  # the first one warms up
+                found.append(len(images) / (time.perf_counter() - began))
+    return max(rates, key=lambda found: float(np.median(found)))
+
+
+def main(argv: list[str]) -> None:
+    """Measure `files` or `bare`, and print the rates as the last line."""
+    what, folder, inputs, runtime, out = argv
+    if what == "files":
+        found = files(Path(folder), Path(inputs), runtime, Path(out))
+    else:
+        found = bare(Path(folder), Path(inputs), runtime)
+    print(json.dumps({"rates": found}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

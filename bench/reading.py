@@ -1,0 +1,77 @@
+"""What does reading cost: in the first epoch, the second, a second run, and with h5py and a resize at every epoch?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.clock import once
+from bench.lines import Line
+from bench.material import phantoms
+from bts.data.arrays import Arrays, load_arrays
+from bts.data.cache import SliceCache
+from bts.data.dataset import SliceDataset
+from bts.data.preprocess import Preprocessing
+from bts.data.sources.catalogue import open_source
+
+FIRST, SECOND, AGAIN, PLAIN = "first epoch", "second epoch", "first epoch of a second run", "h5py and resize, any epoch"
+SECOND_MUST = 0.1
+"""Largest share of the first epoch's reading that the second may take."""
+
+
+def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
+    """Return the lines of reading, and what to know of them."""
+    root = phantoms(work, patients=3 if quick else 50, slices=1 if quick else 4)
+    times: dict[str, list[float]] = {name: [] for name in (FIRST, SECOND, AGAIN, PLAIN)}
+    for _ in range(1 if quick else 3):
+        for name, seconds in _epochs(root, work / "cache").items():
+            times[name].append(seconds)
+    must = {SECOND: SECOND_MUST}
+    count = len(list(root.glob("*.mat"))) - 1
+    return [
+        Line(name, tuple(found), unit="s", against=None if name == FIRST else FIRST, must=must.get(name))
+        for name, found in times.items()
+    ], [
+        f"{count} phantoms of 512x512 or 256x256 to tensors of 224x224, not augmented, in one process; the files lie in the "
+        "disk's cache",
+        "first epoch: decoded, preprocessed, kept on disk and in memory; second run: from the cache on disk",
+    ]
+
+
+def _epochs(root: Path, cache: Path) -> dict[str, float]:
+    shutil.rmtree(cache, ignore_errors=True)
+    arrays: list[Arrays] = []
+    first = once(lambda: arrays.append(_read(root, cache))) + once(lambda: _walk(arrays[0]))
+    second = once(lambda: _walk(arrays[0]))
+    again = once(lambda: _walk(_read(root, cache)))
+    files = [root / path for path in arrays[0].paths]
+    return {FIRST: first, SECOND: second, AGAIN: again, PLAIN: once(lambda: _plain(files))}
+
+
+def _read(root: Path, cache: Path) -> Arrays:
+    source = open_source("figshare", str(root))
+    kept = SliceCache(cache, 1.0)
+    return load_arrays(source, source.records(), preprocessing=Preprocessing(), classes=source.classes, cache=kept)
+
+
+def _walk(arrays: Arrays) -> None:
+    """Take every slice once, as the loader does."""
+    dataset = SliceDataset(arrays)
+    for number in range(len(dataset)):
+        dataset[number]
+
+
+def _plain(files: Sequence[Path]) -> None:
+    """Read as a data set does that opens the file and resizes at each call."""
+    for path in files:
+        with h5py.File(path, "r") as file:
+            image, mask = file["cjdata/image"][()].T.astype(np.float32), file["cjdata/tumorMask"][()].T
+        scaled = (image - image.min()) / max(float(np.ptp(image)), 1.0)
+        torch.from_numpy(np.array(Image.fromarray(scaled).resize((224, 224), Image.Resampling.BILINEAR)))
+        torch.from_numpy(np.array(Image.fromarray(mask).resize((224, 224), Image.Resampling.NEAREST)))

@@ -1,0 +1,41 @@
+"""Does each benchmark run through, with smallest sizes, and leave its table and its line of JSON?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import NAMES, measure
+from bench.lines import RATES
+
+PLAIN, JOINT = "plain: U-Net, ResNet50, MONAI GradCAM", "joint ResNet50, onnx"
+EXPECTED = {
+    "one-scan": [PLAIN, JOINT, f"{JOINT}, whole", f"cold, {JOINT}"],
+    "folder": ["bare network, onnx", "12 scans to files, onnx", "peak memory, 12 scans, onnx"],
+    "training": ["seg, one fixed batch", "seg, training", "seg, waiting for data"],
+    "reading": ["first epoch", "second epoch", "first epoch of a second run", "h5py and resize, any epoch"],
+    "growth": ["bootstrap, 200", "audit, 40", "report, 60"],
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of smp, timm and MONAI's own making, in the plain way
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quick_run_measures_every_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.jsonl"
+    found = measure(name, tmp_path, out=out, quick=True)
+    by_name = {row["what"]: row for row in found["lines"]}
+    assert set(EXPECTED[name]) <= set(by_name)
+    for row in by_name.values():
+        assert row["median"] >= 0 if row["unit"] == "share" else row["median"] > 0
+        if row["against"] is not None:
+            ratio = row["median"] / by_name[row["against"]]["median"]
+            assert row["ratio"] == pytest.approx(ratio)
+            assert row["unit"] in RATES or row["unit"] == by_name[row["against"]]["unit"]
+            judged = ratio >= row["must"] if row["must"] and row["unit"] in RATES else row["must"] and ratio <= row["must"]
+            assert row["met"] is (None if row["must"] is None else judged)
+    assert json.loads(out.read_text())["bench"] == name
+    told = capsys.readouterr().out
+    assert all(what in told for what in EXPECTED[name])
+    assert "cores" in told
