@@ -20,6 +20,8 @@ class DataSettings:
     """Data source by name (`bts sources` lists them)."""
     root: str = "data/figshare"
     """Folder of the data."""
+    unreadable: Literal["refuse", "skip"] = "refuse"
+    """What becomes of a slice that can't be read: nothing is trained, or it is named and left out of every part."""
     size: int = 224
     """Side of the square that the network sees, in pixels; a multiple of 32."""
     low_percentile: float = 0.5

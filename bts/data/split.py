@@ -15,6 +15,8 @@ from bts.settings import SplitSettings
 
 __all__ = ["Split", "SplitRow", "make_split"]
 
+SAYS_NOTHING = "scores of that class say nothing there"
+
 
 def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, list[str]]:
     """Return the split that the settings ask for, and lines for the log.
@@ -47,7 +49,6 @@ def _missing_classes(split: Split) -> list[str]:
         present = {row.label for row in split.part(part)}
         absent = [label for label in labels if label not in present]
         if absent:
-            lines.append(
-                f"split: warning: no patient with {', '.join(absent)} in {part}: scores of that class say nothing there"
-            )
+            what = "it is never learned, and its slices elsewhere are all wrong" if part == "train" else SAYS_NOTHING
+            lines.append(f"split: warning: no patient with {', '.join(absent)} in {part}: {what}")
     return lines

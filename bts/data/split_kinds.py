@@ -93,7 +93,7 @@ def _by_publisher(records: list[Record], settings: SplitSettings) -> Made:
             "sides is not noticed, and scores on this split say less than they seem to"
         ]
     if any(record.part == "val" for record in known):
-        return [_row(record, part) for record in known if (part := record.part)], lines
+        return [_row(record, record.part) for record in known if record.part is not None], lines
     return _around_test(known, [record.part == "test" for record in known], replace(settings, fold=0)), lines
 
 

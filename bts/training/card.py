@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bts.data.families import hashed_patient, person
+from bts.data.families import hashed_patient
 from bts.glossary import Task
 from bts.models.alignment import cell_offset_px
 from bts.models.architecture import Architecture
 from bts.models.encoders import Encoder
 from bts.models.folder import ModelCard, write_model_folder
 from bts.training.checkpoints import Best, load_checkpoint
-from bts.training.prepare import Prepared
+from bts.training.prepare import Prepared, people
 
 PREFIX = "network."
 
@@ -43,15 +43,15 @@ def _cam_offset_px(architecture: Architecture) -> float:
 
 
 def hashed(patients: Iterable[str], prepared: Prepared) -> list[str]:
-    """Return the hash of each patient once, sorted: enough to refuse scoring on a patient that was trained on."""
-    return sorted({hashed_patient(patient, prepared.split.group) for patient in patients})
+    """Return the hash of each known patient once, sorted: enough to refuse scoring on a patient that was trained on."""
+    return sorted({hashed_patient(patient, prepared.split.group) for patient in patients if patient})
 
 
 def trained_on(prepared: Prepared, best: Best, *, departs: Sequence[str]) -> str:
     """Return a sentence on data and length, such as `2145 figshare + 845 brisc slices of 794 patients, 12 epochs (best 9)`."""
-    patients = len({person(patient, prepared.split.group) for patient in prepared.train.patients})
+    patients = people(prepared.train.patients, prepared.split.group)
     slices = f"{len(prepared.train)} synthetic phantom" if prepared.source.synthetic else _by_set(prepared)
-    text = f"{slices} slices of {patients} patients, {best.epochs} epochs (best {best.epoch})"
+    text = f"{slices} slices of {patients}, {best.epochs} epochs (best {best.epoch})"
     return ", ".join([text, *departs])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from bts.data.arrays import Arrays, load_arrays
 from bts.data.cache import SliceCache
-from bts.data.families import person
+from bts.data.families import Group, person
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, make_split
-from bts.errors import RequestError
+from bts.errors import InputError, RequestError
 from bts.glossary import Part, Task
 from bts.runs import Run
 from bts.settings import Settings
@@ -42,8 +42,7 @@ class Prepared:
 
 def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source, Split], None] | None = None) -> Prepared:
     """Open the source, split it (a resumed run keeps its split), check the split, read the training and validation slices."""
-    source = open_source(settings.data.source, settings.data.root)
-    records = source.records()
+    source, records = open_data(settings)
     split = _split(settings, records, run)
     if check is not None and is_first():  # one process asks for all
         check(source, split)
@@ -56,6 +55,33 @@ def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source
     _describe(train, "train", source, split)
     _describe(val, "val", source, split)
     return Prepared(source, split, preprocessing, train, val)
+
+
+def open_data(settings: Settings) -> tuple[Source, list[Record]]:
+    """Return the source and its records, without those that can't be read where the settings say to skip them."""
+    source = open_source(settings.data.source, settings.data.root)
+    records = source.records()
+    return source, readable(source, records) if settings.data.unreadable == "skip" else records
+
+
+def readable(source: Source, records: Sequence[Record]) -> list[Record]:
+    """Return the records whose slices can be read; the others are named in the log. Every slice is read once for that.
+
+    Raises RequestError where none is left.
+    """
+    kept = []
+    for record in tqdm(records, desc="looking for unreadable slices", unit="slice", leave=False, disable=None):
+        try:
+            source.read(record)
+        except InputError as error:
+            log.warning(f"skipped, as data.unreadable says: {error.at(record.path)}")
+        else:
+            kept.append(record)
+    if records and not kept:
+        raise RequestError(f"{source.root}: none of {len(records)} slices can be read: check data.source and data.root")
+    if len(kept) < len(records):
+        log.warning(f"{len(records) - len(kept)} of {len(records)} slices can't be read and are left out of every part")
+    return kept
 
 
 def _split(settings: Settings, records: list[Record], run: Run) -> Split:
@@ -123,6 +149,17 @@ def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
 
 
 def _describe(arrays: Arrays, part: Part, source: Source, split: Split) -> None:
-    patients = len({person(patient, split.group) for patient in arrays.patients})
     counts = ", ".join(f"{int((arrays.labels == i).sum())} {name}" for i, name in enumerate(source.classes))
-    log.info(f"{part}: {len(arrays)} slices of {patients} patients ({counts})")
+    log.info(f"{part}: {len(arrays)} slices of {people(arrays.patients, split.group)} ({counts})")
+
+
+def people(patients: Sequence[str], group: Group) -> str:
+    """Return how many persons the slices are of, in words; a publisher may have named none of them.
+
+    >>> people(["A", "A", "B"], "exact"), people(["A", ""], "exact"), people(["", ""], "exact")
+    ('2 patients', '1 patients and of unknown ones', 'unknown patients')
+    """
+    known = {person(patient, group) for patient in patients if patient}
+    if not known:
+        return "unknown patients"
+    return f"{len(known)} patients" + (" and of unknown ones" if not all(patients) else "")

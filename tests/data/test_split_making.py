@@ -375,3 +375,11 @@ def test_slices_without_a_part_can_t_be_split_as_published() -> None:
 def test_a_publisher_without_a_test_part_is_refused() -> None:
     with pytest.raises(RequestError, match=r"the publisher has no slice in part .test.: take"):
         make_split(_published(parts=("train", "val")), SplitSettings(kind="published"))
+
+
+def test_a_class_in_the_test_part_that_training_never_saw_is_told() -> None:
+    records = [*_published(), Record(path="rare.jpg", label="abscess", part="test")]
+    _, lines = make_split(records, SplitSettings(kind="published"))
+    assert (
+        "split: warning: no patient with abscess in train: it is never learned, and its slices elsewhere are all wrong" in lines
+    )

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_settings import Make
 
 from bts.data.arrays import Arrays
@@ -19,7 +20,7 @@ from bts.runs import Run
 from bts.training.card import hashed
 from bts.training.datamodule import SliceData, choose_workers
 from bts.training.fit import fit
-from bts.training.prepare import prepare
+from bts.training.prepare import open_data, people, prepare
 
 
 class Half:
@@ -128,3 +129,34 @@ def test_loader_processes_change_nothing(cls: Make) -> None:
         settings.data.workers, settings.optim.epochs = workers, 2
         states.append(load_checkpoint(fit(settings).checkpoints / "stage2" / "last.ckpt")["state_dict"])
     assert all((states[0][key] == states[1][key]).all() for key in states[0])
+
+
+def test_unreadable_slices_refuse_the_run_or_are_skipped_on_request_by_name(
+    cls: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = tmp_path / "set"
+    for name in ("glioma", "meningioma"):
+        (pictures / name).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 40), dtype=np.uint8)).save(
+                pictures / name / f"{i}.png"
+            )
+    (pictures / "glioma" / "2.png").write_bytes(b"no picture")
+    settings = cls()
+    settings.data.source, settings.data.root = "folders", str(pictures)
+    assert len(open_data(settings)[1]) == 8  # refused only when it is read for a part
+    settings.data.unreadable = "skip"
+    with caplog.at_level(logging.WARNING, logger="bts.training"):
+        _, records = open_data(settings)
+    assert [record.path for record in records if record.label == "glioma"] == ["glioma/0.png", "glioma/1.png", "glioma/3.png"]
+    assert "glioma/2.png" in caplog.text
+    assert "1 of 8 slices can't be read and are left out of every part" in caplog.text
+    for path in pictures.glob("*/*.png"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(RequestError, match="none of 8 slices can be read"):
+        open_data(settings)
+
+
+def test_slices_without_a_patient_are_not_one_patient() -> None:
+    assert people(["", ""], "family") == "unknown patients"
+    assert people(["MR1", "MR1B", "MR2"], "family") == "2 patients"
