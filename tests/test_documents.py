@@ -97,5 +97,5 @@ def test_settings_in_documents_exist(document: Path) -> None:
 
 def test_no_document_or_module_names_a_private_machine() -> None:
     private = re.compile(r"/tmp/figshare|/root/|(?<![\w.])/work/")
-    files = [*DOCUMENTS, *(ROOT / "bts").rglob("*.py"), *(ROOT / "configs").iterdir(), ROOT / "Makefile"]
+    files = [*DOCUMENTS, *(ROOT / "bts").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml"), ROOT / "Makefile"]
     assert [path for path in files if private.search(path.read_text(encoding="utf-8"))] == []

@@ -1,0 +1,38 @@
+"""How are class folders written as `.npz` files from the command line?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bts.apps.audit import counter, open_sets
+from bts.apps.run import DONE, OneLineParser
+
+EPILOG = """
+examples:
+  bts npz folders:data/kaggle --out data/kaggle_npz      Training and Testing become train.npz and test.npz
+  bts npz data/my_classes --out data/mine.npz            class folders without parts become one file
+  python train_cls.py --data.source npz --data.root data/kaggle_npz --split.kind published
+"""
+
+
+def command(argv: Sequence[str]) -> int:
+    """Write the files, say what is in them, and return the exit status."""
+    parser = OneLineParser(
+        prog="bts npz",
+        description="Write the slices of a set as arrays: squares of bytes, class names, and what else all have.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "set", metavar="SOURCE", help="NAME:FOLDER (`bts sources` lists the names), or a folder of class folders"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder for a file a part, or one .npz file")
+    parser.add_argument("--size", type=int, default=224, metavar="PX", help="side of the squares, a multiple of 32 [224]")
+    options = parser.parse_args(argv)
+    from bts.data.npz_files import write_npz
+
+    (one,) = open_sets([options.set])
+    for path, count in write_npz(one.source, options.out, size=options.size, progress=counter("reading")).items():
+        print(f"{count:>6} slices in {path}")
+    print(f"train with --data.source npz --data.root {options.out}")
+    return DONE
