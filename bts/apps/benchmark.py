@@ -1,0 +1,81 @@
+"""How are recipes trained and compared on one split, from the command line?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from bts.apps.run import DONE, OneLineParser
+from bts.errors import RequestError
+from bts.glossary import DISCLAIMER, Task
+from bts.settings import Settings
+
+EPILOG = """
+examples:
+  bts benchmark configs/recipes/kaggle_backbones_*.yaml --out runs/benchmark/backbones
+  bts benchmark configs/recipes/npz_mobilenetv2.yaml configs/recipes/kaggle_resnet50_clahe.yaml
+      --data.source folders --data.root data/kaggle
+
+Every setting of the task's train_*.py may follow; it holds for all recipes. The split is the first recipe's, drawn once.
+Called again with the same --out, it goes on where it was interrupted.
+"""
+
+
+def command(argv: Sequence[str]) -> int:
+    """Train, score and compare the recipes, and return the exit status."""
+    parser = make_parser()
+    files, rest = files_first(argv)
+    options, settings_line = parser.parse_known_args(rest)
+    if options.help:
+        print(parser.format_help())
+        return DONE
+    if not files:
+        raise RequestError("expected settings files in front, such as configs/recipes/kaggle_backbones_*.yaml")
+    task, recipes = read_all(files, settings_line, task=options.task)
+    from bts.evaluation.audit.gate import gate
+    from bts.evaluation.benchmark import benchmark
+    from bts.training.fit import fit
+
+    out = options.out or Path("runs") / "benchmark" / "-".join(recipes)
+    train = partial(fit, check=gate(next(iter(recipes.values()))))
+    found = benchmark(recipes, task, out, train=train, seed=next(iter(recipes.values())).seed)
+    print(found.table)
+    print(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
+    return DONE
+
+
+def files_first(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the files that stand before the first option, and the rest: a setting's value is no file."""
+    count = next((place for place, word in enumerate(argv) if word.startswith("-")), len(argv))
+    return [Path(word) for word in argv[:count]], list(argv[count:])
+
+
+def read_all(files: Sequence[Path], rest: Sequence[str], *, task: Task | None = None) -> tuple[Task, dict[str, Settings]]:
+    """Return the one task of all recipes, and their settings by file name."""
+    from bts.apps.recipe_files import read_recipe
+
+    tasks, recipes = {}, {}
+    for path in files:
+        if path.stem in recipes:
+            raise RequestError(f"{path}: two recipes are called '{path.stem}': name each once")
+        tasks[path.stem], recipes[path.stem] = read_recipe(path, rest, task=task)
+    if len(set(tasks.values())) > 1:
+        told = ", ".join(f"{name} is for {each}" for name, each in tasks.items())
+        raise RequestError(f"recipes of several tasks can't be compared ({told}): choose those of one")
+    return next(iter(tasks.values())), recipes
+
+
+def make_parser() -> OneLineParser:
+    """Return the parser of what is neither file nor setting."""
+    parser = OneLineParser(
+        prog="bts benchmark",
+        description="Train recipes one after another on one split, score them on its test part, and compare them.",
+        epilog=EPILOG,
+        help_option=False,
+    )
+    parser.usage = "bts benchmark RECIPE [RECIPE ...] [--task TASK] [--out FOLDER] [--GROUP.SETTING VALUE ...]"
+    parser.add_argument("-h", "--help", action="store_true", help="show this")
+    parser.add_argument("--task", choices=("seg", "cls", "joint"), help="what is trained [by the files' names, else cls]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where runs and tables go [runs/benchmark/RECIPES]")
+    return parser
