@@ -30,10 +30,18 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--slices", type=int, default=200, metavar="N", help="test slices on which both models are compared; 0 for none [200]"
     )
+    parser.add_argument("--foreign", type=Path, metavar="REPORT", help="what `bts evaluate --data` wrote, for the card")
     options = parser.parse_args(argv)
     from bts.evaluation.boxing import box_run
 
-    done = box_run(options.run, name=options.name, box=options.box, root=options.root, slices=options.slices)
+    done = box_run(
+        options.run,
+        name=options.name,
+        box=options.box,
+        root=options.root,
+        slices=options.slices,
+        foreign=options.foreign,
+    )
     for note in done.notes:
         print(note)
     print(DISCLAIMER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.errors import RequestError
+from bts.evaluation.card_page import card_text
 from bts.evaluation.run_data import RunData, read_run
 from bts.export.half import write_half_folder, write_half_onnx
 from bts.export.onnx import NEEDED
@@ -27,6 +28,7 @@ from bts.runs import Run
 
 LARGEST_MB = 25.0
 """All files of a boxed model together may be no larger: they are in every clone and every wheel."""
+CARD_PAGE = "MODEL_CARD.md"
 SLICES = 200
 """Slices of the test part on which the two models are compared."""
 
@@ -69,7 +71,7 @@ def box_run(
     box: Path | None = None,
     root: str | None = None,
     slices: int = SLICES,
-    write_about: Callable[[Run, Path], None] | None = None,
+    foreign: str | Path | None = None,
 ) -> Boxed:
     """Write a finished run's model into the package as `<box>/<name>`, at once or not at all.
 
@@ -79,7 +81,7 @@ def box_run(
         box: where to; None is the package's own place.
         root: where the run's data lies; None takes what the run says.
         slices: how many slices of the test part both models are asked; 0 leaves the comparison out.
-        write_about: writes further files on the run into the new folder, such as its model card.
+        foreign: report of this model on a foreign set, for the card.
 
     Raises:
         RequestError: no finished run, a name with a path in it, phantoms for the package's own place, no data, answers that
@@ -95,8 +97,7 @@ def box_run(
         if slices:
             notes.append(str(compare_on_slices(read_run(run, root=root), new, slices=slices)))
         notes.append(_with_onnx(new))
-        if write_about is not None:
-            write_about(run, new)
+        (new / CARD_PAGE).write_text(card_text(run.path, name=name, foreign=foreign), encoding="utf-8")
         write_sums(new)
         size_mb = sum(file.stat().st_size for file in new.iterdir()) / 1e6
         if size_mb > LARGEST_MB:

@@ -13,6 +13,7 @@ from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
 from bts.evaluation import boxing
 from bts.evaluation.boxing import box_run, compare_on_slices
+from bts.evaluation.finish import finish_run
 from bts.evaluation.run_data import read_run
 from bts.inference import Predictor, boxed
 from bts.models.folder import read_card
@@ -22,7 +23,7 @@ from bts.runs import Run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, phantom_set: Path) -> Run:
     made = made_run(tmp_path_factory.mktemp("runs"), "joint", data=phantom_set)
-    made.finish(task="joint", synthetic=True)
+    finish_run(made, device="cpu")
     return made
 
 
@@ -52,8 +53,9 @@ def test_the_command_boxes_with_onnx_and_tells_how_the_two_agree(
     assert f"{tmp_path / 'box' / 'trial'}: " in told
     assert "Dice between the masks" in told
     assert sorted(file.name for file in (tmp_path / "box").iterdir()) == ["trial"]
+    assert "Known failures" in (tmp_path / "box" / "trial" / "MODEL_CARD.md").read_text(encoding="utf-8")
     files = sorted(file.name for file in (tmp_path / "box" / "trial").iterdir())
-    assert {"SHA256SUMS", "model.json", "model.onnx", "model.safetensors"} <= set(files)
+    assert {"MODEL_CARD.md", "SHA256SUMS", "model.json", "model.onnx", "model.safetensors"} <= set(files)
 
 
 def test_two_equal_models_agree_wholly(run: Run) -> None:
@@ -73,6 +75,7 @@ def test_models_are_listed_with_what_they_were_trained_on(box: Path, run: Run, c
     assert "trained on phantoms only, nothing: random weights" in told
     assert f"{box / 'broken'}\n  can't answer: " in told
     assert "without a name:" in told
+    assert "Dice a slice" in told
 
 
 def test_boxing_again_replaces_the_model_and_leaves_nothing_behind(box: Path, run: Run) -> None:
