@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
 MADE_LATER = {"docs/images/phantoms.png"}
 FOREIGN = {"cd", "git", "python", "pip", "make", "tensorboard", "torchrun", ".", ".venv\\Scripts\\activate", ".ci/run", "bts"}
+TAKE_SETTINGS = {"preview", "benchmark", "crossval"}
+"""Commands whose options are also all settings of a training."""
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -56,6 +58,8 @@ def test_every_command_exists_with_its_options(document: Path, capsys: pytest.Ca
         elif words[0] == "bts":
             assert words[1] in cli.COMMANDS, line
             known = options_of(words[1], capsys)
+            if words[1] in TAKE_SETTINGS:
+                known += " ".join(f"--{key}" for task in SETTINGS for key in known_settings(task))
             assert all(option in known for option in options), line
         elif script := next((word for word in words if re.fullmatch(r"(train_\w+|infer)\.py", word)), None):
             assert (ROOT / script).is_file(), line
