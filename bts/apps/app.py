@@ -18,8 +18,9 @@ def command(argv: Sequence[str]) -> int:
     """Serve the page until Ctrl-C and return the exit status."""
     options = make_parser().parse_args(argv)
     password = _password(ask=options.password)
+    from bts.apps.web.desk import Desk
     from bts.apps.web.limits import Limits
-    from bts.apps.web.serve import Address, make_server, open_socket, private_root
+    from bts.apps.web.serve import Address, build_app, open_socket, private_root, quiet_server
     from bts.inference import Predictor
 
     limits = Limits(upload_mib=options.max_upload, seconds=options.max_seconds, waiting=options.max_waiting)
@@ -35,7 +36,8 @@ def command(argv: Sequence[str]) -> int:
             device=options.device,
             runtime=options.runtime,
         )
-        server = make_server(predictor, root=root, limits=limits, password=password, root_path=options.root_path)
+        desk = Desk(predictor, root=root, limits=limits)
+        server = quiet_server(build_app(desk, password=password, root_path=options.root_path))
         for note in predictor.notes:
             print(note)
         if options.host not in LOOPBACK and password is None:

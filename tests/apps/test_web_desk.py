@@ -23,7 +23,7 @@ from bts.apps import infer
 from bts.apps.web import examples
 from bts.apps.web.batch import Batch
 from bts.apps.web.desk import Desk, told
-from bts.apps.web.files import result_file
+from bts.apps.web.files import result_file, settle
 from bts.apps.web.intake import read_upload
 from bts.apps.web.layers import SIDE, layers_of
 from bts.apps.web.limits import Deadline, Limits
@@ -310,6 +310,14 @@ def test_only_files_of_the_result_can_be_fetched(desk: Desk, tmp_path: Path) -> 
         assert {"mask.png", "cam.png", "overlay.png", "result.json"} <= set(opened.namelist())
 
 
+def test_a_program_s_scan_is_let_go_and_its_files_stay(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    settle(session)
+    assert session.result is None
+    for name in ("mask.png", "print.html", "all.zip"):
+        assert result_file(desk.sessions, session.secret, name) is not None
+
+
 # --- many scans -----------------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +330,7 @@ def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) 
     batch = Batch(desk, session, session.new_batch())
     *_, rows = batch.work(paths)
     assert len(rows) == len(paths)
+    assert [row.name for row in rows] == [path.name for path in paths]  # in the order of the files
     assert [row.name for row in rows if row.failed] == ["broken.png"]
     assert str(tmp_path) not in str(rows)
     assert next(row for row in rows if row.name == "head.nii.gz").note.startswith("3 of 5 slices with a mask")

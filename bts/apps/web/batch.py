@@ -52,13 +52,18 @@ class Batch:
         desk: where they are answered.
         session: whose they are.
         folder: where the results go.
-        rows: what is done, in the order in which it was finished.
+        done: row of each file that is done, by its place among the files.
     """
 
     desk: Desk
     session: Session
     folder: Path
-    rows: list[Row] = field(default_factory=list)
+    done: dict[int, Row] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What is done, in the order of the files."""
+        return [self.done[number] for number in sorted(self.done)]
 
     def work(self, paths: Sequence[str | Path]) -> Iterator[list[Row]]:
         """Answer all; yield the rows so far after each step. The archive is there when the last step is done.
@@ -71,14 +76,19 @@ class Batch:
         if not 0 < len(paths) <= most:
             raise RequestError(f"{len(paths)} files: this page takes 1 to {most} at once, `python infer.py` any number")
         folders, deadline = ResultFolders(self.folder), Deadline(self.desk.limits.batch_seconds)
-        waiting: list[tuple[Scan, Path]] = []
-        for path in paths:
+        waiting: list[tuple[int, Scan, Path]] = []
+        for number, path in enumerate(paths):
             self.session.check()
-            scan = self._read(path, deadline)
-            if scan is not None and scan.volume is not None:
-                self._volume(scan, folders.folder(scan.path), deadline)
-            elif scan is not None:
-                waiting.append((scan, folders.folder(scan.path)))
+            try:
+                deadline.check()
+                scan = self.desk.receive(path, session=self.session)
+                folder = folders.folder(scan.path)
+                if scan.volume is None:
+                    waiting.append((number, scan, folder))
+                else:
+                    self.done[number] = self._volume(scan, folder, deadline)
+            except (BtsError, OSError) as error:
+                self.done[number] = Row(bare_name(path), note=told(error, path=path), failed=True)
             if len(waiting) == BATCH:
                 self._pictures(waiting)
                 waiting = []
@@ -88,30 +98,18 @@ class Batch:
         write_zip(self.folder, self.folder / BATCH_ZIP)
         yield self.rows
 
-    def _read(self, path: str | Path, deadline: Deadline) -> Scan | None:
-        try:
-            deadline.check()
-            return self.desk.receive(path, session=self.session)
-        except (BtsError, OSError) as error:
-            self.rows.append(Row(bare_name(path), note=told(error, path=path), failed=True))
-            return None
-
-    def _pictures(self, waiting: Sequence[tuple[Scan, Path]]) -> None:
-        answers = self.desk.predictions([scan.slices[0] for scan, _ in waiting])
-        for (scan, folder), answer in zip(waiting, answers, strict=True):
+    def _pictures(self, waiting: Sequence[tuple[int, Scan, Path]]) -> None:
+        answers = self.desk.predictions([scan.slices[0] for _, scan, _ in waiting])
+        for (number, scan, folder), answer in zip(waiting, answers, strict=True):
             write_prediction(answer, folder)
-            self.rows.append(_row(scan, answer.findings(), answer.mask_area_px))
+            self.done[number] = _row(scan, answer.findings(), answer.mask_area_px)
 
-    def _volume(self, scan: Scan, folder: Path, deadline: Deadline) -> None:
-        try:
-            self.desk.write(scan, folder, session=self.session, deadline=deadline)
-        except BtsError as error:
-            self.rows.append(Row(scan.path, note=told(error, path=scan.path), failed=True))
-            return
+    def _volume(self, scan: Scan, folder: Path, deadline: Deadline) -> Row:
+        self.desk.write(scan, folder, session=self.session, deadline=deadline)
         found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         marked = sum(bool(each["mask_area_px"]) for each in found["slices"])
         notes = [f"{marked} of {len(found['slices'])} slices with a mask", *found["warnings"]]
-        self.rows.append(_row(scan, {"warnings": notes}, found["mask_voxels"]))
+        return _row(scan, {"warnings": notes}, found["mask_voxels"])
 
 
 def _row(scan: Scan, found: dict[str, Any], area: int | None) -> Row:

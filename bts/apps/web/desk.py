@@ -77,7 +77,7 @@ class Desk:
             if session.closed:
                 shutil.rmtree(session.folder, ignore_errors=True)
                 raise GoneError
-            session.result = Result(scan, folder, answers, summary)
+            session.result, session.written = Result(scan, folder, answers, summary), folder
         self.sessions.make_room(besides=session)
         return session.result
 
@@ -129,8 +129,7 @@ class Desk:
                 raise RequestError("no classifier is loaded, so there is no Grad-CAM to choose: start with --cls or --joint")
             with self._model:
                 found = kept(self.explainer.predict(answer.slice, cam_class=cam_class))
-            explained = {"cam": found.cam, "cam_class": found.cam_class, "cam_peak": found.cam_peak}
-            result.maps[index, cam_class] = replace(answer, **explained)
+            result.maps[index, cam_class] = replace(answer, cam=found.cam, cam_class=found.cam_class, cam_peak=found.cam_peak)
         return self._shown(result, result.maps[index, cam_class])
 
     def _shown(self, result: Result, answer: Prediction) -> Prediction:

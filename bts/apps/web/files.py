@@ -9,7 +9,7 @@ from bts.apps.web.panel import offered
 from bts.apps.web.print_page import print_page
 from bts.apps.web.sessions import Session, Sessions
 
-BATCH_ZIP = "results.zip"
+BATCH_ZIP, PRINT = "results.zip", "print.html"
 
 
 def result_file(sessions: Sessions, secret: str, name: str) -> Path | None:
@@ -24,17 +24,24 @@ def result_file(sessions: Sessions, secret: str, name: str) -> Path | None:
         return _of_scan(session, name)
 
 
+def settle(session: Session) -> None:
+    """Write the page for printing now and let the scan itself go: a program fetches files, it does not look around."""
+    with session.lock:
+        _of_scan(session, PRINT)
+        session.result = None
+
+
 def _of_scan(session: Session, name: str) -> Path | None:
-    result = session.result
-    if result is None or name not in offered(result):
+    result, folder = session.result, session.written
+    if folder is None or name not in offered(folder):
         return None
-    path = result.folder / name
-    if name == "print.html" and not path.is_file():
+    path = folder / name
+    if name == PRINT and not path.is_file() and result is not None:
         path.write_text(print_page(result, result.cam_class), encoding="utf-8")
     if name == "all.zip":
-        path = result.folder.parent / f"{result.folder.name}.zip"
-        write_zip(result.folder, path)
-    return path
+        path = folder.parent / f"{folder.name}.zip"
+        write_zip(folder, path)
+    return path if path.is_file() else None
 
 
 def write_zip(folder: Path, path: Path) -> None:

@@ -10,6 +10,7 @@ import gradio as gr
 from bts.apps.web import examples
 from bts.apps.web.batch import Batch
 from bts.apps.web.desk import Desk, held, told
+from bts.apps.web.files import settle
 from bts.apps.web.panel import WAITING, head, offered, panel, problem
 from bts.apps.web.result import Result
 from bts.apps.web.script import CONTOUR, SHARE
@@ -95,8 +96,8 @@ class Page:
     def _many(self) -> None:
         files = gr.File(label="Scans", file_count="multiple", height=180, elem_id="bts-files")
         with gr.Row():
-            start = gr.Button("Answer all", variant="primary", elem_id="bts-start", scale=0, min_width=160)
-            stop = gr.Button("Stop", variant="secondary", scale=0, min_width=100)
+            start = gr.Button("Answer all", variant="primary", size="md", elem_id="bts-start", scale=0, min_width=140)
+            stop = gr.Button("Stop", variant="secondary", size="md", scale=0, min_width=100)
         rows = gr.HTML("", elem_id="bts-table")
         run = start.click(self.batch, files, rows, **HIDDEN, **MODEL)
         stop.click(None, None, None, cancels=[run], api_visibility="private")
@@ -185,7 +186,8 @@ class Page:
             return {}
         except Exception as error:
             raise gr.Error(told(error, path=file), print_exception=False) from None
-        return {**result.read(), "files": {name: f"/results/{session.secret}/{name}" for name in offered(result)}}
+        settle(session)
+        return {**result.read(), "files": {name: f"/results/{session.secret}/{name}" for name in offered(result.folder)}}
 
     def leave(self, request: gr.Request) -> None:
         """Remove everything of a visitor who closed the page."""
@@ -220,5 +222,6 @@ def theme() -> Any:
         button_secondary_background_fill="#ffffff", button_secondary_background_fill_dark="#1b2026",
         button_secondary_border_color="#e1e5e9", button_secondary_border_color_dark="#2b323a",
         button_primary_background_fill="#1f5fa8", button_primary_background_fill_dark="#1f5fa8",
-        button_primary_text_color="#ffffff", slider_color="#1f5fa8", slider_color_dark="#7fb4ee",
+        button_primary_text_color="#ffffff", link_text_color="#1f5fa8", link_text_color_dark="#7fb4ee",
+        slider_color="#1f5fa8", slider_color_dark="#7fb4ee",
     )  # fmt: skip

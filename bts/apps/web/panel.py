@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bts.apps.web.result import Result
 from bts.apps.web.words import bars, fact_list, facts_of, named, text, warning_list
 from bts.glossary import DISCLAIMER
@@ -57,7 +59,7 @@ def panel(result: Result, index: int, cam_class: str | None = None, *, secret: s
 
 def problem(line: str) -> str:
     """Return the one line that says what went wrong."""
-    return f'<div class="bts-panel"><p class="bts-note error" role="alert">{text(line[:1].upper() + line[1:])}</p></div>'
+    return f'<div class="bts-panel"><p class="bts-note error" role="alert">{text(line)}</p></div>'
 
 
 def _volume(result: Result) -> list[tuple[str, str]]:
@@ -71,10 +73,10 @@ def _volume(result: Result) -> list[tuple[str, str]]:
     return rows
 
 
-def offered(result: Result) -> list[str]:
+def offered(folder: Path) -> list[str]:
     """Return the names of the files that can be fetched."""
     made_later = ("print.html", "all.zip")
-    return [name for name in FILES if name in made_later or (result.folder / name).is_file()]
+    return [name for name in FILES if name in made_later or (folder / name).is_file()]
 
 
 def _files(result: Result, secret: str) -> str:
@@ -82,6 +84,6 @@ def _files(result: Result, secret: str) -> str:
         f'<a href="results/{secret}/{name}"'
         + (' target="_blank"' if name == "print.html" else " download")
         + f">{FILES[name]}</a>"
-        for name in offered(result)
+        for name in offered(result.folder)
     )
     return f'<nav class="bts-files" aria-label="Files of this result">{links}</nav>'

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import socket
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +18,10 @@ from typing import Any
 from bts.apps.web.desk import Desk
 from bts.apps.web.files import result_file
 from bts.apps.web.guard import Guard
-from bts.apps.web.limits import MIB, Limits
+from bts.apps.web.limits import MIB
 from bts.errors import RequestError
-from bts.inference import Predictor
 
+LOG = logging.getLogger(__name__)
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}
 
 
@@ -66,6 +68,7 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -
     from bts.apps.web.script import HEAD
     from bts.apps.web.style import CSS
 
+    silence_tracebacks()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/results/{secret}/{name}")
@@ -94,7 +97,22 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -
         css=CSS,
         head=HEAD,
     )
+    blocks.has_launched = True  # or Gradio, mounted, takes any path of this machine for an upload
     return Guard(app, password=password, largest=int(desk.limits.upload_mib * MIB))
+
+
+def silence_tracebacks() -> None:
+    """Let Gradio print one line without a value where it would print a traceback, which can name a file or a patient."""
+    import sys
+    from importlib import import_module
+    from types import SimpleNamespace
+
+    def print_exc(*_: Any, **__: Any) -> None:
+        LOG.warning("a request failed: %s", getattr(sys.exc_info()[0], "__name__", "unknown reason"))
+
+    quiet = SimpleNamespace(**{**vars(traceback), "print_exc": print_exc})
+    for name in ("queueing", "routes", "route_utils", "utils"):
+        vars(import_module(f"gradio.{name}"))["traceback"] = quiet
 
 
 def open_socket(address: Address) -> socket.socket:
@@ -122,9 +140,8 @@ def open_socket(address: Address) -> socket.socket:
     return listening
 
 
-def make_server(predictor: Predictor, *, root: Path, limits: Limits, password: str | None = None, root_path: str = "") -> Any:
+def quiet_server(app: Any) -> Any:
     """Return a uvicorn server that writes no line about anybody's request."""
-    app = build_app(Desk(predictor, root=root, limits=limits), password=password, root_path=root_path)
     import uvicorn
 
     config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2)

@@ -31,6 +31,7 @@ class Session:
     Attributes:
         folder: holds the results; its name is the secret under which they can be fetched.
         result: the scan that is shown.
+        written: folder whose files can be fetched, also where the scan itself is no longer held.
         uploads: what was uploaded, with the time when it was read.
         seen: when something was last asked.
         closed: True once the visitor has left; then nothing may be kept.
@@ -39,6 +40,7 @@ class Session:
 
     folder: Path
     result: Result | None = None
+    written: Path | None = None
     uploads: dict[Path, float] = field(default_factory=dict)
     seen: float = field(default_factory=time.monotonic)
     closed: bool = False
@@ -72,7 +74,7 @@ class Session:
 
     def forget(self) -> None:
         """Let the shown scan go, and all files of it."""
-        self.result = None
+        self.result = self.written = None
         shutil.rmtree(self.folder / "scan", ignore_errors=True)
 
     def close(self) -> None:

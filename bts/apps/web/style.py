@@ -47,6 +47,7 @@ footer { display: none !important; }
 .bts-contour { opacity: var(--bts-line); }
 .bts-stage figcaption { display: flex; justify-content: space-between; align-items: center; gap: 12px;
   padding: 6px 6px 6px 14px; font-size: 12.5px; color: #9aa4ad; background: #0b0d0f; overflow-wrap: anywhere; }
+.bts-stage figcaption span { color: #9aa4ad; }
 .bts-tools { display: flex; gap: 4px; }
 .bts-tools button { min-width: 34px; height: 32px; padding: 0 8px; border: 0; border-radius: 6px; background: #22272d;
   color: #e8ebee; font-size: 14px; cursor: pointer; }
@@ -97,6 +98,7 @@ dl + .bts-kicker { margin-top: 20px !important; }
 .bts-batch progress { width: 100%; height: 6px; margin: 0 0 14px; accent-color: var(--bts-accent); }
 .bts-batch .scroll { overflow-x: auto; margin-top: 16px; }
 .bts-batch table { width: 100%; border-collapse: collapse; }
+.bts-batch :is(table, thead, tbody, tr) { border: 0 !important; background: none !important; }
 .bts-batch th, .bts-batch td { border: 0; border-bottom: 1px solid var(--bts-rule); padding: 9px 14px 9px 0; text-align:
   left; vertical-align: top; }
 .bts-batch .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }

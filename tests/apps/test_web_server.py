@@ -1,0 +1,168 @@
+"""The page's server as programs meet it: API, password, limits, names, and nothing that points to another host."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web_models import write_png, write_volume_file
+from web_server import ROOT, Served, serving
+
+from bts.apps.web.limits import MIB
+
+pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
+import httpx
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("served"), upload_mib=1) as page:
+        yield page
+
+
+def upload(url: str, data: bytes, name: str) -> httpx.Response:
+    return httpx.post(f"{url}/gradio_api/upload", files={"files": (name, data)}, timeout=60)
+
+
+def ask(url: str, path: str, *, cam: str = "") -> str:
+    """Ask as the how-to does with curl; return the last event."""
+    body = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, cam]}
+    event = httpx.post(f"{url}/gradio_api/call/predict", json=body, timeout=60).json()["event_id"]
+    return httpx.get(f"{url}/gradio_api/call/predict/{event}", timeout=60).text
+
+
+def answered(events: str) -> dict[str, Any]:
+    assert "event: complete" in events, events
+    found: dict[str, Any] = json.loads(events.split("data: ")[-1])[0]
+    return found
+
+
+def test_a_program_gets_result_json_and_the_files(served: Served, tmp_path: Path) -> None:
+    (path,) = upload(served.url, write_png(tmp_path / "scan.png").read_bytes(), "scan.png").json()
+    found = answered(ask(served.url, path, cam="pituitary"))
+    assert found["class"] == "glioma"
+    assert found["cam_class"] == "pituitary"
+    assert found["source"] == "scan.png"
+    assert set(found["files"]) == {"mask.png", "overlay.png", "result.json", "print.html", "all.zip"}
+    for address in found["files"].values():
+        answer = httpx.get(served.url + address, timeout=60)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+    assert "content-security-policy" in answer.headers
+    assert httpx.get(f"{served.url}/results/guessed/mask.png", timeout=60).status_code == 404
+
+
+def test_the_python_client_gets_the_same(served: Served, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+
+    client = Client(served.url, verbose=False, analytics_enabled=False)
+    scan = handle_file(str(write_volume_file(tmp_path / "head.nii.gz")))
+    found = client.predict(scan, "", api_name="/predict")
+    client.close()
+    assert found["mask_voxels"] > 0
+    assert "mask.nii.gz" in found["files"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="no curl or no bash is installed")
+def test_the_how_to_s_commands_work(served: Served, tmp_path: Path) -> None:
+    write_png(tmp_path / "scan.png")
+    how_to = (ROOT / "docs" / "howto-app.md").read_text(encoding="utf-8").replace("http://127.0.0.1:7860", served.url)
+    script, program = (re.search(rf"```{kind}\n(.*?)```", how_to, re.DOTALL) for kind in ("bash", "python"))
+    assert script is not None
+    assert program is not None
+    for command in (["bash", "-euc", script[1]], [sys.executable, "-c", program[1]]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        assert "glioma" in done.stdout, done.stderr
+
+
+def test_an_error_is_one_line(served: Served) -> None:
+    (path,) = upload(served.url, b"no picture", "broken.png").json()
+    events = ask(served.url, path)
+    assert "event: error" in events
+    assert "broken.png: not a readable PNG, JPEG or TIFF" in events
+    assert "Traceback" not in events
+    assert str(served.root) not in events
+
+
+def test_a_name_with_path_parts_stays_in_the_private_folder(served: Served, tmp_path: Path) -> None:
+    (path,) = upload(served.url, write_png(tmp_path / "scan.png", side=50).read_bytes(), "../../../../etc/evil.png").json()
+    assert Path(path).resolve().is_relative_to((served.root / "uploads").resolve())
+    assert Path(path).name == "evil.png"
+
+
+def test_a_file_of_this_machine_cannot_be_asked_about(served: Served, tmp_path: Path) -> None:
+    outside = write_png(tmp_path / "outside.png")
+    assert "event: error" in ask(served.url, str(outside))
+    assert httpx.get(f"{served.url}/gradio_api/file={outside}", timeout=60).status_code in (403, 404)
+    assert httpx.get(f"{served.url}/gradio_api/file=/etc/passwd", timeout=60).status_code in (403, 404)
+
+
+def test_a_file_that_is_too_large_is_refused(served: Served) -> None:
+    assert upload(served.url, bytes(2 * MIB), "large.png").status_code == 413
+    just_over = upload(served.url, bytes(MIB + 10), "large.png")
+    assert just_over.status_code == 413
+    assert "maximum allowed size" in just_over.text or "takes no larger file" in just_over.text
+
+
+def test_the_private_folder_is_for_this_user_alone(served: Served) -> None:
+    for folder in (served.root / "uploads", served.root / "results"):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_closing_the_page_removes_everything(served: Served, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+
+    client = Client(served.url, verbose=False, analytics_enabled=False)
+    found = client.predict(handle_file(str(write_png(tmp_path / "mine.png", side=60))), "", api_name="/predict")
+    assert httpx.get(served.url + found["files"]["mask.png"], timeout=60).status_code == 200
+    key = client.session_hash
+    with httpx.stream("GET", f"{served.url}/gradio_api/heartbeat/{key}", timeout=60) as beat:
+        next(beat.iter_text())  # the page is open, and then it is not
+    end = time.monotonic() + 60
+    while httpx.get(served.url + found["files"]["mask.png"], timeout=60).status_code == 200 and time.monotonic() < end:
+        time.sleep(0.2)
+    assert httpx.get(served.url + found["files"]["mask.png"], timeout=60).status_code == 404
+    assert not list((served.root / "uploads").rglob("mine.png"))
+    client.close()
+
+
+def test_the_page_names_no_other_host_that_it_would_load_from(served: Served) -> None:
+    html = httpx.get(served.url, timeout=60).text
+    loaded = re.findall(r"""(?:src|href)=["'](https?://[^"']+)""", html)
+    assert [address for address in loaded if not address.startswith(served.url)] == []
+    assert "googleapis" not in html
+    theme = httpx.get(f"{served.url}/theme.css", timeout=60).text
+    assert "@import" not in theme
+    assert "url('http" not in theme.replace('"', "'")
+
+
+def test_nothing_of_a_scan_is_logged(served: Served, tmp_path: Path) -> None:
+    (path,) = upload(served.url, write_png(tmp_path / "smith.png").read_bytes(), "smith.png").json()
+    assert "complete" in ask(served.url, path)
+    (path,) = upload(served.url, b"no picture", "smith.png").json()
+    assert "error" in ask(served.url, path)
+    assert "error" in ask(served.url, str(tmp_path / "smith.png"))
+    said = served.log.read_text(encoding="utf-8").splitlines()
+    assert said[0] == served.url
+    assert set(said[1:]) <= {"a request failed: InvalidPathError"}  # no name, no value, no traceback
+
+
+def test_a_password_guards_every_path(tmp_path: Path) -> None:
+    with serving(tmp_path, password="sesam, öffne") as page:
+        for path in ("/", "/config", "/gradio_api/info", "/theme.css", "/results/a/mask.png", "/gradio_api/startup-events"):
+            assert httpx.get(page.url + path, timeout=60).status_code == 401
+        answer = httpx.get(page.url, timeout=60)
+        assert answer.headers["www-authenticate"].startswith("Basic")
+        for wrong in ("Basic !!", "Basic " + base64.b64encode(b"a:sesam").decode()):
+            assert httpx.get(page.url, headers={"authorization": wrong}, timeout=60).status_code == 401
+        right = "Basic " + base64.b64encode("anyone:sesam, öffne".encode()).decode()
+        assert httpx.get(page.url, headers={"authorization": right}, timeout=60).status_code == 200

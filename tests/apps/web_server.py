@@ -1,0 +1,73 @@
+"""Serves the page for a test, with models on paper, in a process of its own: what it prints is all that it logs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Served(NamedTuple):
+    """A running page: its address, its private folder, and where what it prints goes."""
+
+    url: str
+    root: Path
+    log: Path
+
+
+@contextmanager
+def serving(folder: Path, *, upload_mib: float = 200, password: str = "") -> Iterator[Served]:
+    log = folder / "log.txt"
+    path = os.pathsep.join([str(ROOT), *(entry for entry in (os.environ.get("PYTHONPATH"),) if entry)])
+    environment = os.environ | {"PYTHONPATH": path, "PASSWORD": password}
+    with log.open("wb") as written:
+        server = subprocess.Popen(
+            [sys.executable, __file__, str(folder / "private"), str(upload_mib)],
+            env=environment,
+            cwd=folder,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Served(_address(server, log), folder / "private", log)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _address(server: subprocess.Popen[bytes], log: Path) -> str:
+    end = time.monotonic() + 240
+    while time.monotonic() < end and server.poll() is None:
+        said = log.read_text(encoding="utf-8").split()
+        if said and said[0].startswith("http"):
+            return said[0]
+        time.sleep(0.1)
+    raise AssertionError(log.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Serve until the test ends this process."""
+    from web_models import paper_predictor
+
+    from bts.apps.web.desk import Desk
+    from bts.apps.web.limits import Limits
+    from bts.apps.web.serve import Address, build_app, open_socket, quiet_server
+
+    desk = Desk(paper_predictor(), root=Path(sys.argv[1]), limits=Limits(upload_mib=float(sys.argv[2])))
+    listening = open_socket(Address(port=0))
+    server = quiet_server(build_app(desk, password=os.environ["PASSWORD"] or None))
+    listening.listen()
+    sys.stdout.write(f"http://127.0.0.1:{listening.getsockname()[1]}\n")
+    sys.stdout.flush()
+    server.run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()
