@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card, make_slice, write_model
 
+from bts.data.preprocess import Preprocessing
 from bts.errors import InputError, RequestError
 from bts.inference import decision
 from bts.inference.predictor import Predictor
@@ -201,3 +202,17 @@ def test_a_map_is_drawn_where_its_cells_look():
     row, column = np.mgrid[:32, :32]
     assert (found * row).sum() / found.sum() == pytest.approx(19.5 - 4, abs=0.01)
     assert (found * column).sum() / found.sum() == pytest.approx(11.5 - 4, abs=0.01)
+
+
+def test_a_crop_and_an_equalisation_of_the_card_are_applied_unasked_and_undone():
+    row, column = np.mgrid[:120, :90]
+    head = ((row - 50) / 40) ** 2 + ((column - 40) / 30) ** 2 < 1
+    tumour = (row - 45) ** 2 + (column - 35) ** 2 < 100
+    item = make_slice(np.where(tumour, 250.0, np.where(head, 90.0, 0.0)))
+    how = Preprocessing(size=64, low_percentile=0, high_percentile=100, crop_brain=True, sharpen_amount=0.5).to_dict()
+    model = BrightRuntime(make_card("seg", preprocessing=how))
+    found = Predictor([model]).predict(item)
+    (asked, _) = model.asked[0]
+    assert (asked[0] > 40).mean() > 1.5 * (item.image > 40).mean()  # the head fills the square
+    assert 2 * (found.mask & tumour).sum() / (found.mask.sum() + tumour.sum()) > 0.9
+    assert not found.mask_probability[100:].any()
