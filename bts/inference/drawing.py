@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-from bts.inference.panel import GROUND, INK, SOFT, clean, font, paint_panel, panel_blocks
+from bts.inference.panel import GROUND, INK, SOFT, clean, paint_panel, panel_blocks, write_text
 from bts.inference.picture import CONTOUR, contour_of, fitted, grey, heat_strip, heated
 from bts.inference.prediction import Prediction
 
@@ -53,7 +53,7 @@ def _pictures(prediction: Prediction) -> list[tuple[str, Image.Image]]:
 def _column(page: Image.Image, title: str, picture: Image.Image, *, frame: tuple[int, int, int, int]) -> None:
     left, top, width, height = frame
     draw = ImageDraw.Draw(page)
-    draw.text((left, top), title, fill=INK, font=font(18))
+    write_text(draw, (left, top), title, fill=INK, size=18)
     draw.rectangle((left, top + TITLE, left + width - 1, top + TITLE + height - 1), fill=FRAME)
     page.paste(picture, (left + (width - picture.width) // 2, top + TITLE + (height - picture.height) // 2))
 
@@ -63,22 +63,22 @@ def _mask_legend(draw: ImageDraw.ImageDraw, prediction: Prediction, *, at: tuple
     if prediction.mask is None:
         return
     if not prediction.mask.any():
-        draw.text((left, top), "no tumour outlined", fill=SOFT, font=font(14))
+        write_text(draw, (left, top), "no tumour outlined", fill=SOFT, size=14)
         return
     draw.line((left, top + 9, left + 22, top + 9), fill=CONTOUR, width=2)
-    draw.text((left + 32, top), "contour of the predicted mask", fill=SOFT, font=font(14))
+    write_text(draw, (left + 32, top), "contour of the predicted mask", fill=SOFT, size=14)
 
 
 def _heat_legend(page: Image.Image, *, at: tuple[int, int], width: int) -> None:
     """Draw the strip from 0 to 1 with its ticks."""
     left, top = at
     draw = ImageDraw.Draw(page)
-    draw.text((left, top), "heat", fill=SOFT, font=font(14))
+    write_text(draw, (left, top), "heat", fill=SOFT, size=14)
     start, length = left + 44, width - 44
     page.paste(heat_strip((length, 12)), (start, top + 3))
     for value in (0.0, 0.5, 1.0):
         x = start + round(value * (length - 1))
         draw.line((x, top + 15, x, top + 19), fill=SOFT)
-        draw.text(
-            (x, top + 21), f"{value:g}", fill=SOFT, font=font(12), anchor="la" if value == 0 else "ra" if value == 1 else "ma"
+        write_text(
+            draw, (x, top + 21), f"{value:g}", fill=SOFT, size=12, anchor="la" if value == 0 else "ra" if value == 1 else "ma"
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import PurePath
 from typing import NamedTuple
 
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from bts.glossary import DISCLAIMER
 from bts.inference.prediction import Prediction
@@ -21,6 +22,22 @@ LINE = 20
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return Pillow's own scalable font, so that no font file is needed."""
     return ImageFont.load_default(size)
+
+
+def write_text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, fill: str, size: int, anchor: str = "la") -> None:
+    """Write a text; what was written before in that size is not drawn anew, as most of it stands on every page."""
+    mask, (left, top) = _inked(text, size, anchor)
+    draw.bitmap((at[0] + left, at[1] + top), mask, fill=fill)
+
+
+@lru_cache(maxsize=256)
+def _inked(text: str, size: int, anchor: str) -> tuple[Image.Image, tuple[int, int]]:
+    """Return how much of each pixel a text covers, and where that lies from the place it is written at."""
+    left, top, right, bottom = font(size).getbbox(text, anchor=anchor)
+    left, top = math.floor(left), math.floor(top)
+    mask = Image.new("L", (max(math.ceil(right) - left, 1), max(math.ceil(bottom) - top, 1)))
+    ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=font(size), anchor=anchor)
+    return mask, (left, top)
 
 
 def clean(text: str) -> str:
@@ -50,7 +67,8 @@ def paint_panel(draw: ImageDraw.ImageDraw, blocks: list[Block], *, at: tuple[int
     blocks[-1].paint(draw, x, bottom - blocks[-1].height)
 
 
-def wrapped(text: str, *, size: int, width: int) -> list[str]:
+@lru_cache(maxsize=64)
+def wrapped(text: str, *, size: int, width: int) -> tuple[str, ...]:
     """Return the lines of a text that fit a width; a word that is too long is broken."""
     lines: list[str] = []
     line = ""
@@ -63,7 +81,7 @@ def wrapped(text: str, *, size: int, width: int) -> list[str]:
             lines, line = [*lines, line], word
         else:
             line = longer
-    return [*lines, line]
+    return (*lines, line)
 
 
 def _head(prediction: Prediction, *, width: int) -> Block:
@@ -72,9 +90,9 @@ def _head(prediction: Prediction, *, width: int) -> Block:
     label = prediction.label
 
     def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
-        draw.text((x, y + 2), _shortened(name, size=14, width=width), fill=SOFT, font=font(14))
+        write_text(draw, (x, y + 2), _shortened(name, size=14, width=width), fill=SOFT, size=14)
         if label is not None:
-            draw.text((x, y + 32), clean(label), fill=INK, font=font(30))
+            write_text(draw, (x, y + 32), clean(label), fill=INK, size=30)
 
     return Block(36 if label is None else 84, paint)
 
@@ -86,8 +104,8 @@ def _bars(prediction: Prediction, *, width: int) -> Block:
     def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
         for name, probability in rows:
             best = name == prediction.label
-            draw.text((x, y), clean(name), fill=INK if best else SOFT, font=font(15))
-            draw.text((x + width, y), f"{100 * probability:.1f}%", fill=INK if best else SOFT, font=font(15), anchor="ra")
+            write_text(draw, (x, y), clean(name), fill=INK if best else SOFT, size=15)
+            write_text(draw, (x + width, y), f"{100 * probability:.1f}%", fill=INK if best else SOFT, size=15, anchor="ra")
             draw.rectangle((x, y + 21, x + width - 1, y + 27), fill=RAIL)
             if round(width * probability) > 0:
                 draw.rectangle((x, y + 21, x + round(width * probability) - 1, y + 27), fill=BEST if best else BAR)
@@ -101,8 +119,8 @@ def _facts(prediction: Prediction, *, width: int) -> Block:
 
     def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
         for number, (name, value) in enumerate(rows):
-            draw.text((x, y + (LINE + 5) * number), name, fill=SOFT, font=font(15))
-            draw.text((x + width, y + (LINE + 5) * number), value, fill=INK, font=font(15), anchor="ra")
+            write_text(draw, (x, y + (LINE + 5) * number), name, fill=SOFT, size=15)
+            write_text(draw, (x + width, y + (LINE + 5) * number), value, fill=INK, size=15, anchor="ra")
 
     return Block((LINE + 5) * len(rows) + 10, paint)
 
@@ -129,13 +147,13 @@ def _warning(text: str, *, width: int) -> Block:
         draw.rectangle((x, y, x + width - 1, y + height), fill=AMBER_GROUND)
         draw.rectangle((x, y, x + 3, y + height), fill=AMBER)
         for number, line in enumerate(lines):
-            draw.text((x + 14, y + 6 + LINE * number), line, fill=AMBER, font=font(14))
+            write_text(draw, (x + 14, y + 6 + LINE * number), line, fill=AMBER, size=14)
 
     return Block(height + 9, paint)
 
 
 def _paint_end(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
-    draw.text((x, y + LINE + 8), DISCLAIMER, fill=SOFT, font=font(13), anchor="ld")
+    write_text(draw, (x, y + LINE + 8), DISCLAIMER, fill=SOFT, size=13, anchor="ld")
 
 
 END = Block(LINE + 8, _paint_end)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_models import make_slice
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bts.inference import panel
 from bts.inference.drawing import SIDE, overlay
@@ -32,10 +32,8 @@ def predicted(shape=(48, 36), **changes):
 def written(prediction, monkeypatch):
     """Return all text that is drawn on the page."""
     texts = []
-    drawn = panel.ImageDraw.ImageDraw.text
-    monkeypatch.setattr(
-        panel.ImageDraw.ImageDraw, "text", lambda self, at, text, **how: texts.append(text) or drawn(self, at, text, **how)
-    )
+    inked = panel._inked
+    monkeypatch.setattr(panel, "_inked", lambda text, size, anchor: texts.append(text) or inked(text, size, anchor))
     overlay(prediction)
     return " ".join(texts)
 
@@ -49,6 +47,17 @@ def test_a_scan_of_any_size_is_drawn_at_the_same_size_and_all_text_fits(shape, w
     assert max(fitted(shape, side=SIDE)) == SIDE
     assert page.height >= max(fitted(shape, side=SIDE)[1], height)
     assert page.width <= 2 * SIDE + 450
+
+
+@pytest.mark.parametrize("anchor", ["la", "ra", "ma", "ld"])
+@pytest.mark.parametrize("text", ["glioma", "0.5", "Research software, not a medical device.", "Tj"])
+def test_a_text_that_is_kept_looks_as_pillow_draws_it(text, anchor):
+    pages = [Image.new("RGB", (320, 60), "#14171b") for _ in range(3)]
+    ImageDraw.Draw(pages[0]).text((150, 30), text, fill="#f2f4f5", font=font(14), anchor=anchor)
+    for page in pages[1:]:
+        panel.write_text(ImageDraw.Draw(page), (150, 30), text, fill="#f2f4f5", size=14, anchor=anchor)
+    assert np.array_equal(pages[0], pages[1])
+    assert np.array_equal(pages[0], pages[2])
 
 
 def test_the_page_says_class_probabilities_area_and_that_it_is_no_medical_device(monkeypatch):
@@ -159,7 +168,7 @@ def test_lines_fit_their_width_and_lose_no_word():
     lines = wrapped(text, size=14, width=200)
     assert all(font(14).getlength(line) <= 200 for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-    assert wrapped("", size=14, width=200) == [""]
+    assert wrapped("", size=14, width=200) == ("",)
 
 
 def test_signs_that_the_font_lacks_become_question_marks():
