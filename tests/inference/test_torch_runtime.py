@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -78,3 +80,14 @@ def test_truncated_weights_are_refused_in_one_line(folders, tmp_path):
     with pytest.raises(RequestError, match=r"model\.safetensors") as error:
         open_runtime("torch", folder, device="cpu")
     assert "\n" not in str(error.value)
+
+
+def test_several_threads_get_the_answers_of_one(folders):
+    runtime = open_runtime("torch", folders["joint"], device="cpu", lanes=3)
+    pictures = [picture[None] for picture in PICTURES]
+    alone = [runtime.run(picture) for picture in pictures]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(runtime.run, pictures))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.mask, other.mask)
+        assert np.array_equal(one.cam, other.cam)

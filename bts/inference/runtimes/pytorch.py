@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,9 @@ class TorchRuntime:
         self.network = network.to(self.device).to(memory_format=self.layout).eval().requires_grad_(False)
         self.versions = {"torch": str(torch.__version__)}
         self.gradcam = GradCam(self.network, example=self._example()) if card.classes and card.task != "seg" else None
-        self._alone = threading.Lock()  # hooks of the autograd path stand in the network, for all callers
+        # a GPU's memory holds one batch at a time; the hooks of the autograd path stand in the network, for all callers
+        one_by_one = self.device != "cpu" or (self.gradcam is not None and self.gradcam.layer is not None)
+        self._turn: AbstractContextManager[object] = threading.Lock() if one_by_one else nullcontext()
 
     @classmethod
     def open(cls, folder: Path, *, device: str = "auto", lanes: int = 1) -> TorchRuntime:
@@ -49,12 +51,15 @@ class TorchRuntime:
         return (device,) if self.gradcam is None else (device, self.gradcam.how)
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
-        """Answer a batch (B, S, S) uint8."""
+        """Answer a batch (B, S, S) uint8; several threads may ask."""
+        with self._turn:
+            return self._answer(images, cam_class)
+
+    def _answer(self, images: np.ndarray, cam_class: int | None) -> RawOutput:
         x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         x = (x[:, None].float() / 255).to(memory_format=self.layout)  # (B, 1, S, S)
         if self.gradcam is not None:
-            with self._alone if self.gradcam.layer is not None else nullcontext():
-                output, cam = self.gradcam(x, cam_class=cam_class)
+            output, cam = self.gradcam(x, cam_class=cam_class)
         else:
             with torch.no_grad():
                 output, cam = self.network(x), None
