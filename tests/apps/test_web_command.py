@@ -1,0 +1,117 @@
+"""`bts app` before there is a page: wrong requests end with one line, and the password never stands on the command line."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web_models import paper_predictor
+
+from bts.apps import app, cli
+from bts.apps.web import serve
+from bts.apps.web.guard import POLICY
+from bts.inference.predictor import Predictor
+
+
+class NoServer:
+    """Stands for uvicorn; ends at once as by Ctrl-C."""
+
+    def run(self, sockets: list[socket.socket]) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """How the page was asked for; none is built."""
+    asked: list[dict[str, Any]] = []
+
+    def build_app(desk: Any, **how: Any) -> None:
+        asked.append({"desk": desk, "root": desk.sessions.root, **how})
+
+    monkeypatch.setattr(Predictor, "load", lambda **how: paper_predictor())
+    monkeypatch.setattr(serve, "build_app", build_app)
+    monkeypatch.setattr(serve, "quiet_server", lambda page: NoServer())
+    monkeypatch.delenv(app.PASSWORD, raising=False)
+    return asked
+
+
+def test_it_listens_on_this_machine_alone_and_leaves_nothing(built: list[dict[str, Any]], capsys: Any) -> None:
+    assert cli.main(["app", "--port", "0"]) == 0
+    told = capsys.readouterr().out
+    assert "open http://127.0.0.1:" in told
+    assert "ended, all uploads and results are removed" in told
+    assert built[0]["password"] is None
+    assert not built[0]["root"].exists()
+
+
+def test_limits_and_password_reach_the_page(built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(app.PASSWORD, "sesam")
+    assert cli.main(["app", "--port", "0", "--max-upload", "5", "--max-seconds", "7", "--max-waiting", "3"]) == 0
+    limits = built[0]["desk"].limits
+    assert (limits.upload_mib, limits.seconds, limits.waiting) == (5, 7, 3)
+    assert built[0]["password"] == "sesam"
+
+
+def test_a_password_is_asked_for(built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "sesam")
+    assert cli.main(["app", "--port", "0", "--password"]) == 0
+    assert built[0]["password"] == "sesam"
+
+
+def test_an_open_door_is_told(built: list[dict[str, Any]], capsys: Any) -> None:
+    assert cli.main(["app", "--port", "0", "--host", "0.0.0.0"]) == 0
+    assert "note: whoever reaches 0.0.0.0 can use the page: set a password in BTS_APP_PASSWORD" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "99999"], "port 99999: expected 0 to 65535"),
+        (["--port", "0", "--host", "203.0.113.7"], "203.0.113.7 is no address of this machine: leave --host out"),
+        (["--max-upload", "0"], "--max-upload, --max-seconds and --max-waiting: expected numbers over 0"),
+        (["--prot", "0"], "unknown argument '--prot' (did you mean '--port'?)"),
+    ],
+)
+def test_a_wrong_request_ends_with_2_and_one_line(
+    arguments: list[str], message: str, built: list[dict[str, Any]], capsys: Any
+) -> None:
+    assert cli.main(["app", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert built == []
+
+
+def test_a_port_in_use_is_told(built: list[dict[str, Any]], capsys: Any) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert cli.main(["app", "--port", str(port)]) == 2
+    assert f"port {port} is in use: name another with --port, 0 for any free one" in capsys.readouterr().err
+
+
+def test_an_empty_password_is_refused(built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv(app.PASSWORD, "")
+    assert cli.main(["app", "--port", "0"]) == 2
+    assert "an empty password: set BTS_APP_PASSWORD to one, or leave it out" in capsys.readouterr().err
+
+
+def test_without_gradio_the_user_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from bts.apps.web.desk import Desk
+    from bts.errors import RequestError
+
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setattr(serve.os, "environ", dict(serve.os.environ))
+    with pytest.raises(RequestError, match=r'pip install "bts\[app\]"'):
+        serve.build_app(Desk(paper_predictor(), root=tmp_path / "private"))
+
+
+def test_the_browser_is_told_to_refuse_every_other_host() -> None:
+    assert "http" not in POLICY
+    assert "*" not in POLICY
+    assert POLICY.startswith("default-src 'self';")
