@@ -45,7 +45,9 @@ def load_pretrained(network: Network, weights: str | Path) -> None:
         pretrained = _from_file(Path(weights), encoder=network.encoder.name)
     if pretrained is not None:
         note = load_encoder(network.encoder, pretrained.state, conv1=network.architecture.conv1, where=str(weights))
-        network.weights_note = f"{pretrained.note}; {note}"
+        own = network.architecture.normalisation
+        unlike = "" if own == "weights" else f"; the input is normalised as '{own}' says all the same"
+        network.weights_note = f"{pretrained.note}; {note}{unlike}"
     _set_normalisation(network, pretrained)
 
 

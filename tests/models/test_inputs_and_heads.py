@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bts.errors import RequestError
@@ -171,3 +174,19 @@ def test_a_misspelt_small_cnn_is_suggested() -> None:
 def test_its_blocks_halve_by_the_maximum() -> None:
     maps = Encoder("cnn_scratch", top=True)(torch.rand(1, 1, 64, 64))
     assert all(before.shape[-1] == 2 * after.shape[-1] for before, after in pairwise(maps))
+
+
+def test_weights_that_expect_another_input_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    state = timm.create_model("test_resnet").state_dict()
+    save_file(
+        {key: value.contiguous() for key, value in state.items()}, path, metadata={"input_mean": "0.5", "input_std": "0.5"}
+    )
+    as_the_weights, unlike = (
+        build_network(cls(in_channels=3, normalisation=name), weights=path) for name in ("weights", "imagenet")
+    )
+    assert float(as_the_weights.input_mean) == 0.5
+    assert unlike.input_mean.flatten().tolist() == pytest.approx(IMAGENET_MEANS)
+    assert unlike.weights_note.endswith("the input is normalised as 'imagenet' says all the same")
+    assert "all the same" not in as_the_weights.weights_note
+    assert torch.equal(unlike.encoder.state_dict()["body.model.conv1.0.weight"], state["conv1.0.weight"])
