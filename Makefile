@@ -1,4 +1,4 @@
-# make install | demo | test | lint | bench | docs     needs Python >= 3.10; another one: make PY=python3.12 test
+# make install | demo | test | lint | bench | docs | figures | model     needs Python >= 3.10; another one: make PY=python3.12 test
 # On Windows, or without make: README.md gives the plain pip lines.
 
 PY ?= python3
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: install demo test lint bench docs
+.PHONY: install demo test lint bench docs figures model
 
 install: $(STAMP)
 
@@ -48,6 +48,24 @@ demo/scans/cvind.mat: | install
 bench: install
 	$(BIN)/python -m bench all
 
-docs: demo
+docs: $(VENV)/.documented
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "read it with: $(BIN)/python -m http.server --directory site"
+
+$(VENV)/.documented: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@
+
+figures: demo
 	$(BIN)/bts settings --out docs/settings.md
 	$(BIN)/bts figure --runs demo/runs --data demo/scans --count 3 --seed 1 --out docs/images/phantoms.png
+
+# The model in the package, anew: hours on two cores. Without a network: make model WEIGHTS=FILE
+WEIGHTS ?= imagenet
+
+model: install data/model/manifest.csv
+	$(BIN)/python train_joint.py --config configs/model.yaml --model.weights $(WEIGHTS) --runs runs/model
+	$(BIN)/bts box "$$(ls -d runs/model/joint/* | tail -n 1)" --name joint-mobilenetv2
+
+data/model/manifest.csv: | install
+	$(BIN)/bts manifest figshare:data/figshare --healthy brisc:data/brisc --out $@
