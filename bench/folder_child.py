@@ -16,7 +16,7 @@ from bts.apps.infer import make_job, make_parser
 from bts.data.preprocess import Preprocessing
 from bts.data.readers.catalogue import read_slice
 from bts.inference.inputs import expand
-from bts.inference.lanes import cores_here, in_order
+from bts.inference.lanes import MOST, in_order, lanes_for
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.inference.share import Share
@@ -63,7 +63,7 @@ def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:
 
 def bare(folder: Path, inputs: Path, runtime: str) -> list[float]:
     """Return the scans a second of the network alone, as fast as any way of asking it goes."""
-    lanes = cores_here()
+    lanes = lanes_for(MOST)
     one, many = (open_runtime(runtime, folder, device="cpu", lanes=number) for number in (1, lanes))
     preprocessing = Preprocessing.from_dict(one.card.preprocessing)
     images = np.stack([preprocessing.image(read_slice(path).image) for path in expand([inputs])[:32]])

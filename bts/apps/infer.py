@@ -55,7 +55,7 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
     """Load the models and return the job with this process's share of the inputs."""
     from bts.apps.infer_job import Job, is_nifti
     from bts.inference import Predictor
-    from bts.inference.lanes import cores_here
+    from bts.inference.lanes import MOST, lanes_for
     from bts.inference.write import ResultFolders
 
     names = ResultFolders(out)
@@ -68,7 +68,7 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
         runs=options.runs,
         device=options.device,
         runtime=options.runtime,
-        lanes=cores_here() if any(map(is_nifti, paths)) else max(1, min(cores_here(), len(paths))),
+        lanes=lanes_for(MOST if any(map(is_nifti, paths)) else len(paths)),  # a volume has many slices
     )
     for note in predictor.notes:
         print(note)

@@ -17,6 +17,8 @@ from bts.inference.runtimes.exported import threads_asked
 
 T = TypeVar("T")
 R = TypeVar("R")
+MOST = 16
+"""Lanes at most: more would wait for Python's lock, and each holds a batch in memory; they take the other cores as threads."""
 AHEAD = 2
 """Pieces of work a lane that are under way or finished and not yet asked for: what bounds the memory."""
 
@@ -25,6 +27,11 @@ def cores_here() -> int:
     """Return how many cores this process may use: as `OMP_NUM_THREADS` says, else those it may run on."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return threads_asked() or own or 1
+
+
+def lanes_for(items: int) -> int:
+    """Return how many lanes serve a number of items on this machine."""
+    return max(1, min(cores_here(), MOST, items))
 
 
 def threads_a_lane(lanes: int) -> int:

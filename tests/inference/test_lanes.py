@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card, make_slice
 
-from bts.inference.lanes import AHEAD, batches, cores_here, in_order, threads_a_lane
+from bts.inference.lanes import AHEAD, MOST, batches, cores_here, in_order, lanes_for, threads_a_lane
 from bts.inference.predictor import Predictor
 
 
@@ -69,7 +69,10 @@ def test_batches_are_full_but_for_the_last() -> None:
 def test_lanes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     assert cores_here() == 6
+    assert [lanes_for(items) for items in (0, 1, 4, 500)] == [1, 1, 4, 6]
     assert [threads_a_lane(lanes) for lanes in (1, 2, 4, 12)] == [0, 3, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert (lanes_for(500), threads_a_lane(lanes_for(500))) == (MOST, 64 // MOST)
 
 
 def test_many_slices_in_lanes_answer_as_one_after_another() -> None:
