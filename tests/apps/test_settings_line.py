@@ -56,7 +56,10 @@ def test_a_value_arrives_with_its_type(arguments: list[str], key: str, value: ob
         (["--optim.epochs", "2.5"], "optim.epochs: expected a whole number, received '2.5'"),
         (["--data.workers", "x"], "data.workers: expected a whole number or null, received 'x'"),
         (["--augment.flip", "perhaps"], "augment.flip: expected true or false, received 'perhaps'"),
-        (["--split.kind", "random"], "split.kind: expected 'ratios' or 'folds' or 'cvind' or 'file', received 'random'"),
+        (
+            ["--split.kind", "random"],
+            "split.kind: expected 'ratios' or 'folds' or 'cvind' or 'published' or 'file', received",
+        ),
         (["--model.channels", "64"], r"model.channels: expected a list of whole numbers such as \[64, 32\], received '64'"),
         (["--optim.lr", "null"], "optim.lr: expected a number, received 'null'"),
         (["--optim.lr"], "--optim.lr has no value: write `--optim.lr VALUE`"),
