@@ -232,17 +232,17 @@ def test_a_request_ends_with_its_time(tmp_path: Path) -> None:
     assert not list(desk.sessions.results.rglob("*.png"))
 
 
-def test_a_model_folder_that_disappears_is_no_matter(exported_models: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
+def test_a_model_folder_that_disappears_is_one_line_for_who_would_read_it_late(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(images: np.ndarray, *, cam_class: int | None = None) -> Any:
+        return (tmp_path / "model" / "model.onnx").read_bytes()  # models are held in memory; this one looks into its folder
 
-    folders = {task: shutil.copytree(exported_models[task], tmp_path / task) for task in ("seg", "cls")}
-    desk = Desk(Predictor.load(**folders, runtime="onnx"), root=tmp_path / "private")
-    for folder in folders.values():
-        shutil.rmtree(folder)
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
-    assert session.result is not None
-    assert desk.explain(session, index=0, cam_class="pituitary") is not None
-    assert "tiny seg" in head(desk.predictor)
+    monkeypatch.setattr(desk.predictor.runtimes[0], "run", run)
+    with pytest.raises(FileNotFoundError) as raised:
+        analysed(desk, write_png(tmp_path / "scan.png"))
+    assert told(raised.value) == "the server could not read or write a file: try again later"
+    assert not list(desk.sessions.results.rglob("*.png"))
 
 
 def test_an_unexpected_error_tells_nothing_of_the_scan() -> None:
