@@ -107,7 +107,8 @@ def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
     draw(tmp_path / "scan.png")
     arguments = ["--seg", "s", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]
     assert infer.main(["scan.png", *arguments]) == 0
-    asked = {"seg": Path("s"), "cls": Path("c"), "joint": None, "runs": Path("r"), "device": "cpu", "runtime": "auto", "lanes": 1}
+    folders = {"seg": Path("s"), "cls": Path("c"), "joint": None, "runs": Path("r")}
+    asked = {**folders, "device": "cpu", "runtime": "auto", "lanes": 1}
     assert loaded == [asked]
     (result,) = (tmp_path / "results").glob("*/scan/result.json")
     assert json.loads(result.read_text())["cam_class"] == "pituitary"
