@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL} | (
+    {signal.SIGBUS} if hasattr(signal, "SIGBUS") else set()
+)
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,10 +29,13 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _crashes_are_told(pytestconfig: pytest.Config) -> None:
-    """Let a crash of the interpreter print its stack: Lightning, leaving a training, resets the handlers that do that."""
+    """Let a crash of the interpreter print its stack: Lightning, leaving a training, would reset the handlers that do that."""
     descriptor = pytestconfig.stash.get(fault_handler_stderr_fd_key, None)
     if descriptor is not None:
         faulthandler.enable(descriptor)
+    connector = sys.modules.get("lightning.pytorch.trainer.connectors.signal_connector")
+    if connector is not None:
+        connector._SignalConnector._valid_signals = staticmethod(lambda: signal.valid_signals() - FATAL)
 
 
 @pytest.fixture(autouse=True)

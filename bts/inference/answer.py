@@ -80,11 +80,16 @@ def _class(model: Said) -> dict[str, Any]:
 
 
 def _joined(item: Slice, model: Said) -> dict[str, Any]:
-    """Return a joint model's mask and class, put together by their probabilities so that they can't contradict each other."""
+    """Return a joint model's mask and class, put together by their probabilities so that they can't contradict each other.
+
+    A model without the class "no tumour" can only say by an empty mask that it sees none: both answers stay as they are.
+    """
     alone, card, point = _mask(item, model) | _class(model), model.card, model.card.operating_point
+    if NO_TUMOUR not in card.classes:
+        return alone
     probability, probabilities = alone["mask_probability"], alone["probabilities"]
     tumour = float(probability.max())
-    none = card.classes.index(NO_TUMOUR) if NO_TUMOUR in card.classes else None
+    none = card.classes.index(NO_TUMOUR)
     joined = decision.join(model.raw.logits, temperature=card.temperature, tumour=tumour, none=none)  # type: ignore[arg-type]
     there = int(joined.argmax()) != none
     given = decision.given_answer(probability, tumour=there)

@@ -24,22 +24,20 @@ def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
     return powers / powers.sum()
 
 
-def join(logits: np.ndarray, *, temperature: float, tumour: float, none: int | None) -> np.ndarray:
+def join(logits: np.ndarray, *, temperature: float, tumour: float, none: int) -> np.ndarray:
     """Return (K,) float64, the probability of each class once the mask's evidence counts too.
 
     Class c goes with a drawn mask, "no tumour" with an empty one, and no other pair can be: P(c) is proportional to the class
     head's q(c) times the mask's own probability that something is there, or that nothing is. The two count as independent
-    witnesses. Without a class "no tumour" nothing changes: of such a model's slices all have a tumour.
+    witnesses.
 
     Args:
         logits: (K,) class scores.
         temperature: divides them.
         tumour: the mask's probability that there is a tumour at all; 0 rules the tumours out.
-        none: number of the class "no tumour", None where the model has no such class.
+        none: number of the class "no tumour".
     """
     scores = np.asarray(logits, np.float64) / temperature
-    if none is None:
-        return softmax(scores)
     tumours = np.arange(len(scores)) != none
     if tumour == 0:
         return (~tumours).astype(np.float64)

@@ -18,6 +18,7 @@ from bts.runs import find_latest
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 SHRUNK = {
+    "data.source": "figshare",
     "data.size": "32",
     "data.batch_size": "2",
     "data.cache": "cache",
@@ -42,7 +43,14 @@ def shrunk(root: Path, **changes: str) -> list[str]:
 
 
 def test_there_are_as_many_settings_files_as_we_know_of() -> None:
-    assert [path.name for path in CONFIGS] == ["cls.yaml", "demo_cls.yaml", "demo_seg.yaml", "joint.yaml", "seg.yaml"]
+    assert [path.name for path in CONFIGS] == [
+        "cls.yaml",
+        "demo_cls.yaml",
+        "demo_seg.yaml",
+        "joint.yaml",
+        "model.yaml",
+        "seg.yaml",
+    ]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -57,7 +65,7 @@ def test_every_settings_file_builds_its_network_and_takes_a_step(
     config: Path, phantom_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    task: Task = config.stem.removeprefix("demo_")  # type: ignore[assignment]
+    task: Task = {"model": "joint"}.get(config.stem, config.stem.removeprefix("demo_"))  # type: ignore[assignment]
     assert train.main(task, ["--config", str(config), *shrunk(phantom_set)]) == 0
     run = find_latest("runs", task)
     assert run is not None
