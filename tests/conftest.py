@@ -32,6 +32,7 @@ def _crashes_are_told(pytestconfig: pytest.Config) -> None:
     """Let a crash of the interpreter print its stack: Lightning, leaving a training, would reset the handlers that do that."""
     descriptor = pytestconfig.stash.get(fault_handler_stderr_fd_key, None)
     if descriptor is not None:
+        faulthandler.disable()  # enabling what is enabled would leave the handlers as Lightning left them
         faulthandler.enable(descriptor)
     connector = sys.modules.get("lightning.pytorch.trainer.connectors.signal_connector")
     if connector is not None:
