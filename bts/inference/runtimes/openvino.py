@@ -6,6 +6,7 @@ Runtime `openvino` lets it, `openvino-f32` asks for full precision, as a compari
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
@@ -29,7 +30,7 @@ from bts.inference.runtimes.exported import (
 )
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest
+    from openvino import CompiledModel, Core, InferRequest
 
 SHORT = {"bfloat16": "bf16", "float32": "f32", "float16": "f16"}
 
@@ -78,7 +79,7 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool, lane
     Raises:
         RequestError: openvino is not installed, another device is asked for, or the file is damaged or not as its card says.
     """
-    library = _library()
+    _library()
     if device not in ("auto", "cpu"):
         raise RequestError(
             f"device '{device}': runtime 'openvino' computes on the CPU: use `--device cpu` or `--runtime torch`"
@@ -88,7 +89,7 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool, lane
     threads = threads_a_lane(lanes) * lanes or threads_asked()
     settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
-        core = library.Core()
+        core = _core()
         model = core.read_model(exported.file)
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
@@ -122,6 +123,16 @@ def _precision(compiled: CompiledModel) -> str:
 def _reason(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     return (lines or [type(error).__name__])[0]
+
+
+@cache
+def _core() -> Core:
+    """Return the one core of this process, which stays until its end.
+
+    A core gives the calling thread a stack for signals and takes it back when it goes. Of two that overlap, the second puts
+    back the stack of the first when that is gone: the next Ctrl-C would then end the process with a segmentation fault.
+    """
+    return _library().Core()
 
 
 def _library() -> ModuleType:
