@@ -21,10 +21,10 @@ from bts.apps.web.words import named
 from bts.data.readers.scan import Scan
 from bts.inference.picture import STRENGTH
 
-MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Everything that asks the networks stands in one queue."""
-HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
-NOW = {**HIDDEN, "queue": False}
+HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+NOW: dict[str, Any] = {**HIDDEN, "queue": False}
 
 
 class Page:
@@ -60,7 +60,7 @@ class Page:
             with gr.Column(scale=4, min_width=300):
                 self.panel = gr.HTML(WAITING, elem_id="bts-panel")
         shown = [self.stage, self.panel, self.slice, self.classes]
-        wait = {"api_visibility": "private", "show_progress": "full", "show_progress_on": [self.stage], **MODEL}
+        wait: dict[str, Any] = {"api_visibility": "private", "show_progress": "full", "show_progress_on": [self.stage], **MODEL}
         self.upload.upload(self.analyse, self.upload, [*shown, self.upload], **wait)
         for name, button in zip(examples.NAMES, buttons, strict=True):
             button.click(self._example(name), None, shown, **wait)
