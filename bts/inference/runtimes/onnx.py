@@ -67,6 +67,9 @@ def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[In
     options = library.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads_a_lane(lanes) or threads_asked()
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # else one model's threads spin while another computes
     on_gpu = device.startswith("cuda")
     providers = [(CUDA, {"device_id": int(device.partition(":")[2] or 0)}), CPU] if on_gpu else [CPU]
     try:
