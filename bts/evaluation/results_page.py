@@ -177,6 +177,8 @@ def facts(done: Finished) -> Iterator[str]:
         yield f"split fingerprint {done.scores.get('split_fingerprint')}, seed {done.settings['split']['seed']}"
         yield f"trained on {done.card.trained_on}; model fingerprint {done.card.fingerprint}, seed {done.settings['seed']}"
         yield from _operating_point(done.card)
+    if find(done.settings or {}, "split.leaks") == "allow":
+        yield "**leaks were allowed: the split was not audited**"
     yield f"intervals over {done.summary['draws']} draws of {done.summary['unit']}s, seed {done.summary['seed']}"
     made = done.scores.get("made") or {}
     yield from (f"{name}: {made[name]}" for name in ("machine", "device", "commit", "time", "versions") if made.get(name))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bts.apps import cli, train
+from bts.data.sources.base import Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, SplitRow, make_split
 from bts.errors import RequestError
@@ -101,12 +102,46 @@ def test_one_gate_compares_once_for_all_folds(leaking: tuple[Path, Path], monkey
         asked(source, Split.read(file))
 
 
-def test_leaks_can_be_allowed_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_leaks_can_be_allowed_and_that_is_said(leaking: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+    root, file = leaking
     settings = SegSettings()
     settings.split.leaks = "allow"
-    assert gate(settings) is None
+    gate(settings)(open_source("figshare", root), Split.read(file))
     assert "leaks are allowed" in caplog.text
-    assert gate(SegSettings()) is not None
+    settings.split.leaks = "refuse"
+    settings.data.cache = None
+    with pytest.raises(RequestError, match="the split leaks"):
+        gate(settings)(open_source("figshare", root), Split.read(file))
+
+
+def test_that_leaks_are_allowed_stands_in_the_run_s_own_log(leaking: tuple[Path, Path], tmp_path: Path) -> None:
+    root, file = leaking
+    settings = SegSettings()
+    settings.data.root, settings.data.cache, settings.runs = str(root), None, str(tmp_path / "runs")
+    settings.split.kind, settings.split.file, settings.split.leaks = "file", str(file), "allow"
+    settings.model.weights, said = "none", []
+
+    def told(source: Source, split: Split) -> None:
+        gate(settings)(source, split)
+        said.append(next((tmp_path / "runs").glob("seg/*/run.log")).read_text())
+        raise RequestError("enough")
+
+    with pytest.raises(RequestError, match="enough"):
+        fit.fit(settings, check=told)
+    assert "leaks are allowed" in said[0]
+
+
+def test_a_split_with_slices_that_cannot_be_read_is_asked_again(
+    phantom_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(phantom_set, root)
+    split, source = clean(root), open_source("figshare", root)
+    with h5py.File(root / split.part("test")[0].path, "r+") as damaged:
+        del damaged["cjdata/image"]
+    Gate(tmp_path / "audits")(source, split)
+    assert "1 slices can't be read" in caplog.text
+    assert not (tmp_path / "audits").exists()
 
 
 def test_a_cross_validation_asks_too(

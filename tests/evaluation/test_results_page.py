@@ -152,3 +152,13 @@ def test_the_comparison_is_written_where_the_document_has_a_place_for_it(tmp_pat
     page.write_text(f"{BEGIN}\n{END}\n{begin}\n{end}\n")
     assert cli.main(["results", str(report), "--out", str(page)]) == 0
     assert "| elsewhere | goal | ours |" in page.read_text()
+
+
+def test_a_run_that_was_allowed_to_leak_says_so_beside_its_scores(tmp_path: Path, phantom_set: Path) -> None:
+    run = made_run(tmp_path, "cls", data=phantom_set, limit=2)
+    finish_run(run, device="cpu")
+    done = read_finished(run.path)
+    assert done.settings is not None
+    assert "leaks were allowed" not in long_table([done])
+    leaky = replace(done, settings=done.settings | {"split": done.settings["split"] | {"leaks": "allow"}})
+    assert "**leaks were allowed: the split was not audited**" in long_table([leaky])

@@ -23,15 +23,15 @@ from bts.settings import Settings
 log = logging.getLogger("bts.audit")
 
 Check = Callable[[Source, Split], None]
+ALLOWED = "leaks are allowed (split.leaks): the scores of this run may be earned on slices that it has seen"
 FORMAT = 1
 """Raised when the audit learns to find more, so that splits passed before are audited again."""
 
 
-def gate(settings: Settings) -> Check | None:
-    """Return what a training asks before it starts, None where `split.leaks` is `allow`."""
+def gate(settings: Settings) -> Check:
+    """Return what a training asks before it starts: the audit, or, where `split.leaks` is `allow`, only a line in its log."""
     if settings.split.leaks == "allow":
-        log.warning("leaks are allowed (split.leaks): the scores of this run may be earned on slices that it has seen")
-        return None
+        return lambda source, split: log.warning(ALLOWED)
     return Gate(Path(settings.data.cache) / "audits" if settings.data.cache else None)
 
 
@@ -62,7 +62,9 @@ class Gate:
         except RequestError as error:
             raise RequestError(f"{error} (--split.leaks allow)") from None
         log.info("audit: no patient and no picture stands on two sides")
-        if passed is not None:
+        if collection.failed:  # they may leak unseen: asked again next time
+            log.warning(f"audit: {len(collection.failed)} slices can't be read, the first: {collection.failed[0]}")
+        elif passed is not None:
             passed.parent.mkdir(parents=True, exist_ok=True)
             passed.write_text(
                 json.dumps({"split": split.fingerprint, "slices": len(split.rows), "same": SAME}), encoding="utf-8"
