@@ -12,7 +12,7 @@ from bts.evaluation.audit.matches import Match
 
 ALIKE = 0.85
 """Correlation of aligned detail from which two slices of two patients are suspicious. In figshare, with families taken for one
-person, only six pairs of patients have a pair of slices at or above it, and two of them have several."""
+person, three pairs of patients have several pairs of slices at or above it (docs/explanations/leak_audit.md)."""
 LEAST_PAIRS = 2
 """Such pairs of slices that two patients need: a single one may be chance."""
 
