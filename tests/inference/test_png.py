@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bts.inference import png
 from bts.inference.png import png_bytes
+
+
+@pytest.fixture(params=["zlib", "ISA-L"], autouse=True)
+def compressor(request, monkeypatch):
+    """Every test runs with both."""
+    if request.param == "zlib":
+        monkeypatch.setattr(png, "isal_zlib", None)
+    elif png.isal_zlib is None:
+        pytest.skip("isal is not installed")
+    return request.param
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (1, 1), (1, 4, 3), (64, 300)])
@@ -26,3 +37,13 @@ def test_a_page_is_compressed():
     page = np.zeros((600, 1400, 3), np.uint8)
     page[:, 700:] = np.arange(700, dtype=np.uint8)[:, None]
     assert len(png_bytes(page)) < page.size / 100
+
+
+def test_the_same_picture_gives_the_same_bytes():
+    picture = np.random.default_rng(0).normal(100, 3, (300, 400, 3)).astype(np.uint8)
+    assert png_bytes(picture) == png_bytes(picture.copy())
+
+
+def test_the_compressor_that_is_asked_for_is_the_one_that_writes(compressor, monkeypatch):
+    monkeypatch.setattr(png.zlib, "compress", lambda *_: b"by zlib")
+    assert (b"by zlib" in png_bytes(np.zeros((4, 4), np.uint8))) == (compressor == "zlib")
