@@ -16,9 +16,11 @@ examples:
   bts benchmark configs/recipes/kaggle_backbones_*.yaml --out runs/benchmark/backbones
   bts benchmark configs/recipes/npz_mobilenetv2.yaml configs/recipes/kaggle_resnet50_clahe.yaml
       --data.source folders --data.root data/kaggle
+  bts benchmark configs/recipes/kaggle_resnet50_clahe.yaml --by-patient results/audit/kaggle/recovered_folders.csv
 
 Every setting of the task's train_*.py may follow; it holds for all recipes. The split is the first recipe's, drawn once.
-Called again with the same --out, it goes on where it was interrupted.
+Called again with the same --out, it goes on where it was interrupted. With --by-patient each recipe is trained twice, on the
+publisher's split and on one by recovered patient with parts as large, and the table has both columns and the gap.
 """
 
 
@@ -33,16 +35,25 @@ def command(argv: Sequence[str]) -> int:
     if not files:
         raise RequestError("expected settings files in front, such as configs/recipes/kaggle_backbones_*.yaml")
     task, recipes = read_all(files, settings_line, task=options.task)
+    out = options.out or Path("runs") / "benchmark" / "-".join(recipes)
+    print(train_all(task, recipes, out, by_patient=options.by_patient))
+    print(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
+    return DONE
+
+
+def train_all(task: Task, recipes: dict[str, Settings], out: Path, *, by_patient: Path | None) -> str:
+    """Train, score and compare the recipes, on both splits where a table of patients is given; return the table."""
     from bts.evaluation.audit.gate import gate
     from bts.evaluation.benchmark import benchmark
     from bts.training.fit import fit
 
-    out = options.out or Path("runs") / "benchmark" / "-".join(recipes)
+    seed = next(iter(recipes.values())).seed
+    if by_patient is not None:
+        from bts.evaluation.benchmark_both import benchmark_both
+
+        return benchmark_both(recipes, task, out, table=by_patient, train=fit, seed=seed).table
     train = partial(fit, check=gate(next(iter(recipes.values()))))
-    found = benchmark(recipes, task, out, train=train, seed=next(iter(recipes.values())).seed)
-    print(found.table)
-    print(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
-    return DONE
+    return benchmark(recipes, task, out, train=train, seed=seed).table
 
 
 def files_first(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -74,8 +85,16 @@ def make_parser() -> OneLineParser:
         epilog=EPILOG,
         help_option=False,
     )
-    parser.usage = "bts benchmark RECIPE [RECIPE ...] [--task TASK] [--out FOLDER] [--GROUP.SETTING VALUE ...]"
+    parser.usage = (
+        "bts benchmark RECIPE [RECIPE ...] [--by-patient TABLE] [--task TASK] [--out FOLDER] [--GROUP.SETTING VALUE ...]"
+    )
     parser.add_argument("-h", "--help", action="store_true", help="show this")
     parser.add_argument("--task", choices=("seg", "cls", "joint"), help="what is trained [by the files' names, else cls]")
+    parser.add_argument(
+        "--by-patient",
+        type=Path,
+        metavar="TABLE",
+        help="train a second time on a split by recovered patient (recovered_*.csv of `bts audit`), and tell the gap",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where runs and tables go [runs/benchmark/RECIPES]")
     return parser

@@ -5,17 +5,29 @@ The one place to import splits from; `split_table` holds the type, `split_kinds`
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bts.data.families import person
 from bts.data.sources.base import Record
 from bts.data.split_kinds import kinds
 from bts.data.split_table import Split, SplitRow
 from bts.errors import RequestError
-from bts.glossary import PARTS
+from bts.glossary import PARTS, Part
 from bts.settings import SplitSettings
 
-__all__ = ["Split", "SplitRow", "make_split"]
+__all__ = ["Split", "SplitRow", "make_split", "records_of"]
 
 SAYS_NOTHING = "scores of that class say nothing there"
+
+
+def records_of(split: Split, records: list[Record], part: Part) -> list[Record]:
+    """Return the records of one part in the split's order; where a record has no patient, with the one the split names.
+
+    KeyError where the split names a slice that is not among the records.
+    """
+    by_path = {record.path: record for record in records}
+    rows = split.part(part)
+    return [replace(by_path[row.path], patient=by_path[row.path].patient or row.known_patient) for row in rows]
 
 
 def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, list[str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from bts.data.families import Group, person
 from bts.data.sources.base import Record
 from bts.data.split_drawing import draw_parts
-from bts.data.split_table import Split, SplitRow
+from bts.data.split_table import ALONE, Split, SplitRow
 from bts.errors import RequestError
 from bts.glossary import PARTS, Part
 from bts.registry import Registry
@@ -85,7 +85,7 @@ def _by_publisher(records: list[Record], settings: SplitSettings) -> Made:
         if not any(record.part == part for record in records):
             raise RequestError(f"split.kind published: the publisher has no slice in part '{part}': take --split.kind ratios")
     unknown = sum(not (record.patient or "").strip() for record in records)
-    known = [replace(record, patient=(record.patient or "").strip() or f"slice {record.path}") for record in records]
+    known = [replace(record, patient=(record.patient or "").strip() or f"{ALONE}{record.path}") for record in records]
     lines = []
     if unknown:
         lines = [

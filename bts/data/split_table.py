@@ -20,6 +20,8 @@ from bts.glossary import PARTS, Part
 from bts.registry import suggestion
 
 COLUMNS = ("path", "patient", "label", "part")
+ALONE = "slice "
+"""Beginning of the patient, followed by the path, that a slice gets whose publisher names nobody: a patient of its own."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +39,11 @@ class SplitRow:
     patient: str
     label: str
     part: Part
+
+    @property
+    def known_patient(self) -> str | None:
+        """The patient, or None where nobody knows whose slice this is (`ALONE`)."""
+        return None if self.patient == f"{ALONE}{self.path}" else self.patient
 
 
 @dataclass(frozen=True)

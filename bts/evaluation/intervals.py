@@ -174,3 +174,27 @@ def difference_interval(first: np.ndarray, second: np.ndarray, statistic: Statis
         return None
     samples = np.asarray(statistic(bootstrap.weights @ right)) - np.asarray(statistic(bootstrap.weights @ left))
     return make_interval(value, samples, bootstrap, n_slices=len(bootstrap.codes), n_patients=bootstrap.n_patients)
+
+
+def unpaired_difference(
+    first: tuple[np.ndarray, Bootstrap], second: tuple[np.ndarray, Bootstrap], statistic: Statistic
+) -> Interval | None:
+    """Return first minus second of one statistic on different slices: the draws of the two sides are independent.
+
+    Args:
+        first, second: numbers (N, M) by slice, and the draws over the patients of these N slices. Both have as many draws, of
+            different seeds.
+        statistic: sums (..., M) to scores (...).
+
+    The counts of the interval are those of both sides together. None where a score is undefined.
+    """
+    (one, left), (other, right) = first, second
+    if left.seed == right.seed:
+        raise ValueError("the draws of the two sides must have different seeds")
+    sums = left.by_patient(one), right.by_patient(other)
+    value = float(statistic(sums[0].sum(axis=0))) - float(statistic(sums[1].sum(axis=0)))
+    if not np.isfinite(value):
+        return None
+    samples = np.asarray(statistic(left.weights @ sums[0])) - np.asarray(statistic(right.weights @ sums[1]))
+    people = left.n_patients + right.n_patients if min(left.n_patients, right.n_patients) > 1 else 1
+    return make_interval(value, samples, left, n_slices=len(left.codes) + len(right.codes), n_patients=people)

@@ -11,7 +11,7 @@ import yaml
 from bts.data.families import Group, hashed_patient
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
-from bts.data.split import Split
+from bts.data.split import Split, records_of
 from bts.errors import RequestError
 from bts.glossary import Part
 from bts.models.folder import ModelCard
@@ -39,14 +39,15 @@ class RunData:
         rows = self.split.part(part)
         if not rows:
             raise RequestError(f"{self.run.split_file}: no slice stands in part '{part}': there is nothing to evaluate")
-        by_path = {record.path: record for record in self.source.records()}
-        missing = [row.path for row in rows if row.path not in by_path]
+        records = self.source.records()
+        there = {record.path for record in records}
+        missing = [row.path for row in rows if row.path not in there]
         if missing:
             raise RequestError(
                 f"{self.source.root}: {len(missing)} of {len(rows)} slices of part '{part}' are not in the data "
                 f"(first: {missing[0]}): name the folder that the run was trained on"
             )
-        return [by_path[row.path] for row in rows]
+        return records_of(self.split, records, part)
 
 
 def read_run(run: Run, *, root: str | None = None) -> RunData:

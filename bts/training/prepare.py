@@ -16,7 +16,7 @@ from bts.data.families import Group, person
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
-from bts.data.split import Split, make_split
+from bts.data.split import Split, make_split, records_of
 from bts.errors import InputError, RequestError
 from bts.glossary import Part, Task
 from bts.runs import Run
@@ -107,8 +107,7 @@ def _read_part(
     preprocessing: Preprocessing,
     cache: SliceCache | None,
 ) -> Arrays:
-    by_path = {record.path: record for record in records}
-    wanted = [by_path[row.path] for row in split.part(part)]
+    wanted = records_of(split, records, part)
     with tqdm(total=len(wanted), desc=f"reading {part}", unit="slice", leave=False, disable=None) as bar:
         arrays = load_arrays(
             source,
