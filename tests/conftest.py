@@ -105,6 +105,7 @@ def write_tiny_model(folder: Path, task: str, *, size: int = 64) -> Path:
         classes=classes,
         temperature=1.5,
         cam_scale=1.0,
+        cell_offset_px=-15.5 if task == "joint" else None,
         trained_on="nothing",
     )
     write_model_folder(folder, card, network.state_dict())

@@ -66,6 +66,7 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
 
 def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Choose on validation, write the card, score the test part, write its table; return cases and JSON-ready scores."""
+    keep_place(folder)
     choice = _choose(data, folder, device=device)
     card = write_choice(folder, choice)
     predictor = Predictor([open_runtime("torch", folder, device=device)])
@@ -92,6 +93,13 @@ def _choose(data: RunData, folder: Path, *, device: str) -> OperatingChoice:
         choice = choose_operating_point(open_runtime("torch", folder, device=device), data.source, records, progress=tell)
     log.info("operating point chosen on %d validation slices: %s", choice.n_slices, choice.text())
     return choice
+
+
+def keep_place(folder: Path) -> None:
+    """Let a joint model that was saved before keep the place of its map, now that the map's scale is chosen anew."""
+    card = read_card(folder)
+    if card.task == "joint" and card.cell_offset_px is None:
+        update_card(folder, cell_offset_px=card.cam_offset_px, cam_offset_px=0.0)
 
 
 def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:

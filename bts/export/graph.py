@@ -11,7 +11,8 @@ from bts.export.jacobian import head_jacobian
 from bts.inference.runtimes.exported import outputs_of
 from bts.models.base import Network
 from bts.models.card import ModelCard
-from bts.models.classifier import ClassNetwork
+from bts.models.classifier import ClassNetwork, weigh
+from bts.models.joint import JointNetwork
 from bts.models.output import Output
 
 
@@ -27,6 +28,7 @@ class ExportGraph(nn.Module):
         self.network = network.eval().requires_grad_(False)
         self.names = outputs_of(card.task)
         self.temperature = card.temperature
+        self.offset_px = card.cell_offset_px
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of `image (B, 1, S, S)` in [0, 1]."""
@@ -36,14 +38,20 @@ class ExportGraph(nn.Module):
             found |= {
                 "class_logits": output.classes,
                 "class_probabilities": torch.softmax(output.classes / self.temperature, dim=1),
-                "cam": cam_of_every_class(cast(ClassNetwork, self.network), output.features, output.mask),
+                "cam": self._cam(output),
                 "features": output.features.mean(dim=(2, 3)),
             }
         return tuple(found[name] for name in self.names)
 
+    def _cam(self, output: Output) -> Tensor:
+        network = cast(ClassNetwork, self.network)
+        return cam_of_every_class(network, cast(Tensor, output.features), output.mask, offset_px=self.offset_px)
 
-def cam_of_every_class(network: ClassNetwork, features: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the raw Grad-CAM (B, K, h, w) of every class: ReLU(sum over channels of alpha times the last maps).
+
+def cam_of_every_class(
+    network: ClassNetwork, features: Tensor, mask: Tensor | None, *, offset_px: float | None = None
+) -> Tensor:
+    """Return the raw map of every class, (B, K, h, w), or (B, K, H/4, W/4) where a joint network's keeps its place.
 
     The class head sees averages of the maps with weights that sum to one, so alpha, the mean over the grid of a score's
     gradient, is the sum of the head's gradients over its pooled vectors, divided by the number of places (`ClassNetwork`).
@@ -52,10 +60,11 @@ def cam_of_every_class(network: ClassNetwork, features: Tensor, mask: Tensor | N
         network: whose head it is.
         features: (B, C, h, w), the last maps.
         mask: (B, 1, H, W) logits for the joint network, None for a classifier.
+        offset_px: a joint network's card has it, for `JointNetwork.shares`; None is Grad-CAM.
     """
     h, w = features.shape[2:]
     jacobian = head_jacobian(network.class_head, network.pool(features, mask))  # (K, pools * C) or (B, K, pools * C)
+    if offset_px is not None and mask is not None and isinstance(network, JointNetwork):
+        return torch.relu(network.shares(features, mask, jacobian, offset_px=offset_px))
     alpha = jacobian.unflatten(-1, (network.pools, -1)).sum(dim=-2) / (h * w)  # (K, C) or (B, K, C)
-    if alpha.ndim == 2:  # a linear head: the same for every picture, one 1x1 convolution
-        return torch.relu(nn.functional.conv2d(features, alpha[:, :, None, None]))
-    return torch.relu((alpha @ features.flatten(2)).unflatten(2, (h, w)))
+    return torch.relu(weigh(features, alpha))

@@ -8,6 +8,10 @@ with respect to A_k. Two paths give the same map:
   a head, linear or not; it is checked once when the network is opened.
 - Autograd: for any other network the last convolution in front of the class is found by asking, and the gradient flows from
   the class score back to it and no further.
+
+The joint network's score also comes from an average over its mask, and the mean over space forgets where that was taken. So its
+map leaves the gradient where it is, place by place, as HiResCAM does (Draelos and Carin 2020, arXiv 2011.08891), on the grid on
+which the mask was pooled. For a network that averages over the slice alone the two are the same map.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bts.models.joint import JointNetwork
 from bts.models.output import Output
 
 Head = Callable[[Tensor], Tensor]
@@ -33,15 +38,20 @@ class GradCam:
         layer: name of the convolution with the autograd path, else None.
     """
 
-    def __init__(self, network: nn.Module, *, example: Tensor) -> None:
+    def __init__(self, network: nn.Module, *, example: Tensor, offset_px: float | None = None) -> None:
         """Choose the path.
 
         Args:
             network: in eval mode; `forward` gives an `Output` with classes.
             example: (1, 1, S, S) in [0, 1], a picture to try on.
+            offset_px: `cell_offset_px` of a joint network's card; None is Grad-CAM for it too.
         """
         self.network = network
         self.layer: str | None = None
+        self.offset_px = offset_px if isinstance(network, JointNetwork) else None
+        if self.offset_px is not None:
+            self.how = "Grad-CAM place by place (HiResCAM), where the mask was pooled: the places add up to the class score"
+            return
         reason = why_not_by_head(network, example)
         if reason is None:
             self.how = "Grad-CAM in the forward pass: the gradient through the head alone is exact for this network"
@@ -64,8 +74,10 @@ class GradCam:
             output = self.network(x)
         if self.how.startswith("no "):
             return output, None
-        head = head_of(self.network, output)
-        return output, map_by_head(head, output.features, classes=_classes(output.classes, cam_class))
+        classes = _classes(output.classes, cam_class)
+        if self.offset_px is not None:
+            return output, map_by_place(cast(JointNetwork, self.network), output, classes=classes, offset_px=self.offset_px)
+        return output, map_by_head(head_of(self.network, output), output.features, classes=classes)
 
 
 def head_of(network: nn.Module, output: Output) -> Head:
@@ -98,6 +110,23 @@ def map_by_head(head: Head, features: Tensor, *, classes: Tensor) -> Tensor:
         score = head(features).gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, features)
     return _weigh(gradient, features.detach())
+
+
+def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offset_px: float) -> Tensor:
+    """Return the raw map (B, H/4, W/4) of the joint network: what each place adds to the class score, where that is positive.
+
+    Args:
+        network: gave the output.
+        output: last maps and mask of a batch.
+        classes: (B,) int64, the class that each map explains.
+        offset_px: by how much a cell of the last maps looks down and right of its even place.
+    """
+    features, mask = cast(Tensor, output.features), cast(Tensor, output.mask)
+    pooled = network.pool(features, mask).detach().requires_grad_()
+    with torch.enable_grad():
+        score = network.classify(pooled).gather(1, classes[:, None]).sum()
+        (gradient,) = torch.autograd.grad(score, pooled)  # (B, 2C)
+    return torch.relu(network.shares(features, mask, gradient[:, None], offset_px=offset_px)[:, 0])
 
 
 def map_by_autograd(network: nn.Module, x: Tensor, *, layer: str, cam_class: int | None = None) -> tuple[Output, Tensor]:

@@ -32,6 +32,8 @@ class ModelCard:
         cam_scale: raw Grad-CAM value that is shown as 1, the 95th percentile of the maxima on validation; None before that.
         cam_offset_px: pixels of the network's square by which a cell of the map looks further down and right than its even
             place (`bts.models.alignment`).
+        cell_offset_px: of a joint network, the same of a cell of the last maps: its own map is finer and has it in it already
+            (`JointNetwork.shares`). None: a folder of before, whose map is Grad-CAM.
         refer_below: largest class probability under which a case is marked for review; None marks none.
         training_patients: SHA-256 of each patient family that was trained on.
         data_fingerprint: of the split that was trained on.
@@ -50,6 +52,7 @@ class ModelCard:
     temperature: float = 1.0
     cam_scale: float | None = None
     cam_offset_px: float = 0.0
+    cell_offset_px: float | None = None
     refer_below: float | None = None
     training_patients: list[str] = field(default_factory=list)
     data_fingerprint: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bts.models.architecture import Architecture
 from bts.models.base import Network
@@ -36,6 +37,13 @@ class ClassNetwork(Network):
     def classify(self, pooled: Tensor) -> Tensor:
         """Return the logits (B, K) of pooled vectors (B, pools * C)."""
         return self.class_head(pooled)
+
+
+def weigh(features: Tensor, weights: Tensor) -> Tensor:
+    """Return (B, K, h, w): the maps `features (B, C, h, w)` added up with `weights`, (K, C) or of each picture (B, K, C)."""
+    if weights.ndim == 2:  # the same for every picture: one 1x1 convolution
+        return F.conv2d(features, weights[:, :, None, None])
+    return (weights @ features.flatten(2)).unflatten(2, features.shape[2:])
 
 
 def build_head(inputs: int, architecture: Architecture) -> nn.Sequential:

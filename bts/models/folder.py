@@ -124,6 +124,8 @@ def update_card(
     operating_point: dict[str, float | bool] | None = None,
     temperature: float | None = None,
     cam_scale: float | None = None,
+    cam_offset_px: float | None = None,
+    cell_offset_px: float | None = None,
     refer_below: float | None = None,
     scores: dict[str, Any] | None = None,
 ) -> ModelCard:
@@ -136,6 +138,8 @@ def update_card(
         "operating_point": operating_point,
         "temperature": temperature,
         "cam_scale": cam_scale,
+        "cam_offset_px": cam_offset_px,
+        "cell_offset_px": cell_offset_px,
         "refer_below": refer_below,
         "scores": scores,
     }

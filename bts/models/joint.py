@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from bts.models.architecture import STRIDE, Architecture
 from bts.models.attention_unet import Decoder
-from bts.models.classifier import ClassNetwork
+from bts.models.classifier import ClassNetwork, weigh
 from bts.models.output import Output
 
 CELL = 4
@@ -17,6 +17,8 @@ RIM = 2
 """Cells by which the mask grows before pooling: 8 pixels, so that a tumour's rim counts as part of it."""
 FLOOR = 1e-4
 """Weight of a grid place that the mask does not reach: nothing beside a tumour, everything where the mask is empty."""
+FINE = STRIDE // CELL
+"""Cells of the dilation along a side of a place of the last maps."""
 
 
 class JointNetwork(ClassNetwork):
@@ -45,6 +47,26 @@ class JointNetwork(ClassNetwork):
         weights = mask_weights(mask)  # (B, 1, h, w)
         return torch.cat([features.mean(dim=(2, 3)), (features * weights).sum(dim=(2, 3))], dim=1)
 
+    def shares(self, features: Tensor, mask: Tensor, gradient: Tensor, *, offset_px: float) -> Tensor:
+        """Return (B, K, H/4, W/4), what each place adds to each class score; over all places that is gradient times vectors.
+
+        For a linear head the sum is the score without its bias: nothing is lost. What the average over the mask adds stands
+        where the mask stands, in the cells in which it was dilated; what the average over the slice adds is spread evenly over
+        the places at which a cell of the last maps looks.
+
+        Args:
+            features: (B, C, h, w), the last maps.
+            mask: (B, 1, H, W), logits.
+            gradient: of the scores with respect to the pooled vectors, (K, 2C) or of each picture (B, K, 2C).
+            offset_px: by how much a cell looks down and right of its even place (`bts.models.alignment`).
+        """
+        weights = torch.stack(gradient.chunk(self.pools, dim=-1), dim=-3).flatten(-3, -2)  # (2K, C) or (B, 2K, C)
+        by_slice, by_mask = weigh(features, weights).chunk(self.pools, dim=1)  # (B, K, h, w) each
+        fine = grown_mask(mask) + FLOOR  # its mean over a place of the last maps is the place's weight before the norming
+        fine = fine / fine.sum(dim=(2, 3), keepdim=True)
+        average = by_slice / (features.shape[2] * features.shape[3])
+        return spread(average, offset_px=offset_px) + spread(by_mask, offset_px=0.0) * (FINE * FINE * fine)
+
 
 def mask_weights(mask: Tensor) -> Tensor:
     """Return the weights (B, 1, H/32, W/32), summing to one a slice, with which the last maps are averaged over the mask.
@@ -52,8 +74,33 @@ def mask_weights(mask: Tensor) -> Tensor:
     Probabilities up to a half count nothing, one counts fully, linear between; the region grows by a rim of 8 pixels. Where
     nothing is drawn all weights are equal: the whole slice. No gradient flows: the class must not bend the mask.
     """
-    inside = F.relu(2 * torch.sigmoid(mask.detach().float()) - 1)  # (B, 1, H, W)
-    cells = F.avg_pool2d(inside, CELL)  # (B, 1, H/4, W/4)
-    grown = F.max_pool2d(cells, 2 * RIM + 1, stride=1, padding=RIM)
-    grid = F.avg_pool2d(grown, STRIDE // CELL) + FLOOR  # (B, 1, H/32, W/32)
+    grid = F.avg_pool2d(grown_mask(mask), FINE) + FLOOR  # (B, 1, H/32, W/32)
     return grid / grid.sum(dim=(2, 3), keepdim=True)
+
+
+def grown_mask(mask: Tensor) -> Tensor:
+    """Return (B, 1, H/4, W/4) in [0, 1], how far inside the mask (logits) and its rim each cell lies."""
+    inside = F.relu(2 * torch.sigmoid(mask.detach().float()) - 1)  # (B, 1, H, W)
+    return F.max_pool2d(F.avg_pool2d(inside, CELL), 2 * RIM + 1, stride=1, padding=RIM)
+
+
+def spread(maps: Tensor, *, offset_px: float) -> Tensor:
+    """Return (B, K, 8h, 8w): each place of `maps (B, K, h, w)` spread evenly over the finer places nearest to it; sums stay.
+
+    Nothing is interpolated: a place has one value, and what lies between two of them is nobody's.
+    """
+    rows, columns = (regions(side, offset_px=offset_px).to(maps) for side in maps.shape[2:])
+    return ((maps @ columns).transpose(2, 3) @ rows).transpose(2, 3)
+
+
+def regions(side: int, *, offset_px: float) -> Tensor:
+    """Return (side, 8 side): how a place's value is shared out along one axis; every row sums to one.
+
+    Borders lie midway between neighbours, which are moved by the offset; the outermost places reach to the picture's edge.
+    """
+    offset = max(-FINE + 1.0, min(offset_px / CELL, FINE - 1.0))
+    inner = torch.arange(1, side) * FINE + offset
+    borders = torch.cat([torch.zeros(1), inner, torch.full((1,), float(side * FINE))])
+    start, end = borders[:-1, None], borders[1:, None]  # (side, 1)
+    place = torch.arange(side * FINE)
+    return (torch.minimum(end, place + 1) - torch.maximum(start, place)).clamp(min=0) / (end - start)

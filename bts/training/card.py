@@ -29,7 +29,8 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
         architecture=architecture.to_dict(),
         classes=list(prepared.source.classes) if architecture.classes else [],
         preprocessing=prepared.preprocessing.to_dict(),
-        cam_offset_px=_cam_offset_px(architecture) if architecture.classes else 0.0,
+        cam_offset_px=_offset_px(architecture) if task == "cls" else 0.0,
+        cell_offset_px=_offset_px(architecture) if task == "joint" else None,
         training_patients=hashed(prepared.train.patients, prepared),
         data_fingerprint=prepared.split.fingerprint,
         synthetic=prepared.source.synthetic,
@@ -38,7 +39,7 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
     write_model_folder(path, card, weights)
 
 
-def _cam_offset_px(architecture: Architecture) -> float:
+def _offset_px(architecture: Architecture) -> float:
     return round(cell_offset_px(Encoder(architecture.encoder, top=True), size=architecture.size), 3)
 
 

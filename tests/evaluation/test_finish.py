@@ -17,7 +17,7 @@ from bts.errors import RequestError
 from bts.evaluation.finish import finish_run
 from bts.evaluation.run_data import hashed_patient
 from bts.inference.predictor import Predictor
-from bts.models.folder import read_card
+from bts.models.folder import read_card, update_card
 from bts.runs import Run, find_latest
 
 
@@ -104,12 +104,15 @@ def test_pictures_are_drawn_and_the_run_is_marked_as_finished(finished_seg: tupl
 
 def test_a_joint_model_is_scored_for_masks_classes_and_both_together(tmp_path: Path, phantom_set: Path) -> None:
     run = made_run(tmp_path, "joint", data=phantom_set)
+    update_card(run.model, cam_offset_px=-15.5)  # as saved before the map kept its place
     scores = finish_run(run, device="cpu")["scores"]
     assert {"segmentation", "classification", "together", "explanation"} <= set(scores)
     card = read_card(run.model)
     assert card.temperature == pytest.approx(scores["operating_point"]["temperature"])
     assert card.operating_point["threshold"] == scores["operating_point"]["threshold"]
     assert find_latest(tmp_path, "joint") == run
+    assert (card.cell_offset_px, card.cam_offset_px) == (-15.5, 0.0)
+    assert card.cam_scale == pytest.approx(scores["operating_point"]["cam_scale"])
 
 
 def test_finishing_twice_gives_the_same_scores(finished_seg: tuple[Run, dict]) -> None:

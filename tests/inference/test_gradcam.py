@@ -8,6 +8,7 @@ from fake_models import make_card, make_slice
 from monai.visualize import GradCAM
 from torch import nn
 
+from bts.export.graph import cam_of_every_class
 from bts.inference.gradcam import GradCam, last_convolution, map_by_head, why_not_by_head
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.pytorch import TorchRuntime
@@ -109,6 +110,34 @@ def test_the_map_of_the_forward_pass_equals_monai(task, encoder, layer, cam_clas
     expected = monai_raw(network, pictures(), layer=layer, cam_class=cam_class)
     assert expected.max() > 0
     assert torch.allclose(cam, expected, rtol=1e-4, atol=1e-6 * float(expected.max()))
+
+
+@pytest.mark.parametrize("hidden", [(), (7,)])
+def test_the_joint_network_s_own_map_is_that_of_its_places_and_the_class_asked_for(hidden):
+    torch.manual_seed(0)
+    network = build_network(Architecture("joint", "resnet10t", size=64, classes=3, channels=(16, 16, 8, 8, 8), hidden=hidden))
+    network = network.eval().requires_grad_(False)
+    for layer in (network.mask_head, *network.class_head):
+        if hasattr(layer, "weight"):
+            nn.init.normal_(layer.weight)
+    gradcam = GradCam(network, example=pictures(1), offset_px=-15.5)
+    assert gradcam.how.startswith("Grad-CAM place by place (HiResCAM)")
+    output, cam = gradcam(pictures())
+    assert cam.shape == (3, 16, 16)
+    every = cam_of_every_class(network, output.features, output.mask, offset_px=-15.5)
+    assert torch.allclose(cam, every[torch.arange(3), output.classes.argmax(1)], rtol=1e-4, atol=1e-7)
+    assert torch.allclose(gradcam(pictures(), cam_class=2)[1], every[:, 2], rtol=1e-4, atol=1e-7)
+    assert (every > 0).any(), "a map of zeros would prove nothing"
+    assert output.mask.max() > 0, "an empty mask would take no part"
+
+
+def test_for_a_classifier_gradient_times_activation_place_by_place_is_grad_cam():
+    network = network_of("cls", "resnet10t")
+    output, cam = GradCam(network, example=pictures(1), offset_px=None)(pictures(), cam_class=1)
+    features = output.features.clone().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(network.head(features)[:, 1].sum(), features)
+    assert torch.allclose(cam, torch.relu((gradient * features).sum(1)).detach(), rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("cam_class", [0, 1, 2])

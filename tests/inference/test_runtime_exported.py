@@ -151,6 +151,13 @@ def test_an_export_of_other_weights_is_refused(exported_models: dict[str, Path],
         open_runtime(name, folder, device="cpu")
 
 
+def test_an_export_of_before_whose_map_is_another_one_is_refused(exported_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported_models["joint"], tmp_path / "model"))
+    update_card(folder, cell_offset_px=3.0)
+    with pytest.raises(RequestError, match=r"model.onnx: draws its map otherwise than the folder's: .* anew"):
+        open_runtime("onnx", folder, device="cpu")
+
+
 def test_torch_does_not_answer_from_an_exported_file(exported_models: dict[str, Path]) -> None:
     with pytest.raises(RequestError, match="runtime 'torch' answers from a model folder: take `--runtime auto`"):
         Predictor.load(cls=exported_models["cls"] / "model.onnx")

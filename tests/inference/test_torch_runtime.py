@@ -36,6 +36,17 @@ def test_a_model_folder_answers_what_its_task_promises_in_shape_and_range(folder
         assert raw.cam.min() >= 0
 
 
+def test_a_joint_model_s_map_is_finer_and_one_of_a_folder_of_before_is_as_before(tmp_path):
+    old = open_runtime("torch", write_model(tmp_path / "old", "joint"), device="cpu")
+    new = open_runtime("torch", write_model(tmp_path / "new", "joint", cell_offset_px=-15.5), device="cpu")
+    one, other = old.run(PICTURES), new.run(PICTURES)
+    assert one.cam.shape == (3, 2, 2)
+    assert other.cam.shape == (3, 16, 16)
+    assert np.array_equal(one.logits, other.logits)
+    assert "by place" not in " ".join(old.notes)
+    assert "place by place" in " ".join(new.notes)
+
+
 def test_the_network_sees_the_bytes_divided_by_255(folders):
     network, _ = load_network(folders["cls"])
     with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bts.models.architecture import Architecture
-from bts.models.joint import JointNetwork, mask_weights
+from bts.models.joint import FINE, JointNetwork, grown_mask, mask_weights, regions, spread
 from bts.models.networks import build_network
 
 EMPTY, FULL = -20.0, 20.0
@@ -87,3 +87,94 @@ def test_cam_weights_are_the_sum_of_the_two_pooled_gradients(network: JointNetwo
 def test_pooling_without_a_mask_is_a_programming_error(network: JointNetwork) -> None:
     with pytest.raises(ValueError, match="hand over the mask logits"):
         network.head(torch.zeros(1, 96, 4, 4))
+
+
+def asked(network: JointNetwork, mask: torch.Tensor, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Last maps (1, C, 4, 4) that differ everywhere, and the gradient (K, 2C) of a linear head."""
+    features = torch.rand(1, network.encoder.last_channels, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return features, network.class_head[1].weight.detach()
+
+
+MASKS = {
+    "empty": logits_of(rows=slice(0, 0), columns=slice(0, 0)),
+    "small": logits_of(rows=slice(40, 56), columns=slice(72, 88)),
+    "at the edge": logits_of(rows=slice(0, 50), columns=slice(100, 128)),
+    "unsure": torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(1)) * 3,
+}
+
+
+@pytest.mark.parametrize("offset_px", [0.0, -15.5, 15.5, 7.3])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_the_places_add_up_to_the_class_scores_without_their_bias(
+    network: JointNetwork, mask: torch.Tensor, offset_px: float
+) -> None:
+    features, gradient = asked(network, mask)
+    shares = network.shares(features, mask, gradient, offset_px=offset_px)
+    assert shares.shape == (1, 3, 32, 32)
+    with torch.no_grad():
+        scores = network.head(features, mask) - network.class_head[1].bias
+    torch.testing.assert_close(shares.sum((2, 3)), scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_over_a_cell_of_the_last_maps_the_places_add_up_to_gradient_times_activation(
+    network: JointNetwork, mask: torch.Tensor
+) -> None:
+    features, gradient = asked(network, mask)
+    shares = network.shares(features, mask, gradient, offset_px=0.0)
+    blocks = shares.unflatten(3, (4, FINE)).unflatten(2, (4, FINE)).sum((3, 5))  # (1, K, 4, 4)
+    features.requires_grad_()
+    for number in range(3):
+        (slope,) = torch.autograd.grad(network.head(features, mask)[0, number], features)
+        torch.testing.assert_close(blocks[:, number], (slope * features).sum(1).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_the_mask_gives_lies_in_the_mask_and_what_the_slice_gives_is_spread(network: JointNetwork) -> None:
+    mask = MASKS["small"]
+    features, gradient = asked(network, mask)
+    half = features.shape[1]
+    by_slice, by_mask = gradient.clone(), gradient.clone()
+    by_slice[:, half:], by_mask[:, :half] = 0, 0
+    inside = grown_mask(mask)[0, 0] > 0
+    assert float(inside.float().mean()) == (32 * 32) / 128**2  # 16 pixels and a rim of 8 on either side
+    drawn = network.shares(features, mask, by_mask, offset_px=-15.5)[0].abs()
+    assert (drawn[:, inside].sum(1) > 0.98 * drawn.sum((1, 2))).all()
+    even = network.shares(features, mask, by_slice, offset_px=0.0)[0]
+    torch.testing.assert_close(even[:, ::FINE, ::FINE], even[:, FINE - 1 :: FINE, FINE - 1 :: FINE])
+
+
+def test_each_picture_s_own_gradient_gives_what_a_common_one_gives(network: JointNetwork) -> None:
+    mask = torch.cat([MASKS["small"], MASKS["unsure"]])
+    features, gradient = asked(network, mask)
+    features = torch.cat([features, features.flip(2)])
+    together = network.shares(features, mask, gradient, offset_px=-15.5)
+    apart = network.shares(features, mask, gradient.expand(2, -1, -1), offset_px=-15.5)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-6)
+
+
+def test_a_place_s_value_is_shared_out_among_the_finer_places_nearest_to_where_it_looks() -> None:
+    even = torch.kron(torch.eye(3), torch.full((1, FINE), 1 / FINE))
+    torch.testing.assert_close(regions(3, offset_px=0.0), even)
+    moved = regions(3, offset_px=-16.0)  # half a place to the left: the first loses half, the last reaches to the edge
+    assert [(row > 0).nonzero().flatten().tolist() for row in moved] == [
+        list(range(4)),
+        list(range(4, 12)),
+        list(range(12, 24)),
+    ]
+    torch.testing.assert_close(moved.sum(1), torch.ones(3))
+    between = regions(3, offset_px=-14.0)  # the border lies in the middle of a finer place: each side has half of it
+    assert float(between[0, 4] / between[0, 3]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("offset_px", [-100.0, -15.5, 0.0, 15.5, 100.0])
+def test_spreading_keeps_the_sum_of_any_picture(offset_px: float) -> None:
+    maps = torch.randn(2, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    found = spread(maps, offset_px=offset_px)
+    assert found.shape == (2, 3, 16, 40)
+    torch.testing.assert_close(found.sum((2, 3)), maps.sum((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_mirrored_maps_with_the_offset_mirrored_are_spread_as_the_mirror_image() -> None:
+    maps = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    one, other = spread(maps, offset_px=-6.0), spread(maps.flip(2, 3), offset_px=6.0)
+    torch.testing.assert_close(one, other.flip(2, 3))

@@ -21,7 +21,7 @@ class RawOutput(NamedTuple):
     Attributes:
         mask: (B, S, S) float32, probability of tumour.
         logits: (B, K) float32, class scores before the softmax.
-        cam: (B, h, w) float32, at least 0: ReLU(sum over k of alpha_k A_k), not scaled.
+        cam: (B, h, w) float32, at least 0: Grad-CAM, not scaled (`bts.inference.gradcam`).
         features: (B, C) float32, the maps behind the class, averaged over the picture.
     """
 

@@ -24,7 +24,7 @@ OUTPUTS = {
     "mask": "(B, 1, S, S) float32, probability of tumour",
     "class_logits": "(B, K) float32, class scores before temperature and softmax",
     "class_probabilities": "(B, K) float32, softmax(class_logits / temperature), with the temperature of the card",
-    "cam": "(B, K, h, w) float32, at least 0, raw Grad-CAM of every class",
+    "cam": "(B, K, h, w) float32, at least 0, raw Grad-CAM of every class; of a joint model (B, K, S/4, S/4), place by place",
     "features": "(B, C) float32, the maps behind the class, averaged over the picture",
 }
 """Output -> what it holds, in the order of the file."""
@@ -109,8 +109,11 @@ def find_exported(kind: str, place: Path) -> Exported:
     file = file_in(place, kind)
     if file is None:
         raise RequestError(f"{place}: no {FILES[kind][0]} in it: make it with `bts export {place} --format {kind}`")
-    if card_in(file).weights_sha256 != card.weights_sha256:
+    inside = card_in(file)
+    if inside.weights_sha256 != card.weights_sha256:
         raise RequestError(f"{file}: exported from other weights than the folder's: `bts export {place} --format {kind}` anew")
+    if inside.cell_offset_px != card.cell_offset_px:  # the scale of the folder's map would be that of another one
+        raise RequestError(f"{file}: draws its map otherwise than the folder's: `bts export {place} --format {kind}` anew")
     return Exported(file, card)
 
 

@@ -33,7 +33,9 @@ class TorchRuntime:
         self.layout = torch.channels_last if self.device == "cpu" else torch.contiguous_format
         self.network = network.to(self.device).to(memory_format=self.layout).eval().requires_grad_(False)
         self.versions = {"torch": str(torch.__version__)}
-        self.gradcam = GradCam(self.network, example=self._example()) if card.classes and card.task != "seg" else None
+        self.gradcam = None
+        if card.classes and card.task != "seg":
+            self.gradcam = GradCam(self.network, example=self._example(), offset_px=card.cell_offset_px)
         # a GPU's memory holds one batch at a time; the hooks of the autograd path stand in the network, for all callers
         one_by_one = self.device != "cpu" or (self.gradcam is not None and self.gradcam.layer is not None)
         self._turn: AbstractContextManager[object] = threading.Lock() if one_by_one else nullcontext()
