@@ -103,7 +103,7 @@ def classes(found: Evaluated) -> list[str]:
     rows: list[list[Cell]] = [
         [name.replace("_", " "), scores["slice"]["overall"][name], scores["patient"]["overall"][name]] for name in names
     ]
-    panels = [found.panels.get(name) for name in ("confusion", "roc", "precision_recall")]
+    panels = [found.panels.get(name) for name in ("confusion", "class_scores", "roc", "precision_recall")]
     about = "A patient's class is that of the mean probability over its slices."
     return [
         table(["score", "per slice", "per patient"], rows, caption=about),

@@ -96,6 +96,7 @@ def _draw_classes(found: Evaluated, out: Path) -> list[draw.Panel]:
     refer = below.pop() if len(below) == 1 else None  # the folds of a cross-validation have one each
     return [
         draw.draw_confusion(out, scores["slice"]["confusion"], classes, about=about),
+        draw.draw_class_scores(out, scores["slice"]["class"], about=about),
         draw.draw_roc(out, truth, probabilities, classes, about=about),
         draw.draw_precision_recall(out, truth, probabilities, classes, about=about),
         draw.draw_reliability(out, scores["calibration"]["bins"], about=about),

@@ -5,7 +5,7 @@ The numbers are returned so that `metrics.json` holds everything that the page s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,15 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from bts.evaluation.calibration import Reliability, risk_coverage
 from bts.evaluation.figures import COLOURS, FAINT, INK, chart, colour_of
+from bts.evaluation.intervals import Interval
 
 POINTS = 200
 """Most points of a curve that are kept in `metrics.json`."""
 STEPS = np.linspace(0, 1, 21)
 """Edges of the histograms of scores and probabilities."""
+
+CLASS_SCORES = {"precision": "precision", "recall": "recall", "f1": "F1"}
+"""Scores of a class that are drawn: key in the tables, name on the chart."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,27 @@ def draw_confusion(folder: Path, counts: Sequence[Sequence[int]], classes: Seque
     return Panel(
         "confusion", drawn.svg, f"Truth by row, prediction by column; slices and share of the row. {about}", {"counts": table}
     )
+
+
+def draw_class_scores(folder: Path, scores: Mapping[str, Mapping[str, Interval | None]], *, about: str) -> Panel:
+    """Draw precision, recall and F1 of each class with their intervals; what is undefined on these slices is left out."""
+    data: dict[str, dict[str, list[float | None]]] = {label: {} for label in scores}
+    with chart(folder / "class_scores.png", width=5.4, height=0.55 * len(scores) + 1.5) as drawn:
+        axes = drawn.axis
+        for number, (key, name) in enumerate(CLASS_SCORES.items()):
+            for place, (label, own) in enumerate(scores.items()):
+                score, height = own.get(key), place + 0.25 * (number - 1)
+                if score is None:
+                    continue
+                data[label][key] = [score.value, score.low, score.high]
+                axes.plot(score.value, height, "osD"[number], color=COLOURS[number], label=name if place == 0 else None)
+                if score.low is not None and score.high is not None:
+                    axes.plot([score.low, score.high], [height, height], color=COLOURS[number])
+        axes.set(title="scores of each class", xlabel="score of the slices, 95% interval", xlim=(0, 1.02))
+        axes.set_yticks(range(len(scores)), list(scores))
+        axes.set_ylim(len(scores) - 0.5, -0.5)
+        axes.figure.legend(loc="outside lower center", ncols=3)
+    return Panel("class_scores", drawn.svg, about, data)
 
 
 def draw_roc(folder: Path, truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], *, about: str) -> Panel:

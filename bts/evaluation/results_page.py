@@ -82,8 +82,14 @@ def measured_on(done: Finished) -> str:
     phantoms = "synthetic phantoms, " if summary["synthetic"] else ""
     split = find(done.settings or {}, "split") or {}
     fold = f", fold {split['fold']}" if split.get("kind") in ("folds", "cvind") else ""
-    where = f"split `{split['kind']}`{fold}" if split else str(done.scores.get("part", ""))
+    leaks = ", leaks allowed" if leaks_allowed(done) else ""
+    where = f"split `{split['kind']}`{fold}{leaks}" if split else str(done.scores.get("part", ""))
     return f"{phantoms}{summary['n_slices']} slices of {summary['n_patients']} {unit}, {where}"
+
+
+def leaks_allowed(done: Finished) -> bool:
+    """Return whether a run's split was let pass without an audit, as recipes do on a publisher's own split."""
+    return bool(find(done.settings or {}, "split.leaks") == "allow")
 
 
 def model_of(done: Finished) -> str:
@@ -177,7 +183,7 @@ def facts(done: Finished) -> Iterator[str]:
         yield f"split fingerprint {done.scores.get('split_fingerprint')}, seed {done.settings['split']['seed']}"
         yield f"trained on {done.card.trained_on}; model fingerprint {done.card.fingerprint}, seed {done.settings['seed']}"
         yield from _operating_point(done.card)
-    if find(done.settings or {}, "split.leaks") == "allow":
+    if leaks_allowed(done):
         yield "**leaks were allowed: the split was not audited**"
     yield f"intervals over {done.summary['draws']} draws of {done.summary['unit']}s, seed {done.summary['seed']}"
     made = done.scores.get("made") or {}

@@ -110,9 +110,17 @@ def test_the_headline_comes_first_with_patients_and_slices(report: tuple[Path, E
 def test_every_chart_is_on_the_page_and_a_png(report: tuple[Path, Evaluated]) -> None:
     out, found = report
     text = (out / "index.html").read_text(encoding="utf-8")
-    assert {"confusion", "roc", "precision_recall", "reliability", "risk_coverage", "confidence", "dice", "split"} <= set(
-        found.panels
-    )
+    assert {
+        "confusion",
+        "class_scores",
+        "roc",
+        "precision_recall",
+        "reliability",
+        "risk_coverage",
+        "confidence",
+        "dice",
+        "split",
+    } <= set(found.panels)
     assert text.count("<svg") == len(found.panels)
     assert all((out / f"{name}.png").stat().st_size > 1000 for name in found.panels)
     assert "currentColor" in text

@@ -1,0 +1,171 @@
+"""Do the recipes' rows come from recipe files and benchmarks alone, each column from the split it is named after?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_compare import written
+from test_score_tables import made_cases
+
+from bts.apps import cli, results
+from bts.errors import RequestError
+from bts.evaluation.anchors import ANCHORS, beside_others
+from bts.evaluation.gap import find_gaps, gap_rows, make_side
+from bts.evaluation.recipes_table import (
+    NOT_YET,
+    OURS,
+    RECIPES,
+    Measured,
+    Recipe,
+    leak_rows,
+    read_benchmark,
+    read_head,
+    recipes_table,
+    shortened,
+)
+from bts.evaluation.results_page import RESULTS, Finished, markers, measured_on, read_finished
+
+SHIPPED = {
+    "data.size": 224,
+    "optim.epochs": 30,
+    "model.weights": "imagenet",
+    "trainer.limit_batches": None,
+    "split.kind": "published",
+}
+RECIPE = Recipe("one", "cls", "accuracy 0.979", "rates are ours", SHIPPED)
+
+
+def used(**changes: Any) -> dict[str, Any]:
+    """Settings of a run, nested, as the recipe's but for some."""
+    flat = (
+        SHIPPED
+        | {"data.root": "elsewhere", "split.leaks": "allow"}
+        | {key.replace("__", "."): value for key, value in changes.items()}
+    )
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        group, _, name = key.partition(".")
+        nested.setdefault(group, {})[name] = value
+    return nested
+
+
+def done_with(settings: dict[str, Any], tmp_path: Path, *, source: str = "folders") -> Finished:
+    """A finished run with made scores and these settings."""
+    found = read_finished(written(tmp_path, made_cases()))
+    settings = settings | {"data": settings["data"] | {"source": source}}
+    return replace(found, settings=settings, summary=found.summary | {"synthetic": False}, card=None)
+
+
+def made_benchmark(folder: Path) -> Path:
+    """A folder of `bts benchmark --by-patient` for the recipe `one`, without a training."""
+    cases = made_cases()
+    for side in ("published", "by_patient"):
+        run = written(folder / side / "one" / "cls" / "time", cases)
+        (run / "finished.json").write_text("{}")
+    patients = dict(zip(cases["path"], cases["family"], strict=True))
+    sides = [make_side(cases, patients, seed=seed) for seed in (0, 1)]
+    classes_first = sorted(find_gaps(*sides), key=lambda gap: gap.score != "accuracy per slice")
+    gap_rows({"one": classes_first}).to_csv(folder / "benchmark.csv", index=False)
+    return folder
+
+
+def test_a_recipe_without_a_run_says_so_and_one_without_a_published_split_too() -> None:
+    row = recipes_table([RECIPE], {}).splitlines()[2]
+    assert row.count(NOT_YET) == 2
+    assert "| accuracy 0.979 |" in row
+    assert row.endswith("| rates are ours |")
+    own_split = replace(RECIPE, settings=SHIPPED | {"split.kind": "ratios"})
+    assert "| none is published |" in recipes_table([own_split], {}).splitlines()[2]
+
+
+def test_both_columns_and_the_gap_come_from_the_benchmark(tmp_path: Path) -> None:
+    found = read_benchmark(made_benchmark(tmp_path))
+    rows = pd.read_csv(tmp_path / "benchmark.csv")
+    one = found["one"]
+    assert one.published is not None
+    assert one.by_patient is not None
+    assert one.gap is not None
+    assert one.published.value == pytest.approx(made_cases()["right"].mean())
+    assert (one.published.n_slices, one.published.n_patients) == (120, 27)
+    assert one.gap.low == pytest.approx(rows["gap_low"][0])
+    assert len(one.done) == 2
+    row = recipes_table([RECIPE], found).splitlines()[2]
+    assert f"{one.by_patient.text()}, 120 slices of 27 patients" in row
+    assert one.gap.text() in leak_rows([RECIPE], found)
+    assert leak_rows([RECIPE], {}) == ""
+
+
+def test_a_run_alone_counts_for_the_column_that_its_split_allows(tmp_path: Path) -> None:
+    from bts.evaluation.recipes_table import _alone
+
+    leaky = _alone([done_with(used(), tmp_path / "a")])
+    assert (leaky.published is None, leaky.by_patient is None) == (False, True)
+    honest = _alone([done_with(used(split__leaks="refuse"), tmp_path / "b")])
+    assert (honest.published is None, honest.by_patient is None) == (True, False)
+
+
+def test_a_shortening_is_told_by_what_differs_from_the_recipe(tmp_path: Path) -> None:
+    whole = Measured(None, None, None, (done_with(used(), tmp_path / "a"),))
+    assert shortened(RECIPE, whole) == "as the recipe"
+    short = used(data__size=128, optim__epochs=3, model__weights="x/net.safetensors", trainer__limit_batches=60)
+    told = shortened(RECIPE, Measured(None, None, None, (done_with(short, tmp_path / "b"),)))
+    assert told == "128 px, not 224; 3 epochs, not 30; weights of net.safetensors; at most 60 batches an epoch"
+    assert shortened(RECIPE, None) == "–"
+
+
+def test_a_recipe_must_say_what_was_published_and_what_differs(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text("# Recipe: one\n# Published: accuracy 0.9\n# Gap: rates: ours\nseed: 1\n")
+    assert read_head(file) == ("accuracy 0.9", "rates: ours")
+    file.write_text("# Recipe: one\n# Published: accuracy 0.9\n")
+    with pytest.raises(RequestError, match=r"one\.yaml: no line '# Gap: \.\.\.' in its head"):
+        read_head(file)
+
+
+def test_every_shipped_recipe_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", Path(__file__).parents[2] / "configs" / "recipes")
+    recipes = results.read_recipes()
+    assert len(recipes) == len(list(results.FOLDER.glob("*.yaml"))) == len(recipes_table(recipes, {}).splitlines()) - 2
+
+
+def test_the_command_fills_page_recipe_pages_and_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "read_recipes", lambda: [RECIPE])
+    bench, report = made_benchmark(tmp_path / "bench"), written(tmp_path / "report", made_cases())
+    pages = {"results.md": (RESULTS, RECIPES), "recipes/one.md": (OURS,), "recipes/two.md": (OURS,), "readme.md": (RESULTS,)}
+    (tmp_path / "recipes").mkdir()
+    for name, blocks in pages.items():
+        (tmp_path / name).write_text("\n".join(line for block in blocks for line in markers(block)))
+    out, readme = str(tmp_path / "results.md"), str(tmp_path / "readme.md")
+    assert cli.main(["results", str(report), "--benchmark", str(bench), "--out", out, "--readme", readme]) == 0
+    assert "| `one` |" in Path(out).read_text()
+    assert "| `one` |" in (tmp_path / "recipes" / "one.md").read_text()
+    assert "| `one` |" not in (tmp_path / "recipes" / "two.md").read_text()
+    assert "what a leaking split is worth" in Path(readme).read_text()
+    assert "on patients never seen | score" in Path(readme).read_text()
+
+
+def test_a_folder_without_a_finished_run_and_no_folder_at_all_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RequestError, match="no finished run in it"):
+        read_benchmark(tmp_path)
+    assert cli.main(["results"]) == 2
+    assert "expected folders with scores" in capsys.readouterr().err
+    assert cli.main(["results", "--benchmark", str(tmp_path), "--readme", "README.md"]) == 2
+    assert "--readme: the short table needs the runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("leaks", "split"), [("allow", "published"), ("refuse", "by patient")])
+@pytest.mark.parametrize("source", ["folders", "brisc"])
+def test_ours_stand_only_in_the_line_of_their_own_split(leaks: str, split: str, source: str, tmp_path: Path) -> None:
+    done = done_with(used(split__leaks=leaks), tmp_path / "run", source=source)
+    table = beside_others([done]).splitlines()[2:]
+    accuracy = done.summary["classification"]["slice"]["overall"]["accuracy"].text()
+    filled = {anchor.name for anchor, line in zip(ANCHORS, table, strict=True) if anchor.source and accuracy in line}
+    name = {"folders": "Kaggle 7,023", "brisc": "BRISC"}[source]
+    assert filled == {f"{name}: accuracy per slice, {'published split' if split == 'published' else split}"}
+    assert ("leaks allowed" in measured_on(done)) == (leaks == "allow")
