@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,19 +38,23 @@ def grey(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
     low, high = np.percentile(image[::step, ::step], WINDOW)
     if high <= low:
         low, high = image.min(), image.max()
-    scaled = np.clip((image - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    scaled = image - low  # in place from here: this runs for every slice that is drawn
+    scaled *= 255 / (high - low)
+    scaled = np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
     return Image.fromarray(scaled).resize(size, Image.Resampling.BICUBIC)
 
 
 def heated(scan: Image.Image, cam: np.ndarray) -> Image.Image:
     """Return a grey picture as RGB under the heat of a map (H, W) in [0, 1]."""
-    values = Image.fromarray(np.rint(cam * 255).astype(np.uint8)).resize(scan.size, Image.Resampling.BILINEAR)
-    return _blend(scan, values)
+    values = Image.fromarray(as_bytes(cam)).resize(scan.size, Image.Resampling.BILINEAR)
+    pairs = np.asarray(values).astype(np.uint16) << 8
+    pairs |= np.asarray(scan)
+    return Image.frombytes("RGB", scan.size, _blends()[pairs], "raw", "RGBX")
 
 
 def heat_layer(cam: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """Return the heat of a map (H, W) in [0, 1] alone, RGBA; over a grey picture at the share `STRENGTH` it is `heated`."""
-    values = Image.fromarray(np.rint(cam * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    values = Image.fromarray(as_bytes(cam)).resize(size, Image.Resampling.BILINEAR)
     colours = values.copy()
     colours.putpalette(_palette())
     layer = colours.convert("RGB")
@@ -56,6 +62,13 @@ def heat_layer(cam: np.ndarray, size: tuple[int, int]) -> Image.Image:
     return layer
 
 
+def as_bytes(share: np.ndarray) -> np.ndarray:
+    """Return a map in [0, 1] as uint8, 255 for 1."""
+    scaled = share * 255
+    return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+@lru_cache(maxsize=4)
 def heat_strip(size: tuple[int, int]) -> Image.Image:
     """Return the colours from 0 (left) to 1 as the heat shows them on a medium grey."""
     values = np.broadcast_to(np.linspace(0, 255, size[0]).astype(np.uint8), size[::-1])
@@ -106,7 +119,7 @@ def contour_of(mask: np.ndarray, size: tuple[int, int], *, width: float = 2.0) -
     if not mask.any():
         return None
     at, inside = _enlarged(mask, size, around=int(np.ceil(width)) + 2)
-    line, rim = (_ring(inside, radius) for radius in (width, width + 2))
+    line, rim = _rings(inside, (width, width + 2))
     return Contour(at, line.reduce(2), rim.reduce(2).point([value * 3 // 5 for value in range(256)]))
 
 
@@ -115,6 +128,14 @@ def _blend(scan: Image.Image, values: Image.Image) -> Image.Image:
     colours.putpalette(_palette())
     share = values.point([round(STRENGTH * value) for value in range(256)])
     return Image.composite(colours.convert("RGB"), scan.convert("RGB"), share)
+
+
+@lru_cache(maxsize=1)
+def _blends() -> np.ndarray:
+    """Return (65536,) uint32: a pixel (red, green, blue, a byte) by the map's value times 256 plus the grey of the scan."""
+    values, scan = np.divmod(np.arange(65536), 256)
+    pictures = [Image.fromarray(each.reshape(256, 256).astype(np.uint8)) for each in (scan, values)]
+    return np.frombuffer(_blend(*pictures).tobytes("raw", "RGBX"), np.uint32)
 
 
 @lru_cache(maxsize=1)
@@ -139,18 +160,26 @@ def _enlarged(mask: np.ndarray, size: tuple[int, int], *, around: int) -> tuple[
     return (left, top), covered >= min(128, int(covered.max()))  # one pixel of a large scan must not vanish
 
 
-def _ring(inside: np.ndarray, radius: float) -> Image.Image:
-    return Image.fromarray((_grown(inside, radius) & _grown(~inside, radius)).astype(np.uint8) * 255)
+def _rings(inside: np.ndarray, radii: Sequence[float]) -> list[Image.Image]:
+    """Return what lies within each radius of the edge, on either side of it."""
+    grown = zip(_grown(inside, radii), _grown(~inside, radii), strict=True)
+    return [Image.fromarray((one & other).view(np.uint8) * np.uint8(255)) for one, other in grown]
 
 
-def _grown(region: np.ndarray, radius: float) -> np.ndarray:
-    """Return a region grown by a disc."""
-    reach = int(np.ceil(radius))
-    grown, (height, width) = region.copy(), region.shape
-    for down in range(-reach, reach + 1):
-        for right in range(-reach, reach + 1):
-            if 0 < down * down + right * right <= radius * radius:
-                to = (slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0)))
-                fro = (slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0)))
-                grown[to] |= region[fro]
-    return grown
+def _grown(region: np.ndarray, radii: Sequence[float]) -> list[np.ndarray]:
+    """Return a region grown by a disc of each radius: row by row of the disc, each as long as the disc is wide there."""
+    wide = [region]  # grown to both sides by 0, 1, 2, ... pixels
+    for right in range(1, math.floor(max(radii)) + 1):
+        longer = wide[-1].copy()
+        longer[:, right:] |= region[:, :-right]
+        longer[:, :-right] |= region[:, right:]
+        wide.append(longer)
+    found = []
+    for radius in radii:
+        grown = wide[math.floor(radius)].copy()
+        for down in range(1, math.floor(radius) + 1):
+            row = wide[math.floor(math.sqrt(radius * radius - down * down))]
+            grown[down:] |= row[:-down]
+            grown[:-down] |= row[down:]
+        found.append(grown)
+    return found

@@ -14,6 +14,7 @@ import numpy as np
 from bts.data.readers.catalogue import suffix
 from bts.errors import RequestError
 from bts.inference.drawing import overlay
+from bts.inference.picture import as_bytes
 from bts.inference.png import png_bytes
 from bts.inference.prediction import Prediction
 
@@ -73,9 +74,9 @@ def write_prediction(prediction: Prediction, folder: str | Path) -> Path:
     with writing(folder):
         empty_folder(folder)
         if prediction.mask is not None:
-            write_picture(prediction.mask.astype(np.uint8) * 255, folder / "mask.png")
+            write_picture(prediction.mask.view(np.uint8) * np.uint8(255), folder / "mask.png")
         if prediction.cam is not None:
-            write_picture(np.rint(prediction.cam * 255).astype(np.uint8), folder / "cam.png")
+            write_picture(as_bytes(prediction.cam), folder / "cam.png")
         write_picture(np.asarray(overlay(prediction)), folder / "overlay.png")
         write_result(prediction.to_dict(), folder)
     return folder
