@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else the import asks the network for a newer version
 
 import albumentations
 import cv2
 import numpy as np
+from albumentations.augmentations.geometric.functional import center, create_affine_transformation_matrix
 
+from bts.data.variation import Variations
 from bts.errors import RequestError
 from bts.settings import AugmentSettings
 
@@ -20,7 +23,7 @@ class Augmenter:
     """Random variation of a slice and its mask, a pure function of (seed, epoch, index): so workers don't matter."""
 
     def __init__(self, settings: AugmentSettings, *, seed: int) -> None:
-        _refuse_bad(settings, seed)
+        refuse_bad(settings, seed)
         self.settings = settings
         self.seed = seed
         self._pipeline: albumentations.Compose | None = None
@@ -39,6 +42,17 @@ class Augmenter:
         # The mask is interpolated like the picture and cut at a half: the nearest pixel would shift it by up to half of one.
         out = pipeline(image=image, mask=mask * np.uint8(255))
         return out["image"], (out["mask"] >= 128).astype(np.uint8)
+
+    def applied(self, image: np.ndarray, mask: np.ndarray, how: Variations, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return picture and mask as above, varied by row `row` of given numbers; only steps that are set up are taken."""
+        mask = mask * np.uint8(255)
+        for step in self._prepared(len(image)).transforms:
+            given = _given(step, how, row, image=image)
+            if given is not None and isinstance(step, albumentations.DualTransform):
+                mask = step.apply_to_mask(mask, **given)
+            if given is not None:
+                image = step.apply(image, **given)
+        return image, (mask >= 128).astype(np.uint8)
 
     def _prepared(self, size: int) -> albumentations.Compose:
         if self._pipeline is None or self._size != size:
@@ -82,7 +96,24 @@ def _pipeline(settings: AugmentSettings, size: int) -> albumentations.Compose:
     return albumentations.Compose(steps)
 
 
-def _refuse_bad(settings: AugmentSettings, seed: int) -> None:
+def _given(step: albumentations.BasicTransform, how: Variations, row: int, *, image: np.ndarray) -> dict[str, Any] | None:
+    """Return what a step would have drawn, or None where it is not taken."""
+    if isinstance(step, albumentations.HorizontalFlip):
+        return {} if how.flip[row] else None
+    if isinstance(step, albumentations.VerticalFlip):
+        return {} if how.flip_vertical[row] else None
+    if isinstance(step, albumentations.RandomSizedCrop):
+        left, top, side = (int(value) for value in how.crop_px[row])
+        return {"crop_coords": (left, top, left + side, top + side)}
+    if isinstance(step, albumentations.Affine):
+        shift, shear, scale = (dict(zip("xy", pair[row], strict=True)) for pair in (how.shift_px, how.shear_deg, how.scale))
+        matrix = create_affine_transformation_matrix(shift, shear, scale, how.rotate_deg[row], center(image.shape))
+        return {"matrix": matrix, "output_shape": image.shape}
+    return {"alpha": float(how.contrast[row]), "beta": float(how.brightness[row] * image.mean())}
+
+
+def refuse_bad(settings: AugmentSettings, seed: int) -> None:
+    """Raise RequestError for a seed or a setting that is out of range."""
     if seed < 0:
         raise RequestError(f"seed {seed}: expected 0 or more")
     limits = {"share": 1.0, "rotate": 180.0, "crop": 0.9, "scale": 0.9, "zoom_out": 0.9, "shift": 0.9, "shear": 45.0}
