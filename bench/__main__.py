@@ -5,6 +5,7 @@
     python -m bench training                # a training against the same step on one fixed batch
     python -m bench reading                 # first epoch, second epoch, second run
     python -m bench growth                  # bootstrap, audit and report as their data double
+    python -m bench app                     # the page: drop to picture beside infer.py, memory after 200 uploads
     python -m bench all                     # one after another, each in a process of its own, into bench.jsonl
     python -m bench page bench.jsonl --out docs/performance.md
 
@@ -31,7 +32,14 @@ from bts.apps.run import DONE, OneLineParser, run_app
 from bts.errors import RequestError
 from bts.registry import suggestion
 
-NAMES = {"one-scan": "one_scan", "folder": "folder", "training": "training", "reading": "reading", "growth": "growth"}
+NAMES = {
+    "one-scan": "one_scan",
+    "folder": "folder",
+    "training": "training",
+    "reading": "reading",
+    "growth": "growth",
+    "app": "app",
+}
 """Name on the command line -> module in this folder, with a question as its docstring and `run(work, quick=)`."""
 RESULTS = Path("bench.jsonl")
 

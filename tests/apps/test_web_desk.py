@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import struct
+import os
+import shutil
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +19,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
-from web_models import paper_predictor, write_png, write_volume_file
+from web_models import claims, paper_predictor, write_png, write_volume_file
 
 from bts.apps import infer
 from bts.apps.web import examples
@@ -141,17 +143,6 @@ def test_a_volume_marks_slices_with_a_mask_and_says_which_are_blank(desk: Desk, 
 # --- bad input ------------------------------------------------------------------------------------------------------------
 
 
-def claims(path: Path, shape: tuple[int, int, int]) -> Path:
-    """A NIfTI header of a few bytes that claims an enormous shape."""
-    header = nibabel.Nifti1Header()
-    header.set_data_dtype(np.float32)
-    raw = bytearray(header.binaryblock)
-    raw[40:56] = struct.pack("<8h", 3, *shape, 1, 1, 1, 1)
-    raw[344:348] = b"n+1\0"
-    path.write_bytes(bytes(raw) + bytes(64))
-    return path
-
-
 def hollow(path: Path) -> Path:
     """A MATLAB file of a few kilobytes whose picture, never written, has 10^10 pixels."""
     with h5py.File(path, "w", userblock_size=512) as file:
@@ -245,6 +236,18 @@ def test_a_model_folder_that_disappears_is_one_line_for_who_would_read_it_late(
     assert not list(desk.sessions.results.rglob("*.png"))
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_a_model_whose_folder_disappears_answers_on(runtime: str, exported_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(exported_models["joint"], tmp_path / "model")
+    desk = Desk(Predictor.load(joint=folder, runtime=runtime, device="cpu"), root=tmp_path / "private")
+    shutil.rmtree(folder)
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    other = next(name for name in desk.predictor.classes if name != session.result.answers[0].cam_class)
+    assert desk.explain(session, index=0, cam_class=other) is not None  # the network is asked again
+    assert result_file(desk.sessions, session.secret, "print.html") is not None
+
+
 def test_an_unexpected_error_tells_nothing_of_the_scan() -> None:
     assert told(ValueError("patient Smith, value 17")) == "unexpected ValueError: please report it"
     assert told(OSError(28, "No space left", "/private/secret")) == "the server could not read or write a file: try again later"
@@ -291,6 +294,25 @@ def test_the_idle_are_swept_and_the_oldest_scan_makes_room(tmp_path: Path) -> No
     desk.sessions.of("bert").seen -= 10_000
     desk.sessions.sweep()
     assert len(desk.sessions) == 2
+
+
+def test_what_was_sent_long_ago_is_swept_with_its_folder(desk: Desk) -> None:
+    def sent(name: str, *, age: float) -> Path:
+        folder = desk.sessions.uploads / name
+        folder.mkdir()
+        path = write_png(folder / "scan.png")
+        for each in (path, folder):
+            os.utime(each, (time.time() - age,) * 2)
+        return path
+
+    old, new = sent("old", age=10_000), sent("new", age=0)
+    desk.sessions.sweep()  # takes the file, whose folder then is as young as that
+    assert not old.exists()
+    os.utime(old.parent, (time.time() - 10_000,) * 2)
+    desk.sessions.sweep()
+    assert not old.parent.exists()
+    assert new.is_file()
+    assert desk.sessions.uploads.is_dir()
 
 
 def test_only_files_of_the_result_can_be_fetched(desk: Desk, tmp_path: Path) -> None:
@@ -364,7 +386,7 @@ def test_a_batch_over_its_time_says_so_in_the_rows(tmp_path: Path) -> None:
 
 
 def test_the_top_names_the_models_and_what_this_is_not(desk: Desk) -> None:
-    top = head(desk.predictor)
+    top = head(desk.predictor, upload_mib=200)
     assert "paper seg" in top
     assert "trained on nothing &lt;at all&gt;" in top
     assert "Research software, not a medical device." in top

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import nibabel
@@ -68,4 +69,15 @@ def write_volume_file(path: Path, *, slices: int = 5, blank: int = 1) -> Path:
     array[..., : slices - blank] = picture().T[..., None]
     array[..., 1] = 200 - array[..., 1] * (array[..., 1] > 130)
     nibabel.save(nibabel.Nifti1Image(array, np.diag([-1.0, -1.0, 4.0, 1.0])), path)
+    return path
+
+
+def claims(path: Path, shape: tuple[int, int, int]) -> Path:
+    """A NIfTI header of a few bytes that claims an enormous shape."""
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    raw = bytearray(header.binaryblock)
+    raw[40:56] = struct.pack("<8h", 3, *shape, 1, 1, 1, 1)
+    raw[344:348] = b"n+1\0"
+    path.write_bytes(bytes(raw) + bytes(64))
     return path

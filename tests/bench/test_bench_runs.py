@@ -17,6 +17,7 @@ EXPECTED = {
     "training": ["seg, one fixed batch", "seg, training", "seg, waiting for data"],
     "reading": ["first epoch", "second epoch", "first epoch of a second run", "h5py and resize, any epoch"],
     "growth": ["bootstrap, 200", "audit, 40", "report, 60"],
+    "app": ["infer.py, one scan, warm", "page, drop to picture", "server's memory after 4 uploads"],
 }
 
 

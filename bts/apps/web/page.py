@@ -38,7 +38,7 @@ class Page:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         with gr.Blocks(title="bts", analytics_enabled=False, fill_width=True) as self.blocks:
-            gr.HTML(head(desk.predictor))
+            gr.HTML(head(desk.predictor, upload_mib=desk.limits.upload_mib))
             with gr.Tabs():
                 with gr.Tab("One scan"):
                     self._one()

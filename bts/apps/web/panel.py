@@ -26,15 +26,19 @@ FILES = {
 """What can be fetched -> what it is called on the page."""
 
 
-def head(predictor: Predictor) -> str:
-    """Return the top of the page: which models answer, what they were trained on, and that this is no medical device."""
+def head(predictor: Predictor, *, upload_mib: float) -> str:
+    """Return the top of the page: which models answer, what they were trained on, and that this is no medical device.
+
+    It also tells the browser how large a file may be.
+    """
     rows = "".join(
         f"<li><b>{text(PART[runtime.card.task].capitalize())}</b> {text(runtime.card.name)}"
         f"<span>trained on {text(runtime.card.trained_on or 'unknown data')}</span></li>"
         for runtime in predictor.runtimes
     )
     return (
-        '<header class="bts-head"><div><h1>bts</h1><p>Tumour mask, class and Grad-CAM of brain MRI slices</p></div>'
+        f'<header class="bts-head" data-mib="{upload_mib:g}"><div><h1>bts</h1>'
+        "<p>Tumour mask, class and Grad-CAM of brain MRI slices</p></div>"
         f'<p class="bts-badge">{text(DISCLAIMER)}</p><ul aria-label="Models that answer">{rows}</ul></header>'
     )
 

@@ -1,4 +1,4 @@
-"""What does the browser do by itself? Mixing the layers, zooming, a click on the strip, sorting: no request for any of it."""
+"""What does the browser do by itself? Mixing layers, zooming, sorting, refusing too large a file: no request for any."""
 
 SHARE = "(share) => { document.documentElement.style.setProperty('--bts-share', share); }"
 """Takes the strength of the heat."""
@@ -45,6 +45,7 @@ HEAD = """
     const does = event.target.closest('[data-bts]')?.dataset.bts;
     if (does === 'in') zoom(1.5); else if (does === 'out') zoom(1 / 1.5); else if (does === 'sort') sort(event.target);
     else if (does === 'reset') { at.zoom = 1; at.x = at.y = 0; place(); }
+    if (event.target.closest('.bts-examples')) document.getElementById('bts-told')?.remove();
     const strip = event.target.closest('.bts-strip'); if (strip) slice(strip, event);
   });
   document.addEventListener('dblclick', (event) => { if (event.target.closest('.bts-view')) zoom(2); });
@@ -61,6 +62,23 @@ HEAD = """
     at.x += (event.clientX - drag.x) / box.width * 100; at.y += (event.clientY - drag.y) / box.height * 100;
     drag.x = event.clientX; drag.y = event.clientY; place();
   });
+  const tooLarge = (event) => {  // before Gradio, which only says "Error"
+    const zone = event.target.closest?.('#bts-upload, #bts-files'), dropped = event.type === 'drop';
+    const files = zone && [...(dropped ? event.dataTransfer.files : event.target.files ?? [])];
+    if (!files?.length) return;
+    document.getElementById('bts-told')?.remove();
+    const most = Number(document.querySelector('.bts-head').dataset.mib), mib = 2 ** 20;
+    const file = files.find((each) => each.size > most * mib);
+    if (!file) return;
+    event.stopPropagation(); event.preventDefault();
+    if (dropped) event.target.dispatchEvent(new Event('dragleave', { bubbles: true })); else event.target.value = '';
+    const note = document.createElement('p');
+    note.id = 'bts-told'; note.className = 'bts-note error'; note.role = 'alert';
+    note.textContent = `${file.name}: a file of ${Math.ceil(file.size / mib)} MiB: this page takes at most ${most} MiB, `
+      + 'use `python infer.py`';
+    zone.after(note);
+  };
+  for (const begin of ['change', 'drop']) document.addEventListener(begin, tooLarge, true);
   for (const end of ['pointerup', 'pointercancel']) document.addEventListener(end, () => { drag = null; });
 })();
 </script>

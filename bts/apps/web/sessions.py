@@ -6,6 +6,7 @@ the page is closed, when nothing was asked for a while, and with the server at t
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import threading
@@ -133,13 +134,17 @@ class Sessions:
             idle = [key for key, each in self._open.items() if now - each.seen > self.limits.idle_seconds]
         for key in idle:
             self.close(key)
-        for path in self.uploads.rglob("*"):
-            try:
-                if path.is_file() and time.time() - path.stat().st_mtime > self.limits.idle_seconds:
-                    path.unlink()
-            except FileNotFoundError:  # its own session was faster
-                continue
+        self._sweep_uploads()
         self.make_room()
+
+    def _sweep_uploads(self) -> None:
+        for folder, _, names in os.walk(self.uploads, topdown=False):
+            for path in (*(Path(folder, name) for name in names), Path(folder)):
+                try:
+                    if path != self.uploads and time.time() - path.stat().st_mtime > self.limits.idle_seconds:
+                        path.rmdir() if path.is_dir() else path.unlink()
+                except OSError:  # its own session was faster, or the folder is not empty
+                    continue
 
     def make_room(self, *, besides: Session | None = None) -> None:
         """Let the scans go that were shown longest ago until the others fit; that of `besides` stays."""
