@@ -26,7 +26,7 @@ NOT_YET = "not measured yet"
 FIRST_SCORE = {
     "seg": ("segmentation.slice.dice", "Dice, mean over slices"),
     "cls": ("classification.slice.overall.accuracy", "accuracy per slice"),
-    "joint": ("classification.slice.overall.accuracy", "accuracy per slice"),
+    "joint": ("segmentation.slice.dice", "Dice, mean over slices"),
 }
 """The score that stands for a recipe, by task: its place in `scores.json`, and its name in a table of both columns."""
 BOTH_COLUMNS = {"recipe", "score", "published", "by_patient", "gap"}

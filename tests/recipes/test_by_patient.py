@@ -74,7 +74,7 @@ def test_a_recipe_is_trained_on_both_splits_and_the_gap_is_told(
     out = tmp_path / "out"
     both = partial(benchmark_both, recipes, "cls", out, table=table, device="cpu")
     found = both(train=train)  # type: ignore[arg-type]
-    assert asked == ["allow", "refuse"]
+    assert asked == ["refuse", "allow"]
     patients = read_patients(table)
     one, other = (Split.read(each.runs[name].split_file) for each in (found.published, found.by_patient))
     assert {row.part for row in one.rows} == {row.part for row in other.rows} == {"train", "val", "test"}
