@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader
@@ -9,8 +12,12 @@ from torch.utils.data import DataLoader
 from bts.data.arrays import Arrays
 from bts.data.augment import Augmenter
 from bts.data.dataset import EpochSampler, SliceDataset
+from bts.data.resident import BatchAugmenter, ResidentLoader
+from bts.training.device import Device
 
-Loader = DataLoader[dict[str, torch.Tensor]]
+Loader = DataLoader[dict[str, torch.Tensor]] | ResidentLoader
+RESIDENT_SHARE = 0.2
+"""Share of a GPU's free memory that slices may take by themselves; the rest is for the network and its maps."""
 
 
 class SliceData(pl.LightningDataModule):
@@ -22,7 +29,7 @@ class SliceData(pl.LightningDataModule):
     Args:
         train: slices to learn from.
         val: slices that pick the best epoch; never varied.
-        augmenter: variation of the training slices.
+        augmenter: variation of the training slices; with a `BatchAugmenter` the slices lie on the device.
         batch_size: slices a step and device.
         workers: loader processes.
         seed: seed of the order.
@@ -34,7 +41,7 @@ class SliceData(pl.LightningDataModule):
         train: Arrays,
         val: Arrays,
         *,
-        augmenter: Augmenter | None,
+        augmenter: Augmenter | BatchAugmenter | None,
         batch_size: int,
         workers: int = 0,
         seed: int = 0,
@@ -46,20 +53,31 @@ class SliceData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Return shuffled, varied batches; the last incomplete one is left out where there are others."""
-        return self._loader(self.train, augmenter=self.augmenter, shuffle=True)
+        return self._loader(self.train, learn=True)
 
     def val_dataloader(self) -> Loader:
         """Return the validation slices in their order, each once, over all devices."""
-        return self._loader(self.val, augmenter=None, shuffle=False)
+        return self._loader(self.val, learn=False)
 
-    def _loader(self, arrays: Arrays, *, augmenter: Augmenter | None, shuffle: bool) -> Loader:
+    def _loader(self, arrays: Arrays, *, learn: bool) -> Loader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         count = len(arrays.labels)
+        sampler = EpochSampler(count, seed=self.seed, shuffle=learn, rank=rank, world=world)
+        drop_last = learn and count >= self.batch_size * world
+        if isinstance(self.augmenter, BatchAugmenter):
+            return ResidentLoader(
+                arrays,
+                self.augmenter if learn else None,
+                sampler=sampler,
+                batch_size=self.batch_size,
+                drop_last=drop_last,
+                device=self.trainer.strategy.root_device if self.trainer else torch.device("cpu"),
+            )
         return DataLoader(
-            SliceDataset(arrays, augmenter),
+            SliceDataset(arrays, self.augmenter if learn else None),
             batch_size=self.batch_size,
-            sampler=EpochSampler(count, seed=self.seed, shuffle=shuffle, rank=rank, world=world),
-            drop_last=shuffle and count >= self.batch_size * world,
+            sampler=sampler,
+            drop_last=drop_last,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=self.pin_memory,
@@ -73,3 +91,14 @@ def choose_workers(workers: int | None, *, device: str, cores: int) -> int:
     if workers is not None:
         return workers
     return min(8, max(1, cores - 1)) if device == "gpu" else 0
+
+
+def choose_resident(resident: Literal["auto", "on", "off"], *, device: Device, parts: Sequence[Arrays]) -> tuple[bool, str]:
+    """Return whether the slices of the parts lie on the device, and the reason."""
+    if resident != "auto":
+        return resident == "on", "asked for"
+    if device != "gpu":
+        return False, "the GPU's memory is for that, and there is none" if device == "cpu" else "not tried there"
+    needed, free = sum(part.images.nbytes + part.masks.nbytes for part in parts), torch.cuda.mem_get_info()[0]
+    told = f"they take {needed / 2**30:.3g} of its {free / 2**30:.3g} GiB free, {RESIDENT_SHARE:.0%} at most"
+    return needed < RESIDENT_SHARE * free, told

@@ -57,9 +57,12 @@ def same_weights(one: Path, other: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_a_resumed_run_ends_as_an_unbroken_one(cls: Make, schedule: str, killed_after: Callable[[Settings, int], Run]) -> None:
+@pytest.mark.parametrize(("schedule", "resident"), [("cosine", "off"), ("plateau", "off"), ("cosine", "on")])
+def test_a_resumed_run_ends_as_an_unbroken_one(
+    cls: Make, schedule: str, resident: str, killed_after: Callable[[Settings, int], Run]
+) -> None:
     settings = cls()
+    settings.data.resident = resident  # type: ignore[assignment]
     settings.optim.epochs, settings.optim.schedule, settings.optim.plateau_patience = 4, schedule, 0  # type: ignore[assignment]
     settings.model.dropout = 0.5  # type: ignore[attr-defined]
     settings.data.batch_size = 2  # three steps an epoch: three patients with two slices each
