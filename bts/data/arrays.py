@@ -64,7 +64,7 @@ def load_arrays(
     hits, misses = (cache.hits, cache.misses) if cache else (0, 0)
     for i, record in enumerate(records):
         try:
-            image, mask = _load(source, record, preprocessing=preprocessing, cache=cache)
+            image, mask = load_entry(source, record, preprocessing=preprocessing, cache=cache)
         except InputError as error:
             failures.append(error.at(record.path))
             if len(failures) == MANY:
@@ -106,7 +106,7 @@ def _labels(records: Sequence[Record], classes: Sequence[str]) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def _load(source: Source, record: Record, *, preprocessing: Preprocessing, cache: SliceCache | None) -> Entry:
+def load_entry(source: Source, record: Record, *, preprocessing: Preprocessing, cache: SliceCache | None) -> Entry:
     """Return picture and mask from the cache, or decode them and leave them there."""
     files = [source.root / name for name in (record.path, record.mask) if name]
     key = cache.key(files, preprocessing, reader=source.name) if cache else None

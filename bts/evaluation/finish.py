@@ -17,6 +17,7 @@ from bts.errors import RequestError
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.headline import headline, text_table
 from bts.evaluation.operating_point import OperatingChoice, choose_operating_point
+from bts.evaluation.outside import add_reference, told
 from bts.evaluation.provenance import provenance
 from bts.evaluation.run_data import RunData, read_run, refuse_training_patients
 from bts.evaluation.run_figures import draw_curves, draw_split
@@ -68,7 +69,8 @@ def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tu
     """Choose on validation, write the card, score the test part, write its table; return cases and JSON-ready scores."""
     keep_place(folder)
     choice = _choose(data, folder, device=device)
-    card = write_choice(folder, choice)
+    write_choice(folder, choice)
+    card = _learn_what_is_usual(data, folder)
     predictor = Predictor([open_runtime("torch", folder, device=device)])
     records = data.records("test")
     with _bar(len(records), "scoring test") as tell:
@@ -100,6 +102,14 @@ def keep_place(folder: Path) -> None:
     card = read_card(folder)
     if card.task == "joint" and card.cell_offset_px is None:
         update_card(folder, cell_offset_px=card.cam_offset_px, cam_offset_px=0.0)
+
+
+def _learn_what_is_usual(data: RunData, folder: Path) -> ModelCard:
+    total = sum(len(data.split.part(part)) for part in ("train", "val"))
+    with _bar(total, "looking at training") as tell:
+        card = add_reference(data, folder, progress=tell)
+    log.info("%s", told(card.outside))
+    return card
 
 
 def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:

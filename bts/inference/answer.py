@@ -10,6 +10,7 @@ from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.glossary import NO_TUMOUR
 from bts.inference import decision
+from bts.inference.outside import Outside
 from bts.inference.prediction import Alone, ModelMark, Prediction, origin_fields
 from bts.inference.runtimes.base import RawOutput
 from bts.models.folder import ModelCard
@@ -51,6 +52,7 @@ def make_prediction(item: Slice, said: Sequence[Said], *, origin: Origin, cam_cl
     for model in said:
         found |= _joined(item, model) if model.card.task == "joint" else _mask(item, model) | _class(model)
         found |= _cam(item, model, cam_class)
+    found["outside"] = _outside(said)
     prediction = Prediction(slice=item, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found)
     known = (*item.warnings, *([decision.PHANTOM_SLICE] if item.synthetic else []), *origin.warnings)
     return replace(prediction, warnings=(*known, *_doubts(prediction, said)))
@@ -112,8 +114,16 @@ def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
     }
 
 
+def _outside(said: Sequence[Said]) -> Outside | None:
+    """Return how unlike its training slices the model finds the picture that finds it strangest, None where none can tell."""
+    told = [Outside(float(one.raw.distance), float(one.card.outside["limit"])) for one in said if one.raw.distance is not None]
+    return max(told, key=lambda each: each.distance / each.limit, default=None)
+
+
 def _doubts(prediction: Prediction, said: Sequence[Said]) -> Iterator[str]:
     """Yield a sentence for everything that makes this very answer doubtful."""
+    if prediction.outside is not None and prediction.outside.is_outside:
+        yield prediction.outside.sentence
     if prediction.consistent is False:
         yield decision.contradiction(label=str(prediction.label))
     if prediction.alone is not None and not prediction.alone.consistent:

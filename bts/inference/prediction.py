@@ -11,6 +11,7 @@ import numpy as np
 
 from bts.data.slice import Slice
 from bts.glossary import NO_TUMOUR
+from bts.inference.outside import Outside
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Prediction:
         cam_class: name of the class that the map explains, or None.
         cam_peak: largest value of the map before scaling, or None; the scale on validation is made of these.
         features: (C,) pooled features behind the class, or None.
+        outside: how unlike the training slices the picture is, or None where no model knows what those look like.
         refer: True where the largest probability is under the model's referral threshold.
         warnings: one sentence each; everything that makes the answer doubtful stands here.
         models: who answered.
@@ -86,6 +88,7 @@ class Prediction:
     cam_class: str | None = None
     cam_peak: float | None = None
     features: np.ndarray | None = None
+    outside: Outside | None = None
     refer: bool = False
     warnings: tuple[str, ...] = ()
     models: tuple[ModelMark, ...] = ()
@@ -144,6 +147,7 @@ class Prediction:
             "cam_energy_in_mask": _rounded(self.cam_energy_in_mask, 6),
             "consistent": self.consistent,
             "alone": self._alone(),
+            "outside": None if self.outside is None else self.outside.to_dict(),
             "refer": self.refer,
             "warnings": list(self.warnings),
         }

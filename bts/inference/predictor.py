@@ -23,6 +23,7 @@ from bts.inference.averaging import run_averaged
 from bts.inference.chosen import choose_models
 from bts.inference.lanes import batches, in_order
 from bts.inference.memory import Fitting
+from bts.inference.outside import Reference
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
@@ -55,6 +56,7 @@ class Predictor:
         self.origin = _origin(self.runtimes)
         self._fitting = Fitting()
         self._preprocessing = [Preprocessing.from_dict(runtime.card.preprocessing) for runtime in self.runtimes]
+        self._references = [Reference.from_dict(runtime.card.outside) for runtime in self.runtimes]
 
     @staticmethod
     def load(
@@ -174,11 +176,13 @@ class Predictor:
         """Ask every model; pictures are prepared once where models share their preprocessing."""
         images: dict[Preprocessing, np.ndarray] = {}
         answers = []
-        for runtime, preprocessing in zip(self.runtimes, self._preprocessing, strict=True):
+        for runtime, preprocessing, known in zip(self.runtimes, self._preprocessing, self._references, strict=True):
             if preprocessing not in images:
                 images[preprocessing] = np.stack([preprocessing.image(item.image) for item in batch])
             flip = bool(runtime.card.operating_point["flip"]) if self.flip is None else self.flip
-            answers.append(run_averaged(runtime, images[preprocessing], flip=flip, cam_class=cam_class))
+            raw = run_averaged(runtime, images[preprocessing], flip=flip, cam_class=cam_class)
+            distance = None if known is None else known.distance(images[preprocessing])
+            answers.append(raw._replace(distance=distance))
         return answers
 
 

@@ -39,6 +39,8 @@ class ModelCard:
         data_fingerprint: of the split that was trained on.
         synthetic: trained on phantoms; every output says so.
         trained_on: what it was trained on, in words.
+        outside: what the training slices look like, so that a picture unlike them is noticed (`bts.inference.outside`), and
+            the share of test slices that are wrongly taken for such; empty in older folders, which never warn.
         scores: test scores, each with its n.
         weights_sha256: of the weights file; set when the folder is written.
     """
@@ -58,6 +60,7 @@ class ModelCard:
     data_fingerprint: str = ""
     synthetic: bool = False
     trained_on: str = ""
+    outside: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     licence: str = "Apache-2.0"
@@ -102,13 +105,18 @@ def check_card(card: ModelCard, where: Path) -> None:
         raise RequestError(f"{where}: operating_point needs exactly {', '.join(OPERATING_POINT)}")
     if card.task != "seg" and len(card.classes) != card.architecture.get("classes", len(card.classes)):
         raise RequestError(f"{where}: {len(card.classes)} class names, the network has {card.architecture['classes']} classes")
+    if not isinstance(card.outside, dict):
+        raise RequestError(f"{where}: outside is a {type(card.outside).__name__}, an object is needed")
     if not isinstance(card.temperature, (int, float)) or not card.temperature > 0:
         raise RequestError(f"{where}: temperature {card.temperature!r}, a positive number is needed")
 
 
 def to_json(card: ModelCard) -> str:
-    """Return the card as JSON that a human can read, its format version first."""
-    values = asdict(card)
+    """Return the card as JSON that a human can read, its format version first.
+
+    An empty `outside` is left out, so that versions which know nothing of it read the card.
+    """
+    values = {name: value for name, value in asdict(card).items() if name != "outside" or value}
     ordered = _plain({"format": values.pop("format"), **values})
     return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -127,6 +127,7 @@ def update_card(
     cam_offset_px: float | None = None,
     cell_offset_px: float | None = None,
     refer_below: float | None = None,
+    outside: dict[str, Any] | None = None,
     scores: dict[str, Any] | None = None,
 ) -> ModelCard:
     """Change what is chosen after training (None leaves a field as it is), at once or not at all; return the new card.
@@ -141,6 +142,7 @@ def update_card(
         "cam_offset_px": cam_offset_px,
         "cell_offset_px": cell_offset_px,
         "refer_below": refer_below,
+        "outside": outside,
         "scores": scores,
     }
     card = replace(read_card(path), **{name: value for name, value in given.items() if value is not None})

@@ -23,12 +23,14 @@ class RawOutput(NamedTuple):
         logits: (B, K) float32, class scores before the softmax.
         cam: (B, h, w) float32, at least 0: Grad-CAM, not scaled (`bts.inference.gradcam`).
         features: (B, C) float32, the maps behind the class, averaged over the picture.
+        distance: (B,) float64, how unlike the training slices the pictures are; no network says it, `Predictor` adds it.
     """
 
     mask: np.ndarray | None = None
     logits: np.ndarray | None = None
     cam: np.ndarray | None = None
     features: np.ndarray | None = None
+    distance: np.ndarray | None = None
 
 
 class Runtime(Protocol):
