@@ -15,18 +15,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Served(NamedTuple):
-    """A running page: its address, its private folder, and where what it prints goes."""
+    """A running page: its address, its private folder, where what it prints goes, and its machine's temporary folder."""
 
     url: str
     root: Path
     log: Path
+    elsewhere: Path
 
 
 @contextmanager
 def serving(folder: Path, *, upload_mib: float = 200, password: str = "") -> Iterator[Served]:
     log = folder / "log.txt"
     path = os.pathsep.join([str(ROOT), *(entry for entry in (os.environ.get("PYTHONPATH"),) if entry)])
-    environment = os.environ | {"PYTHONPATH": path, "PASSWORD": password}
+    (folder / "elsewhere").mkdir()
+    environment = os.environ | {"PYTHONPATH": path, "PASSWORD": password, "TMPDIR": str(folder / "elsewhere")}
     with log.open("wb") as written:
         server = subprocess.Popen(
             [sys.executable, __file__, str(folder / "private"), str(upload_mib)],
@@ -36,14 +38,14 @@ def serving(folder: Path, *, upload_mib: float = 200, password: str = "") -> Ite
             stderr=subprocess.STDOUT,
         )
     try:
-        yield Served(_address(server, log), folder / "private", log)
+        yield Served(_address(server, log), folder / "private", log, folder / "elsewhere")
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def _address(server: subprocess.Popen[bytes], log: Path) -> str:
-    end = time.monotonic() + 240
+    end = time.monotonic() + 600  # a busy machine is no failure
     while time.monotonic() < end and server.poll() is None:
         said = log.read_text(encoding="utf-8").split()
         if said and said[0].startswith("http"):
