@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -111,6 +112,23 @@ def test_a_file_that_is_too_large_is_refused(served: Served) -> None:
     just_over = upload(served.url, bytes(MIB + 10), "large.png")
     assert just_over.status_code == 413
     assert "maximum allowed size" in just_over.text or "takes no larger file" in just_over.text
+
+
+def test_a_client_who_goes_away_in_the_middle_leaves_nothing_elsewhere_and_no_traceback(served: Served, tmp_path: Path) -> None:
+    half = b'--b\r\nContent-Disposition: form-data; name="files"; filename="half.png"\r\n\r\n' + bytes(100_000)
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {served.url[7:]}\r\nContent-Length: 500000\r\n"
+    host, port = served.url[7:].split(":")
+    before = set(served.root.rglob("*"))
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        client.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + half)
+        end = time.monotonic() + 60
+        while set(served.root.rglob("*")) == before and time.monotonic() < end:
+            time.sleep(0.1)  # until what has arrived so far lies where it is swept
+    assert set(served.root.rglob("*")) > before
+    assert list(served.elsewhere.iterdir()) == []
+    (path,) = upload(served.url, write_png(tmp_path / "scan.png").read_bytes(), "scan.png").json()
+    assert answered(ask(served.url, path))["class"] == "glioma"
+    assert "Traceback" not in served.log.read_text(encoding="utf-8")
 
 
 def test_the_private_folder_is_for_this_user_alone(served: Served) -> None:

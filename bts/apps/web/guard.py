@@ -55,7 +55,15 @@ class Guard:
             most = self.largest // 2**20
             await _answer(send, 413, f"more than {most} MiB: this page takes no larger file, use `python infer.py`")
         else:
+            await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: Message, receive: Receive, send: Send) -> None:
+        from starlette.requests import ClientDisconnect
+
+        try:
             await self.app(scope, self._counted(receive), _with_headers(send, path=str(scope["path"])))
+        except ClientDisconnect:  # an upload that broke off: nobody is there to be told, and the server would print a traceback
+            return
 
     def _known(self, authorization: bytes) -> bool:
         if self.password is None:
