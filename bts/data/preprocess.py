@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from bts.data.enhance import Box, equalise, head_box, sharpen, whole
+from bts.data.percentiles import percentiles
 from bts.errors import RequestError
 from bts.settings import DataSettings
 
@@ -161,7 +162,7 @@ class Preprocessing:
 def _window(array: np.ndarray, low_percentile: float, high_percentile: float) -> np.ndarray:
     """Return (H, W) float32 in [0, 255]; a picture with nothing between the percentiles uses its whole range."""
     values = np.asarray(array, dtype=np.float32)
-    low, high = (float(value) for value in np.percentile(values, [low_percentile, high_percentile]))
+    low, high = (float(value) for value in percentiles(values, [low_percentile, high_percentile]))
     if high <= low:  # a few bright pixels on an even ground
         low, high = float(values.min()), float(values.max())
     if high <= low:

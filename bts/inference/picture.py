@@ -10,6 +10,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from bts.data.percentiles import percentiles
+
 HEAT = (
     (95, 19, 110), (132, 32, 107), (168, 46, 95), (203, 65, 73), (230, 93, 47), (247, 130, 18), (252, 174, 18),
     (245, 219, 76), (252, 255, 164),
@@ -35,7 +37,7 @@ def grey(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
     step = max(
         min(image.shape) // 256, 1
     )  # percentiles of a large scan are those of every second pixel, for a quarter of the time
-    low, high = np.percentile(image[::step, ::step], WINDOW)
+    low, high = percentiles(image[::step, ::step], WINDOW)
     if high <= low:
         low, high = image.min(), image.max()
     scaled = image - low  # in place from here: this runs for every slice that is drawn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,10 +101,10 @@ class Prediction:
         """Name of the most probable class."""
         return None if self.probabilities is None else self.classes[int(self.probabilities.argmax())]
 
-    @property
+    @cached_property
     def mask_area_px(self) -> int | None:
         """Pixels in the mask."""
-        return None if self.mask is None else int(self.mask.sum())
+        return None if self.mask is None else int(np.count_nonzero(self.mask))
 
     @property
     def mask_area_mm2(self) -> float | None:
@@ -115,15 +116,15 @@ class Prediction:
     @property
     def box(self) -> dict[str, list[int]] | None:
         """First and last row and column of the mask, both inside it; None where it is empty."""
-        if self.mask is None or not self.mask.any():
+        if self.mask is None or not self.mask_area_px:
             return None
         rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
         return {"row": [int(rows[0]), int(rows[-1])], "column": [int(columns[0]), int(columns[-1])]}
 
-    @property
+    @cached_property
     def cam_energy_in_mask(self) -> float | None:
         """Share of the Grad-CAM's sum that lies inside the predicted mask; None with an empty mask or a map of zeros."""
-        if self.cam is None or self.mask is None or not self.mask.any():
+        if self.cam is None or self.mask is None or not self.mask_area_px:
             return None
         total = float(self.cam.sum(dtype=np.float64))
         return float(self.cam[self.mask].sum(dtype=np.float64)) / total if total > 0 else None
@@ -133,7 +134,7 @@ class Prediction:
         """Whether mask and class agree that there is a tumour; None where one of the two is not answered."""
         if self.mask is None or self.label is None:
             return None
-        return bool(self.mask.any()) == (self.label != NO_TUMOUR)
+        return bool(self.mask_area_px) == (self.label != NO_TUMOUR)
 
     def findings(self) -> dict[str, Any]:
         """Return what was found in the slice, as it stands in `result.json`."""
