@@ -25,6 +25,7 @@ COMMANDS = {
     "models": "list the models that are there, and which answers when none is named",
     "export": "write a model as one ONNX file, for OpenVINO, or as a MONAI bundle",
     "box": "put a finished run's model into the package",
+    "outside": "teach a model what is out of place, and count what it notices",
     "card": "write the model card of a run: data, scores, failures, limits",
     "figure": "scan, truth, prediction and Grad-CAM side by side",
     "settings": "write the page that explains every setting",

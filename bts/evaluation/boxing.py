@@ -14,8 +14,9 @@ import numpy as np
 
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
-from bts.errors import RequestError
+from bts.errors import InputError, RequestError
 from bts.evaluation.card_page import card_text
+from bts.evaluation.outside import add_reference, told
 from bts.evaluation.run_data import RunData, read_run
 from bts.export.half import write_half_folder, write_half_onnx
 from bts.export.onnx import NEEDED
@@ -92,8 +93,9 @@ def box_run(
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as temporary:
         new = Path(temporary, name)
+        notes = [_knows_strangers(run, card, root)]
         _, differences = write_half_folder(run.model, new, name=name)
-        notes = [f"in sixteen bits: {differences}"]
+        notes.append(f"in sixteen bits: {differences}")
         if slices:
             notes.append(str(compare_on_slices(read_run(run, root=root), new, slices=slices)))
         notes.append(_with_onnx(new))
@@ -103,8 +105,8 @@ def box_run(
         if size_mb > LARGEST_MB:
             raise RequestError(f"{name}: {size_mb:.1f} MB, at most {LARGEST_MB:g} fit into the package: take a smaller encoder")
         _replace(new, place / name)
-    told = f"{place / name}: {size_mb:.1f} MB, {card.task}, trained on {card.trained_on}"
-    return Boxed(place / name, (told, *notes))
+    written = f"{place / name}: {size_mb:.1f} MB, {card.task}, trained on {card.trained_on}"
+    return Boxed(place / name, (written, *notes))
 
 
 def compare_on_slices(data: RunData, folder: Path, *, slices: int) -> Agreement:
@@ -134,6 +136,14 @@ def _checked(run: Run, name: str, place: Path) -> ModelCard:
     if card.synthetic and place == boxed.BOX:
         raise RequestError(f"{run.path}: trained on phantoms: no model for the package; name another --box to try")
     return card
+
+
+def _knows_strangers(run: Run, card: ModelCard, root: str | None) -> str:
+    """Teach a model that was trained by an older version what is out of place; return what to tell of it."""
+    try:
+        return told((card if card.outside else add_reference(read_run(run, root=root), run.model)).outside)
+    except (RequestError, InputError) as error:
+        return f"a picture that is out of place will not be noticed: {error}"
 
 
 def _with_onnx(folder: Path) -> str:

@@ -105,8 +105,7 @@ def keep_place(folder: Path) -> None:
 
 
 def _learn_what_is_usual(data: RunData, folder: Path) -> ModelCard:
-    total = sum(len(data.split.part(part)) for part in ("train", "val"))
-    with _bar(total, "looking at training") as tell:
+    with _bar(len(data.split.rows), "looking for what is usual") as tell:
         card = add_reference(data, folder, progress=tell)
     log.info("%s", told(card.outside))
     return card

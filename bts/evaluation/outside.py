@@ -6,7 +6,9 @@ real slices are wrongly taken for strangers is counted on the test part. A run t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from bts.data.cache import SliceCache
 from bts.data.preprocess import Preprocessing
 from bts.errors import BtsError
 from bts.evaluation.run_data import RunData
-from bts.glossary import Part
+from bts.glossary import PARTS, Part
 from bts.inference.outside import Reference, describe
 from bts.models.folder import ModelCard, read_card, update_card
 
@@ -43,8 +45,52 @@ def fit_reference(train: np.ndarray, val: np.ndarray) -> Reference:
     return Reference(middle.astype(np.float32), factor.astype(np.float32), float(np.nextafter(np.float32(limit), np.inf)))
 
 
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What was learned of a run's slices.
+
+    Attributes:
+        reference: what the training slices look like.
+        test: distances of the test slices.
+        card: what goes into the model card.
+    """
+
+    reference: Reference
+    test: np.ndarray
+    card: dict[str, Any]
+
+
+def learn(data: RunData, preprocessing: Preprocessing, *, progress: Callable[[int], None] | None = None) -> Learned:
+    """Return what a run's training slices look like, and how often its test slices are out of place.
+
+    Args:
+        data: the run.
+        preprocessing: of its model.
+        progress: called after each slice with how many were looked at.
+
+    Raises:
+        RequestError: data that is not there, or an empty part.
+        InputError: a slice that can't be read.
+    """
+    seen = itertools.count(1)
+
+    def look(part: Part) -> np.ndarray:
+        found = []
+        for image in pictures(data, part, preprocessing):
+            found.append(describe(image[None])[0])
+            if progress is not None:
+                progress(next(seen))
+        return np.stack(found)
+
+    train, val, test = (look(part) for part in PARTS)
+    reference = fit_reference(train, val)
+    off = reference.distance_of(test)
+    counted = {"n_train": len(train), "n_val": len(val), "n_test": len(off), "test_outside": int((off > reference.limit).sum())}
+    return Learned(reference, off, reference.to_dict() | counted)
+
+
 def add_reference(data: RunData, folder: Path, *, progress: Callable[[int], None] | None = None) -> ModelCard:
-    """Write into a model folder what its training slices look like, and how often test slices are out of place.
+    """Write into a model folder what its training slices look like; the model may have been trained long ago.
 
     Args:
         data: the run that the model was trained in.
@@ -56,23 +102,7 @@ def add_reference(data: RunData, folder: Path, *, progress: Callable[[int], None
         InputError: a slice that can't be read.
     """
     preprocessing = Preprocessing.from_dict(read_card(folder).preprocessing)
-    seen = 0
-
-    def look(part: Part) -> np.ndarray:
-        nonlocal seen
-        found = []
-        for image in pictures(data, part, preprocessing):
-            found.append(describe(image[None])[0])
-            seen += 1
-            if progress is not None:
-                progress(seen)
-        return np.stack(found)
-
-    train, val = look("train"), look("val")
-    reference = fit_reference(train, val)
-    off = np.array([reference.distance(image[None])[0] for image in pictures(data, "test", preprocessing)])
-    counted = {"n_train": len(train), "n_val": len(val), "n_test": len(off), "test_outside": int((off > reference.limit).sum())}
-    return update_card(folder, outside=reference.to_dict() | counted)
+    return update_card(folder, outside=learn(data, preprocessing, progress=progress).card)
 
 
 def pictures(data: RunData, part: Part, preprocessing: Preprocessing) -> Iterator[np.ndarray]:

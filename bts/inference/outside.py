@@ -63,7 +63,11 @@ class Reference:
 
         Root of the mean square over the numbers of a description, each in deviations of the training slices.
         """
-        off = (describe(images) - self.mean).astype(np.float64) @ self.factor
+        return self.distance_of(describe(images))
+
+    def distance_of(self, described: np.ndarray) -> np.ndarray:
+        """Return (N,) float64, the distances of pictures that are described (N, 112) already."""
+        off = (described - self.mean).astype(np.float64) @ self.factor
         return np.sqrt((off**2).mean(axis=1))
 
     def to_dict(self) -> dict[str, Any]:
