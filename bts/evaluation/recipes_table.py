@@ -127,8 +127,8 @@ def _both_columns(file: Path) -> dict[str, Measured]:
 def _side(row: Mapping[Any, Any], name: str) -> Interval:
     """Return one column of a row of the CSV; the gap has no counts of its own."""
     low, high = (None if pd.isna(row[f"{name}_{end}"]) else float(row[f"{name}_{end}"]) for end in ("low", "high"))
-    counts = (int(row.get(f"{name}_{what}", 0)) for what in ("patients", "slices"))
-    return Interval(float(row[name]), low, high, *counts, seed=int(row["seed"]), draws=int(row["draws"]))
+    patients, slices = (int(row.get(f"{name}_{what}", 0)) for what in ("patients", "slices"))
+    return Interval(float(row[name]), low, high, patients, slices, seed=int(row["seed"]), draws=int(row["draws"]))
 
 
 def _alone(done: Sequence[Finished]) -> Measured:
