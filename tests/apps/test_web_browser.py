@@ -23,7 +23,7 @@ if CHROMIUM is None:
 pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright is installed: pip install playwright")
 
-PATIENCE_MS = 120_000
+PATIENCE_MS = 300_000
 """A busy machine is no failure."""
 FLAGS = ["--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
 if hasattr(os, "geteuid") and os.geteuid() == 0:  # Chromium's sandbox refuses root
