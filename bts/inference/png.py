@@ -43,7 +43,7 @@ def png_bytes(picture: np.ndarray) -> bytes:
 
 def _compressed(rows: np.ndarray) -> bytes:
     if isal_zlib is None:
-        return zlib.compress(rows, ZLIB_LEVEL)
+        return zlib.compress(rows.data, ZLIB_LEVEL)
     return isal_zlib.compress(rows, ISAL_LEVEL)
 
 
