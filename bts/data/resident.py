@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -107,7 +107,8 @@ class ResidentLoader:
         device: torch.device,
     ) -> None:
         self.augmenter, self._sampler, self.device = augmenter, sampler, device
-        self.batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # Lightning looks here for whom to tell the epoch
+        # Lightning looks here for whom to tell the epoch; what is sampled is (epoch, index), not a bare index
+        self.batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
         self.images, self.masks, self.has_mask, self.labels = (
             torch.tensor(values, device=device) for values in (arrays.images, arrays.masks, arrays.has_mask, arrays.labels)
         )
@@ -117,7 +118,8 @@ class ResidentLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         # order and numbers of the whole epoch cross over at once, so that no step copies or waits
-        order = torch.tensor([i for batch in self.batch_sampler for _, i in batch], dtype=torch.int64, device=self.device)
+        batches = cast(Iterable[list[tuple[int, int]]], self.batch_sampler)
+        order = torch.tensor([i for batch in batches for _, i in batch], dtype=torch.int64, device=self.device)
         numbers = None
         if self.augmenter:
             count, size = self.images.shape[:2]
