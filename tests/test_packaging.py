@@ -25,7 +25,8 @@ made.run_command("egg_info")
 build = made.get_command_obj("build_py")
 build.ensure_finalized()
 lines = {name: open(f"bts.egg-info/{name}.txt").read().split("\\n") for name in ("SOURCES", "entry_points")}
-print(json.dumps({"wheel": build.get_source_files(), "sdist": lines["SOURCES"], "commands": lines["entry_points"]}))
+data = [f"{where}/{name}" for _, where, _, names in build.data_files for name in names]
+print(json.dumps({"wheel": build.get_source_files() + data, "sdist": lines["SOURCES"], "commands": lines["entry_points"]}))
 """
 
 

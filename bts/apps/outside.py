@@ -29,13 +29,13 @@ def command(argv: Sequence[str]) -> int:
     from bts.evaluation.run_data import read_run
     from bts.runs import Run
 
-    foreign = {each.name: each.source for each in open_sets(options.foreign)}
+    foreign = {each.source.root.name: each.source for each in open_sets(options.foreign)}
     data = read_run(Run(options.run), root=options.root)
     learned, found = measure(data, foreign, slices=options.slices, seed=options.seed, told=lambda kind: print(f"  {kind}"))
     print(told(learned.card) + "\n\n" + as_markdown(found))
     if options.out is not None:
         about = f"Written by `bts outside`, seed {options.seed}: {told(learned.card)}."
-        fill(options.out, MARKER, f"{about}\n\n{as_markdown(found)}")
+        fill(options.out, f"{about}\n\n{as_markdown(found)}", MARKER)
     return DONE
 
 

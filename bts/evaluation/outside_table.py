@@ -59,14 +59,14 @@ def measure(
         told(name)
         records = source.records()
         squares = [preprocessing.image(source.read(records[place]).image) for place in spread(len(records), slices)]
-        others.append((f"slices of {name}, another publisher", len(squares), count_outside(reference, squares)))
+        others.append((f"slices of {name}", len(squares), count_outside(reference, squares)))
     test = list(pictures(data, "test", preprocessing))
     strange = made_pictures(seed=seed) | from_slices([test[place] for place in spread(len(test), slices)])
     noticed = []
     for kind, found in strange.items():
         told(kind)
         noticed.append((kind, len(found), count_outside(reference, [preprocessing.image(picture) for picture in found])))
-    return learned, [("real slices: false alarms", real), ("slices of others", others), ("no such slice: noticed", noticed)]
+    return learned, [("real slices: false alarms", real), ("slices of other sets", others), ("no such slice: noticed", noticed)]
 
 
 def _asked_for(data: RunData) -> Preprocessing:
