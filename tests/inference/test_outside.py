@@ -9,12 +9,13 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from fake_models import BrightRuntime, make_card, make_slice
+from fake_models import BrightRuntime, make_card, make_slice, write_model
 
 from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.evaluation.outside import fit_reference
+from bts.export.formats import export_model
 from bts.inference.outside import LENGTH, Outside, Reference, describe
 from bts.inference.predictor import Predictor
 from bts.models.card import parse_card, to_json
@@ -169,3 +170,18 @@ def test_of_two_models_the_one_that_finds_it_strangest_speaks(reference: Referen
 def test_the_sentence_names_distance_and_limit() -> None:
     assert "(distance 9.3, limit 5.1)" in Outside(9.31, 5.09).sentence
     assert not Outside(5.0, 5.0).is_outside
+
+
+def test_every_runtime_says_the_same_distance(reference: Reference, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'bts[onnx]'")
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'bts[openvino]'")
+    folder = write_model(tmp_path / "model", "cls", size=SIZE, outside=reference.to_dict())
+    file = export_model(folder, format="onnx", out=tmp_path / "apart" / "model.onnx").path
+    scan = make_slice(strangers()["noise"].astype(np.float32))
+    found = [
+        Predictor.load(cls=place, device="cpu", runtime=runtime).predict(scan).outside
+        for runtime, place in (("torch", folder), ("onnx", file), ("openvino", file))
+    ]
+    assert found[0] is not None
+    assert found[0].is_outside
+    assert found == [found[0]] * 3
