@@ -31,6 +31,7 @@ def command(argv: Sequence[str]) -> int:
         "--slices", type=int, default=200, metavar="N", help="test slices on which both models are compared; 0 for none [200]"
     )
     parser.add_argument("--foreign", type=Path, metavar="REPORT", help="what `bts evaluate --data` wrote, for the card")
+    parser.add_argument("--seen", type=Path, metavar="FILE", help="words for the card of someone who looked at the pictures")
     options = parser.parse_args(argv)
     from bts.evaluation.boxing import box_run
 
@@ -41,6 +42,7 @@ def command(argv: Sequence[str]) -> int:
         root=options.root,
         slices=options.slices,
         foreign=options.foreign,
+        seen=options.seen,
     )
     for note in done.notes:
         print(note)

@@ -73,6 +73,7 @@ def box_run(
     root: str | None = None,
     slices: int = SLICES,
     foreign: str | Path | None = None,
+    seen: str | Path | None = None,
 ) -> Boxed:
     """Write a finished run's model into the package as `<box>/<name>`, at once or not at all.
 
@@ -83,6 +84,7 @@ def box_run(
         root: where the run's data lies; None takes what the run says.
         slices: how many slices of the test part both models are asked; 0 leaves the comparison out.
         foreign: report of this model on a foreign set, for the card.
+        seen: words of someone who looked at the model's pictures, for the card.
 
     Raises:
         RequestError: no finished run, a name with a path in it, phantoms for the package's own place, no data, answers that
@@ -99,7 +101,7 @@ def box_run(
         if slices:
             notes.append(str(compare_on_slices(read_run(run, root=root), new, slices=slices)))
         notes.append(_with_onnx(new))
-        (new / CARD_PAGE).write_text(card_text(run.path, name=name, foreign=foreign), encoding="utf-8")
+        (new / CARD_PAGE).write_text(card_text(run.path, name=name, foreign=foreign, seen=seen), encoding="utf-8")
         write_sums(new)
         size_mb = sum(file.stat().st_size for file in new.iterdir()) / 1e6
         if size_mb > LARGEST_MB:

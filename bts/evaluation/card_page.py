@@ -39,16 +39,19 @@ INVENTED = (
 CAM_NOTE = "A Grad-CAM shows where the class score is sensitive, not why; on a wrong answer it looks as sure as on a right one."
 
 
-def card_text(run: str | Path, *, name: str | None = None, foreign: str | Path | None = None) -> str:
+def card_text(
+    run: str | Path, *, name: str | None = None, foreign: str | Path | None = None, seen: str | Path | None = None
+) -> str:
     """Return the model card of a finished run as Markdown.
 
     Args:
         run: run folder.
         name: of the model, where it is not the run's.
         foreign: report that `bts evaluate --data` wrote of this model on a foreign set.
+        seen: text file with what somebody saw who looked at the model's pictures; Markdown without headings.
 
     Raises:
-        RequestError: no finished run, or no report.
+        RequestError: no finished run, no report, or a text that can't be read.
     """
     done = read_finished(run)
     if done.card is None or done.settings is None:
@@ -56,15 +59,26 @@ def card_text(run: str | Path, *, name: str | None = None, foreign: str | Path |
     split = Split.read(Run(Path(run)).split_file, group=done.settings["split"]["group"])
     cases = read_scored(run)
     other = read_scored(foreign) if foreign else None
-    return "\n".join(_lines(done, done.card, split, cases, other, name or done.card.name)) + "\n"
+    words = _words(Path(seen)) if seen else None
+    return "\n".join(_lines(done, done.card, split, cases, other, words, name or done.card.name)) + "\n"
 
 
-def _lines(done: Finished, card: ModelCard, split: Split, cases: Scored, other: Scored | None, name: str) -> Iterator[str]:
+def _words(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: can't be read as text ({error}): name a file of words in UTF-8 with --seen") from error
+
+
+def _lines(
+    done: Finished, card: ModelCard, split: Split, cases: Scored, other: Scored | None, words: str | None, name: str
+) -> Iterator[str]:
     yield f"# Model card: {name}\n"
     yield f"**{DISCLAIMER}** {card.intended_use}\n"
     if card.synthetic:
         yield f"**{PHANTOM_MODEL[0].upper()}{PHANTOM_MODEL[1:]}.**\n"
-    yield "Written by `bts card` from the run's own files; no number is typed.\n"
+    typed = "no number is typed" if words is None else "only the words on what was seen are typed"
+    yield f"Written by `bts card` from the run's own files; {typed}.\n"
     yield from _what(done, card)
     yield from _data(card, split)
     yield "## Scores on the test part, patients never trained on\n"
@@ -78,6 +92,8 @@ def _lines(done: Finished, card: ModelCard, split: Split, cases: Scored, other: 
     yield from _explanation(done)
     yield "## Known failures, on the test part\n"
     yield table(["what", "slices", "share"], failure_rows(cases.cases)) + "\n"
+    if words is not None:
+        yield f"## What was seen on pictures of the test part\n\n{words}\n"
     yield from _foreign(other)
     yield "## Not for\n"
     yield "\n".join(f"- {line}" for line in NOT_FOR)

@@ -81,7 +81,7 @@ def _calibration(sample: Sample, truth: np.ndarray, probabilities: np.ndarray) -
 def _referral(sample: Sample) -> dict[str, Any]:
     """Return the share of slices that are answered and not referred, and how often the answers and the referred are right."""
     answered = ~sample.cases["refer"].to_numpy(dtype=bool)
-    right = sample.column("right")
+    right = sample.column("right") > 0
     return {
         "coverage": mean_interval(answered, sample.bootstrap),
         "accuracy_answered": mean_interval(right, sample.bootstrap, keep=answered),

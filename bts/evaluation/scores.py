@@ -18,7 +18,7 @@ CAM_SCORES = ("cam_energy", "cam_flat", "cam_hit", "cam_iou")
 
 def joint_scores(sample: Sample) -> dict[str, Any]:
     """Return how often mask and class contradict each other, and how often both are right."""
-    contradicting = 1.0 - sample.column("consistent")
+    contradicting = sample.column("consistent") == 0
     scores: dict[str, Any] = {"contradiction": mean_interval(contradicting, sample.bootstrap)}
     if "both_right" in sample.cases:
         scores["both_right"] = sample.mean("both_right")

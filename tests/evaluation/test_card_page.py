@@ -55,6 +55,16 @@ def test_a_report_on_a_foreign_set_is_taken_in(run: Run) -> None:
     assert text.count("| accuracy per slice |") == 2
 
 
+def test_what_somebody_saw_stands_in_the_card_and_is_told_apart_from_what_was_counted(run: Run, tmp_path: Path) -> None:
+    words = tmp_path / "seen.md"
+    words.write_text("Small tumours are missed.\n")
+    text = card_text(run.path, seen=words)
+    assert "## What was seen on pictures of the test part\n\nSmall tumours are missed.\n" in text
+    assert "no number is typed" not in text
+    with pytest.raises(RequestError, match=r"none\.md: can't be read as text .*--seen"):
+        card_text(run.path, seen=tmp_path / "none.md")
+
+
 def test_slices_and_patients_are_counted_by_part_with_families_as_one() -> None:
     rows = [
         SplitRow("1", "MR1", "glioma", "train"),

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from bts.evaluation.intervals import (
     Bootstrap,
@@ -142,3 +143,20 @@ def test_three_thousand_slices_take_less_than_ten_seconds() -> None:
     for _ in range(50):
         mean_interval(rng.random(3064), bootstrap)
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("happened", [False, True])
+def test_a_share_of_nobody_or_of_all_has_the_exact_binomial_bound_over_patients(happened: bool) -> None:
+    patients = [f"p{index // 2}" for index in range(60)]  # 30 patients of two slices each
+    values, keep = np.full(60, happened), np.arange(60) < 40  # 20 of them count
+    found = mean_interval(values, draw_patients(patients, draws=50), keep=keep)
+    assert found is not None
+    low, high = scipy.stats.binomtest(20 if happened else 0, 20).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.value == float(happened)
+
+
+def test_only_shares_are_widened() -> None:
+    found = mean_interval(np.zeros(6), draw_patients(list("aabbcc"), draws=50))  # a distance in pixels has no upper bound of 1
+    assert found is not None
+    assert (found.low, found.high) == (0, 0)
