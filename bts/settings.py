@@ -264,6 +264,8 @@ class JointModelSettings:
     """Decoder channels, from deep to shallow."""
     dropout: float = 0.2
     """Dropout before the linear class head."""
+    rim_px: int = 8
+    """Pixels by which the mask grows before the class is averaged over it, a multiple of 4: a narrower rim, a sharper map."""
     conv1: Literal["mean", "sum"] = "sum"
     """How the first kernels' RGB becomes grey."""
     in_channels: Literal[1, 3] = 1

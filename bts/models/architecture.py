@@ -34,6 +34,8 @@ class Architecture:
             [-1, 1]), `imagenet` (its mean and deviation, of each channel where there are three), `zscore` (the picture's own).
         hidden: widths of dense layers between the pooled features and the classes, each with a ReLU and the dropout behind it.
         head_norm: whether a batch norm comes before the first dense layer and one before the classes.
+        rim_px: of `joint`, by how many pixels of the network's picture the mask grows before the class is averaged over it; a
+            multiple of 4. What surrounds a tumour tells its kind too, but the wider, the less of the map lies in the tumour.
         input_mean: subtracted from the input in [0, 1]; None takes what the weights were trained with.
         input_std: divides after that; None as above.
     """
@@ -52,6 +54,7 @@ class Architecture:
     normalisation: Normalisation = "weights"
     hidden: tuple[int, ...] = ()
     head_norm: bool = False
+    rim_px: int = 8
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(int(channel) for channel in self.channels))
@@ -74,6 +77,8 @@ class Architecture:
             raise RequestError(f"in_channels {self.in_channels}: 1 (grey) or 3 (grey, three times) is needed")
         if self.hidden and min(self.hidden) < 1:
             raise RequestError(f"hidden {list(self.hidden)}: widths above 0 are needed, such as [512, 128]")
+        if self.rim_px < 0 or self.rim_px % 4:
+            raise RequestError(f"rim_px {self.rim_px}: 0 or a multiple of 4 pixels is needed")
         if self.input_std is not None and not self.input_std > 0:
             raise RequestError(f"input_std {self.input_std:g}: a positive number is needed")
 

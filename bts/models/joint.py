@@ -12,9 +12,8 @@ from bts.models.classifier import ClassNetwork, weigh
 from bts.models.output import Output
 
 CELL = 4
-"""Side in pixels of the cells in which the mask is dilated: at full size the same dilation costs sixteen times as much."""
-RIM = 2
-"""Cells by which the mask grows before pooling: 8 pixels, so that a tumour's rim counts as part of it."""
+"""Side in pixels of the cells in which the mask is dilated: at full size the same dilation costs sixteen times as much. The
+architecture's rim, by which a tumour counts as larger than its mask, is a multiple of it."""
 FLOOR = 1e-4
 """Weight of a grid place that the mask does not reach: nothing beside a tumour, everything where the mask is empty."""
 FINE = STRIDE // CELL
@@ -28,6 +27,7 @@ class JointNetwork(ClassNetwork):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
+        self.rim = architecture.rim_px // CELL
         self.decoder = Decoder(
             encoder_channels=self.encoder.channels, channels=architecture.channels, attention=architecture.attention
         )
@@ -44,7 +44,7 @@ class JointNetwork(ClassNetwork):
         """Return (B, 2C): averages of `features (B, C, h, w)` over the slice and over the mask (B, 1, H, W), logits."""
         if mask is None:
             raise ValueError("the joint network pools over its mask: hand over the mask logits too")
-        weights = mask_weights(mask)  # (B, 1, h, w)
+        weights = mask_weights(mask, rim=self.rim)  # (B, 1, h, w)
         return torch.cat([features.mean(dim=(2, 3)), (features * weights).sum(dim=(2, 3))], dim=1)
 
     def shares(self, features: Tensor, mask: Tensor, gradient: Tensor, *, offset_px: float) -> Tensor:
@@ -62,26 +62,26 @@ class JointNetwork(ClassNetwork):
         """
         weights = torch.stack(gradient.chunk(self.pools, dim=-1), dim=-3).flatten(-3, -2)  # (2K, C) or (B, 2K, C)
         by_slice, by_mask = weigh(features, weights).chunk(self.pools, dim=1)  # (B, K, h, w) each
-        fine = grown_mask(mask) + FLOOR  # its mean over a place of the last maps is the place's weight before the norming
+        fine = grown_mask(mask, rim=self.rim) + FLOOR  # its mean over a place of the last maps is the place's weight
         fine = fine / fine.sum(dim=(2, 3), keepdim=True)
         average = by_slice / (features.shape[2] * features.shape[3])
         return spread(average, offset_px=offset_px) + spread(by_mask, offset_px=0.0) * (FINE * FINE * fine)
 
 
-def mask_weights(mask: Tensor) -> Tensor:
+def mask_weights(mask: Tensor, *, rim: int) -> Tensor:
     """Return the weights (B, 1, H/32, W/32), summing to one a slice, with which the last maps are averaged over the mask.
 
-    Probabilities up to a half count nothing, one counts fully, linear between; the region grows by a rim of 8 pixels. Where
+    Probabilities up to a half count nothing, one counts fully, linear between; the region grows by a rim of cells. Where
     nothing is drawn all weights are equal: the whole slice. No gradient flows: the class must not bend the mask.
     """
-    grid = F.avg_pool2d(grown_mask(mask), FINE) + FLOOR  # (B, 1, H/32, W/32)
+    grid = F.avg_pool2d(grown_mask(mask, rim=rim), FINE) + FLOOR  # (B, 1, H/32, W/32)
     return grid / grid.sum(dim=(2, 3), keepdim=True)
 
 
-def grown_mask(mask: Tensor) -> Tensor:
-    """Return (B, 1, H/4, W/4) in [0, 1], how far inside the mask (logits) and its rim each cell lies."""
+def grown_mask(mask: Tensor, *, rim: int) -> Tensor:
+    """Return (B, 1, H/4, W/4) in [0, 1], how far inside the mask (logits) and its rim of cells each cell lies."""
     inside = F.relu(2 * torch.sigmoid(mask.detach().float()) - 1)  # (B, 1, H, W)
-    return F.max_pool2d(F.avg_pool2d(inside, CELL), 2 * RIM + 1, stride=1, padding=RIM)
+    return F.max_pool2d(F.avg_pool2d(inside, CELL), 2 * rim + 1, stride=1, padding=rim)
 
 
 def spread(maps: Tensor, *, offset_px: float) -> Tensor:

@@ -78,6 +78,7 @@ def architecture(settings: JointSettings, classes: Sequence[str]) -> Architectur
         attention=model.attention,
         channels=tuple(model.channels),
         dropout=model.dropout,
+        rim_px=model.rim_px,
         conv1=model.conv1,
         in_channels=model.in_channels,
         normalisation=model.normalisation,

@@ -32,6 +32,7 @@ LATER = (
     "model.normalisation",
     "model.hidden",
     "model.head_norm",
+    "model.rim_px",
 )
 """Settings of network and loss that runs of earlier versions lack: they were trained as the defaults say."""
 
