@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from bts.data.families import Group
-from bts.evaluation.audit.gate import gate
+from bts.evaluation.audit.gate import gate, make_gate
 from bts.evaluation.benchmark import Benchmark, benchmark, refuse_other_data
 from bts.evaluation.by_patient import keep_drawn, published_split, read_patients, with_patients
 from bts.evaluation.gap import SIDES, UNPAIRED, Gap, Side, draw_gaps, find_gaps, gap_rows, gap_table, make_side
@@ -78,19 +78,24 @@ def benchmark_both(
     refuse_other_data(recipes)
     first = next(iter(recipes.values()))
     patients = read_patients(table)
-    _, records = open_data(first)
+    source, records = open_data(first)
     known = with_patients(records, patients, table=table)
     published = published_split(records, first.split)
     drawn = folder / BY_PATIENT / "split.csv"
-    for line in keep_drawn(drawn, published, known, first.split, table=table)[1]:
+    strict_gate = make_gate(first)
+    split, lines = keep_drawn(
+        drawn, published, known, first.split, table=table, copies=partial(strict_gate.copies, source, published)
+    )
+    for line in lines:
         log.info(line)
     strict = {name: _strict(settings) for name, settings in recipes.items()}
     found = {}
+    checks = {BY_PATIENT: strict_gate, PUBLISHED: gate(first)}
     for side, each in ((BY_PATIENT, strict), (PUBLISHED, recipes)):  # first what may be refused: a leak costs no training
         log.info("%s: %s", side, ", ".join(each))
-        trained = partial(train, check=gate(next(iter(each.values()))))
-        found[side] = benchmark(each, task, folder / side, train=trained, device=device, seed=seed)
-    return write_both(folder, found[PUBLISHED], found[BY_PATIENT], patients, group=first.split.group, seed=seed)
+        found[side] = benchmark(each, task, folder / side, train=partial(train, check=checks[side]), device=device, seed=seed)
+    people = {row.path: row.patient for row in split.rows}
+    return write_both(folder, found[PUBLISHED], found[BY_PATIENT], people, group=first.split.group, seed=seed)
 
 
 def _strict(settings: Settings) -> Settings:

@@ -7,14 +7,18 @@ are told by their path below the data's own root, so the source of the recipe re
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from bts.data.families import Group, person
 from bts.data.sources.base import Record
 from bts.data.split import Split, make_split
 from bts.errors import RequestError
+from bts.evaluation.audit.groups import group_numbers
+from bts.evaluation.audit.matches import Match
 from bts.settings import SplitSettings
 
 INVENTED = "unknown-"
@@ -88,18 +92,53 @@ def draw_like(published: Split, records: Sequence[Record], settings: SplitSettin
 
 
 def keep_drawn(
-    path: Path, published: Split, records: Sequence[Record], settings: SplitSettings, *, table: Path
+    path: Path,
+    published: Split,
+    records: Sequence[Record],
+    settings: SplitSettings,
+    *,
+    table: Path,
+    copies: Callable[[], Iterable[tuple[str, str]]],
 ) -> tuple[Split, list[str]]:
-    """Return the split by patient in a file, drawn at the first call; `RequestError` where it was drawn of another table."""
+    """Return the split by patient in a file, drawn at the first call; `RequestError` where it was drawn of another table.
+
+    `copies` gives the pairs of paths that show one picture. The table may name two patients for them, as it was made by
+    another comparison, of more sets: they count as one, or the split would leak.
+    """
     if not path.is_file():
-        split, lines = draw_like(published, records, settings)
+        merged, count = merge_copies(records, copies(), group=settings.group)
+        split, lines = draw_like(published, merged, settings)
         split.write(path)
-        return split, lines
+        told = [f"{count} patients of {table} share a picture with another and count as one with it"] if count else []
+        return split, [*told, *lines]
     split = Split.read(path, group=settings.group)
-    named = {record.path: record.patient for record in records}
-    if any(named.get(row.path) != row.patient for row in split.rows):
+    drawn = {row.path: row.patient for row in split.rows}
+    pairs = {(record.patient, drawn.get(record.path)) for record in records}
+    parted = len(pairs) > len({patient for patient, _ in pairs})  # a patient of the table under two names
+    if parted or len(drawn) != len(records) or any(name is None for _, name in pairs):
         raise RequestError(f"{path}: was drawn of another table than {table}: name another folder with --out")
     return split, [f"split {split.fingerprint}: kept from an earlier call"]
+
+
+def merge_copies(records: Sequence[Record], copies: Iterable[tuple[str, str]], *, group: Group) -> tuple[list[Record], int]:
+    """Return the records with one patient for all who share a picture, in a chain, and how many patients that makes fewer.
+
+    >>> one, other = Record("1", patient="a"), Record("2", patient="b")
+    >>> [record.patient for record in merge_copies([one, other], [("1", "2")], group="exact")[0]]
+    ['a', 'a']
+    """
+    people = {record.path: person(str(record.patient), group) for record in records}
+    names = sorted(set(people.values()), key=lambda name: (name.startswith(INVENTED), name))  # a known patient lends the name
+    number = {name: place for place, name in enumerate(names)}
+    pairs = [Match(number[people[one]], number[people[other]], "near") for one, other in copies]
+    first = group_numbers(len(names), pairs)
+    several = np.bincount(first, minlength=len(names)) > 1
+    places = [int(first[number[people[record.path]]]) for record in records]
+    merged = [
+        replace(record, patient=names[place]) if several[place] else record
+        for record, place in zip(records, places, strict=True)
+    ]
+    return merged, len(names) - len(set(first.tolist()))
 
 
 def count_people(names: Iterable[str], group: Group = "family") -> tuple[int, int]:

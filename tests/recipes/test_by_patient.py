@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, SplitRow, records_of
 from bts.errors import RequestError
 from bts.evaluation.benchmark_both import benchmark_both
-from bts.evaluation.by_patient import keep_drawn, published_split, read_patients, with_patients
+from bts.evaluation.by_patient import keep_drawn, merge_copies, published_split, read_patients, with_patients
 from bts.evaluation.gap import Side, find_gaps, make_side
 from bts.evaluation.intervals import draw_patients, ratio, unpaired_difference
 from bts.glossary import NO_TUMOUR
@@ -36,6 +37,10 @@ def write_table(path: Path, patients: dict[str, str]) -> Path:
         writer.writerow(("path", "label", "mask", "patient_id", "split", "origin"))
         writer.writerows((name, "glioma", "", patient, "train", "") for name, patient in patients.items())
     return path
+
+
+def nothing() -> list[tuple[str, str]]:
+    return []
 
 
 def leaking_set(people: int = 40, slices: int = 3) -> tuple[list[Record], dict[str, str]]:
@@ -97,12 +102,12 @@ def test_the_parts_are_as_large_as_the_published_ones_and_no_patient_stands_in_t
     records, patients = leaking_set()
     published = published_split(records, PUBLISHED)
     known = with_patients(records, patients, table=tmp_path / "t.csv")
-    split, _ = keep_drawn(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv")
+    split, _ = keep_drawn(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
     for part in ("train", "val", "test"):
         assert abs(len(split.part(part)) - len(published.part(part))) <= 3  # a person more or less
         people = {row.patient for row in split.part(part)}
         assert not people & {row.patient for row in split.rows if row.part != part}
-    again, _ = keep_drawn(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv")
+    again, _ = keep_drawn(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
     assert again == split
 
 
@@ -110,10 +115,37 @@ def test_a_split_drawn_of_another_table_is_refused(tmp_path: Path) -> None:
     records, patients = leaking_set()
     published, file = published_split(records, PUBLISHED), tmp_path / "split.csv"
     known = with_patients(records, patients, table=tmp_path / "t.csv")
-    keep_drawn(file, published, known, PUBLISHED, table=tmp_path / "t.csv")
-    others = with_patients(records, {path: f"X{who}" for path, who in patients.items()}, table=tmp_path / "u.csv")
+    keep_drawn(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
+    names = list(patients.values())
+    another = dict(zip(patients, [*names[1:], names[0]], strict=True))  # the last slice of each is the next one's
+    others = with_patients(records, another, table=tmp_path / "u.csv")
     with pytest.raises(RequestError, match=r"split\.csv: was drawn of another table than .*u\.csv"):
-        keep_drawn(file, published, others, PUBLISHED, table=tmp_path / "u.csv")
+        keep_drawn(file, published, others, PUBLISHED, table=tmp_path / "u.csv", copies=nothing)
+
+
+def test_patients_who_share_a_picture_stand_on_one_side(tmp_path: Path) -> None:
+    records, patients = leaking_set()
+    published = published_split(records, PUBLISHED)
+    known = with_patients(records, patients, table=tmp_path / "t.csv")
+    of = {who: path for path, who in patients.items()}
+    chain = sorted(of)[::3][:4]
+    shared = [(of[one], of[other]) for one, other in itertools.pairwise(chain)]
+    file = tmp_path / "split.csv"
+    split, lines = keep_drawn(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=lambda: shared)
+    parts = {row.part for row in split.rows if patients[row.path] in chain}
+    assert len(parts) == 1
+    assert f"{len(chain) - 1} patients of " in lines[0]
+    assert len({row.patient for row in split.rows}) == len(of) - len(chain) + 1
+    again, _ = keep_drawn(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=partial(pytest.fail, "is drawn"))
+    assert again == split
+
+
+def test_a_known_patient_lends_the_name_to_an_unknown_one_and_families_stay_one() -> None:
+    named = {"1": "unknown-0a", "2": "MR1B", "3": "MR1", "4": "7"}
+    records = [Record(path, patient=who) for path, who in named.items()]
+    merged, fewer = merge_copies(records, [("1", "2")], group="family")
+    assert [record.patient for record in merged] == ["MR1", "MR1", "MR1", "7"]
+    assert fewer == 1
 
 
 def test_a_table_that_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -30,8 +30,11 @@ FORMAT = 1
 
 def gate(settings: Settings) -> Check:
     """Return what a training asks before it starts: the audit, or, where `split.leaks` is `allow`, only a line in its log."""
-    if settings.split.leaks == "allow":
-        return lambda source, split: log.warning(ALLOWED)
+    return (lambda source, split: log.warning(ALLOWED)) if settings.split.leaks == "allow" else make_gate(settings)
+
+
+def make_gate(settings: Settings) -> Gate:
+    """Return a gate that lets no leak pass, whatever `split.leaks` says."""
     return Gate(Path(settings.data.cache) / "audits" if settings.data.cache else None)
 
 
@@ -69,6 +72,12 @@ class Gate:
             passed.write_text(
                 json.dumps({"split": split.fingerprint, "slices": len(split.rows), "same": SAME}), encoding="utf-8"
             )
+
+    def copies(self, source: Source, split: Split) -> list[tuple[str, str]]:
+        """Return the pairs of paths that show the same picture, in any guise, wherever the split (of all slices) puts them."""
+        collection, matches = self._compare(source, split)
+        paths = [picture.record.path for picture in collection.pictures]
+        return [(paths[match.one], paths[match.other]) for match in matches.found]
 
     def _compare(self, source: Source, split: Split) -> tuple[Collection, Matches]:
         """Return the pictures, on the sides where the split puts them, and which are the same."""

@@ -6,9 +6,12 @@ Runtime `openvino` lets it, `openvino-f32` asks for full precision, as a compari
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event, Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +70,8 @@ class OpenVinoRuntime:
         """Answer a batch (B, S, S) uint8."""
         request = self._requests.get()  # one a lane: a request serves one caller at a time
         try:
-            found = request.infer({INPUT: as_input(images)})
+            with first_alone():
+                found = request.infer({INPUT: as_input(images)})
             return as_raw_output({name: found[name] for name in self.outputs}, cam_class=cam_class)
         finally:
             self._requests.put(request)
@@ -123,6 +127,24 @@ def _precision(compiled: CompiledModel) -> str:
 def _reason(error: RuntimeError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
     return (lines or [type(error).__name__])[0]
+
+
+_first, _answered = Lock(), Event()
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Let nobody else call OpenVINO until the first call of this process is over.
+
+    The first call with an array makes OpenVINO's binding look for NumPy. Of two threads that do so at once, one waits for the
+    other's lock while it holds the interpreter's, which the other waits for: the process would stand still for ever.
+    """
+    if _answered.is_set():
+        yield
+        return
+    with _first:
+        yield
+        _answered.set()
 
 
 @cache
