@@ -105,6 +105,13 @@ def outvoted(*, label: str, tumour: float) -> str:
     )
 
 
-def referral(*, highest: float, refer_below: float) -> str:
-    """Return the sentence for a largest probability under the threshold for referral."""
-    return f"refer to an expert: the highest probability is {highest:.2f}, under the model's threshold of {refer_below:.2f}"
+def referral(*, highest: float, refer_below: float, alone: bool = False) -> str:
+    """Return the sentence for a largest probability under the threshold for referral.
+
+    Args:
+        highest: the largest probability.
+        refer_below: the threshold.
+        alone: whether it is the class head's own, which is not the one that the joint answer shows.
+    """
+    whose = "the class head's own highest probability" if alone else "the highest probability"
+    return f"refer to an expert: {whose} is {highest:.2f}, under the model's threshold of {refer_below:.2f}"
