@@ -11,6 +11,7 @@ from bts.errors import RequestError
 
 if TYPE_CHECKING:
     from bts.evaluation.recipes_table import Measured, Recipe
+    from bts.evaluation.results_page import Finished
 
 FOLDER = Path("configs") / "recipes"
 """Where the settings files of the recipes lie in a clone."""
@@ -39,28 +40,47 @@ def command(argv: Sequence[str]) -> int:
         metavar="FOLDER",
         help="folders of `bts benchmark`: the tables of the recipes, here, on their pages and with --readme",
     )
+    parser.add_argument("--add", action="store_true", help="keep what the documents say of runs and recipes not named now")
     options = parser.parse_args(argv)
     if not options.runs and not options.benchmark:
         raise RequestError("expected folders with scores, such as runs/cls/TIME, or --benchmark FOLDER")
-    if options.readme is not None and not options.runs:
-        raise RequestError("--readme: the short table needs the runs that it is made of, in front of --benchmark")
-    from bts.evaluation.anchors import beside_others
-    from bts.evaluation.recipes_table import leak_rows
-    from bts.evaluation.results_page import BESIDE, fill, has_markers, long_table, read_finished, short_table
+    from bts.evaluation.results_page import read_finished
 
     runs = [read_finished(path) for path in options.runs]
     recipes, measured = read_recipes(), read_benchmarks(options.benchmark)
-    if runs:
-        fill(options.out, long_table(runs))
-    if runs and has_markers(options.out, BESIDE):
-        fill(options.out, beside_others([*runs, *(done for each in measured.values() for done in each.done)]), BESIDE)
+    write_runs(options.out, runs, [done for each in measured.values() for done in each.done], add=options.add)
     if measured:
-        write_recipes(options.out, recipes, measured)
+        write_recipes(options.out, recipes, measured, add=options.add)
     print(f"{len(runs) + len(measured)} results are in {options.out}")
     if options.readme is not None:
-        fill(options.readme, "\n\n".join(filter(None, [short_table(runs), leak_rows(recipes, measured)])))
-        print(f"the short table is in {options.readme}")
+        write_readme(options.readme, runs, recipes, measured)
     return DONE
+
+
+def write_runs(out: Path, runs: Sequence[Finished], of_recipes: Sequence[Finished], *, add: bool) -> None:
+    """Write the section of every run, and what runs and recipes score beside others."""
+    from bts.evaluation.anchors import beside_others
+    from bts.evaluation.results_kept import keep_lines, keep_sections
+    from bts.evaluation.results_page import BESIDE, block_of, fill, has_markers, long_table
+
+    if runs:
+        table = long_table(runs)
+        fill(out, keep_sections(block_of(out), table) if add else table)
+    if (runs or of_recipes) and has_markers(out, BESIDE):
+        table = beside_others([*runs, *of_recipes])
+        fill(out, keep_lines(block_of(out, BESIDE), table) if add else table, BESIDE)
+
+
+def write_readme(path: Path, runs: Sequence[Finished], recipes: Sequence[Recipe], measured: Mapping[str, Measured]) -> None:
+    """Write the short table of the runs, and what a leaking split is worth, each where the document has a place for it."""
+    from bts.evaluation.recipes_table import LEAKS, leak_rows
+    from bts.evaluation.results_page import fill, has_markers, short_table
+
+    if runs:
+        fill(path, short_table(runs))
+    if measured and has_markers(path, LEAKS):
+        fill(path, leak_rows(recipes, measured), LEAKS)
+    print(f"the short tables are in {path}")
 
 
 def read_recipes() -> list[Recipe]:
@@ -87,14 +107,19 @@ def read_benchmarks(folders: Sequence[Path]) -> dict[str, Measured]:
     return found
 
 
-def write_recipes(out: Path, recipes: Sequence[Recipe], measured: Mapping[str, Measured]) -> None:
+def write_recipes(out: Path, recipes: Sequence[Recipe], measured: Mapping[str, Measured], *, add: bool) -> None:
     """Write the table of all recipes into the document, and its rows into the recipes' own pages."""
     from bts.evaluation.recipes_table import OURS, RECIPES, recipes_table
-    from bts.evaluation.results_page import fill, has_markers
+    from bts.evaluation.results_kept import keep_lines
+    from bts.evaluation.results_page import block_of, fill, has_markers
+
+    def write(page: Path, some: Sequence[Recipe], name: str) -> None:
+        table = recipes_table(some, measured)
+        fill(page, keep_lines(block_of(page, name), table) if add else table, name)
 
     if has_markers(out, RECIPES):
-        fill(out, recipes_table(recipes, measured), RECIPES)
+        write(out, recipes, RECIPES)
     for page in sorted((out.parent / "recipes").glob("*.md")):
         own = [each for each in recipes if each.name.startswith(page.stem)]
         if own and has_markers(page, OURS):
-            fill(page, recipes_table(own, measured), OURS)
+            write(page, own, OURS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bts.evaluation.headline import find
 from bts.evaluation.intervals import Interval
+from bts.evaluation.results_kept import NOT_YET
 from bts.evaluation.results_page import Finished, leaks_allowed, measured_on
 
 
@@ -122,7 +123,7 @@ def beside_others(runs: Sequence[Finished]) -> str:
         done = next((done for done in pooled_first if _score(done, anchor) is not None), None)
         ours = _score(done, anchor) if done else None
         sign = "–" if anchor.goal is None else f"{'at least' if anchor.better == 'higher' else 'at most'} {anchor.goal:g}"
-        cells = [ours.text(), measured_on(done), _verdict(ours, anchor)] if done and ours else ["not measured yet", "–", "–"]
+        cells = [ours.text(), measured_on(done), _verdict(ours, anchor)] if done and ours else [NOT_YET, "–", "–"]
         lines.append(f"| {anchor.name} | {anchor.elsewhere} | {sign} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -16,13 +16,13 @@ import pandas as pd
 from bts.errors import RequestError
 from bts.evaluation.headline import find
 from bts.evaluation.intervals import Interval
+from bts.evaluation.results_kept import NOT_YET
 from bts.evaluation.results_page import Finished, leaks_allowed, read_finished
 from bts.runs import Run
 from bts.training.resolved import flat
 
-RECIPES, OURS = "recipes", "ours"
+RECIPES, OURS, LEAKS = "recipes", "ours", "leaks"
 """Names of the pairs of markers between which the table goes: of all recipes, and of those of one page."""
-NOT_YET = "not measured yet"
 FIRST_SCORE = {
     "seg": ("segmentation.slice.dice", "Dice, mean over slices"),
     "cls": ("classification.slice.overall.accuracy", "accuracy per slice"),

@@ -209,6 +209,14 @@ def has_markers(path: Path, name: str) -> bool:
     return path.is_file() and all(each in path.read_text(encoding="utf-8") for each in markers(name))
 
 
+def block_of(path: Path, name: str = RESULTS) -> str:
+    """Return what stands between the markers of a document; an empty string where it has none."""
+    if not has_markers(path, name):
+        return ""
+    start, stop = markers(name)
+    return path.read_text(encoding="utf-8").partition(start)[2].partition(stop)[0].strip()
+
+
 def fill(path: Path, block: str, name: str = RESULTS) -> None:
     """Put a block between the markers of a document; `RequestError` where they are not there."""
     start, stop = markers(name)

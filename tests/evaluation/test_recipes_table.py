@@ -16,7 +16,7 @@ from bts.errors import RequestError
 from bts.evaluation.anchors import ANCHORS, beside_others
 from bts.evaluation.gap import find_gaps, gap_rows, make_side
 from bts.evaluation.recipes_table import (
-    NOT_YET,
+    LEAKS,
     OURS,
     RECIPES,
     Measured,
@@ -27,7 +27,8 @@ from bts.evaluation.recipes_table import (
     recipes_table,
     shortened,
 )
-from bts.evaluation.results_page import RESULTS, Finished, markers, measured_on, read_finished
+from bts.evaluation.results_kept import NOT_YET
+from bts.evaluation.results_page import BESIDE, RESULTS, Finished, markers, measured_on, read_finished
 
 SHIPPED = {
     "data.size": 224,
@@ -135,7 +136,12 @@ def test_every_shipped_recipe_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_command_fills_page_recipe_pages_and_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "read_recipes", lambda: [RECIPE])
     bench, report = made_benchmark(tmp_path / "bench"), written(tmp_path / "report", made_cases())
-    pages = {"results.md": (RESULTS, RECIPES), "recipes/one.md": (OURS,), "recipes/two.md": (OURS,), "readme.md": (RESULTS,)}
+    pages = {
+        "results.md": (RESULTS, RECIPES),
+        "recipes/one.md": (OURS,),
+        "recipes/two.md": (OURS,),
+        "readme.md": (RESULTS, LEAKS),
+    }
     (tmp_path / "recipes").mkdir()
     for name, blocks in pages.items():
         (tmp_path / name).write_text("\n".join(line for block in blocks for line in markers(block)))
@@ -148,6 +154,21 @@ def test_the_command_fills_page_recipe_pages_and_readme(tmp_path: Path, monkeypa
     assert "on patients never seen | score" in Path(readme).read_text()
 
 
+def test_what_is_not_measured_now_stays_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "read_recipes", lambda: [RECIPE])
+    page = tmp_path / "results.md"
+    page.write_text("\n".join(line for block in (RESULTS, RECIPES, BESIDE) for line in markers(block)))
+    bench = made_benchmark(tmp_path / "bench")
+    first, second = (written(tmp_path / name, made_cases()) for name in ("first", "second"))
+    assert cli.main(["results", str(first), "--benchmark", str(bench), "--out", str(page)]) == 0
+    row = next(line for line in page.read_text().splitlines() if line.startswith("| `one` |"))
+    assert cli.main(["results", str(second), "--out", str(page), "--add"]) == 0
+    assert row in page.read_text()
+    assert page.read_text().index("### second") < page.read_text().index("### first")
+    assert cli.main(["results", str(second), "--out", str(page)]) == 0
+    assert "### first" not in page.read_text()
+
+
 def test_a_folder_without_a_finished_run_and_no_folder_at_all_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,8 +176,6 @@ def test_a_folder_without_a_finished_run_and_no_folder_at_all_are_refused(
         read_benchmark(tmp_path)
     assert cli.main(["results"]) == 2
     assert "expected folders with scores" in capsys.readouterr().err
-    assert cli.main(["results", "--benchmark", str(tmp_path), "--readme", "README.md"]) == 2
-    assert "--readme: the short table needs the runs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("leaks", "split"), [("allow", "published"), ("refuse", "by patient")])

@@ -1,0 +1,43 @@
+"""What of a document's tables stays when only some runs are at hand? Sections and lines of runs that are not named again.
+
+Run folders are large and stay where they were trained; the document outlives them.
+"""
+
+from __future__ import annotations
+
+import re
+
+NOT_YET = "not measured yet"
+
+
+def keep_sections(before: str, now: str) -> str:
+    """Return the sections of `now`, then those of `before` under other titles, in their order.
+
+    >>> keep_sections("### a\\n\\nold\\n\\n### b\\n\\nstays", "### a\\n\\nnew")
+    '### a\\n\\nnew\\n\\n### b\\n\\nstays'
+    """
+    fresh = _sections(now)
+    titles = {_title(each) for each in fresh}
+    return "\n\n".join([*fresh, *(each for each in _sections(before) if _title(each) not in titles)])
+
+
+def keep_lines(before: str, now: str) -> str:
+    """Return a table whose lines that were not measured now are those of before, told by their first cell.
+
+    >>> keep_lines("| a | 0.5 |\\n| b | 0.7 |", "| a | 0.6 |\\n| b | not measured yet |")
+    '| a | 0.6 |\\n| b | 0.7 |'
+    """
+    known = {_first_cell(line): line for line in before.splitlines()}
+    return "\n".join(known.get(_first_cell(line), line) if NOT_YET in line else line for line in now.splitlines())
+
+
+def _sections(block: str) -> list[str]:
+    return [each.strip() for each in re.split(r"(?m)^(?=### )", block) if each.strip()]
+
+
+def _title(section: str) -> str:
+    return section.partition("\n")[0]
+
+
+def _first_cell(line: str) -> str:
+    return line.strip("| ").partition("|")[0].strip()
