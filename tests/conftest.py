@@ -6,10 +6,17 @@ import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from bts.export.formats import Trained
 
 FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL} | (
     {signal.SIGBUS} if hasattr(signal, "SIGBUS") else set()
@@ -59,14 +66,38 @@ def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Model folders of the three tasks, tiny networks with random weights, each with its `model.onnx`."""
-    from bts.export.formats import export_model
+    """Model folders of the three tasks, tiny networks with random weights, each with its `model.onnx`. Copy what you change.
 
-    root = tmp_path_factory.mktemp("exported")
-    folders = {task: write_tiny_model(root / task, task) for task in ("seg", "cls", "joint")}
-    for folder in folders.values():
-        export_model(folder, format="onnx")
+    Tracing them is the dearest thing in the suite: of several workers the first does it, and the others wait for its files.
+    """
+    from filelock import FileLock  # torch needs it, so it is there
+
+    place = tmp_path_factory.getbasetemp()
+    root = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "exported"
+    folders = {task: root / task for task in ("seg", "cls", "joint")}
+    with FileLock(f"{root}.lock"):
+        if not (root / "whole").exists():
+            from bts.export.formats import export_model
+
+            for task, folder in folders.items():
+                export_model(write_tiny_model(folder, task), format="onnx")
+            (root / "whole").touch()
     return folders
+
+
+@pytest.fixture(scope="session")
+def graph_beside() -> Callable[[Trained], ModelProto]:
+    """What stands for `make_onnx` where a test is about what follows it: the graph traced before of this very model."""
+    import onnx
+
+    from bts.inference.runtimes.exported import card_in
+
+    def load(model: Trained) -> ModelProto:
+        file = model.folder / "model.onnx"
+        assert card_in(file) == model.card
+        return onnx.load(file)
+
+    return load
 
 
 def write_tiny_model(folder: Path, task: str, *, size: int = 64) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,17 @@ import pytest
 from PIL import Image
 
 from bts.apps import cli, infer
+from bts.export import onnx as exporting
 
 
 def test_a_model_is_exported_and_the_difference_is_printed(
-    exported_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported_models: dict[str, Path],
+    graph_beside: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(exporting, "make_onnx", graph_beside)
     out = tmp_path / "classes.onnx"
     assert cli.main(["export", str(exported_models["cls"]), "--out", str(out)]) == 0
     told = capsys.readouterr().out

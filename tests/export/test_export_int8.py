@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import pytest
 
 from bts.errors import RequestError
+from bts.export import int8
 from bts.export.formats import Trained, Written
 from bts.export.int8 import closing_convolutions, write_int8
 from bts.inference.runtimes.catalogue import open_runtime
@@ -23,8 +25,10 @@ def model(exported_models: dict[str, Path]) -> Trained:
 
 
 @pytest.fixture(scope="module")
-def written(model: Trained, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    return write_int8(model, tmp_path_factory.mktemp("int8"), pictures=PICTURES)
+def written(model: Trained, graph_beside: Callable, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "make_onnx", graph_beside)
+        return write_int8(model, tmp_path_factory.mktemp("int8"), pictures=PICTURES)
 
 
 def test_it_is_one_smaller_file(written: Written, model: Trained) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,10 @@ def test_the_weights_lie_inside_and_no_path_of_the_machine_does(exported_models:
     assert b"stack_trace" not in content
 
 
-def test_the_difference_from_pytorch_is_told(exported_models: dict[str, Path], tmp_path: Path) -> None:
+def test_the_difference_from_pytorch_is_told(
+    exported_models: dict[str, Path], graph_beside: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "make_onnx", graph_beside)
     written = export_model(exported_models["cls"], format="onnx", out=tmp_path / "made" / "classes.onnx")
     assert written.path == tmp_path / "made" / "classes.onnx"
     assert [path.name for path in written.path.parent.iterdir()] == ["classes.onnx"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ PICTURES = np.random.default_rng(0).integers(0, 256, size=(3, 64, 64), dtype=np.
 
 
 @pytest.fixture(scope="module")
-def folder(exported_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(exported_models: dict[str, Path], graph_beside: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(shutil.copytree(exported_models["joint"], tmp_path_factory.mktemp("openvino") / "model"))
-    export_model(folder, format="openvino")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "make_onnx", graph_beside)
+        export_model(folder, format="openvino")
     return folder
 
 

@@ -175,7 +175,7 @@ def test_the_sentence_names_distance_and_limit() -> None:
 def test_every_runtime_says_the_same_distance(reference: Reference, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'bts[onnx]'")
     pytest.importorskip("openvino", reason="openvino is not installed: pip install 'bts[openvino]'")
-    folder = write_model(tmp_path / "model", "cls", size=SIZE, outside=reference.to_dict())
+    folder = write_model(tmp_path / "model", "cls", encoder="test_resnet", size=SIZE, outside=reference.to_dict())
     file = export_model(folder, format="onnx", out=tmp_path / "apart" / "model.onnx").path
     scan = make_slice(strangers()["noise"].astype(np.float32))
     found = [
