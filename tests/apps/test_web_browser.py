@@ -196,6 +196,65 @@ def test_two_files_at_once_stand_in_a_table_that_sorts(visit: Visit, tmp_path: P
     assert Path(download.value.path()).read_bytes()[:2] == b"PK"
 
 
+CONTRAST = """() => {
+  const paint = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => {
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = colour; paint.fillRect(0, 0, 1, 1);
+    return [...paint.getImageData(0, 0, 1, 1).data];
+  };
+  const over = ([r, g, b, a], under) => [r, g, b].map((value, i) => (value * a + under[i] * (255 - a)) / 255);
+  const ground = (each) => {
+    const above = each.parentElement ? ground(each.parentElement) : [255, 255, 255];
+    return over(rgba(getComputedStyle(each).backgroundColor), above);
+  };
+  const light = (rgb) => rgb.map((value) => value / 255)
+    .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+  const found = {};
+  for (const each of document.querySelectorAll('body *')) {
+    const words = [...each.childNodes].filter((node) => node.nodeType === 3).map((node) => node.textContent.trim()).join('');
+    if (!words || !each.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (each.closest('script, style, noscript, .bts-view')) continue;
+    const under = ground(each), ink = over(rgba(getComputedStyle(each).color), under);
+    const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
+    found[words] = (high + 0.05) / (low + 0.05);
+  }
+  return found;
+}"""
+"""Contrast of every text that is seen with what lies under it, by the definition of WCAG 2."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(scheme: str, enter: Callable[..., Visit], tmp_path: Path) -> None:
+    visit = enter(color_scheme=scheme)
+    visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
+    visit.shows("90.9%")
+    found = visit.page.evaluate(CONTRAST)
+    assert {"Research software, not a medical device.", "Glioma", "90.9%", "Numbers (JSON)"} <= set(found)
+    assert {words: ratio for words, ratio in found.items() if ratio < 4.5} == {}  # WCAG 2.2, 1.4.3, AA
+
+
+def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
+    visit.shows("Slice 0")  # the first of three with a mask as large
+    name = "(each => each.getAttribute('aria-label') || each.labels?.[0]?.innerText || each.innerText)(document.activeElement)"
+    page.get_by_role("tab", name="One scan").focus()
+    reached = [str(page.evaluate(name)).strip()]
+    while page.evaluate("document.activeElement !== document.body") and len(reached) < 60:
+        if reached[-1] == "range slider for Slice":
+            page.keyboard.press("ArrowRight")
+            visit.shows("Slice 1")
+        page.keyboard.press("Tab")
+        reached.append(str(page.evaluate(name)).strip())
+    wanted = ["One scan", "Click to upload or drop files", "Volume", "Zoom in", "range slider for Slice"]
+    wanted += ["range slider for Strength of the heat", "Contour of the mask", "Mask (NIfTI)", "Page for printing"]
+    assert set(wanted) <= set(reached), reached
+    assert reached.count("Glioma") == 2, reached  # the example, and the choice of the map's class
+    places = [reached.index(each) for each in wanted]
+    assert places == sorted(places), reached  # as they stand on the page
+
+
 def test_a_phone_needs_no_scrolling_sideways(enter: Callable[..., Visit]) -> None:
     page = enter(viewport={"width": 390, "height": 800}, color_scheme="dark").page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

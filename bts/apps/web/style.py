@@ -12,6 +12,8 @@ CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; padding: 28px 24px 40px !important; }
 .gradio-container main, .gradio-container .app { padding: 0 !important; }
 .gradio-container button[role=tab][aria-selected=true] { color: var(--bts-accent) !important; }
+#bts-class label { padding: 6px 8px; }
+#bts-class .wrap { gap: 4px 2px; }
 .bts-controls + * { margin-top: -4px; }
 footer { display: none !important; }
 .html-container { padding: 0 !important; }
@@ -39,6 +41,13 @@ footer { display: none !important; }
 .bts-stage { position: relative; margin: 0; background: #000; border-radius: 10px; overflow: hidden; color: #c6ccd2; }
 .bts-stage.empty { display: grid; place-items: center; min-height: 420px; text-align: center; padding: 24px; }
 .bts-stage.empty p { color: #8b95a0; font-size: 14px; line-height: 1.7; margin: 0; }
+#bts-stage .pending, #bts-panel .pending { opacity: 1; }
+#bts-stage .wrap.full, #bts-panel .wrap.full { bottom: 0; }
+#bts-stage .wrap.full { background: rgba(0, 0, 0, .85); border-radius: 10px; --body-text-color: #e8ebee;
+  --background-fill-primary: #14171b; --background-fill-secondary: #22272d; --border-color-primary: #4a535d;
+  --loader-color: #7fb4ee; }
+#bts-panel .wrap.full { background: var(--bts-ground); border-radius: 0; }
+#bts-panel .wrap.full > * { visibility: hidden; }
 .bts-view { display: grid; place-items: center; overflow: hidden; touch-action: pan-y; }
 .bts-layers { position: relative; width: min(100%, calc(68vh * var(--bts-shape, 1))); transform: translate(var(--bts-x),
   var(--bts-y)) scale(var(--bts-zoom)); }
