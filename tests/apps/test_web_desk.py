@@ -392,6 +392,35 @@ def test_the_top_names_the_models_and_what_this_is_not(desk: Desk) -> None:
     assert "Research software, not a medical device." in top
 
 
+@pytest.mark.parametrize(("tasks", "name"), [(("seg", "cls"), "Grad-CAM"), (("joint",), "class map (HiResCAM)")])
+def test_the_map_is_called_what_it_is_on_screen_and_on_paper(tasks: tuple[str, ...], name: str, tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(*tasks), root=tmp_path / "private")
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    printed = result_file(desk.sessions, session.secret, "print.html")
+    assert printed is not None
+    shown = {
+        "top": head(desk.predictor, upload_mib=200),
+        "stage": stage(session.result, 0),
+        "print": printed.read_text(encoding="utf-8"),
+    }
+    assert [place for place, html in shown.items() if name not in html] == []
+    assert [place for place, html in shown.items() if ("Grad-CAM" in html) != (name == "Grad-CAM")] == []
+    assert "cam_name" not in session.result.read()  # a word for people: `cam_class` is what programs read
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        (("seg",), "<p>Tumour mask of brain MRI slices</p>"),
+        (("cls",), "<p>Class and Grad-CAM of brain MRI slices</p>"),
+        (("seg", "cls"), "<p>Tumour mask, class and Grad-CAM of brain MRI slices</p>"),
+    ],
+)
+def test_the_top_promises_what_is_answered(tasks: tuple[str, ...], words: str) -> None:
+    assert words in head(paper_predictor(*tasks), upload_mib=200)
+
+
 def test_the_panel_refers_where_the_threshold_says_so(desk: Desk, tmp_path: Path) -> None:
     session = analysed(desk, write_png(tmp_path / "scan.png"))
     assert session.result is not None

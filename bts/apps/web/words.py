@@ -71,10 +71,11 @@ def warning_list(warnings: tuple[str, ...] | list[str], *, refer: bool) -> str:
     """Return the warnings, a referral first and set apart."""
     notes = [line for line in warnings if not line.startswith("refer to an expert")]
     first = [line for line in warnings if line.startswith("refer to an expert")] if refer else []
-    shown = [f'<p class="bts-note refer">{text(_begun(line))}</p>' for line in first]
-    shown += [f'<p class="bts-note">{text(_begun(line))}</p>' for line in notes]
+    shown = [f'<p class="bts-note refer">{text(begun(line))}</p>' for line in first]
+    shown += [f'<p class="bts-note">{text(begun(line))}</p>' for line in notes]
     return "".join(shown)
 
 
-def _begun(line: str) -> str:
+def begun(line: str) -> str:
+    """Return a line with a capital letter in front."""
     return line[:1].upper() + line[1:]
