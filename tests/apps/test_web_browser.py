@@ -123,6 +123,8 @@ def test_strength_contour_and_zoom_are_mixed_in_the_browser(visit: Visit, tmp_pa
     visit.page.get_by_role("button", name="Zoom in").click()
     visit.page.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--bts-zoom').trim() === '1.5'")
     assert not [url for url in visit.asked[before:] if "queue" in url or "run" in url]
+    visit.drop(write_png(tmp_path / "next.png"))  # another scan is shown whole
+    visit.page.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--bts-zoom').trim() === '1'")
 
 
 def test_another_class_has_another_map(visit: Visit, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_volume_has_a_slider_and_a_strip(visit: Visit, tmp_path: Path) -> None
     visit.shows("Slices with a mask")
     visit.shows("3 of 5")
     visit.page.locator("#bts-slice input[type=range]").fill("4")
-    visit.shows("blank slice")
+    visit.shows("Blank slice")
     visit.page.locator(".bts-strip svg").click(force=True)  # in its middle, where the third of five slices is
     visit.shows("Slice 2")
     assert visit.page.get_by_role("link", name="Mask (NIfTI)").count() == 1
@@ -187,6 +189,8 @@ def test_two_files_at_once_stand_in_a_table_that_sorts(visit: Visit, tmp_path: P
     visit.shows("All results (ZIP)", "#bts-table")
     table = visit.page.locator("#bts-table")
     names = table.locator("tbody tr td:first-child")
+    visit.page.set_viewport_size({"width": 390, "height": 800})  # the table scrolls, the page does not
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
     table.get_by_role("button", name="File").click()
     assert names.all_inner_texts() == ["a.png", "b.png"]
     table.get_by_role("button", name="File").click()

@@ -132,7 +132,7 @@ def test_a_volume_marks_slices_with_a_mask_and_says_which_are_blank(desk: Desk, 
     assert result.marked == (0, 2, 3)
     assert "3 of 5 slices have a mask: slices 0, 2–3" in stage(result, 2)
     assert "Slice 4 is blank" in stage(result, 4)
-    assert "blank slice" in panel(result, 4)
+    assert "Blank slice" in panel(result, 4)
     assert nibabel.load(result.folder / "mask.nii.gz").shape == (48, 48, 5)
     before = asked(desk)
     for index in range(5):
@@ -364,6 +364,7 @@ def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) 
     page = table(rows, total=len(paths), secret=session.secret)
     assert "12 of 13 scans done, 1 failed" in page
     assert 'class="failed"' in page
+    assert "<td><b>Refer to an expert</b>: the highest probability is 0.91" in page
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -407,6 +408,27 @@ def test_the_map_is_called_what_it_is_on_screen_and_on_paper(tasks: tuple[str, .
     assert [place for place, html in shown.items() if name not in html] == []
     assert [place for place, html in shown.items() if ("Grad-CAM" in html) != (name == "Grad-CAM")] == []
     assert "cam_name" not in session.result.read()  # a word for people: `cam_class` is what programs read
+
+
+def test_no_answer_is_called_certain(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    sure = replace(session.result.answers[0], probabilities=np.array([1e-9, 1 - 2e-9, 1e-9]))
+    session.result.answers[0] = sure
+    shown = panel(session.result, 0)
+    assert "&gt;99%" in shown
+    assert "&gt;99.9%" in shown
+    assert shown.count("&lt;0.1%") == 2
+    assert ">100.0%<" not in shown
+
+
+def test_a_single_slice_is_not_counted(desk: Desk, tmp_path: Path) -> None:
+    told_of: list[str] = []
+    session = desk.sessions.of("anna")
+    for name, write in (("scan.png", write_png), ("head.nii.gz", write_volume_file)):
+        scan = desk.receive(write(tmp_path / name), session=session)
+        desk.analyse(scan, session=session, tell=lambda share, what: told_of.append(what))
+    assert told_of[0] == "slice 1 of 4"
 
 
 @pytest.mark.parametrize(

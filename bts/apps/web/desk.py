@@ -96,7 +96,8 @@ class Desk:
                     answer = next(asked, None)
                 if answer is None:
                     return
-                tell(len(answers) / len(scan.slices), f"slice {len(answers) + 1} of {len(scan.slices)}")
+                if len(scan.slices) > 1:
+                    tell(len(answers) / len(scan.slices), f"slice {len(answers) + 1} of {len(scan.slices)}")
                 answers[answer.slice.index or 0] = kept(answer)
                 yield answer
 

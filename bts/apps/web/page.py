@@ -75,7 +75,7 @@ class Page:
         classes = [(named(name).capitalize(), name) for name in self.desk.predictor.classes]
         with gr.Row(elem_classes="bts-controls", visible=bool(classes)):
             self.classes = gr.Radio(
-                classes, value=None, label="Class that the heat explains", scale=3, min_width=240, elem_id="bts-class"
+                classes, value=None, label="Class that the heat explains", scale=7, min_width=440, elem_id="bts-class"
             )
             strength = gr.Slider(
                 0,
@@ -83,8 +83,8 @@ class Page:
                 STRENGTH,
                 step=0.05,
                 label="Strength of the heat",
-                scale=2,
-                min_width=160,
+                scale=3,
+                min_width=180,
                 elem_id="bts-strength",
                 buttons=[],
             )
@@ -98,7 +98,7 @@ class Page:
         files = gr.File(label="Scans", file_count="multiple", height=180, elem_id="bts-files")
         with gr.Row():
             start = gr.Button("Answer all", variant="primary", size="md", elem_id="bts-start", scale=0, min_width=140)
-            stop = gr.Button("Stop", variant="secondary", size="md", scale=0, min_width=100)
+            stop = gr.Button("Stop", variant="secondary", size="md", elem_id="bts-stop", scale=0, min_width=100)
         rows = gr.HTML("", elem_id="bts-table")
         run = start.click(self.batch, files, rows, **HIDDEN, **MODEL)
         stop.click(None, None, None, cancels=[run], api_visibility="private")

@@ -8,6 +8,7 @@ from bts.apps.web.result import Result
 from bts.apps.web.words import bars, begun, fact_list, facts_of, named, text, warning_list
 from bts.glossary import DISCLAIMER
 from bts.inference.chosen import PART
+from bts.inference.panel import percent
 from bts.inference.predictor import Predictor
 from bts.inference.volume import BLANK
 
@@ -56,9 +57,11 @@ def panel(result: Result, index: int, cam_class: str | None = None, *, secret: s
     """Return the answer for one slice, with the volume's own numbers where it is one, and the files."""
     prediction = result.shown(index, cam_class)
     if prediction is None:
-        blank = f'<h2>Slice {index}</h2><p class="bts-note">{text(BLANK)}</p>'
+        blank = f'<h2>Slice {index}</h2><p class="bts-note">{text(begun(BLANK))}</p>'
         return f'<div class="bts-panel" role="status">{blank}{_files(result, secret)}</div>'
-    highest = "" if prediction.probabilities is None else f"<span>{prediction.probabilities.max():.0%}</span>"
+    highest = (
+        "" if prediction.probabilities is None else f"<span>{text(percent(prediction.probabilities.max(), digits=0))}</span>"
+    )
     title = "Mask" if prediction.label is None else named(prediction.label)
     volume = fact_list(_volume(result)) if result.is_volume else ""
     heading = f"Slice {index}" if result.is_volume else "Answer"
