@@ -110,6 +110,7 @@ def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
     return {
         "cam": decision.scale_cam(restored, scale=card.cam_scale),
         "cam_class": card.classes[explained],
+        "cam_name": card.cam_name,
         "cam_peak": float(raw.cam.max()),
     }
 
@@ -131,7 +132,7 @@ def _doubts(prediction: Prediction, said: Sequence[Said]) -> Iterator[str]:
     for card in (model.card for model in said if model.raw.logits is not None):
         asked = prediction.probabilities if prediction.alone is None else prediction.alone.probabilities
         if prediction.refer and asked is not None:  # the threshold was chosen on the class head's own probabilities
-            alone = prediction.alone is not None
-            yield decision.referral(highest=float(asked.max()), refer_below=float(card.refer_below or 0), alone=alone)
+            limit, alone = float(card.refer_below or 0), prediction.alone is not None
+            yield decision.referral(highest=float(asked.max()), refer_below=limit, alone=alone)
         if prediction.cam is not None and card.cam_scale is None:
             yield decision.NO_CAM_SCALE

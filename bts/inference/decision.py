@@ -10,7 +10,7 @@ PHANTOM_MODEL = "model trained on synthetic phantoms: the answer means nothing f
 PHANTOM_SLICE = "the slice is a synthetic phantom, no picture of a patient"
 SUREST = 1e-6
 """A mask's probability of a tumour counts as no nearer to 0 or 1 than this: one pixel must not silence the class head."""
-NO_CAM_SCALE = "the model has no Grad-CAM scale: the map is divided by its own maximum, so a weak map looks as strong as any"
+NO_CAM_SCALE = "the model has no scale for its map: it is divided by its own maximum, so a weak map looks as strong as any"
 
 
 def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
@@ -111,7 +111,9 @@ def referral(*, highest: float, refer_below: float, alone: bool = False) -> str:
     Args:
         highest: the largest probability.
         refer_below: the threshold.
-        alone: whether it is the class head's own, which is not the one that the joint answer shows.
+        alone: whether it is that of a joint model's class by itself, which is not the one that is answered.
     """
-    whose = "the class head's own highest probability" if alone else "the highest probability"
-    return f"refer to an expert: {whose} is {highest:.2f}, under the model's threshold of {refer_below:.2f}"
+    whose = " of the class alone" if alone else ""
+    return (
+        f"refer to an expert: the highest probability{whose} is {highest:.2f}, under the model's threshold of {refer_below:.2f}"
+    )

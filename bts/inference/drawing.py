@@ -43,7 +43,8 @@ def _pictures(prediction: Prediction) -> list[tuple[str, Image.Image]]:
     contour = None if prediction.mask is None else contour_of(prediction.mask, scan.size)
     found = [("Scan" if prediction.mask is None else "Scan and mask", scan.convert("RGB"))]
     if prediction.cam is not None:
-        found.append((f"Grad-CAM: {clean(prediction.cam_class or '')}", heated(scan, prediction.cam)))
+        name = prediction.cam_name[:1].upper() + prediction.cam_name[1:]
+        found.append((f"{name}: {clean(prediction.cam_class or '')}", heated(scan, prediction.cam)))
     if contour is not None:
         for _, picture in found:
             contour.draw(picture)

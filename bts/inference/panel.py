@@ -45,6 +45,20 @@ def clean(text: str) -> str:
     return text.replace("_", " ").encode("ascii", "replace").decode("ascii")
 
 
+def percent(probability: float, *, digits: int = 1) -> str:
+    """Return a probability in percent; none is so sure that it could be written as 0 or 100.
+
+    >>> percent(0.0001), percent(0.5), percent(0.9999, digits=0)
+    ('<0.1%', '50.0%', '>99%')
+    """
+    least = 10.0**-digits
+    if probability * 100 < least / 2:
+        return f"<{least:g}%"
+    if (1 - probability) * 100 <= least / 2:
+        return f">{100 - least:g}%"
+    return f"{100 * probability:.{digits}f}%"
+
+
 class Block(NamedTuple):
     """A part of the panel: its height is known before it is painted with its upper left corner at x and y."""
 
@@ -105,7 +119,7 @@ def _bars(prediction: Prediction, *, width: int) -> Block:
         for name, probability in rows:
             best = name == prediction.label
             write_text(draw, (x, y), clean(name), fill=INK if best else SOFT, size=15)
-            write_text(draw, (x + width, y), f"{100 * probability:.1f}%", fill=INK if best else SOFT, size=15, anchor="ra")
+            write_text(draw, (x + width, y), percent(probability), fill=INK if best else SOFT, size=15, anchor="ra")
             draw.rectangle((x, y + 21, x + width - 1, y + 27), fill=RAIL)
             if round(width * probability) > 0:
                 draw.rectangle((x, y + 21, x + round(width * probability) - 1, y + 27), fill=BEST if best else BAR)

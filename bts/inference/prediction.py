@@ -13,6 +13,7 @@ import numpy as np
 from bts.data.slice import Slice
 from bts.glossary import NO_TUMOUR
 from bts.inference.outside import Outside
+from bts.models.card import GRAD_CAM
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Prediction:
         logits: (K,) class scores before temperature and softmax, or None; calibration is fitted on these.
         probabilities: (K,) float64, softmax(logits / temperature), or None; of a joint model, with the mask's evidence.
         alone: what mask and class of a joint model say by themselves, or None.
-        cam: (H, W) float32 in [0, 1], the Grad-CAM of `cam_class`, or None.
+        cam: (H, W) float32 in [0, 1], the map of `cam_class`, Grad-CAM or a joint model's own, or None.
         cam_class: name of the class that the map explains, or None.
+        cam_name: what the map is called where it is shown.
         cam_peak: largest value of the map before scaling, or None; the scale on validation is made of these.
         features: (C,) pooled features behind the class, or None.
         outside: how unlike the training slices the picture is, or None where no model knows what those look like.
@@ -87,6 +89,7 @@ class Prediction:
     alone: Alone | None = None
     cam: np.ndarray | None = None
     cam_class: str | None = None
+    cam_name: str = GRAD_CAM
     cam_peak: float | None = None
     features: np.ndarray | None = None
     outside: Outside | None = None

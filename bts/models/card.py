@@ -13,6 +13,7 @@ from bts.glossary import TASKS, Task
 
 FORMAT = 1
 OPERATING_POINT: dict[str, float | bool] = {"threshold": 0.5, "min_area": 0.0, "flip": False}
+GRAD_CAM = "Grad-CAM"
 INTENDED_USE = "Research on brain MRI slices. Not a medical device: not for diagnosis or treatment."
 
 
@@ -67,6 +68,11 @@ class ModelCard:
     intended_use: str = INTENDED_USE
     weights_sha256: str = ""
     format: int = FORMAT
+
+    @property
+    def cam_name(self) -> str:
+        """What its map is called where it is shown: a joint model's is drawn place by place, which Grad-CAM is not."""
+        return "class map (HiResCAM)" if self.task == "joint" and self.cell_offset_px is not None else GRAD_CAM
 
     @property
     def fingerprint(self) -> str:

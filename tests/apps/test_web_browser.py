@@ -123,6 +123,8 @@ def test_strength_contour_and_zoom_are_mixed_in_the_browser(visit: Visit, tmp_pa
     visit.page.get_by_role("button", name="Zoom in").click()
     visit.page.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--bts-zoom').trim() === '1.5'")
     assert not [url for url in visit.asked[before:] if "queue" in url or "run" in url]
+    visit.drop(write_png(tmp_path / "next.png"))  # another scan is shown whole
+    visit.page.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--bts-zoom').trim() === '1'")
 
 
 def test_another_class_has_another_map(visit: Visit, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_volume_has_a_slider_and_a_strip(visit: Visit, tmp_path: Path) -> None
     visit.shows("Slices with a mask")
     visit.shows("3 of 5")
     visit.page.locator("#bts-slice input[type=range]").fill("4")
-    visit.shows("blank slice")
+    visit.shows("Blank slice")
     visit.page.locator(".bts-strip svg").click(force=True)  # in its middle, where the third of five slices is
     visit.shows("Slice 2")
     assert visit.page.get_by_role("link", name="Mask (NIfTI)").count() == 1
@@ -187,6 +189,8 @@ def test_two_files_at_once_stand_in_a_table_that_sorts(visit: Visit, tmp_path: P
     visit.shows("All results (ZIP)", "#bts-table")
     table = visit.page.locator("#bts-table")
     names = table.locator("tbody tr td:first-child")
+    visit.page.set_viewport_size({"width": 390, "height": 800})  # the table scrolls, the page does not
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
     table.get_by_role("button", name="File").click()
     assert names.all_inner_texts() == ["a.png", "b.png"]
     table.get_by_role("button", name="File").click()
@@ -194,6 +198,65 @@ def test_two_files_at_once_stand_in_a_table_that_sorts(visit: Visit, tmp_path: P
     with visit.page.expect_download() as download:
         visit.page.get_by_role("link", name="All results (ZIP)").click()
     assert Path(download.value.path()).read_bytes()[:2] == b"PK"
+
+
+CONTRAST = """() => {
+  const paint = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => {
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = colour; paint.fillRect(0, 0, 1, 1);
+    return [...paint.getImageData(0, 0, 1, 1).data];
+  };
+  const over = ([r, g, b, a], under) => [r, g, b].map((value, i) => (value * a + under[i] * (255 - a)) / 255);
+  const ground = (each) => {
+    const above = each.parentElement ? ground(each.parentElement) : [255, 255, 255];
+    return over(rgba(getComputedStyle(each).backgroundColor), above);
+  };
+  const light = (rgb) => rgb.map((value) => value / 255)
+    .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0);
+  const found = {};
+  for (const each of document.querySelectorAll('body *')) {
+    const words = [...each.childNodes].filter((node) => node.nodeType === 3).map((node) => node.textContent.trim()).join('');
+    if (!words || !each.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (each.closest('script, style, noscript, .bts-view')) continue;
+    const under = ground(each), ink = over(rgba(getComputedStyle(each).color), under);
+    const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
+    found[words] = (high + 0.05) / (low + 0.05);
+  }
+  return found;
+}"""
+"""Contrast of every text that is seen with what lies under it, by the definition of WCAG 2."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(scheme: str, enter: Callable[..., Visit], tmp_path: Path) -> None:
+    visit = enter(color_scheme=scheme)
+    visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
+    visit.shows("90.9%")
+    found = visit.page.evaluate(CONTRAST)
+    assert {"Research software, not a medical device.", "Glioma", "90.9%", "Numbers (JSON)"} <= set(found)
+    assert {words: ratio for words, ratio in found.items() if ratio < 4.5} == {}  # WCAG 2.2, 1.4.3, AA
+
+
+def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
+    visit.shows("Slice 0")  # the first of three with a mask as large
+    name = "(each => each.getAttribute('aria-label') || each.labels?.[0]?.innerText || each.innerText)(document.activeElement)"
+    page.get_by_role("tab", name="One scan").focus()
+    reached = [str(page.evaluate(name)).strip()]
+    while page.evaluate("document.activeElement !== document.body") and len(reached) < 60:
+        if reached[-1] == "range slider for Slice":
+            page.keyboard.press("ArrowRight")
+            visit.shows("Slice 1")
+        page.keyboard.press("Tab")
+        reached.append(str(page.evaluate(name)).strip())
+    wanted = ["One scan", "Click to upload or drop files", "Volume", "Zoom in", "range slider for Slice"]
+    wanted += ["range slider for Strength of the heat", "Contour of the mask", "Mask (NIfTI)", "Page for printing"]
+    assert set(wanted) <= set(reached), reached
+    assert reached.count("Glioma") == 2, reached  # the example, and the choice of the map's class
+    places = [reached.index(each) for each in wanted]
+    assert places == sorted(places), reached  # as they stand on the page
 
 
 def test_a_phone_needs_no_scrolling_sideways(enter: Callable[..., Visit]) -> None:

@@ -132,7 +132,7 @@ def test_a_volume_marks_slices_with_a_mask_and_says_which_are_blank(desk: Desk, 
     assert result.marked == (0, 2, 3)
     assert "3 of 5 slices have a mask: slices 0, 2–3" in stage(result, 2)
     assert "Slice 4 is blank" in stage(result, 4)
-    assert "blank slice" in panel(result, 4)
+    assert "Blank slice" in panel(result, 4)
     assert nibabel.load(result.folder / "mask.nii.gz").shape == (48, 48, 5)
     before = asked(desk)
     for index in range(5):
@@ -364,6 +364,7 @@ def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) 
     page = table(rows, total=len(paths), secret=session.secret)
     assert "12 of 13 scans done, 1 failed" in page
     assert 'class="failed"' in page
+    assert "<td><b>Refer to an expert</b>: the highest probability is 0.91" in page
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -390,6 +391,56 @@ def test_the_top_names_the_models_and_what_this_is_not(desk: Desk) -> None:
     assert "paper seg" in top
     assert "trained on nothing &lt;at all&gt;" in top
     assert "Research software, not a medical device." in top
+
+
+@pytest.mark.parametrize(("tasks", "name"), [(("seg", "cls"), "Grad-CAM"), (("joint",), "class map (HiResCAM)")])
+def test_the_map_is_called_what_it_is_on_screen_and_on_paper(tasks: tuple[str, ...], name: str, tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(*tasks), root=tmp_path / "private")
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    printed = result_file(desk.sessions, session.secret, "print.html")
+    assert printed is not None
+    shown = {
+        "top": head(desk.predictor, upload_mib=200),
+        "stage": stage(session.result, 0),
+        "print": printed.read_text(encoding="utf-8"),
+    }
+    assert [place for place, html in shown.items() if name not in html] == []
+    assert [place for place, html in shown.items() if ("Grad-CAM" in html) != (name == "Grad-CAM")] == []
+    assert "cam_name" not in session.result.read()  # a word for people: `cam_class` is what programs read
+
+
+def test_no_answer_is_called_certain(desk: Desk, tmp_path: Path) -> None:
+    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    assert session.result is not None
+    sure = replace(session.result.answers[0], probabilities=np.array([1e-9, 1 - 2e-9, 1e-9]))
+    session.result.answers[0] = sure
+    shown = panel(session.result, 0)
+    assert "&gt;99%" in shown
+    assert "&gt;99.9%" in shown
+    assert shown.count("&lt;0.1%") == 2
+    assert ">100.0%<" not in shown
+
+
+def test_a_single_slice_is_not_counted(desk: Desk, tmp_path: Path) -> None:
+    told_of: list[str] = []
+    session = desk.sessions.of("anna")
+    for name, write in (("scan.png", write_png), ("head.nii.gz", write_volume_file)):
+        scan = desk.receive(write(tmp_path / name), session=session)
+        desk.analyse(scan, session=session, tell=lambda share, what: told_of.append(what))
+    assert told_of[0] == "slice 1 of 4"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        (("seg",), "<p>Tumour mask of brain MRI slices</p>"),
+        (("cls",), "<p>Class and Grad-CAM of brain MRI slices</p>"),
+        (("seg", "cls"), "<p>Tumour mask, class and Grad-CAM of brain MRI slices</p>"),
+    ],
+)
+def test_the_top_promises_what_is_answered(tasks: tuple[str, ...], words: str) -> None:
+    assert words in head(paper_predictor(*tasks), upload_mib=200)
 
 
 def test_the_panel_refers_where_the_threshold_says_so(desk: Desk, tmp_path: Path) -> None:

@@ -27,11 +27,12 @@ class PaperRuntime:
             task=task,
             name=f"paper {task}",
             architecture={},
-            classes=CLASSES if task == "cls" else [],
+            classes=[] if task == "seg" else CLASSES,
             preprocessing=Preprocessing(size=32).to_dict(),
             trained_on="nothing <at all>",
             weights_sha256="0123456789abcdef" * 4,
             cam_scale=1.0,
+            cell_offset_px=0.0 if task == "joint" else None,
             refer_below=0.99,
         )
         self.versions = {"paper": "1"}
@@ -39,17 +40,18 @@ class PaperRuntime:
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
         self.asked += 1
+        dark = images.mean((1, 2), keepdims=True) < 150
+        mask = ((images > 200) & dark).astype(np.float32) if self.card.task != "cls" else None
         if self.card.task == "seg":
-            dark = images.mean((1, 2), keepdims=True) < 150
-            return RawOutput(mask=((images > 200) & dark).astype(np.float32))
+            return RawOutput(mask=mask)
         cam = np.zeros((len(images), 2, 2), np.float32)
         cam.reshape(len(images), 4)[:, 1 if cam_class is None else cam_class] = 1
         logits = np.tile(np.array([0, 3, 0], np.float32), (len(images), 1))
-        return RawOutput(logits=logits, cam=cam, features=np.ones((len(images), 2), np.float32))
+        return RawOutput(mask=mask, logits=logits, cam=cam, features=np.ones((len(images), 2), np.float32))
 
 
-def paper_predictor() -> Predictor:
-    return Predictor([PaperRuntime("seg"), PaperRuntime("cls")])
+def paper_predictor(*tasks: str) -> Predictor:
+    return Predictor([PaperRuntime(task) for task in tasks or ("seg", "cls")])
 
 
 def picture(*, side: int = 48) -> np.ndarray:

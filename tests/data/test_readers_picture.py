@@ -111,6 +111,12 @@ def test_channels_may_differ_by_the_tolerance_and_no_more(tmp_path):
                 read_slice(tmp_path / "a.png")
 
 
+def test_a_photograph_is_refused_with_a_share_that_reads_well(tmp_path):
+    Image.fromarray(np.stack([np.full((64, 64), value, np.uint8) for value in (90, 140, 230)], axis=2)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a coloured picture \(100% of its pixels\)"):
+        read_slice(tmp_path / "a.png")
+
+
 def test_a_red_outline_on_a_grey_scan_is_refused(tmp_path):
     colour = np.stack([np.full((64, 64), 90, np.uint8)] * 3, axis=2)
     colour[10, 10:30] = (220, 30, 30)

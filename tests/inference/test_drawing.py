@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_models import make_slice
+from fake_models import make_card, make_slice
 from PIL import Image, ImageDraw
 
 from bts.inference import panel
@@ -66,6 +66,18 @@ def test_the_page_says_class_probabilities_area_and_that_it_is_no_medical_device
         assert part in text
     assert "Research software, not a medical device." in text
     assert "Grad-CAM: glioma" in text
+
+
+def test_the_map_is_called_what_it_is_and_its_title_fits_the_smallest_frame(monkeypatch):
+    from bts.inference.drawing import LEAST
+
+    joint = make_card("joint", cell_offset_px=0.0)
+    before, classifier = make_card("joint"), make_card("cls")  # a joint folder of before has Grad-CAM
+    assert (before.cam_name, classifier.cam_name) == ("Grad-CAM", "Grad-CAM")
+    text = written(predicted(cam_name=joint.cam_name), monkeypatch)
+    assert "Class map (HiResCAM): glioma" in text
+    assert "Grad-CAM" not in text
+    assert max(font(18).getlength(f"Class map (HiResCAM): {name}") for name in ("meningioma", "no tumour")) <= LEAST
 
 
 def test_square_millimetres_are_written_where_they_are_known(monkeypatch):

@@ -47,6 +47,17 @@ def test_a_model_without_the_class_no_tumour_keeps_both_answers(peak: float) -> 
     assert any("mask" in line for line in found.warnings) is (peak < 0.5)
 
 
+def test_a_referral_says_whose_probability_it_means_where_another_one_is_answered() -> None:
+    for classes, line in (
+        (CLASSES, "the highest probability of the class alone is 0.80, under the model's threshold of 0.90"),
+        (["glioma", "pituitary", "meningioma"], "the highest probability is 0.80, under"),
+    ):
+        card = make_card("joint", classes=list(classes), refer_below=0.9)
+        raw = RawOutput(mask=np.full((32, 32), 0.99, np.float32), logits=np.log(np.array([0.8, 0.1, 0.1], np.float32)))
+        found = make_prediction(make_slice(), [Said(card, Preprocessing(size=32), raw)], origin=ORIGIN)
+        assert any(f"refer to an expert: {line}" in warning for warning in found.warnings), found.warnings
+
+
 def test_an_undecided_mask_leaves_the_classes_as_they_are() -> None:
     logits = np.array([0.3, -1.0, 2.0])
     assert decision.join(logits, temperature=1.0, tumour=0.5, none=1) == pytest.approx(decision.softmax(logits))

@@ -94,6 +94,8 @@ def test_a_joint_model_gives_all_from_one_runtime():
     assert found.mask.any()
     assert found.label == "glioma"
     assert len(runtime.asked) == 1
+    drawn_anew = Predictor([BrightRuntime(make_card("joint", cell_offset_px=0.0), logits=LOGITS, cam=CAM)])
+    assert (found.cam_name, drawn_anew.predict(make_slice()).cam_name) == ("Grad-CAM", "class map (HiResCAM)")
 
 
 def test_the_same_preprocessing_is_done_once_and_another_one_apart():

@@ -13,6 +13,7 @@ from bts.apps.web.files import BATCH_ZIP, write_zip
 from bts.apps.web.intake import bare_name
 from bts.apps.web.limits import Deadline
 from bts.apps.web.sessions import Session
+from bts.apps.web.words import REFER
 from bts.data.readers.scan import Scan
 from bts.errors import BtsError, RequestError
 from bts.inference import write_prediction
@@ -113,13 +114,13 @@ class Batch:
 
 
 def _row(scan: Scan, found: dict[str, Any], area: int | None) -> Row:
-    label = found.get("class")
+    label, refer = found.get("class"), bool(found.get("refer"))
     return Row(
         scan.path,
         label=label,
         probability=found["probabilities"][label] if label else None,
         area=area,
         consistent=found.get("consistent"),
-        refer=bool(found.get("refer")),
-        note="; ".join(found["warnings"]),
+        refer=refer,
+        note="; ".join(sorted(found["warnings"], key=lambda line: refer and not line.startswith(REFER))),
     )

@@ -96,7 +96,8 @@ class Desk:
                     answer = next(asked, None)
                 if answer is None:
                     return
-                tell(len(answers) / len(scan.slices), f"slice {len(answers) + 1} of {len(scan.slices)}")
+                if len(scan.slices) > 1:
+                    tell(len(answers) / len(scan.slices), f"slice {len(answers) + 1} of {len(scan.slices)}")
                 answers[answer.slice.index or 0] = kept(answer)
                 yield answer
 
@@ -126,7 +127,7 @@ class Desk:
             return self._shown(result, answer)
         if (index, cam_class) not in result.maps:
             if self.explainer is None:
-                raise RequestError("no classifier is loaded, so there is no Grad-CAM to choose: start with --cls or --joint")
+                raise RequestError("no classifier is loaded, so there is no map to choose: start with --cls or --joint")
             with self._model:
                 found = kept(self.explainer.predict(answer.slice, cam_class=cam_class))
             result.maps[index, cam_class] = replace(answer, cam=found.cam, cam_class=found.cam_class, cam_peak=found.cam_peak)

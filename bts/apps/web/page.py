@@ -60,7 +60,8 @@ class Page:
             with gr.Column(scale=4, min_width=300):
                 self.panel = gr.HTML(WAITING, elem_id="bts-panel")
         shown = [self.stage, self.panel, self.slice, self.classes]
-        wait: dict[str, Any] = {"api_visibility": "private", "show_progress": "full", "show_progress_on": [self.stage], **MODEL}
+        covered = [self.stage, self.panel]  # nobody shall take the answer to the scan before for that to the new one
+        wait: dict[str, Any] = {"api_visibility": "private", "show_progress": "full", "show_progress_on": covered, **MODEL}
         self.upload.upload(self.analyse, self.upload, [*shown, self.upload], **wait)
         for name, button in zip(examples.NAMES, buttons, strict=True):
             button.click(self._example(name), None, shown, **wait)
@@ -74,7 +75,7 @@ class Page:
         classes = [(named(name).capitalize(), name) for name in self.desk.predictor.classes]
         with gr.Row(elem_classes="bts-controls", visible=bool(classes)):
             self.classes = gr.Radio(
-                classes, value=None, label="Grad-CAM of the class", scale=3, min_width=240, elem_id="bts-class"
+                classes, value=None, label="Class that the heat explains", scale=7, min_width=440, elem_id="bts-class"
             )
             strength = gr.Slider(
                 0,
@@ -82,8 +83,8 @@ class Page:
                 STRENGTH,
                 step=0.05,
                 label="Strength of the heat",
-                scale=2,
-                min_width=160,
+                scale=3,
+                min_width=180,
                 elem_id="bts-strength",
                 buttons=[],
             )
@@ -97,7 +98,7 @@ class Page:
         files = gr.File(label="Scans", file_count="multiple", height=180, elem_id="bts-files")
         with gr.Row():
             start = gr.Button("Answer all", variant="primary", size="md", elem_id="bts-start", scale=0, min_width=140)
-            stop = gr.Button("Stop", variant="secondary", size="md", scale=0, min_width=100)
+            stop = gr.Button("Stop", variant="secondary", size="md", elem_id="bts-stop", scale=0, min_width=100)
         rows = gr.HTML("", elem_id="bts-table")
         run = start.click(self.batch, files, rows, **HIDDEN, **MODEL)
         stop.click(None, None, None, cancels=[run], api_visibility="private")
@@ -215,6 +216,7 @@ def theme() -> Any:
     return base.set(
         body_background_fill="#f6f7f9", body_background_fill_dark="#14171b",
         block_background_fill="#ffffff", block_background_fill_dark="#1b2026",
+        body_text_color_subdued="#5b6570", body_text_color_subdued_dark="#9aa4ad",
         block_border_color="#e1e5e9", block_border_color_dark="#2b323a", block_shadow="none",
         block_label_text_color="#5b6570", block_label_text_color_dark="#9aa4ad",
         block_label_background_fill="transparent", block_label_background_fill_dark="transparent",

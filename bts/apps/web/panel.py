@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bts.apps.web.result import Result
-from bts.apps.web.words import bars, fact_list, facts_of, named, text, warning_list
+from bts.apps.web.words import bars, begun, fact_list, facts_of, named, text, warning_list
 from bts.glossary import DISCLAIMER
 from bts.inference.chosen import PART
+from bts.inference.panel import percent
 from bts.inference.predictor import Predictor
 from bts.inference.volume import BLANK
 
@@ -38,18 +39,29 @@ def head(predictor: Predictor, *, upload_mib: float) -> str:
     )
     return (
         f'<header class="bts-head" data-mib="{upload_mib:g}"><div><h1>bts</h1>'
-        "<p>Tumour mask, class and Grad-CAM of brain MRI slices</p></div>"
+        f"<p>{_gives(predictor)} of brain MRI slices</p></div>"
         f'<p class="bts-badge">{text(DISCLAIMER)}</p><ul aria-label="Models that answer">{rows}</ul></header>'
     )
+
+
+def _gives(predictor: Predictor) -> str:
+    """Return what is answered, in words."""
+    cards = [runtime.card for runtime in predictor.runtimes]
+    found = ["tumour mask"] if any(card.task != "cls" for card in cards) else []
+    for card in (card for card in cards if card.task != "seg"):
+        found += ["class", card.cam_name]
+    return begun(" and ".join([", ".join(found[:-1]), found[-1]]) if found[1:] else found[0])
 
 
 def panel(result: Result, index: int, cam_class: str | None = None, *, secret: str = "") -> str:
     """Return the answer for one slice, with the volume's own numbers where it is one, and the files."""
     prediction = result.shown(index, cam_class)
     if prediction is None:
-        blank = f'<h2>Slice {index}</h2><p class="bts-note">{text(BLANK)}</p>'
+        blank = f'<h2>Slice {index}</h2><p class="bts-note">{text(begun(BLANK))}</p>'
         return f'<div class="bts-panel" role="status">{blank}{_files(result, secret)}</div>'
-    highest = "" if prediction.probabilities is None else f"<span>{prediction.probabilities.max():.0%}</span>"
+    highest = (
+        "" if prediction.probabilities is None else f"<span>{text(percent(prediction.probabilities.max(), digits=0))}</span>"
+    )
     title = "Mask" if prediction.label is None else named(prediction.label)
     volume = fact_list(_volume(result)) if result.is_volume else ""
     heading = f"Slice {index}" if result.is_volume else "Answer"

@@ -70,7 +70,9 @@ def _slice(prediction: Prediction) -> str:
         if layers.contour
         else '<p class="soft">'
     )
-    told += f"; heat: Grad-CAM of {text(named(prediction.cam_class))}</p>" if prediction.cam_class else "</p>"
+    told += (
+        f"; heat: {text(prediction.cam_name)} of {text(named(prediction.cam_class))}</p>" if prediction.cam_class else "</p>"
+    )
     return (
         f'<section class="slice"><div><div class="pictures">{pictures}</div>{told}</div><div class="words">'
         f"<h2>{text(index + title)}</h2>{warning_list(prediction.warnings, refer=prediction.refer)}{bars(prediction)}"

@@ -17,6 +17,7 @@ HEAD = """
     root.style.setProperty('--bts-zoom', at.zoom);
     root.style.setProperty('--bts-x', at.x + '%'); root.style.setProperty('--bts-y', at.y + '%');
   };
+  const whole = () => { at.zoom = 1; at.x = at.y = 0; place(); };
   const zoom = (factor) => {
     const before = at.zoom;
     at.zoom = Math.max(1, Math.min(8, at.zoom * factor));
@@ -44,7 +45,8 @@ HEAD = """
   document.addEventListener('click', (event) => {
     const does = event.target.closest('[data-bts]')?.dataset.bts;
     if (does === 'in') zoom(1.5); else if (does === 'out') zoom(1 / 1.5); else if (does === 'sort') sort(event.target);
-    else if (does === 'reset') { at.zoom = 1; at.x = at.y = 0; place(); }
+    else if (does === 'reset') whole();
+    if (event.target.closest('.bts-examples button')) whole();
     if (event.target.closest('.bts-examples')) document.getElementById('bts-told')?.remove();
     const strip = event.target.closest('.bts-strip'); if (strip) slice(strip, event);
   });
@@ -66,6 +68,7 @@ HEAD = """
     const zone = event.target.closest?.('#bts-upload, #bts-files'), dropped = event.type === 'drop';
     const files = zone && [...(dropped ? event.dataTransfer.files : event.target.files ?? [])];
     if (!files?.length) return;
+    if (zone.id === 'bts-upload') whole();  // another scan
     document.getElementById('bts-told')?.remove();
     const most = Number(document.querySelector('.bts-head').dataset.mib), mib = 2 ** 20;
     const file = files.find((each) => each.size > most * mib);

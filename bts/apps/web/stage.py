@@ -10,7 +10,7 @@ from bts.inference.prediction import Prediction
 
 EMPTY = (
     '<div class="bts-stage empty"><p>The scan appears here, with the contour of the mask '
-    "and the heat of the Grad-CAM.</p></div>"
+    "and the heat that explains the class.</p></div>"
 )
 TOOLS = (
     '<div class="bts-tools" role="group" aria-label="Zoom">'
@@ -51,7 +51,7 @@ def _described(prediction: Prediction) -> str:
         box = prediction.box
         said += ", no tumour outlined" if box is None else f", tumour outlined in rows {box['row'][0]} to {box['row'][1]}"
         said += "" if box is None else f" and columns {box['column'][0]} to {box['column'][1]}"
-    return said + (f", Grad-CAM of the class {named(prediction.cam_class)}" if prediction.cam_class else "")
+    return said + (f", {prediction.cam_name} of {named(prediction.cam_class)}" if prediction.cam_class else "")
 
 
 def _caption(result: Result, index: int) -> str:
@@ -67,7 +67,7 @@ def _legend(prediction: Prediction) -> str:
     if prediction.cam_class:
         colours = ",".join(f"rgb{colour}" for colour in HEAT)
         key = f'<b>0</b><i class="heat" style="background:linear-gradient(90deg,{colours})"></i><b>1</b>'
-        parts.append(f"<span>Grad-CAM of {text(named(prediction.cam_class))} {key}</span>")
+        parts.append(f"<span>{text(prediction.cam_name)} of {text(named(prediction.cam_class))} {key}</span>")
     return f'<div class="bts-legend">{"".join(parts)}</div>' if parts else ""
 
 

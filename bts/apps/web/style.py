@@ -12,6 +12,8 @@ CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; padding: 28px 24px 40px !important; }
 .gradio-container main, .gradio-container .app { padding: 0 !important; }
 .gradio-container button[role=tab][aria-selected=true] { color: var(--bts-accent) !important; }
+#bts-class label { padding: 6px 8px; }
+#bts-class .wrap { gap: 4px 2px; }
 .bts-controls + * { margin-top: -4px; }
 footer { display: none !important; }
 .html-container { padding: 0 !important; }
@@ -39,6 +41,13 @@ footer { display: none !important; }
 .bts-stage { position: relative; margin: 0; background: #000; border-radius: 10px; overflow: hidden; color: #c6ccd2; }
 .bts-stage.empty { display: grid; place-items: center; min-height: 420px; text-align: center; padding: 24px; }
 .bts-stage.empty p { color: #8b95a0; font-size: 14px; line-height: 1.7; margin: 0; }
+#bts-stage .pending, #bts-panel .pending { opacity: 1; }
+#bts-stage .wrap.full, #bts-panel .wrap.full { bottom: 0; }
+#bts-stage .wrap.full { background: #000; border-radius: 10px; --body-text-color: #e8ebee;
+  --background-fill-primary: #14171b; --background-fill-secondary: #22272d; --border-color-primary: #4a535d;
+  --loader-color: #7fb4ee; }
+#bts-panel .wrap.full { background: var(--bts-ground); border-radius: 0; }
+#bts-panel .wrap.full > * { visibility: hidden; }
 .bts-view { display: grid; place-items: center; overflow: hidden; touch-action: pan-y; }
 .bts-layers { position: relative; width: min(100%, calc(68vh * var(--bts-shape, 1))); transform: translate(var(--bts-x),
   var(--bts-y)) scale(var(--bts-zoom)); }
@@ -95,8 +104,13 @@ dl + .bts-kicker { margin-top: 20px !important; }
 .bts-files a:hover, .bts-zip:hover { border-color: var(--bts-accent); }
 .bts-batch { color: var(--bts-ink); font-size: 14px; }
 .bts-batch p { margin: 0 0 8px; }
-.bts-batch progress { width: 100%; height: 6px; margin: 0 0 14px; accent-color: var(--bts-accent); }
-.bts-batch .scroll { overflow-x: auto; margin-top: 16px; }
+.bts-batch progress { appearance: none; display: block; width: 100%; height: 6px; margin: 0 0 14px; border: 0;
+  border-radius: 3px; background: var(--bts-rail); overflow: hidden; }
+.bts-batch progress::-webkit-progress-bar { background: var(--bts-rail); }
+.bts-batch progress::-webkit-progress-value { background: var(--bts-accent); }
+.bts-batch progress::-moz-progress-bar { background: var(--bts-accent); }
+.bts-batch .scroll { overflow-x: auto; margin-top: 16px; contain: inline-size; }
+#bts-stop { border: 1px solid var(--bts-rule); color: var(--bts-ink); font-weight: 400; }
 .bts-batch table { width: 100%; border-collapse: collapse; }
 .bts-batch :is(table, thead, tbody, tr) { border: 0 !important; background: none !important; }
 .bts-batch th, .bts-batch td { border: 0; border-bottom: 1px solid var(--bts-rule); padding: 9px 14px 9px 0; text-align:
@@ -107,7 +121,7 @@ dl + .bts-kicker { margin-top: 20px !important; }
 .bts-batch th[aria-sort=ascending] button::after { content: " ↑"; }
 .bts-batch th[aria-sort=descending] button::after { content: " ↓"; }
 .bts-batch .failed { color: var(--bts-warn); }
-.bts-batch td:first-child { overflow-wrap: anywhere; min-width: 110px; }
+.bts-batch td:first-child { overflow-wrap: anywhere; min-width: 150px; }
 .bts-batch td:last-child { color: var(--bts-soft); font-size: 13px; min-width: 220px; }
 .bts-batch .failed td:last-child { color: var(--bts-warn); }
 :is(button, a, input, .bts-strip):focus-visible { outline: 2px solid var(--bts-accent) !important; outline-offset: 2px;

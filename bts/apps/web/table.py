@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bts.apps.web.batch import Row
 from bts.apps.web.files import BATCH_ZIP
-from bts.apps.web.words import named, text
+from bts.apps.web.words import REFER, begun, named, text
+from bts.inference.panel import percent
 
 COLUMNS = (("File", ""), ("Class", ""), ("Probability", "n"), ("Mask, px", "n"), ("Agree", ""), ("Notes", ""))
 
@@ -31,13 +34,13 @@ def _line(row: Row) -> str:
         cells = '<td data-v="">–</td><td class="n" data-v="-1">–</td><td class="n" data-v="-1">–</td><td data-v="">–</td>'
         return f'<tr class="failed"><td>{text(row.name)}</td>{cells}<td>{text(row.note)}</td></tr>'
     agree = {True: "yes", False: "no", None: "–"}[row.consistent]
-    note = f"<b>Refer</b> {text(row.note)}" if row.refer else text(row.note)
+    note = text(row.note).replace(REFER, f"<b>{begun(REFER)}</b>", 1) if row.refer else text(row.note)
     return (
         f"<tr><td>{text(row.name)}</td><td>{text(named(row.label)) if row.label else '–'}</td>"
-        f"{_number(row.probability, '.1%')}{_number(row.area, ',')}<td>{agree}</td><td>{note}</td></tr>"
+        f"{_number(row.probability, percent)}{_number(row.area, '{:,}'.format)}<td>{agree}</td><td>{note}</td></tr>"
     )
 
 
-def _number(value: float | None, shape: str) -> str:
-    shown = "–" if value is None else format(value, shape)
+def _number(value: float | None, shape: Callable[[float], str]) -> str:
+    shown = "–" if value is None else text(shape(value))
     return f'<td class="n" data-v="{-1 if value is None else value}">{shown}</td>'

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import html
 
+from bts.inference.panel import percent
 from bts.inference.prediction import Prediction
+
+REFER = "refer to an expert"
+"""How a referral begins among the warnings."""
 
 
 def text(value: object) -> str:
@@ -56,7 +60,7 @@ def bars(prediction: Prediction) -> str:
     for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
         best = ' class="best"' if name == prediction.label else ""
         rows.append(
-            f"<li{best}><span>{text(named(name))}</span><b>{probability:.1%}</b>"
+            f"<li{best}><span>{text(named(name))}</span><b>{text(percent(probability))}</b>"
             f'<i aria-hidden="true"><u style="width:{100 * probability:.1f}%"></u></i></li>'
         )
     return f'<ul class="bts-bars" aria-label="Calibrated probability of each class">{"".join(rows)}</ul>'
@@ -69,12 +73,13 @@ def fact_list(rows: list[tuple[str, str]]) -> str:
 
 def warning_list(warnings: tuple[str, ...] | list[str], *, refer: bool) -> str:
     """Return the warnings, a referral first and set apart."""
-    notes = [line for line in warnings if not line.startswith("refer to an expert")]
-    first = [line for line in warnings if line.startswith("refer to an expert")] if refer else []
-    shown = [f'<p class="bts-note refer">{text(_begun(line))}</p>' for line in first]
-    shown += [f'<p class="bts-note">{text(_begun(line))}</p>' for line in notes]
+    notes = [line for line in warnings if not line.startswith(REFER)]
+    first = [line for line in warnings if line.startswith(REFER)] if refer else []
+    shown = [f'<p class="bts-note refer">{text(begun(line))}</p>' for line in first]
+    shown += [f'<p class="bts-note">{text(begun(line))}</p>' for line in notes]
     return "".join(shown)
 
 
-def _begun(line: str) -> str:
+def begun(line: str) -> str:
+    """Return a line with a capital letter in front."""
     return line[:1].upper() + line[1:]

@@ -55,8 +55,9 @@ def to_grey(colour: np.ndarray) -> np.ndarray:
     spread = colour.max(axis=2).astype(int) - colour.min(axis=2)
     if spread.max() > COLOUR_TOLERANCE:
         share = 100 * float((spread > COLOUR_TOLERANCE).mean())
+        shown = f"{share:.2g}" if share < 99.5 else "100"
         raise InputError(
-            f"a coloured picture ({share:.2g}% of its pixels): expected a grey scan without drawings, export it as grey"
+            f"a coloured picture ({shown}% of its pixels): expected a grey scan without drawings, export it as grey"
         )
     # the luma of ITU-R 601, as Pillow's and MONAI's conversion to "L"; equal channels give exactly their value
     return np.asarray(Image.fromarray(colour).convert("L"))
