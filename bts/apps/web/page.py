@@ -82,9 +82,9 @@ class Page:
                 1,
                 STRENGTH,
                 step=0.05,
-                label="Strength of the heat",
+                label="Heat strength",
                 scale=3,
-                min_width=180,
+                min_width=200,
                 elem_id="bts-strength",
                 buttons=[],
             )
