@@ -115,7 +115,8 @@ def visiting(url: str) -> Iterator[Visitor]:
     with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         visitor = Visitor(client)
         with client.stream("GET", f"/gradio_api/heartbeat/{visitor.key}") as beat:
-            next(beat.iter_text())
+            alive = beat.iter_text()  # held on to: the page counts as closed once nobody reads any more
+            next(alive)
             yield visitor
 
 

@@ -252,7 +252,7 @@ def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> 
         page.keyboard.press("Tab")
         reached.append(str(page.evaluate(name)).strip())
     wanted = ["One scan", "Click to upload or drop files", "Volume", "Zoom in", "range slider for Slice"]
-    wanted += ["range slider for Strength of the heat", "Contour of the mask", "Mask (NIfTI)", "Page for printing"]
+    wanted += ["range slider for Heat strength", "Contour of the mask", "Mask (NIfTI)", "Page for printing"]
     assert set(wanted) <= set(reached), reached
     assert reached.count("Glioma") == 2, reached  # the example, and the choice of the map's class
     places = [reached.index(each) for each in wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import socket
@@ -151,6 +152,33 @@ def test_closing_the_page_removes_everything(served: Served, tmp_path: Path) -> 
     assert httpx.get(served.url + found["files"]["mask.png"], timeout=60).status_code == 404
     assert not list((served.root / "uploads").rglob("mine.png"))
     client.close()
+
+
+KEEPS = """
+import sys
+from pathlib import Path
+from gradio.state_holder import StateHolder
+from web_models import paper_predictor
+from bts.apps.web.desk import Desk
+from bts.apps.web.page import Page
+
+desk = Desk(paper_predictor(), root=Path(sys.argv[1]))
+page, holder = Page(desk), StateHolder()
+holder.set_blocks(page.blocks)
+for visitor in ("anna", "bert"):
+    desk.sessions.of(visitor)
+    holder[visitor]._update_value_in_config(page.stage._id, f"picture of {visitor}")
+desk.sessions.close("anna")
+print(*(f"picture of {visitor}" in str(holder[visitor].config_values) for visitor in ("anna", "bert")))
+"""
+"""Gradio keeps what it showed, as after every answer; one visitor leaves. A process of its own, as event loops stay open."""
+
+
+def test_gradio_keeps_no_picture_for_who_has_left(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+    command = [sys.executable, "-c", KEEPS, str(tmp_path / "private")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 def test_the_page_names_no_other_host_that_it_would_load_from(served: Served) -> None:

@@ -46,6 +46,7 @@ class Page:
                     self._many()
             self._for_programs()
             self.blocks.unload(self.leave)
+        desk.sessions.on_close = self._let_go
 
     def _one(self) -> None:
         self.upload = gr.File(label="Scan", height=112, elem_id="bts-upload")
@@ -82,9 +83,9 @@ class Page:
                 1,
                 STRENGTH,
                 step=0.05,
-                label="Strength of the heat",
+                label="Heat strength",
                 scale=3,
-                min_width=180,
+                min_width=200,
                 elem_id="bts-strength",
                 buttons=[],
             )
@@ -193,6 +194,13 @@ class Page:
     def leave(self, request: gr.Request) -> None:
         """Remove everything of a visitor who closed the page."""
         self.desk.sessions.close(str(request.session_hash))
+
+    def _let_go(self, key: str) -> None:
+        """Let Gradio forget what it showed: it keeps the last value of every part, pictures too, for 10,000 visitors."""
+        holder = getattr(self.blocks, "state_holder", None)  # there is one once the page is served
+        state = None if holder is None else holder.session_data.get(key)
+        if state is not None:
+            state.config_values.clear()
 
     def _session(self, request: gr.Request) -> Session:
         self.desk.sessions.sweep()

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ class Sessions:
 
     Attributes:
         root: the private folder: `results` for what is computed, `uploads` for what arrives.
+        on_close: is told the key of a session that has ended.
     """
 
     def __init__(self, root: Path, limits: Limits) -> None:
@@ -100,6 +102,7 @@ class Sessions:
         self.uploads, self.results = root / "uploads", root / "results"
         for folder in (self.uploads, self.results):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.on_close: Callable[[str], None] = lambda key: None
         self._open: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -126,6 +129,7 @@ class Sessions:
             session = self._open.pop(key, None)
         if session is not None:
             session.close()
+        self.on_close(key)
 
     def sweep(self) -> None:
         """End what has been idle for long, remove uploads that nobody asked about, and let the oldest scans go."""

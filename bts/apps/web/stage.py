@@ -66,7 +66,7 @@ def _legend(prediction: Prediction) -> str:
         parts.append(f"<span>{key}{'contour of the mask' if drawn else 'no tumour outlined'}</span>")
     if prediction.cam_class:
         colours = ",".join(f"rgb{colour}" for colour in HEAT)
-        key = f'<b>0</b><i class="heat" style="background:linear-gradient(90deg,{colours})"></i><b>1</b>'
+        key = f'<em><b>0</b><i class="heat" style="background:linear-gradient(90deg,{colours})"></i><b>1</b></em>'
         parts.append(f"<span>{text(prediction.cam_name)} of {text(named(prediction.cam_class))} {key}</span>")
     return f'<div class="bts-legend">{"".join(parts)}</div>' if parts else ""
 

@@ -57,6 +57,7 @@ footer { display: none !important; }
 .bts-stage figcaption { display: flex; justify-content: space-between; align-items: center; gap: 12px;
   padding: 6px 6px 6px 14px; font-size: 12.5px; color: #9aa4ad; background: #0b0d0f; overflow-wrap: anywhere; }
 .bts-stage figcaption span { color: #9aa4ad; }
+.bts-legend em { white-space: nowrap; font-style: normal; }
 .bts-tools { display: flex; gap: 4px; }
 .bts-tools button { min-width: 34px; height: 32px; padding: 0 8px; border: 0; border-radius: 6px; background: #22272d;
   color: #e8ebee; font-size: 14px; cursor: pointer; }
@@ -133,6 +134,7 @@ dl + .bts-kicker { margin-top: 20px !important; }
   .bts-stage.empty { min-height: 240px; }
   .bts-head ul { flex-direction: column; }
   .bts-head li span { display: block; margin: 0; }
+  .bts-batch td:last-child { min-width: 420px; }
   .bts-tools button { min-width: 42px; height: 42px; }
 }
 """
