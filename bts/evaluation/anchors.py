@@ -145,4 +145,8 @@ def _verdict(ours: Interval, anchor: Anchor) -> str:
     if anchor.goal is None:
         return "–"
     gap = anchor.goal - ours.value if anchor.better == "higher" else ours.value - anchor.goal
-    return "yes" if gap <= 0 else f"no, {gap:.3f} missing"
+    if gap > 0:
+        return f"no, {gap:.3f} missing"
+    far = ours.low if anchor.better == "higher" else ours.high
+    sure = far is None or (far >= anchor.goal if anchor.better == "higher" else far <= anchor.goal)
+    return "yes" if sure else f"yes, but the interval goes to {far:.3f}"

@@ -12,7 +12,7 @@ from test_score_tables import made_cases
 
 from bts.apps import cli
 from bts.errors import RequestError
-from bts.evaluation.anchors import beside_others
+from bts.evaluation.anchors import ANCHORS, _verdict, beside_others
 from bts.evaluation.finish import finish_run
 from bts.evaluation.intervals import Interval
 from bts.evaluation.results_page import (
@@ -130,6 +130,19 @@ def test_ours_stand_beside_what_others_report_with_the_gap(tmp_path: Path) -> No
     missing = 0.83 - dice.value
     assert dice.text() in rows["figshare: Dice per slice"]
     assert ("yes" if missing <= 0 else f"no, {missing:.3f} missing") in rows["figshare: Dice per slice"]
+
+
+def test_a_goal_that_the_interval_does_not_hold_is_not_called_reached_without_more() -> None:
+    anchor = next(each for each in ANCHORS if each.key == "segmentation.healthy_with_mask")
+    none = Interval(0.0, 0.0, 0.027, 137, 181, 0, 2000)
+    assert _verdict(none, anchor) == "yes, but the interval goes to 0.027"
+    assert _verdict(replace(none, high=0.009), anchor) == "yes"
+    assert _verdict(replace(none, value=0.02), anchor) == "no, 0.010 missing"
+
+
+def test_a_line_states_its_goal(tmp_path: Path) -> None:
+    done = of_figshare(tmp_path / "report")
+    rows = {line.split(" | ")[0].strip("| "): line for line in beside_others([done]).splitlines()[2:]}
     assert "at most 0.01" in rows["healthy slices with a mask drawn"]
 
 
