@@ -48,7 +48,7 @@ def write_made_model(folder: Path, task: Task, *, name: str, classes: list[str],
     """Write a model folder with random weights."""
     torch.manual_seed(seed)
     architecture = Architecture(
-        task=task, encoder="resnet10t", size=SIZE, classes=0 if task == "seg" else len(classes), channels=(32, 16, 16, 8, 8)
+        task=task, encoder="test_resnet", size=SIZE, classes=0 if task == "seg" else len(classes), channels=(8, 8, 8, 8, 8)
     )
     network = build_network(architecture, weights="none")
     card = ModelCard(
