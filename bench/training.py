@@ -15,6 +15,7 @@ import torch
 
 from bench.lines import Line
 from bench.material import phantoms
+from bts.runs import Run
 from bts.settings import SETTINGS, Settings
 from bts.training import fit as fitting
 from bts.training.curves import Curves
@@ -43,17 +44,19 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
     device = ""
     for task in ("seg",) if quick else ("seg", "cls", "joint"):
         settings = _settings(task, work, quick)
+        settings.data.resident = "off"
         with _watched() as seen:
             made = fitting.fit(settings)
-        rows = Curves(made.curves).rows[1:]  # the first epoch warms up
         bare = _bare_step(seen[0], steps=3 if quick else 14)
         device = seen[0].machine.lines[0]
         fixed = f"{task}, one fixed batch"
-        lines += [
-            Line(fixed, tuple(bare), unit="slices/s"),
-            Line(f"{task}, training", _column(rows, "slices_per_s"), unit="slices/s", against=fixed, must=RATE),
-            Line(f"{task}, waiting for data", _column(rows, "waiting_share"), unit="share"),
-        ]
+        lines += [Line(fixed, tuple(bare), unit="slices/s"), *_lines(made, task, against=fixed, must=RATE)]
+        if task == "joint":  # one for all: the compiler takes a minute or two
+            seen[0].module.network.compile()
+            compiled = _bare_step(seen[0], steps=14)
+            lines.append(Line("joint, one fixed batch, compiled", tuple(compiled), unit="slices/s", against=fixed))
+        settings.data.resident = "on"
+        lines += _lines(fitting.fit(settings), f"{task}, slices on the device", against=fixed)
         if torch.cuda.is_available():
             lines.append(Line(f"{task}, GPU memory", (torch.cuda.max_memory_allocated() / 2**20,), unit="MiB"))
             torch.cuda.reset_peak_memory_stats()
@@ -61,7 +64,17 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         f"{_encoder(quick)}, random weights, batches of {_settings('seg', work, quick).data.batch_size} at "
         f"{_settings('seg', work, quick).data.size} pixels; {device}",
         "training: the whole loop of an epoch without its validation, every slice augmented as the settings say",
+        "slices on the device: the same with data.resident on, beside a GPU in its memory",
+        "compiled: the network through torch.compile (trainer.compile), once that is done",
         "one fixed batch: forward, loss, backward, clipping and optimiser of the same module, no Lightning, no loader",
+    ]
+
+
+def _lines(made: Run, what: str, *, against: str, must: float | None = None) -> list[Line]:
+    rows = Curves(made.curves).rows[1:]  # the first epoch warms up
+    return [
+        Line(f"{what}, training", _column(rows, "slices_per_s"), unit="slices/s", against=against, must=must),
+        Line(f"{what}, waiting for data", _column(rows, "waiting_share"), unit="share"),
     ]
 
 

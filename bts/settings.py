@@ -165,6 +165,8 @@ class TrainerSettings:
     """`auto` takes bf16 where the processor computes in it, else 32 bits."""
     channels_last: bool | None = None
     """Memory layout; none chooses it where it is known to help."""
+    compile: bool = False
+    """Whether the network is compiled by `torch.compile`, which takes minutes at the start and a C++ compiler."""
     monitor: str = "auto"
     """Validation score that picks the best epoch: `dice`, `balanced_accuracy`, `accuracy`, `joint` (mean of the first two, of a
     joint network) or `loss`; `auto` by task."""

@@ -52,6 +52,8 @@ def run_stage(
     module.network.train()
     if machine.channels_last:
         module.network.to(memory_format=torch.channels_last)
+    if settings.trainer.compile:
+        module.network.compile()  # in place: the names of its weights, and so the checkpoints, stay as they are
     patience, min_delta = settings.trainer.patience, settings.trainer.min_delta
     keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=patience, min_delta=min_delta)
     last = str(keeper.last) if keeper.last.is_file() else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +62,13 @@ def choose_layout(channels_last: bool | None, *, device: Device, precision: Prec
     return True, "the convolutions there are written for it"
 
 
+def check_compiler() -> None:
+    """Raise RequestError where torch.compile would find nothing to compile with: it says so only in the middle of a step."""
+    names = [name for name in (os.environ.get("CXX"), "g++", "clang++", "cl") if name]
+    if not any(shutil.which(name) for name in names):
+        raise RequestError(f"trainer.compile: no C++ compiler was found ({', '.join(names)}): install one, or leave it false")
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where and how a run computes, with the lines that say why."""
@@ -89,6 +98,8 @@ def choose_machine(settings: TrainerSettings) -> Machine:
         raise RequestError(
             f"trainer.devices {settings.devices} and trainer.nodes {settings.nodes}: at least one of each (devices -1: all)"
         )
+    if settings.compile:
+        check_compiler()
     devices = there if settings.devices == -1 else settings.devices
     precision, why_precision = choose_precision(settings.precision, device)
     channels_last, why_layout = choose_layout(settings.channels_last, device=device, precision=precision)
@@ -97,5 +108,5 @@ def choose_machine(settings: TrainerSettings) -> Machine:
         f"device: {device} ({why_device}), {devices} a node, {settings.nodes} node(s)",
         f"precision: {precision} ({why_precision})",
         f"memory layout: {layout} ({why_layout})",
-    )
+    ) + (("the network is compiled (asked for): its first steps take minutes",) if settings.compile else ())
     return Machine(device, precision, channels_last, devices, settings.nodes, lines)

@@ -17,6 +17,7 @@ MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.nodes",
+    "trainer.compile",
     "trainer.images",
     "optim.epochs",
     "data.root",

@@ -67,6 +67,14 @@ def test_half_precision_on_a_cpu_is_refused() -> None:
         choose_precision("16-mixed", "cpu")
 
 
+def test_compiling_without_a_compiler_is_one_line_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CXX", "mycxx")
+    with pytest.raises(RequestError, match=r"trainer\.compile: no C\+\+ compiler was found \(mycxx, g\+\+.*leave it false"):
+        choose_machine(TrainerSettings(accelerator="cpu", compile=True))
+    choose_machine(TrainerSettings(accelerator="cpu"))
+
+
 def test_the_layout_asked_for_is_taken() -> None:
     assert choose_layout(False, device="cpu", precision="bf16-mixed") == (False, "asked for")
     assert choose_layout(None, device="mps", precision="32-true")[0] is False

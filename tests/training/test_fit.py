@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,25 @@ def test_training_in_bf16_leaves_weights_in_32_bits(cls: Make) -> None:
     settings.trainer.precision = "bf16-mixed"  # emulated where the processor has none: slow, and right
     network, _ = load_network(fit(settings).model)
     assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float32}
+
+
+def test_a_compiled_training_keeps_the_names_of_its_weights(cls: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler itself takes minutes: a wrapper stands for it, which must be in each forward pass and in no checkpoint."""
+    passes = []
+
+    def wrap(forward: Callable[..., object]) -> Callable[..., object]:
+        return lambda *given: (passes.append(1), forward(*given))[1]
+
+    plain = fit(cls())
+    monkeypatch.setattr(torch, "compile", wrap)
+    settings = cls()
+    settings.trainer.compile = True
+    compiled = fit(settings)
+    assert len(passes) > 2 * settings.optim.epochs
+    states = [load_checkpoint(run.checkpoints / "stage2" / "best.ckpt")["state_dict"] for run in (plain, compiled)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert "the network is compiled" in compiled.log.read_text()
 
 
 def test_a_run_cut_short_says_so_in_its_model(cls: Make) -> None:
