@@ -39,6 +39,7 @@ LESS_THAN_ALL = Rule("a share from 0 to below 1", lambda value: 0 <= value < 1)
 RULES = {
     "data.size": Rule("a multiple of 32 from 32 to 2048, such as 224", lambda value: 32 <= value <= 2048 and value % 32 == 0),
     "model.rim_px": Rule("0 or a multiple of 4, such as 8", lambda value: value >= 0 and value % 4 == 0),
+    "model.slice_dropout": LESS_THAN_ALL,
     "data.clahe_clip_limit": SHARE_OR_NONE,
     "data.clahe_tiles": Rule("1 or more tiles, and a quarter of the size at most", lambda value: 1 <= value <= 512),
     "data.sharpen_amount": Rule("0 to 10, such as 0.5", lambda value: 0 <= value <= 10),

@@ -36,6 +36,8 @@ class Architecture:
         head_norm: whether a batch norm comes before the first dense layer and one before the classes.
         rim_px: of `joint`, by how many pixels of the network's picture the mask grows before the class is averaged over it; a
             multiple of 4. What surrounds a tumour tells its kind too, but the wider, the less of the map lies in the tumour.
+        slice_dropout: of `joint`, share of the slices in training whose class is told from the average over the mask alone; the
+            higher, the more of the class, and of its map, is the tumour's.
         input_mean: subtracted from the input in [0, 1]; None takes what the weights were trained with.
         input_std: divides after that; None as above.
     """
@@ -55,6 +57,7 @@ class Architecture:
     hidden: tuple[int, ...] = ()
     head_norm: bool = False
     rim_px: int = 8
+    slice_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(int(channel) for channel in self.channels))
@@ -73,6 +76,8 @@ class Architecture:
             raise RequestError(f"{self.classes} classes for task '{self.task}': at least 2 are needed")
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout {self.dropout:g}: a share from 0 to under 1 is needed")
+        if not 0 <= self.slice_dropout < 1:
+            raise RequestError(f"slice_dropout {self.slice_dropout:g}: a share from 0 to under 1 is needed")
         if self.in_channels not in (1, 3):
             raise RequestError(f"in_channels {self.in_channels}: 1 (grey) or 3 (grey, three times) is needed")
         if self.hidden and min(self.hidden) < 1:

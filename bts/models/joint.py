@@ -27,7 +27,7 @@ class JointNetwork(ClassNetwork):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        self.rim = architecture.rim_px // CELL
+        self.rim, self.slice_dropout = architecture.rim_px // CELL, architecture.slice_dropout
         self.decoder = Decoder(
             encoder_channels=self.encoder.channels, channels=architecture.channels, attention=architecture.attention
         )
@@ -41,11 +41,17 @@ class JointNetwork(ClassNetwork):
         return Output(mask=mask, classes=self.head(features, mask), features=features)
 
     def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, 2C): averages of `features (B, C, h, w)` over the slice and over the mask (B, 1, H, W), logits."""
+        """Return (B, 2C): averages of `features (B, C, h, w)` over the slice and over the mask (B, 1, H, W), logits.
+
+        In training the first is zero for a share of the slices and larger for the others, so that its mean stays.
+        """
         if mask is None:
             raise ValueError("the joint network pools over its mask: hand over the mask logits too")
         weights = mask_weights(mask, rim=self.rim)  # (B, 1, h, w)
-        return torch.cat([features.mean(dim=(2, 3)), (features * weights).sum(dim=(2, 3))], dim=1)
+        by_slice = features.mean(dim=(2, 3))
+        if self.training and self.slice_dropout:
+            by_slice = by_slice * F.dropout(by_slice.new_ones(len(by_slice), 1), self.slice_dropout)
+        return torch.cat([by_slice, (features * weights).sum(dim=(2, 3))], dim=1)
 
     def shares(self, features: Tensor, mask: Tensor, gradient: Tensor, *, offset_px: float) -> Tensor:
         """Return (B, K, H/4, W/4), what each place adds to each class score; over all places that is gradient times vectors.

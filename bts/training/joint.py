@@ -79,6 +79,7 @@ def architecture(settings: JointSettings, classes: Sequence[str]) -> Architectur
         channels=tuple(model.channels),
         dropout=model.dropout,
         rim_px=model.rim_px,
+        slice_dropout=model.slice_dropout,
         conv1=model.conv1,
         in_channels=model.in_channels,
         normalisation=model.normalisation,

@@ -34,6 +34,7 @@ LATER = (
     "model.hidden",
     "model.head_norm",
     "model.rim_px",
+    "model.slice_dropout",
 )
 """Settings of network and loss that runs of earlier versions lack: they were trained as the defaults say."""
 

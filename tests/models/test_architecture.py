@@ -31,6 +31,7 @@ def test_an_architecture_survives_json() -> None:
         ({"task": "seg", "input_std": 0.0}, r"input_std 0: a positive number is needed"),
         ({"task": "joint", "classes": 3, "rim_px": 6}, r"rim_px 6: 0 or a multiple of 4 pixels is needed"),
         ({"task": "joint", "classes": 3, "rim_px": -4}, r"rim_px -4: 0 or a multiple of 4 pixels is needed"),
+        ({"task": "joint", "classes": 3, "slice_dropout": 1.0}, r"slice_dropout 1: a share from 0 to under 1 is needed"),
         ({"task": "seg", "encodr": "resnet50"}, r"unknown field 'encodr' \(did you mean 'encoder'\?\)"),
         ({"encoder": "resnet50"}, r"no field 'task'"),
     ],

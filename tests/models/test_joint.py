@@ -67,6 +67,19 @@ def test_the_rim_of_the_architecture_is_that_of_the_network() -> None:
     assert float(made.pool(features, mask)[0, -1]) == pytest.approx(share, rel=0.01)
 
 
+def test_the_average_over_the_slice_is_dropped_for_a_share_of_the_training_slices_and_never_in_an_answer() -> None:
+    made = JointNetwork(Architecture("joint", "test_resnet", size=64, classes=3, slice_dropout=0.75))
+    channels = made.encoder.channels[-1]
+    features, mask = torch.ones(4000, channels, 2, 2), torch.zeros(4000, 1, 64, 64)
+    torch.manual_seed(0)
+    by_slice, by_mask = made.train().pool(features, mask).chunk(2, dim=1)
+    assert set(by_slice.flatten().tolist()) == {0.0, 4.0}  # a quarter is left, four times as large: the mean stays
+    assert bool((by_slice == by_slice[:, :1]).all())  # of a slice all or nothing
+    assert float((by_slice[:, 0] == 0).float().mean()) == pytest.approx(0.75, abs=0.03)
+    torch.testing.assert_close(by_mask, torch.ones_like(by_mask))
+    torch.testing.assert_close(made.eval().pool(features, mask), torch.ones(4000, 2 * channels))
+
+
 def test_weights_sum_to_one_for_any_mask() -> None:
     torch.manual_seed(0)
     weights = mask_weights(torch.randn(5, 1, 64, 96) * torch.tensor([0.01, 0.1, 1, 10, 100]).view(5, 1, 1, 1), rim=2)
