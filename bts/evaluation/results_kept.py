@@ -24,11 +24,22 @@ def keep_sections(before: str, now: str) -> str:
 def keep_lines(before: str, now: str) -> str:
     """Return a table whose lines that were not measured now are those of before, told by their first cell.
 
-    >>> keep_lines("| a | 0.5 |\\n| b | 0.7 |", "| a | 0.6 |\\n| b | not measured yet |")
-    '| a | 0.6 |\\n| b | 0.7 |'
+    The last cell is of now, where it says something: it holds words on the line, not a measurement.
+
+    >>> keep_lines("| a | 0.5 | old words |\\n| b | 0.7 | old words |", "| a | 0.6 | words |\\n| b | not measured yet | words |")
+    '| a | 0.6 | words |\\n| b | 0.7 | words |'
     """
     known = {_first_cell(line): line for line in before.splitlines()}
-    return "\n".join(known.get(_first_cell(line), line) if NOT_YET in line else line for line in now.splitlines())
+    return "\n".join(
+        _with_last_cell(known[_first_cell(line)], line) if NOT_YET in line and _first_cell(line) in known else line
+        for line in now.splitlines()
+    )
+
+
+def _with_last_cell(before: str, now: str) -> str:
+    *kept, old = before.strip("| ").split(" | ")
+    new = now.strip("| ").rpartition(" | ")[2]
+    return f"| {' | '.join([*kept, old if new in (NOT_YET, '–') else new])} |"
 
 
 def _sections(block: str) -> list[str]:
