@@ -26,8 +26,8 @@ def keep_lines(before: str, now: str) -> str:
 
     The last cell is of now, where it says something: it holds words on the line, not a measurement.
 
-    >>> keep_lines("| a | 0.5 | old words |\\n| b | 0.7 | old words |", "| a | 0.6 | words |\\n| b | not measured yet | words |")
-    '| a | 0.6 | words |\\n| b | 0.7 | words |'
+    >>> keep_lines("| a | 0.5 | old |\\n| b | 0.7 | old |", "| a | 0.6 | new |\\n| b | not measured yet | new |")
+    '| a | 0.6 | new |\\n| b | 0.7 | new |'
     """
     known = {_first_cell(line): line for line in before.splitlines()}
     return "\n".join(
