@@ -266,9 +266,9 @@ class JointModelSettings:
     """Decoder channels, from deep to shallow."""
     dropout: float = 0.2
     """Dropout before the linear class head."""
-    rim_px: int = 8
+    rim_px: int = 0
     """Pixels by which the mask grows before the class is averaged over it, a multiple of 4: a narrower rim, a sharper map."""
-    slice_dropout: float = 0.0
+    slice_dropout: float = 0.5
     """Share of training slices whose class is told from the average over the mask alone: more of the map in the tumour."""
     conv1: Literal["mean", "sum"] = "sum"
     """How the first kernels' RGB becomes grey."""

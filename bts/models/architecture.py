@@ -36,6 +36,7 @@ class Architecture:
         head_norm: whether a batch norm comes before the first dense layer and one before the classes.
         rim_px: of `joint`, by how many pixels of the network's picture the mask grows before the class is averaged over it; a
             multiple of 4. What surrounds a tumour tells its kind too, but the wider, the less of the map lies in the tumour.
+            The default here is that of model folders from before there was a choice; `bts.settings` has that of a training.
         slice_dropout: of `joint`, share of the slices in training whose class is told from the average over the mask alone; the
             higher, the more of the class, and of its map, is the tumour's.
         input_mean: subtracted from the input in [0, 1]; None takes what the weights were trained with.

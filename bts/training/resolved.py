@@ -36,7 +36,10 @@ LATER = (
     "model.rim_px",
     "model.slice_dropout",
 )
-"""Settings of network and loss that runs of earlier versions lack: they were trained as the defaults say."""
+"""Settings of network and loss that runs of earlier versions lack: they were trained as the defaults say, or as `THEN`."""
+
+THEN = {"model.rim_px": 8, "model.slice_dropout": 0.0}
+"""What those of them meant whose default is another now."""
 
 
 def write_settings(run: Run, settings: Settings) -> None:
@@ -73,6 +76,7 @@ def flat_settings(settings: Settings) -> dict[str, Any]:
 def with_later(before: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Return a run's settings by their whole names, with the defaults of what its version did not know yet."""
     defaults = flat_settings(type(settings)())
+    defaults |= {key: value for key, value in THEN.items() if key in defaults}
     tells_tasks_apart = ("model.", "loss.")
     return {key: defaults[key] for key in defaults if key in LATER or not key.startswith(tells_tasks_apart)} | flat(before)
 

@@ -198,3 +198,14 @@ def test_a_run_of_before_a_setting_was_added_went_by_its_default(cls: Make, tmp_
     settings.model.in_channels = 3  # type: ignore[attr-defined]
     with pytest.raises(RequestError, match=r"model\.in_channels 1 became 3"):
         check_same_course(run, settings)
+
+
+def test_a_joint_run_of_before_the_narrow_rim_keeps_its_own(joint: Make, tmp_path: Path) -> None:
+    run, settings = Run(tmp_path), joint()
+    write_settings(run, settings)
+    lines = run.settings_file.read_text().splitlines()
+    run.settings_file.write_text("\n".join(line for line in lines if "rim_px" not in line and "slice_dropout" not in line))
+    with pytest.raises(RequestError, match=r"model\.rim_px 8 became 0"):
+        check_same_course(run, settings)
+    settings.model.rim_px, settings.model.slice_dropout = 8, 0.0  # type: ignore[attr-defined]
+    assert check_same_course(run, settings) == []
