@@ -52,7 +52,7 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         fixed = f"{task}, one fixed batch"
         lines += [Line(fixed, tuple(bare), unit="slices/s"), *_lines(made, task, against=fixed, must=RATE)]
         if task == "joint":  # one for all: the compiler takes a minute or two
-            seen[0].module.network.compile()
+            seen[0].module.compile_steps()
             compiled = _bare_step(seen[0], steps=14)
             lines.append(Line("joint, one fixed batch, compiled", tuple(compiled), unit="slices/s", against=fixed))
         settings.data.resident = "on"

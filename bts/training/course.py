@@ -53,7 +53,7 @@ def run_stage(
     if machine.channels_last:
         module.network.to(memory_format=torch.channels_last)
     if settings.trainer.compile:
-        module.network.compile()  # in place: the names of its weights, and so the checkpoints, stay as they are
+        module.compile_steps()
     patience, min_delta = settings.trainer.patience, settings.trainer.min_delta
     keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=patience, min_delta=min_delta)
     last = str(keeper.last) if keeper.last.is_file() else None

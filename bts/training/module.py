@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,12 @@ class TaskModule(pl.LightningModule):
         self.sums: dict[str, Tensor] = {}
         self.lr = 0.0
         self.scores: dict[str, float] = {}
+        self._learn: Callable[[Tensor], Output] | None = None
+
+    def compile_steps(self) -> None:
+        """Let training steps, but not validation, go through `torch.compile`; the first one then takes minutes."""
+        # the method, not the module: the names of the weights, and so the checkpoints, stay as they are
+        self._learn = torch.compile(self.network.forward)
 
     @abstractmethod
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -82,7 +89,7 @@ class TaskModule(pl.LightningModule):
         return self.network(image)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss, parts = self.losses(self(batch["image"]), batch)
+        loss, parts = self.losses((self._learn or self)(batch["image"]), batch)
         self._add("train", loss, parts, len(batch["image"]))
         return loss
 
