@@ -200,6 +200,21 @@ def test_two_files_at_once_stand_in_a_table_that_sorts(visit: Visit, tmp_path: P
     assert Path(download.value.path()).read_bytes()[:2] == b"PK"
 
 
+def test_a_stopped_batch_says_so_and_gives_what_is_done(visit: Visit, tmp_path: Path) -> None:
+    visit.page.get_by_role("tab", name="Many scans").click()
+    paths = [write_volume_file(tmp_path / f"head{number}.nii.gz", slices=40) for number in range(12)]
+    playwright.expect(visit.page.locator("#bts-start")).to_be_visible(timeout=PATIENCE_MS)
+    visit.page.set_input_files("#bts-files input[type=file]", [str(path) for path in paths])
+    visit.page.wait_for_function("document.querySelector('#bts-files').textContent.replace(/\\s/g, '').includes('head9')")
+    visit.page.locator("#bts-start").click()
+    visit.shows("of 12 scans done", "#bts-table")
+    visit.page.locator("#bts-stop").click()
+    visit.shows("Stopped: ", "#bts-table")
+    visit.shows("Results so far (ZIP)", "#bts-table")
+    visit.page.locator("#bts-start").click()
+    playwright.expect(visit.page.locator("#bts-table")).not_to_contain_text("Stopped", timeout=PATIENCE_MS)
+
+
 CONTRAST = """() => {
   const paint = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const rgba = (colour) => {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import threading
@@ -23,7 +22,6 @@ from web_models import claims, paper_predictor, write_png, write_volume_file
 
 from bts.apps import infer
 from bts.apps.web import examples
-from bts.apps.web.batch import Batch
 from bts.apps.web.desk import Desk, told
 from bts.apps.web.files import result_file, settle
 from bts.apps.web.intake import read_upload
@@ -32,7 +30,6 @@ from bts.apps.web.limits import Deadline, Limits
 from bts.apps.web.panel import head, panel
 from bts.apps.web.sessions import GoneError, Session
 from bts.apps.web.stage import stage
-from bts.apps.web.table import table
 from bts.errors import InputError, RequestError
 from bts.inference.picture import STRENGTH, contour_of, fitted, grey, heated
 from bts.inference.predictor import Predictor
@@ -338,49 +335,6 @@ def test_a_program_s_scan_is_let_go_and_its_files_stay(desk: Desk, tmp_path: Pat
     assert session.result is None
     for name in ("mask.png", "print.html", "all.zip"):
         assert result_file(desk.sessions, session.secret, name) is not None
-
-
-# --- many scans -----------------------------------------------------------------------------------------------------------
-
-
-def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) -> None:
-    paths = [write_png(tmp_path / f"{number}.png") for number in range(10)]
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    (tmp_path / "other").mkdir()
-    paths += [tmp_path / "broken.png", write_volume_file(tmp_path / "head.nii.gz"), write_png(tmp_path / "other" / "0.png")]
-    session = desk.sessions.of("anna")
-    batch = Batch(desk, session, session.new_batch())
-    *_, rows = batch.work(paths)
-    assert len(rows) == len(paths)
-    assert [row.name for row in rows] == [path.name for path in paths]  # in the order of the files
-    assert [row.name for row in rows if row.failed] == ["broken.png"]
-    assert str(tmp_path) not in str(rows)
-    assert next(row for row in rows if row.name == "head.nii.gz").note.startswith("3 of 5 slices with a mask")
-    archive = result_file(desk.sessions, session.secret, "results.zip")
-    assert archive is not None
-    with zipfile.ZipFile(archive) as opened:
-        assert {"0/result.json", "0-2/result.json", "head/mask.nii.gz"} <= set(opened.namelist())
-        assert json.loads(opened.read("0-2/result.json"))["source"] == "0.png"
-    page = table(rows, total=len(paths), secret=session.secret)
-    assert "12 of 13 scans done, 1 failed" in page
-    assert 'class="failed"' in page
-    assert "<td><b>Refer to an expert</b>: the highest probability is 0.91" in page
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_no_file_or_too_many_are_refused(count: int, tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(files=2))
-    session = desk.sessions.of("anna")
-    batch = Batch(desk, session, session.new_batch())
-    with pytest.raises(RequestError, match=f"{count} files: this page takes 1 to 2 at once"):
-        next(batch.work([tmp_path / "scan.png"] * count))
-
-
-def test_a_batch_over_its_time_says_so_in_the_rows(tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(batch_seconds=0))
-    session = desk.sessions.of("anna")
-    *_, rows = Batch(desk, session, session.new_batch()).work([write_png(tmp_path / "scan.png")])
-    assert "stopped after" in rows[0].note
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------------

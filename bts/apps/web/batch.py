@@ -67,7 +67,7 @@ class Batch:
         return [self.done[number] for number in sorted(self.done)]
 
     def work(self, paths: Sequence[str | Path]) -> Iterator[list[Row]]:
-        """Answer all; yield the rows so far after each step. The archive is there when the last step is done.
+        """Answer all, until the visitor stops it; yield the rows so far after each step. The archive is there with the last.
 
         Raises:
             RequestError: no file, or more than the page takes at once.
@@ -80,6 +80,9 @@ class Batch:
         waiting: list[tuple[int, Scan, Path]] = []
         for number, path in enumerate(paths):
             self.session.check()
+            if self.session.stopped:
+                waiting = []
+                break
             try:
                 deadline.check()
                 scan = self.desk.receive(path, session=self.session)

@@ -101,8 +101,8 @@ class Page:
             start = gr.Button("Answer all", variant="primary", size="md", elem_id="bts-start", scale=0, min_width=140)
             stop = gr.Button("Stop", variant="secondary", size="md", elem_id="bts-stop", scale=0, min_width=100)
         rows = gr.HTML("", elem_id="bts-table")
-        run = start.click(self.batch, files, rows, **HIDDEN, **MODEL)
-        stop.click(None, None, None, cancels=[run], api_visibility="private")
+        start.click(self.begin, None, None, **NOW).then(self.batch, files, rows, **HIDDEN, **MODEL)
+        stop.click(self.stop, None, None, **NOW)
 
     def _for_programs(self) -> None:
         """Add what programs may ask; it has no place on the page."""
@@ -164,6 +164,14 @@ class Page:
         except Exception as error:
             return gr.skip(), problem(told(error))
 
+    def begin(self, request: gr.Request) -> None:
+        """Let the next batch run to its end."""
+        self._session(request).stopped = False
+
+    def stop(self, request: gr.Request) -> None:
+        """End the batch under way, or one that still waits, before its next scan."""
+        self._session(request).stopped = True
+
     def batch(self, paths: list[str] | None, request: gr.Request) -> Iterator[str]:
         """Answer many files, the table growing."""
         session, total = self._session(request), len(paths or [])
@@ -171,7 +179,7 @@ class Page:
             work = Batch(self.desk, session, session.new_batch())
             for rows in work.work(paths or []):
                 yield table(rows, total=total)
-            yield table(work.rows, total=total, secret=session.secret)
+            yield table(work.rows, total=total, secret=session.secret, stopped=len(work.rows) < total)
         except GoneError:
             return
         except Exception as error:

@@ -37,6 +37,7 @@ class Session:
         uploads: what was uploaded, with the time when it was read.
         seen: when something was last asked.
         closed: True once the visitor has left; then nothing may be kept.
+        stopped: True once the visitor wants no more of the batch under way; what is done stays.
         lock: held while the result is replaced.
     """
 
@@ -46,6 +47,7 @@ class Session:
     uploads: dict[Path, float] = field(default_factory=dict)
     seen: float = field(default_factory=time.monotonic)
     closed: bool = False
+    stopped: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property

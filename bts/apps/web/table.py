@@ -12,12 +12,15 @@ from bts.inference.panel import percent
 COLUMNS = (("File", ""), ("Class", ""), ("Probability", "n"), ("Mask, px", "n"), ("Agree", ""), ("Notes", ""))
 
 
-def table(rows: list[Row], *, total: int, secret: str = "") -> str:
-    """Return the table with how far it is; with the secret of the session, a finished one with its archive."""
+def table(rows: list[Row], *, total: int, secret: str = "", stopped: bool = False) -> str:
+    """Return the table with how far it is; with the secret of the session, an ended one with the archive of what is done."""
     failed = sum(row.failed for row in rows)
-    done = f"{len(rows) - failed} of {total} scans done" + (f", {failed} failed" if failed else "")
+    done = f"{'Stopped: ' if stopped else ''}{len(rows) - failed} of {total} scans done" + (
+        f", {failed} failed" if failed else ""
+    )
     bar = f'<progress max="{total}" value="{len(rows)}" aria-label="Scans done"></progress>' if not secret else ""
-    link = f'<a class="bts-zip" href="results/{secret}/{BATCH_ZIP}" download>All results (ZIP)</a>' if secret else ""
+    name = "All results" if len(rows) == total else "Results so far"
+    link = f'<a class="bts-zip" href="results/{secret}/{BATCH_ZIP}" download>{name} (ZIP)</a>' if secret and rows else ""
     heads = "".join(
         f'<th class="{kind}" aria-sort="none"><button type="button" data-bts="sort">{name}</button></th>'
         for name, kind in COLUMNS

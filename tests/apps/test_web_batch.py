@@ -1,0 +1,87 @@
+"""Many scans at once: a row each, the failures too, one archive, and what is done when somebody stops it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from web_models import paper_predictor, write_png, write_volume_file
+
+from bts.apps.web.batch import Batch
+from bts.apps.web.desk import Desk
+from bts.apps.web.files import result_file
+from bts.apps.web.limits import Limits
+from bts.apps.web.table import table
+from bts.errors import RequestError
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(paper_predictor(), root=tmp_path / "private")
+
+
+def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) -> None:
+    paths = [write_png(tmp_path / f"{number}.png") for number in range(10)]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "other").mkdir()
+    paths += [tmp_path / "broken.png", write_volume_file(tmp_path / "head.nii.gz"), write_png(tmp_path / "other" / "0.png")]
+    session = desk.sessions.of("anna")
+    batch = Batch(desk, session, session.new_batch())
+    *_, rows = batch.work(paths)
+    assert len(rows) == len(paths)
+    assert [row.name for row in rows] == [path.name for path in paths]  # in the order of the files
+    assert [row.name for row in rows if row.failed] == ["broken.png"]
+    assert str(tmp_path) not in str(rows)
+    assert next(row for row in rows if row.name == "head.nii.gz").note.startswith("3 of 5 slices with a mask")
+    archive = result_file(desk.sessions, session.secret, "results.zip")
+    assert archive is not None
+    with zipfile.ZipFile(archive) as opened:
+        assert {"0/result.json", "0-2/result.json", "head/mask.nii.gz"} <= set(opened.namelist())
+        assert json.loads(opened.read("0-2/result.json"))["source"] == "0.png"
+    page = table(rows, total=len(paths), secret=session.secret)
+    assert "12 of 13 scans done, 1 failed" in page
+    assert 'class="failed"' in page
+    assert "<td><b>Refer to an expert</b>: the highest probability is 0.91" in page
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_file_or_too_many_are_refused(count: int, tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(files=2))
+    session = desk.sessions.of("anna")
+    batch = Batch(desk, session, session.new_batch())
+    with pytest.raises(RequestError, match=f"{count} files: this page takes 1 to 2 at once"):
+        next(batch.work([tmp_path / "scan.png"] * count))
+
+
+def test_a_batch_over_its_time_says_so_in_the_rows(tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(batch_seconds=0))
+    session = desk.sessions.of("anna")
+    *_, rows = Batch(desk, session, session.new_batch()).work([write_png(tmp_path / "scan.png")])
+    assert "stopped after" in rows[0].note
+
+
+def test_a_stopped_batch_keeps_what_is_done(desk: Desk, tmp_path: Path) -> None:
+    paths = [write_png(tmp_path / f"{number}.png") for number in range(20)]
+    session = desk.sessions.of("anna")
+    batch = Batch(desk, session, session.new_batch())
+    for rows in batch.work(paths):
+        if len(rows) == 8:  # the first that went through the networks together
+            session.stopped = True
+    assert [row.name for row in rows] == [f"{number}.png" for number in range(8)]
+    archive = result_file(desk.sessions, session.secret, "results.zip")
+    assert archive is not None
+    with zipfile.ZipFile(archive) as opened:
+        assert {name.split("/")[0] for name in opened.namelist()} == {f"{number}" for number in range(8)}
+    page = table(rows, total=len(paths), secret=session.secret, stopped=True)
+    assert "Stopped: 8 of 20 scans done" in page
+    assert "Results so far (ZIP)" in page
+
+
+def test_a_batch_stopped_before_its_first_scan_offers_nothing(desk: Desk, tmp_path: Path) -> None:
+    session = desk.sessions.of("anna")
+    session.stopped = True
+    *_, rows = Batch(desk, session, session.new_batch()).work([write_png(tmp_path / "scan.png")])
+    assert rows == []
+    assert "ZIP" not in table(rows, total=1, secret=session.secret, stopped=True)
