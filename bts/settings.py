@@ -137,6 +137,9 @@ class OptimSettings:
     """By how much a score must be better to count, with `plateau`."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 turns clipping off."""
+    ema_decay: float = 0.0
+    """Decay a step of a moving average of the weights, which is what validates and is kept: 0.99 averages over some hundred
+    steps; 0 keeps the weights themselves."""
 
 
 @dataclass
@@ -240,6 +243,8 @@ class SegLossSettings:
     """Weight of the soft Dice loss."""
     bce: float = 1.0
     """Weight of the binary cross-entropy."""
+    focal_gamma: float = 0.0
+    """Exponent of the focal loss: takes the cross-entropy's weight off pixels that are easy; 0 is plain cross-entropy."""
 
 
 @dataclass
@@ -290,6 +295,8 @@ class JointLossSettings:
     """Weight of the soft Dice loss."""
     bce: float = 1.0
     """Weight of the binary cross-entropy of the mask."""
+    focal_gamma: float = 0.0
+    """Exponent of the focal loss: takes the cross-entropy's weight off pixels that are easy; 0 is plain cross-entropy."""
     cross_entropy: float = 1.0
     """Weight of the cross-entropy of the class."""
     class_weights: Literal["none", "balanced"] = "none"

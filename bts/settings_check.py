@@ -72,6 +72,7 @@ RULES = {
     "optim.plateau_patience": NOT_NEGATIVE,
     "optim.plateau_min_delta": NOT_NEGATIVE,
     "optim.clip": NOT_NEGATIVE,
+    "optim.ema_decay": LESS_THAN_ALL,
     "freeze.epochs": NOT_NEGATIVE,
     "freeze.lr": POSITIVE,
     "trainer.devices": Rule("1 or more, or -1 for all", lambda value: value >= 1 or value == -1),
@@ -86,6 +87,7 @@ RULES = {
     "model.input_std": POSITIVE,
     "loss.dice": NOT_NEGATIVE,
     "loss.bce": NOT_NEGATIVE,
+    "loss.focal_gamma": NOT_NEGATIVE,
     "loss.cross_entropy": POSITIVE,
     "loss.label_smoothing": LESS_THAN_ALL,
 }

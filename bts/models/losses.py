@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.losses import DiceLoss
+from monai.losses import DiceLoss, FocalLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,11 +19,18 @@ class SegmentationLoss(nn.Module):
     Dice is taken slice by slice and then averaged, as the score is; taken over the batch, large tumours would hide small ones.
     One pixel is added above and below (`smooth_nr = smooth_dr = 1`): beside a tumour of hundreds of pixels it is nothing, and a
     slice with an empty mask gets a loss that falls as fewer pixels are drawn, where the usual 1e-5 would leave it flat at 1.
+
+    Args:
+        dice: weight of the soft Dice.
+        bce: weight of the cross-entropy.
+        focal_gamma: a pixel whose truth has probability p costs (1 - p)^gamma of its cross-entropy (Lin 2017, through MONAI);
+            0 is plain cross-entropy.
     """
 
-    def __init__(self, *, dice: float = 1.0, bce: float = 1.0) -> None:
+    def __init__(self, *, dice: float = 1.0, bce: float = 1.0, focal_gamma: float = 0.0) -> None:
         super().__init__()
         self.dice_weight, self.bce_weight = dice, bce
+        self.cross_entropy = FocalLoss(gamma=focal_gamma, reduction="none")
         self.soft_dice = DiceLoss(sigmoid=True, batch=False, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
 
     def forward(self, logits: Tensor, truth: Tensor, has_mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -37,7 +44,7 @@ class SegmentationLoss(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             logits, truth = logits.float(), truth.float()
             dice = self.soft_dice(logits, truth).flatten(1).mean(1)  # (B,)
-            bce = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(1).mean(1)  # (B,)
+            bce = self.cross_entropy(logits, truth).flatten(1).mean(1)  # (B,)
             parts = {"dice": _mean(dice, has_mask), "bce": _mean(bce, has_mask)}
             return self.dice_weight * parts["dice"] + self.bce_weight * parts["bce"], parts
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -87,6 +88,8 @@ def _callbacks(
         histograms=shown.histograms,
     )
     callbacks: list[pl.Callback] = [throughput, record, board]
+    if settings.optim.ema_decay:  # behind the board, which draws pictures before the weights themselves are put back
+        callbacks.append(EMAWeightAveraging(decay=settings.optim.ema_decay))
     if sys.stdout.isatty():
         callbacks.append(Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20))
     return callbacks

@@ -93,7 +93,7 @@ def module(settings: JointSettings, network: Network, *, optim: Optim, monitor: 
     wanted = settings.loss
     weights = balanced_weights(counts) if wanted.class_weights == "balanced" else None
     loss = JointLoss(
-        SegmentationLoss(dice=wanted.dice, bce=wanted.bce),
+        SegmentationLoss(dice=wanted.dice, bce=wanted.bce, focal_gamma=wanted.focal_gamma),
         ClassificationLoss(class_weights=weights, label_smoothing=wanted.label_smoothing),
         cross_entropy=wanted.cross_entropy,
         learned=wanted.weighting == "learned",

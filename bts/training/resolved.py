@@ -35,6 +35,7 @@ LATER = (
     "model.head_norm",
     "model.rim_px",
     "model.slice_dropout",
+    "loss.focal_gamma",
 )
 """Settings of network and loss that runs of earlier versions lack: they were trained as the defaults say, or as `THEN`."""
 

@@ -57,5 +57,6 @@ def architecture(settings: SegSettings, classes: Sequence[str]) -> Architecture:
 
 def module(settings: SegSettings, network: Network, *, optim: Optim, monitor: str, counts: Sequence[int]) -> Segmentation:
     """Return the module around a network that is built already."""
-    loss = SegmentationLoss(dice=settings.loss.dice, bce=settings.loss.bce)
+    wanted = settings.loss
+    loss = SegmentationLoss(dice=wanted.dice, bce=wanted.bce, focal_gamma=wanted.focal_gamma)
     return Segmentation(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)

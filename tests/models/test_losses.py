@@ -20,6 +20,13 @@ def test_an_undecided_mask_costs_what_a_hand_computes() -> None:
     assert float(total) == pytest.approx(2 * 0.4 + 3 * math.log(2))
 
 
+def test_a_focal_exponent_takes_weight_off_easy_pixels() -> None:
+    logits = torch.tensor([[[[math.log(3), 0.0], [0.0, math.log(3)]]]])  # truth has 3/4, 1/2, 1/2 and 1/4
+    _, parts = SegmentationLoss(focal_gamma=2.0)(logits, TRUTH)
+    costs = [0.25**2 * math.log(4 / 3), 0.5**2 * math.log(2), 0.5**2 * math.log(2), 0.75**2 * math.log(4)]
+    assert float(parts["bce"]) == pytest.approx(sum(costs) / 4)
+
+
 def test_a_right_mask_costs_nothing_and_a_wrong_one_everything() -> None:
     loss = SegmentationLoss()
     _, right = loss((TRUTH - 0.5) * 80, TRUTH)

@@ -177,3 +177,23 @@ def test_a_run_cut_short_says_so_in_its_model(cls: Make) -> None:
     settings = cls()
     settings.trainer.limit_batches, settings.optim.epochs = 1, 1
     assert "cut short" in read_card(fit(settings).model).trained_on
+
+
+def test_the_average_of_the_weights_is_what_is_kept(cls: Make) -> None:
+    settings = cls()
+    settings.data.batch_size = 2  # three steps an epoch
+    settings.optim.epochs, settings.optim.schedule, settings.optim.warmup_epochs = 1, "constant", 0
+    settings.trainer.images = 0
+    after = {}
+    for steps in (1, 2, 3):
+        settings.trainer.limit_batches = steps
+        after[steps] = dict(load_network(fit(settings).model)[0].named_parameters())
+    settings.optim.ema_decay = 0.75
+    averaged = dict(load_network(fit(settings).model)[0].named_parameters())
+    assert all(
+        torch.allclose(
+            averaged[name], 0.75 * (0.75 * after[1][name] + 0.25 * after[2][name]) + 0.25 * after[3][name], atol=1e-6
+        )
+        for name in averaged
+    )
+    assert not all(torch.allclose(averaged[name], after[3][name], atol=1e-6) for name in averaged)
