@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,12 +31,16 @@ WARM_STEPS = 2
 
 @dataclass
 class Seen:
-    """What a training was made of: taken from the real one, so that the bare step is the same step."""
+    """What a training was made of: taken from the real one, so that the bare step is the same step.
+
+    `rates` are those of bare steps between its epochs, so that a machine that becomes slower does so for both.
+    """
 
     module: TaskModule
     data: SliceData
     machine: Machine
     clip: float
+    rates: list[float] = field(default_factory=list)
 
 
 def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
@@ -45,12 +50,11 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
     for task in ("seg",) if quick else ("seg", "cls", "joint"):
         settings = _settings(task, work, quick)
         settings.data.resident = "off"
-        with _watched() as seen:
+        with _watched(steps=2 if quick else 5) as seen:
             made = fitting.fit(settings)
-        bare = _bare_step(seen[0], steps=3 if quick else 14)
         device = seen[0].machine.lines[0]
         fixed = f"{task}, one fixed batch"
-        lines += [Line(fixed, tuple(bare), unit="slices/s"), *_lines(made, task, against=fixed, must=RATE)]
+        lines += [Line(fixed, tuple(seen[0].rates), unit="slices/s"), *_lines(made, task, against=fixed, must=RATE)]
         if task == "joint":  # one for all: the compiler takes a minute or two
             seen[0].module.compile_steps()
             compiled = _bare_step(seen[0], steps=14)
@@ -66,7 +70,8 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         "training: the whole loop of an epoch without its validation, every slice augmented as the settings say",
         "slices on the device: the same with data.resident on, beside a GPU in its memory",
         "compiled: the network through torch.compile (trainer.compile), once that is done",
-        "one fixed batch: forward, loss, backward, clipping and optimiser of the same module, no Lightning, no loader",
+        "one fixed batch: forward, loss, backward, clipping and optimiser of a copy of the same module, no Lightning, "
+        "no loader; some steps after each epoch of the training, so that both meet the same machine",
     ]
 
 
@@ -97,13 +102,17 @@ def _settings(task: str, work: Path, quick: bool) -> Settings:
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[list[Seen]]:
-    """Let the real training run, and keep its module, data and machine."""
+def _watched(*, steps: int) -> Iterator[list[Seen]]:
+    """Let the real training run, keep a copy of its module, its data and machine, and time bare steps after each epoch."""
     seen: list[Seen] = []
     run_stage = fitting.run_stage
 
     def keep(module: TaskModule, data: SliceData, **rest: Any) -> Any:
-        seen.append(Seen(module, data, rest["machine"], rest["settings"].optim.clip))
+        found = Seen(copy.deepcopy(module), data, rest["machine"], rest["settings"].optim.clip)
+        if found.machine.channels_last:
+            found.module.network.to(memory_format=torch.channels_last)
+        seen.append(found)
+        module.on_train_epoch_end = lambda: found.rates.extend(_bare_step(found, steps=steps))  # type: ignore[method-assign]
         return run_stage(module, data, **rest)
 
     with mock.patch.object(fitting, "run_stage", keep):

@@ -48,16 +48,16 @@ def command(argv: Sequence[str]) -> int:
 
     runs = [read_finished(path) for path in options.runs]
     recipes, measured = read_recipes(), read_benchmarks(options.benchmark)
-    write_runs(options.out, runs, [done for each in measured.values() for done in each.done], add=options.add)
+    write_runs(options.out, runs, {name: each.done for name, each in measured.items()}, add=options.add)
     if measured:
         write_recipes(options.out, recipes, measured, add=options.add)
     print(f"{len(runs) + len(measured)} results are in {options.out}")
     if options.readme is not None:
-        write_readme(options.readme, runs, recipes, measured)
+        write_readme(options.readme, runs, recipes, measured, add=options.add)
     return DONE
 
 
-def write_runs(out: Path, runs: Sequence[Finished], of_recipes: Sequence[Finished], *, add: bool) -> None:
+def write_runs(out: Path, runs: Sequence[Finished], of_recipes: Mapping[str, Sequence[Finished]], *, add: bool) -> None:
     """Write the section of every run, and what runs and recipes score beside others."""
     from bts.evaluation.anchors import beside_others
     from bts.evaluation.results_kept import keep_lines, keep_sections
@@ -67,19 +67,23 @@ def write_runs(out: Path, runs: Sequence[Finished], of_recipes: Sequence[Finishe
         table = long_table(runs)
         fill(out, keep_sections(block_of(out), table) if add else table)
     if (runs or of_recipes) and has_markers(out, BESIDE):
-        table = beside_others([*runs, *of_recipes])
+        table = beside_others(runs, of_recipes)
         fill(out, keep_lines(block_of(out, BESIDE), table) if add else table, BESIDE)
 
 
-def write_readme(path: Path, runs: Sequence[Finished], recipes: Sequence[Recipe], measured: Mapping[str, Measured]) -> None:
+def write_readme(
+    path: Path, runs: Sequence[Finished], recipes: Sequence[Recipe], measured: Mapping[str, Measured], *, add: bool
+) -> None:
     """Write the short table of the runs, and what a leaking split is worth, each where the document has a place for it."""
     from bts.evaluation.recipes_table import LEAKS, leak_rows
-    from bts.evaluation.results_page import fill, has_markers, short_table
+    from bts.evaluation.results_kept import keep_rows
+    from bts.evaluation.results_page import block_of, fill, has_markers, short_table
 
     if runs:
         fill(path, short_table(runs))
     if measured and has_markers(path, LEAKS):
-        fill(path, leak_rows(recipes, measured), LEAKS)
+        table = leak_rows(recipes, measured)
+        fill(path, keep_rows(block_of(path, LEAKS), table) if add else table, LEAKS)
     print(f"the short tables are in {path}")
 
 

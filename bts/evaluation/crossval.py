@@ -24,6 +24,7 @@ from bts.evaluation.finish import finish_run
 from bts.evaluation.gallery import Tile, draw_tiles
 from bts.evaluation.publish import Extras, Look, publish
 from bts.evaluation.report import new_evaluated, warnings_of
+from bts.evaluation.results_kept import POOLED
 from bts.evaluation.results_page import recipe
 from bts.evaluation.run_data import read_run, refuse_training_patients
 from bts.evaluation.scored import read_scored
@@ -136,7 +137,7 @@ def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed
         f"{cards[0].task}: all {folds.count} of {name} of {source.name}, out of fold", cases, cards, seed=seed
     )
     found.folders, found.source = [str(run.model) for run in runs], source.name
-    found.part = f"every fold once ({folds.kind}, {folds.count})"
+    found.part = f"{POOLED} ({folds.kind}, {folds.count})"
     found.notes = warnings_of(cards, data, cases)
     found.by_fold = per_fold(cases)
     curves = {f"fold{number}": run.curves for number, run in enumerate(runs, start=1)}

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 NOT_YET = "not measured yet"
+POOLED = "every fold once"
+"""How the tested part of pooled folds is called."""
 
 
 def keep_sections(before: str, now: str) -> str:
@@ -24,16 +26,32 @@ def keep_sections(before: str, now: str) -> str:
 def keep_lines(before: str, now: str) -> str:
     """Return a table whose lines that were not measured now are those of before, told by their first cell.
 
+    A line of pooled folds also stays where now only a single split was measured.
     The last cell is of now, where it says something: it holds words on the line, not a measurement.
 
     >>> keep_lines("| a | 0.5 | old |\\n| b | 0.7 | old |", "| a | 0.6 | new |\\n| b | not measured yet | new |")
     '| a | 0.6 | new |\\n| b | 0.7 | new |'
     """
     known = {_first_cell(line): line for line in before.splitlines()}
-    return "\n".join(
-        _with_last_cell(known[_first_cell(line)], line) if NOT_YET in line and _first_cell(line) in known else line
-        for line in now.splitlines()
-    )
+    return "\n".join(_kept_or_new(known.get(_first_cell(line)), line) for line in now.splitlines())
+
+
+def keep_rows(before: str, now: str) -> str:
+    """Return a table with the rows of now and those of before that have another first cell, in the order of first cells.
+
+    >>> keep_rows("| t |\\n|---|\\n| b | old |\\n| a | old |", "| t |\\n|---|\\n| b | new |")
+    '| t |\\n|---|\\n| a | old |\\n| b | new |'
+    """
+    head, rows = now.splitlines()[:2], [*before.splitlines()[2:], *now.splitlines()[2:]]
+    return "\n".join([*head, *(row for _, row in sorted({_first_cell(row): row for row in rows}.items()))])
+
+
+def _kept_or_new(before: str | None, now: str) -> str:
+    if before is None:
+        return now
+    if NOT_YET in now:
+        return _with_last_cell(before, now)
+    return before if POOLED in before and POOLED not in now else now
 
 
 def _with_last_cell(before: str, now: str) -> str:

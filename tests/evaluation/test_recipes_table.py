@@ -169,6 +169,39 @@ def test_what_is_not_measured_now_stays_where_that_is_asked_for(tmp_path: Path, 
     assert "### first" not in page.read_text()
 
 
+def test_the_leaks_of_recipes_not_named_now_stay_on_the_first_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "read_recipes", lambda: [RECIPE])
+    page, readme = tmp_path / "results.md", tmp_path / "README.md"
+    page.write_text("\n".join(markers(RECIPES)))
+    other = "| `another`, accuracy per slice | 0.9 | 0.8 | 0.1 |"
+    start, end = markers(LEAKS)
+    readme.write_text(f"{start}\n| what a leaking split is worth |\n|---|\n{other}\n{end}")
+    bench = made_benchmark(tmp_path / "bench")
+    named = ["results", "--benchmark", str(bench), "--out", str(page), "--readme", str(readme)]
+    assert cli.main([*named, "--add"]) == 0
+    rows = [line for line in readme.read_text().splitlines() if line.startswith("| `")]
+    assert rows[0] == other
+    assert rows[1].startswith("| `one`")
+    assert cli.main(named) == 0
+    assert other not in readme.read_text()
+
+
+def test_a_line_beside_others_comes_from_the_recipe_that_it_names(tmp_path: Path) -> None:
+    done = done_with(used(split__leaks="refuse"), tmp_path / "run", source="brisc")
+    line = "BRISC: accuracy per slice, by patient"
+    named = {anchor.recipe for anchor in ANCHORS if anchor.name == line}
+    assert named == {"brisc_resnet18_cls"}
+    tables = {name: beside_others([], {name: [done]}) for name in ("brisc_resnet18_cls", "another")}
+    rows = {name: next(row for row in table.splitlines() if row.startswith(f"| {line}")) for name, table in tables.items()}
+    assert "not measured yet" in rows["another"]
+    assert "not measured yet" not in rows["brisc_resnet18_cls"]
+
+
+def test_every_recipe_beside_others_exists() -> None:
+    shipped = {file.stem for file in (Path(__file__).parents[2] / "configs" / "recipes").glob("*.yaml")}
+    assert {anchor.recipe for anchor in ANCHORS if anchor.recipe} <= shipped
+
+
 def test_a_folder_without_a_finished_run_and_no_folder_at_all_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
