@@ -61,14 +61,15 @@ def page(results: dict[str, dict[str, Any]], *, gaps: dict[str, str] | None = No
 
 def _demanded(results: dict[str, dict[str, Any]], gaps: dict[str, str]) -> str:
     lines = ["| | measured | ratio | must be | is |", "|---|---|---|---|---|"]
-    missed = []
+    missed: dict[str, list[str]] = {}  # why -> what: several lines may have one cause
     for result in results.values():
         for row in (row for row in result["lines"] if row["must"] is not None):
             median, _, unit, ratio, _, must, met = cells_of(row)
             lines.append(f"| {row['what']} | {median} {unit} | {ratio} | {must} | {met} |")
             if not row["met"]:
-                missed.append(f"- {row['what']}: {gaps.get(row['what'], 'the cause is not known yet')}\n")
-    why = "\nWhere it is not:\n\n" + "".join(missed) if missed else ""
+                missed.setdefault(gaps.get(row["what"], "the cause is not known yet"), []).append(row["what"])
+    causes = [f"- {'; '.join(what)}: {cause}\n" for cause, what in missed.items()]
+    why = "\nWhere it is not:\n\n" + "".join(causes) if causes else ""
     return "\n".join(lines) + "\n" + why
 
 

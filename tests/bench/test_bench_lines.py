@@ -95,6 +95,12 @@ def test_what_is_not_reached_is_told_with_its_cause() -> None:
     assert "- ours: the drawing takes it" in text
 
 
+def test_lines_of_one_cause_share_it() -> None:
+    lines = rows([Line("plain", (4.0,)), *(Line(what, (3.0,), against="plain", must=0.5) for what in ("one", "two", "three"))])
+    text = page({"one-scan": made_result(lines=lines)}, gaps={"one": "drawing", "two": "reading", "three": "drawing"})
+    assert "- one; three: drawing\n- two: reading\n" in text
+
+
 def test_a_quick_look_says_that_it_measures_nothing() -> None:
     assert "mean nothing" in page({"one-scan": made_result(quick=True)})
 
