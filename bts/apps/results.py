@@ -119,7 +119,8 @@ def write_recipes(out: Path, recipes: Sequence[Recipe], measured: Mapping[str, M
 
     def write(page: Path, some: Sequence[Recipe], name: str) -> None:
         table = recipes_table(some, measured)
-        fill(page, keep_lines(block_of(page, name), table) if add else table, name)
+        now = {f"`{each}`" for each in measured}
+        fill(page, keep_lines(block_of(page, name), table, measured=now) if add else table, name)
 
     if has_markers(out, RECIPES):
         write(out, recipes, RECIPES)

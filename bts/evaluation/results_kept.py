@@ -6,6 +6,7 @@ Run folders are large and stay where they were trained; the document outlives th
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 NOT_YET = "not measured yet"
 POOLED = "every fold once"
@@ -23,17 +24,24 @@ def keep_sections(before: str, now: str) -> str:
     return "\n\n".join([*fresh, *(each for each in _sections(before) if _title(each) not in titles)])
 
 
-def keep_lines(before: str, now: str) -> str:
+def keep_lines(before: str, now: str, *, measured: Collection[str] = ()) -> str:
     """Return a table whose lines that were not measured now are those of before, told by their first cell.
 
-    A line of pooled folds also stays where now only a single split was measured.
-    The last cell is of now, where it says something: it holds words on the line, not a measurement.
+    A line of pooled folds also stays where now only a single split was measured. The last cell is of now, where it says
+    something: it holds words on the line, not a measurement.
+
+    Args:
+        before: the table as it stands.
+        now: the table as it would be of what is at hand.
+        measured: first cells of the lines that were measured now, also those of which one score is missing.
 
     >>> keep_lines("| a | 0.5 | old |\\n| b | 0.7 | old |", "| a | 0.6 | new |\\n| b | not measured yet | new |")
     '| a | 0.6 | new |\\n| b | 0.7 | new |'
     """
     known = {_first_cell(line): line for line in before.splitlines()}
-    return "\n".join(_kept_or_new(known.get(_first_cell(line)), line) for line in now.splitlines())
+    return "\n".join(
+        _kept_or_new(known.get(_first_cell(line)), line, measured=_first_cell(line) in measured) for line in now.splitlines()
+    )
 
 
 def keep_rows(before: str, now: str) -> str:
@@ -46,10 +54,10 @@ def keep_rows(before: str, now: str) -> str:
     return "\n".join([*head, *(row for _, row in sorted({_first_cell(row): row for row in rows}.items()))])
 
 
-def _kept_or_new(before: str | None, now: str) -> str:
+def _kept_or_new(before: str | None, now: str, *, measured: bool) -> str:
     if before is None:
         return now
-    if NOT_YET in now:
+    if NOT_YET in now and not measured:
         return _with_last_cell(before, now)
     return before if POOLED in before and POOLED not in now else now
 

@@ -27,7 +27,7 @@ from bts.evaluation.recipes_table import (
     recipes_table,
     shortened,
 )
-from bts.evaluation.results_kept import NOT_YET
+from bts.evaluation.results_kept import NOT_YET, keep_lines
 from bts.evaluation.results_page import BESIDE, RESULTS, Finished, markers, measured_on, read_finished
 
 SHIPPED = {
@@ -37,6 +37,7 @@ SHIPPED = {
     "trainer.limit_batches": None,
     "split.kind": "published",
 }
+HEAD_ROWS = "| recipe | published |\n|---|---|"
 RECIPE = Recipe("one", "cls", "accuracy 0.979", "rates are ours", SHIPPED)
 
 
@@ -167,6 +168,13 @@ def test_what_is_not_measured_now_stays_where_that_is_asked_for(tmp_path: Path, 
     assert page.read_text().index("### second") < page.read_text().index("### first")
     assert cli.main(["results", str(second), "--out", str(page)]) == 0
     assert "### first" not in page.read_text()
+
+
+def test_a_line_measured_on_one_side_now_takes_no_side_from_before(tmp_path: Path) -> None:
+    before = f"{HEAD_ROWS}\n| `one` | said | accuracy | 0.5 | 0.6 | – | short | old |"
+    now = f"{HEAD_ROWS}\n| `one` | said | accuracy | {NOT_YET} | 0.8 | – | long | new |"
+    assert keep_lines(before, now, measured={"`one`"}) == now
+    assert keep_lines(before, now, measured=set()).endswith("| 0.5 | 0.6 | – | short | new |")
 
 
 def test_the_leaks_of_recipes_not_named_now_stay_on_the_first_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
