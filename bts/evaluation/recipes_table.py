@@ -194,6 +194,8 @@ def _difference(key: str, value: Any, shipped: Any) -> str:
     if key == "model.weights":
         return "random weights" if value == "none" else f"weights of {Path(str(value)).name}"
     name = f" {UNITS[key]}" if key in UNITS else f" ({key})"
+    if value == 1:
+        name = name.replace("epochs", "epoch", 1)
     return f"{value}{name}, not {shipped}"
 
 

@@ -116,6 +116,8 @@ def test_a_shortening_is_told_by_what_differs_from_the_recipe(tmp_path: Path) ->
     short = used(data__size=128, optim__epochs=3, model__weights="x/net.safetensors", trainer__limit_batches=60)
     told = shortened(RECIPE, Measured(None, None, None, (done_with(short, tmp_path / "b"),)))
     assert told == "128 px, not 224; 3 epochs, not 30; weights of net.safetensors; at most 60 batches an epoch"
+    once = Measured(None, None, None, (done_with(used(optim__epochs=1), tmp_path / "c"),))
+    assert shortened(RECIPE, once) == "1 epoch, not 30"
     assert shortened(RECIPE, None) == "–"
 
 
