@@ -23,7 +23,7 @@ Medians of repeated measurements; the quartiles show the spread. A ratio is to t
 what must be reached, rates over it.
 """
 GAPS = Path(__file__).with_name("gaps.json")
-"""Name of a line that does not reach what it must -> why, as a profile showed."""
+"""Processor -> name of a line that did not reach there what it must -> why, as a profile showed."""
 
 
 def read_results(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -48,7 +48,9 @@ def read_results(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
 def page(results: dict[str, dict[str, Any]], *, gaps: dict[str, str] | None = None) -> str:
     """Return the document."""
-    gaps = json.loads(GAPS.read_text(encoding="utf-8")) if gaps is None else gaps
+    if gaps is None:
+        processor = next(iter(results.values()))["machine"]["cpu"]
+        gaps = json.loads(GAPS.read_text(encoding="utf-8")).get(processor, {})
     parts = [HEAD, "\n## What must be reached\n\n", _demanded(results, gaps), READ]
     if any(result["quick"] for result in results.values()):
         parts.insert(1, "\n**Smallest sizes (`--quick`): these numbers mean nothing.**\n")

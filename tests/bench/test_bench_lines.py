@@ -95,6 +95,16 @@ def test_what_is_not_reached_is_told_with_its_cause() -> None:
     assert "- ours: the drawing takes it" in text
 
 
+def test_causes_of_another_processor_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    causes = tmp_path / "gaps.json"
+    causes.write_text(json.dumps({"a processor": {"ours": "drawing"}}))
+    monkeypatch.setattr("bench.page.GAPS", causes)
+    missed = made_result(lines=rows([Line("plain", (4.0,)), Line("ours", (3.0,), against="plain", must=0.5)]))
+    assert "- ours: drawing" in page({"one-scan": missed})
+    elsewhere = missed | {"machine": missed["machine"] | {"cpu": "another"}}
+    assert "- ours: the cause is not known yet" in page({"one-scan": elsewhere})
+
+
 def test_lines_of_one_cause_share_it() -> None:
     lines = rows([Line("plain", (4.0,)), *(Line(what, (3.0,), against="plain", must=0.5) for what in ("one", "two", "three"))])
     text = page({"one-scan": made_result(lines=lines)}, gaps={"one": "drawing", "two": "reading", "three": "drawing"})
