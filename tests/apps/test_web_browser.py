@@ -206,9 +206,10 @@ def test_a_stopped_batch_says_so_and_gives_what_is_done(visit: Visit, tmp_path: 
     playwright.expect(visit.page.locator("#bts-start")).to_be_visible(timeout=PATIENCE_MS)
     visit.page.set_input_files("#bts-files input[type=file]", [str(path) for path in paths])
     visit.page.wait_for_function("document.querySelector('#bts-files').textContent.replace(/\\s/g, '').includes('head9')")
-    visit.page.locator("#bts-start").click()
-    visit.shows("of 12 scans done", "#bts-table")
-    visit.page.locator("#bts-stop").click()
+    with visit.served.held_back():
+        visit.page.locator("#bts-start").click()
+        visit.shows("of 12 scans done", "#bts-table")
+        visit.page.locator("#bts-stop").click()
     visit.shows("Stopped: ", "#bts-table")
     visit.shows("Results so far (ZIP)", "#bts-table")
     visit.page.locator("#bts-start").click()
