@@ -70,6 +70,19 @@ class Board(pl.Callback):
         if epoch == 0:
             self.writer.add_image("augmented training slices (read, varied)", self._augmented(), 0, dataformats="HWC")
 
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # now and not at the end of the epoch: a moving average of the weights is in their place while it validates
+        assert isinstance(pl_module, TaskModule)
+        if self.writer is None:
+            return
+        epoch = self.before + trainer.current_epoch + 1
+        if self.chosen:
+            picture = self._drawn(_answer(trainer, pl_module, self.val.images[self.chosen]))
+            self.writer.add_image("validation slices", picture, epoch, dataformats="HWC")
+        if self.histograms:
+            for name, parameter in pl_module.network.named_parameters():
+                self.writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), epoch)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TaskModule)
         if self.writer is None:
@@ -78,15 +91,9 @@ class Board(pl.Callback):
         for name, value in self.record.row.items():
             if name not in ("epoch", "stage"):
                 self.writer.add_scalar(f"{_group(name)}/{name}", value, epoch)
-        if self.chosen:
-            picture = self._drawn(_answer(trainer, pl_module, self.val.images[self.chosen]))
-            self.writer.add_image("validation slices", picture, epoch, dataformats="HWC")
         matrix = pl_module.confusion()
         if matrix is not None:
             self.writer.add_image("confusion", matrix_picture(matrix, self.classes), epoch, dataformats="HWC")
-        if self.histograms:
-            for name, parameter in pl_module.network.named_parameters():
-                self.writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), epoch)
         self.writer.flush()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -88,7 +88,7 @@ def _callbacks(
         histograms=shown.histograms,
     )
     callbacks: list[pl.Callback] = [throughput, record, board]
-    if settings.optim.ema_decay:  # behind the board, which draws pictures before the weights themselves are put back
+    if settings.optim.ema_decay:  # behind the board, which draws before the weights themselves are put back
         callbacks.append(EMAWeightAveraging(decay=settings.optim.ema_decay))
     if sys.stdout.isatty():
         callbacks.append(Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20))

@@ -172,11 +172,22 @@ def test_what_is_not_measured_now_stays_where_that_is_asked_for(tmp_path: Path, 
     assert "### first" not in page.read_text()
 
 
-def test_a_line_measured_on_one_side_now_takes_no_side_from_before(tmp_path: Path) -> None:
+def test_a_line_measured_on_one_side_now_takes_no_side_from_before() -> None:
     before = f"{HEAD_ROWS}\n| `one` | said | accuracy | 0.5 | 0.6 | – | short | old |"
     now = f"{HEAD_ROWS}\n| `one` | said | accuracy | {NOT_YET} | 0.8 | – | long | new |"
     assert keep_lines(before, now, measured={"`one`"}) == now
     assert keep_lines(before, now, measured=set()).endswith("| 0.5 | 0.6 | – | short | new |")
+
+
+def test_a_line_of_pooled_folds_stays_where_a_single_split_was_measured_now() -> None:
+    pooled, again = (
+        "| a | 0.9 | 209 patients, every fold once (cvind, 5) | no |",
+        "| a | 0.8 | every fold once (folds, 3) | no |",
+    )
+    single = "| a | 0.95 | 31 patients, split `ratios` | yes |"
+    assert keep_lines(pooled, single) == pooled
+    assert keep_lines(pooled, again) == again
+    assert keep_lines(single, pooled) == pooled
 
 
 def test_the_leaks_of_recipes_not_named_now_stay_on_the_first_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from small_settings import Make
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bts.models.folder import load_network
 from bts.runs import Run
 from bts.training.board import write_test_scores
 from bts.training.fit import fit
@@ -67,3 +69,16 @@ def test_a_resumed_run_shows_each_epoch_once(cls: Make, tmp_path: Path) -> None:
     settings.optim.epochs = 3
     found = events(fit(settings, resume=run.path))
     assert [event.step for event in found.Scalars("score/accuracy")] == [1, 2, 3]
+
+
+def test_what_is_drawn_is_of_the_average_of_the_weights(cls: Make) -> None:
+    settings = cls()
+    settings.optim.epochs, settings.optim.ema_decay, settings.trainer.histograms = 1, 0.75, True
+    run = fit(settings)
+    board = EventAccumulator(str(run.path), size_guidance={"histograms": 0})
+    board.Reload()
+    kept = dict(load_network(run.model)[0].named_parameters())
+    for name in list(kept)[-2:]:
+        drawn = board.Histograms(f"weights/{name}")[-1].histogram_value
+        assert drawn.sum == pytest.approx(float(kept[name].detach().sum()), abs=1e-4)
+        assert drawn.max == pytest.approx(float(kept[name].detach().max()), abs=1e-6)
