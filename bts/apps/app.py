@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, add_model_options
 from bts.errors import RequestError
 
 PASSWORD = "BTS_APP_PASSWORD"
@@ -59,9 +59,7 @@ def make_parser() -> OneLineParser:
         description="A page in the browser: drop a scan, see mask, class and Grad-CAM. "
         "Without --seg, --cls or --joint the latest finished runs answer.",
     )
-    parser.add_argument("--seg", type=Path, metavar="MODEL", help="run, model folder or exported file of a segmenter")
-    parser.add_argument("--cls", type=Path, metavar="MODEL", help="run, model folder or exported file of a classifier")
-    parser.add_argument("--joint", type=Path, metavar="MODEL", help="run, model folder or exported file of a joint model")
+    add_model_options(parser, what="run, model folder or exported file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument(

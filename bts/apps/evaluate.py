@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, add_model_options
 from bts.glossary import DISCLAIMER, TASKS
 
 
@@ -28,7 +28,9 @@ def command(argv: Sequence[str]) -> int:
         seed=options.seed,
         draws=options.draws,
     )
-    out = options.out or default_folder(list(models.values()), data=options.data, part=options.split)
+    out = options.out or default_folder(
+        [path for paths in models.values() for path in paths], data=options.data, part=options.split
+    )
     with tqdm(unit="slice", leave=False, disable=None) as bar:
         found = write_report(request, out, progress=lambda what, done, total: move(bar, what, done, total))
     print(f"{found.title}\n{text_table(found.summary)}")
@@ -60,11 +62,10 @@ def make_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="bts evaluate",
         description="Score models on slices they were not trained on and write one page with every number: "
-        "report/index.html, metrics.json, slices.csv, PNGs. Name a segmenter, a classifier, both, or a joint model.",
+        "report/index.html, metrics.json, slices.csv, PNGs. Name a segmenter, a classifier, both, or a joint model; "
+        "of several joint models the mean is scored.",
     )
-    parser.add_argument("--seg", type=Path, metavar="RUN", help="run or model folder of a segmenter")
-    parser.add_argument("--cls", type=Path, metavar="RUN", help="run or model folder of a classifier")
-    parser.add_argument("--joint", type=Path, metavar="RUN", help="run or model folder of a joint model")
+    add_model_options(parser, what="run or model folder")
     parser.add_argument("--split", default="test", metavar="PART", help="part of the run's split: test, val or train [test]")
     parser.add_argument("--data", metavar="SOURCE", help="score a foreign set instead (`bts sources` lists them)")
     parser.add_argument("--root", metavar="FOLDER", help="where the data lies [as the run says, or data/SOURCE]")

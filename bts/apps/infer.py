@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bts.apps.run import DONE, SOME_FAILED, OneLineParser, run_app
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, run_app
 from bts.errors import RequestError
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ def make_parser() -> OneLineParser:
     parser.add_argument(
         "inputs", nargs="+", metavar="SCAN", help="files, folders or patterns: .png .jpg .tif .mat .dcm .nii.gz"
     )
-    parser.add_argument("--seg", type=Path, metavar="MODEL", help="run, model folder or exported file of a segmenter")
-    parser.add_argument("--cls", type=Path, metavar="MODEL", help="run, model folder or exported file of a classifier")
-    parser.add_argument("--joint", type=Path, metavar="MODEL", help="run, model folder or exported file of a joint model")
+    add_model_options(parser, what="run, model folder or exported file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the results go [results/<time>]")
     parser.add_argument("--resume", action="store_true", help="go on in --out: what is done there is not done again")

@@ -11,7 +11,7 @@ from bts.apps.run import DONE, OneLineParser
 
 EPILOG = """
 examples:
-  bts manifest figshare:data/figshare --healthy brisc:data/brisc --out data/model/manifest.csv
+  bts manifest figshare:data/figshare --healthy brisc:data/brisc folders:data/kaggle/Training --out data/model/manifest.csv
   python train_joint.py --data.source manifest --data.root data/model
 """
 
@@ -21,7 +21,8 @@ def command(argv: Sequence[str]) -> int:
     parser = OneLineParser(
         prog="bts manifest",
         description="Write one table of the slices of several sets. Healthy slices without a patient get an invented one, "
-        "the same for all that look alike, so that a split by patient keeps copies together.",
+        "the same for all that look alike, so that a split by patient keeps copies together. What repeats a picture of a set "
+        "named before it is left out.",
         epilog=EPILOG,
     )
     parser.add_argument("sets", nargs="+", metavar="SOURCE", help="all slices of NAME:FOLDER (`bts sources` lists the names)")

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from bts.errors import BtsError, RequestError
@@ -58,6 +59,18 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise `RequestError` in place of argparse's usage text."""
         raise RequestError(f"{message}; `{self.prog} --help` lists what there is")
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, what: str) -> None:
+    """Add --seg, --cls and --joint to a parser; each may be given several times, and is None or a list of paths.
+
+    Args:
+        parser: of the program.
+        what: what a path may be, as in `run, model folder or exported file`.
+    """
+    for task, kind in {"seg": "segmenter", "cls": "classifier", "joint": "joint model"}.items():
+        more = "; given several times, the mean of the models answers" if task == "joint" else ""
+        parser.add_argument(f"--{task}", type=Path, action="append", metavar="MODEL", help=f"{what} of a {kind}{more}")
 
 
 def describe(error: BaseException) -> tuple[str, int]:

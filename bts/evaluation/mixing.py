@@ -23,7 +23,8 @@ def mix(
     """Return the rows of one manifest: all slices of some sources, and of others the healthy ones alone.
 
     A healthy slice without a patient shares an invented ID with what looks like it. A slice with a tumour must have its own:
-    its neighbours in the same head look different, so no likeness keeps them together.
+    its neighbours in the same head look different, so no likeness keeps them together. Public sets are copied from each other:
+    of a picture that stands in several sets, in whatever guise, only the first set's is taken.
 
     Args:
         whole: sources of which every slice is taken.
@@ -41,10 +42,13 @@ def mix(
         _refuse_no_patient(source, records)
         unnamed.append(Chosen(source, [record for record in records if not record.patient]))
     patients = _invented(unnamed, progress=progress)
+    _refuse_twice([(source, record) for source, records in taken for record in records])
     rows: list[Row] = []
+    before: set[str] = set()
     for (source, records), known in zip(taken, patients, strict=True):
-        rows += manifest_rows(source, records, folder=folder, patients=known)
-    _refuse_twice(rows)
+        new = [record for record in records if known.get(record.path) not in before]
+        rows += manifest_rows(source, new, folder=folder, patients=known)
+        before.update(known.values())
     return [row | {"split": ""} for row in rows]  # the publishers' parts were drawn by slice
 
 
@@ -70,9 +74,10 @@ def _refuse_no_patient(source: Source, records: Sequence[Record]) -> None:
         )
 
 
-def _refuse_twice(rows: Sequence[Row]) -> None:
-    seen: set[str] = set()
-    for row in rows:
-        if row["path"] in seen:
-            raise RequestError(f"{row['path']} stands in two of the sets: name each set once")
-        seen.add(row["path"])
+def _refuse_twice(taken: Sequence[tuple[Source, Record]]) -> None:
+    seen: set[Path] = set()
+    for source, record in taken:
+        path = (source.root / record.path).resolve()
+        if path in seen:
+            raise RequestError(f"{path} stands in two of the sets: name each set once")
+        seen.add(path)

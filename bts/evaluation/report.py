@@ -22,6 +22,7 @@ from bts.evaluation.scores import summarise
 from bts.evaluation.subject import Request, Subject, choose_subject
 from bts.glossary import NO_TUMOUR
 from bts.inference.prediction import Prediction
+from bts.inference.runtimes.ensemble import Ensemble
 from bts.models.folder import ModelCard
 
 RANDOMISED_SLICES = 32
@@ -41,7 +42,7 @@ def write_report(request: Request, out: Path, *, progress: Progress | None = Non
     found, features = _evaluate(subject, request, progress)
     found.randomised = _randomise(subject, found.cases, seed=request.seed)
     device = str(getattr(subject.predictor.runtimes[0], "device", request.device))
-    curves = {task: run.run.curves for task, run in subject.runs.items()}
+    curves = {name: run.run.curves for name, run in subject.runs.items()}
 
     def look(wanted: pd.DataFrame) -> dict[str, Tile]:
         return draw_tiles(subject.predictor, subject.source, wanted, subject.records)
@@ -56,7 +57,9 @@ def write_report(request: Request, out: Path, *, progress: Progress | None = Non
 
 def _title(subject: Subject) -> str:
     what = {"seg": "segmentation", "cls": "classification", "joint": "joint segmentation and classification"}
-    tasks = " and ".join(what[card.task] for card in subject.cards)
+    tasks = " and ".join(what[task] for task in dict.fromkeys(card.task for card in subject.cards))
+    if len(subject.cards) > len(subject.predictor.runtimes):
+        tasks += f" by the mean of {len(subject.cards)} models"
     name = subject.source.name
     where = f"the {subject.part} part of {name}" if subject.split else f"{name}, a foreign set"
     return f"{tasks[0].upper()}{tasks[1:]} on {where}"
@@ -114,6 +117,8 @@ def warnings_of(cards: Iterable[ModelCard], runs: Iterable[RunData], cases: pd.D
 def _randomise(subject: Subject, cases: pd.DataFrame, *, seed: int) -> list[Randomised] | None:
     """Check the Grad-CAM under random weights on a few tumour slices, of as many patients as possible."""
     runtime = next((one for one in subject.predictor.runtimes if one.card.task != "seg"), None)
+    if isinstance(runtime, Ensemble):  # the check is of one network's weights
+        return None
     tumours = cases[cases["label"] != NO_TUMOUR]
     if runtime is None or tumours.empty:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bts.errors import RequestError
 from bts.evaluation.foreign import remove_known
 from bts.evaluation.run_data import RunData, read_run, refuse_training_patients
 from bts.glossary import PARTS, Part, Task
-from bts.inference.chosen import model_folder
+from bts.inference.chosen import Named, all_named, model_folder
 from bts.inference.predictor import Predictor
 from bts.models.folder import ModelCard, read_card
 from bts.registry import suggestion
@@ -25,7 +26,7 @@ class Request:
     """What a user asks for.
 
     Attributes:
-        models: task -> path of a run folder or a model folder.
+        models: task -> path of a run folder or a model folder; of several paths the mean answers.
         part: part of the runs' split to score.
         data: name of a foreign source, or None for the runs' own.
         root: folder of the data; None takes the run's, or the source's usual place.
@@ -34,7 +35,7 @@ class Request:
         draws: of the bootstrap.
     """
 
-    models: dict[Task, Path]
+    models: Mapping[Task, Named]
     part: Part = "test"
     data: str | None = None
     root: str | None = None
@@ -45,14 +46,27 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Models and slices, ready to be scored."""
+    """Models and slices, ready to be scored.
+
+    Attributes:
+        predictor: who answers.
+        source: reads the slices.
+        records: what is scored.
+        cards: of every model that takes part.
+        folders: of those models.
+        runs: their runs as far as they are there, by task, with a number behind it where several models share one.
+        part: which part of the split, or `all` of a foreign set.
+        split: of the first run, None with a foreign set.
+        removed: why slices were left out -> how many.
+        notes: one line each that a reader must not miss.
+    """
 
     predictor: Predictor
     source: Source
     records: list[Record]
     cards: list[ModelCard]
     folders: list[Path]
-    runs: dict[Task, RunData]
+    runs: dict[str, RunData]
     part: str
     split: Split | None
     removed: dict[str, int] = field(default_factory=dict)
@@ -75,23 +89,31 @@ def choose_subject(request: Request) -> Subject:
         raise RequestError("no model is named: give --seg RUN, --cls RUN or --joint RUN")
     if request.part not in PARTS:
         raise RequestError(f"unknown part '{request.part}'{suggestion(request.part, PARTS)}: choose one of {', '.join(PARTS)}")
-    folders = {task: model_folder(path) for task, path in request.models.items()}
-    cards = [read_card(folder, expect=task) for task, folder in folders.items()]
-    runs = {task: run for task, folder in folders.items() if (run := run_of(folder)) is not None}
-    loaded: dict[Any, Any] = {task: folder for task, folder in folders.items()}
+    named = {task: all_named(paths) for task, paths in request.models.items()}
+    folders = {task: [model_folder(path) for path in paths] for task, paths in named.items()}
+    cards = [read_card(folder, expect=task) for task, of_task in folders.items() for folder in of_task]
+    loaded: dict[Any, Any] = dict(folders)
     predictor = Predictor.load(seg=loaded.get("seg"), cls=loaded.get("cls"), joint=loaded.get("joint"), device=request.device)
-    base: dict[str, Any] = {"predictor": predictor, "cards": cards, "folders": list(folders.values())}
-    return _foreign(request, runs, base) if request.data else _own(request, runs, base)
+    every = [folder for of_task in folders.values() for folder in of_task]
+    base: dict[str, Any] = {"predictor": predictor, "cards": cards, "folders": every}
+    runs = {name: run for name, folder in _by_name(folders).items() if (run := run_of(folder)) is not None}
+    alone = [str(folder) for folder in every if run_of(folder) is None]
+    return _foreign(request, runs, alone, base) if request.data else _own(request, runs, alone, base)
 
 
-def _own(request: Request, runs: dict[Task, Run], base: dict[str, Any]) -> Subject:
+def _by_name(folders: Mapping[Task, list[Path]]) -> dict[str, Path]:
+    return {
+        f"{task} {i}" if len(of_task) > 1 else task: folder
+        for task, of_task in folders.items()
+        for i, folder in enumerate(of_task, start=1)
+    }
+
+
+def _own(request: Request, runs: dict[str, Run], alone: list[str], base: dict[str, Any]) -> Subject:
     """Take a part of the runs' own split."""
-    alone = [task for task in request.models if task not in runs]
     if alone:
-        raise RequestError(
-            f"{request.models[alone[0]]}: the model lies in no run, so its test part is unknown: name a run, or give --data"
-        )
-    data = {task: read_run(run, root=request.root) for task, run in runs.items()}
+        raise RequestError(f"{alone[0]}: the model lies in no run, so its test part is unknown: name a run, or give --data")
+    data = {name: read_run(run, root=request.root) for name, run in runs.items()}
     first = next(iter(data.values()))
     records = first.records(request.part)
     notes = []
@@ -105,20 +127,18 @@ def _own(request: Request, runs: dict[Task, Run], base: dict[str, Any]) -> Subje
     return Subject(source=first.source, records=records, runs=data, part=request.part, split=first.split, notes=notes, **base)
 
 
-def _foreign(request: Request, runs: dict[Task, Run], base: dict[str, Any]) -> Subject:
+def _foreign(request: Request, runs: dict[str, Run], alone: list[str], base: dict[str, Any]) -> Subject:
     """Take a whole foreign set, without what the models have seen."""
     assert request.data is not None
     source = open_source(request.data, request.root or f"data/{request.data}")
     data = {}
     notes = []
-    for task, run in runs.items():
+    for name, run in runs.items():
         try:
-            data[task] = read_run(run)
+            data[name] = read_run(run)
         except RequestError as error:
-            notes.append(f"copies of training slices of the {task} model could not be looked for: {error}")
-    alone = [task for task in request.models if task not in runs]
-    if alone:
-        notes.append(f"copies of training slices could not be looked for: the {', '.join(alone)} model lies in no run")
+            notes.append(f"copies of training slices of the {name} model could not be looked for: {error}")
+    notes += [f"copies of training slices could not be looked for: {model} lies in no run" for model in alone]
     kept = remove_known(source, base["cards"], list(data.values()))
     notes += kept.notes
     if not kept.records:

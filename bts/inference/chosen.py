@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from bts.runs import Run, find_latest
 TRAIN = {"seg": "python train_seg.py", "cls": "python train_cls.py", "joint": "python train_joint.py"}
 RUNS = "runs"
 """Where runs are looked for when nobody names a folder."""
+Named = str | Path | Sequence[str | Path] | None
+"""Model folder, run folder, exported file or name of a model in the package; several of a task answer with their mean."""
 PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
 
 
@@ -35,9 +38,7 @@ class Chosen:
     why: str
 
 
-def choose_models(
-    *, seg: str | Path | None, cls: str | Path | None, joint: str | Path | None, runs: str | Path
-) -> tuple[list[Chosen], tuple[str, ...]]:
+def choose_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> tuple[list[Chosen], tuple[str, ...]]:
     """Return the models that answer and what to tell the user of the choice.
 
     Where any is named, the named ones answer and no others. Where none is, the latest finished runs do: a segmenter and a
@@ -45,7 +46,7 @@ def choose_models(
     the model that comes with the package goes before phantoms, unless the folder of the runs was named.
 
     Args:
-        seg: model folder, run folder, exported file, or name of a model in the package, of a segmenter.
+        seg: model folder, run folder, exported file, or name of a model in the package, of a segmenter; or several.
         cls: of a classifier.
         joint: of a joint model.
         runs: folder of the runs, for those that are not named.
@@ -53,13 +54,20 @@ def choose_models(
     Raises:
         RequestError: where nothing is found, a folder holds no model or one of another task, or joint is named beside others.
     """
-    named = {task: path for task, path in zip(TASKS, (seg, cls, joint), strict=True) if path is not None}
+    named = {task: paths for task, given in zip(TASKS, (seg, cls, joint), strict=True) if (paths := all_named(given))}
     if "joint" in named and len(named) > 1:
         raise RequestError("a joint model gives mask and class: name it alone, or a segmenter and a classifier without it")
     if named:
-        chosen = [_named(task, path) for task, path in named.items()]
+        chosen = [_named(task, path) for task, paths in named.items() for path in paths]
         return chosen, tuple(_told(model) for model in chosen)
     return _unnamed(Path(runs))
+
+
+def all_named(given: Named) -> list[str | Path]:
+    """Return the paths that were given for a task: none, one or several."""
+    if given is None:
+        return []
+    return [given] if isinstance(given, (str, Path)) else list(given)
 
 
 def model_folder(path: str | Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,14 @@ from bts.errors import RequestError
 from bts.inference import decision
 from bts.inference.answer import Origin, Said, make_prediction
 from bts.inference.averaging import run_averaged
-from bts.inference.chosen import choose_models
+from bts.inference.chosen import Named, choose_models
 from bts.inference.lanes import batches, in_order
 from bts.inference.memory import Fitting
 from bts.inference.outside import Reference
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
+from bts.inference.runtimes.ensemble import Ensemble, members_of
 from bts.inference.runtimes.fastest import pick_runtime
 from bts.registry import suggestion
 
@@ -61,9 +62,9 @@ class Predictor:
     @staticmethod
     def load(
         *,
-        seg: str | Path | None = None,
-        cls: str | Path | None = None,
-        joint: str | Path | None = None,
+        seg: Named = None,
+        cls: Named = None,
+        joint: Named = None,
         runs: str | Path = "runs",
         device: str = "auto",
         runtime: str = "torch",
@@ -75,8 +76,9 @@ class Predictor:
         Args:
             seg: model folder, run folder or exported file of a segmenter.
             cls: of a classifier.
-            joint: of a joint model. What is named answers, alone; where nothing is, the latest
-                finished runs do, those on phantoms only where there are no others.
+            joint: of a joint model. What is named answers, alone; of several models of a task the mean does
+                (`bts.inference.runtimes.ensemble`). Where nothing is named, the latest finished runs answer, those on phantoms
+                only where there are no others.
             runs: where the runs lie.
             device: `auto`, `cpu`, `cuda` or `cuda:1`.
             runtime: what computes: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that can answer here.
@@ -93,7 +95,8 @@ class Predictor:
             for each, model in zip(picked, chosen, strict=True)
         ]
         why = dict.fromkeys(each.why for each in picked if each.why)
-        return Predictor(opened, flip=flip, notes=(*notes, *why), lanes=lanes)
+        answering = [_together(list(alike)) for _, alike in groupby(opened, key=lambda runtime: runtime.card.task)]
+        return Predictor(answering, flip=flip, notes=(*notes, *why), lanes=lanes)
 
     @property
     def together(self) -> int:
@@ -186,6 +189,10 @@ class Predictor:
         return answers
 
 
+def _together(alike: list[Runtime]) -> Runtime:
+    return alike[0] if len(alike) == 1 else Ensemble(alike)
+
+
 def _row(raw: RawOutput, row: int) -> RawOutput:
     return RawOutput(*(None if values is None else values[row] for values in raw))
 
@@ -195,7 +202,7 @@ def _origin(runtimes: Sequence[Runtime]) -> Origin:
     versions = {"bts": bts.__version__, "python": platform.python_version(), "numpy": np.__version__}
     for runtime in runtimes:
         versions |= runtime.versions
-    cards = [runtime.card for runtime in runtimes]
+    cards = [member.card for runtime in runtimes for member in members_of(runtime)]
     return Origin(
         models=tuple(ModelMark(card.name, card.fingerprint, card.trained_on) for card in cards),
         runtime=", ".join(dict.fromkeys(f"{runtime.name} on {runtime.device}" for runtime in runtimes)),

@@ -64,6 +64,15 @@ def test_the_mixed_table_is_split_by_patient_with_every_copy_on_one_side(
     assert all(part[f"first{i}"] == part[f"copy{i}"] for i in range(len(pictures)))
 
 
+def test_a_healthy_picture_that_repeats_one_of_an_earlier_set_is_taken_once(tmp_path: Path) -> None:
+    first, second, third = phantom_pictures()[:3]
+    one = healthy_set(tmp_path / "one", {"a": first, "b": second, "copy_of_b": GUISES["mirrored"](second)})
+    other = healthy_set(tmp_path / "other", {"d": GUISES["recompressed"](first), "e": third, "copy_of_e": third})
+    rows = mix([], [one, other], folder=tmp_path)
+    # within one set copies stay, as its publisher counts them
+    assert [Path(row["path"]).stem for row in rows] == ["a", "b", "copy_of_b", "copy_of_e", "e"]
+
+
 def test_a_tumour_slice_without_a_patient_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "set" / "glioma"
     folder.mkdir(parents=True)

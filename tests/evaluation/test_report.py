@@ -19,6 +19,7 @@ from bts.evaluation.evaluated import Evaluated
 from bts.evaluation.report import write_report
 from bts.evaluation.run_data import hashed_patient, read_run
 from bts.evaluation.subject import Request
+from bts.models.folder import read_card
 from bts.runs import Run
 
 
@@ -185,3 +186,24 @@ def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path, runs: dict[str
     (tmp_path / "file").write_text("x")
     with pytest.raises(RequestError, match="can't be made"):
         write_report(Request(models={"seg": runs["seg"].path}), tmp_path / "file" / "report")
+
+
+def test_the_mean_of_several_models_is_scored_and_every_one_is_named(phantom_set: Path, tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / "runs", "cls", data=phantom_set, name=name, seed=seed) for seed, name in enumerate("ab")]
+    found = write_report(Request(models={"cls": [run.path for run in runs]}, device="cpu", draws=20), tmp_path / "report")
+    assert found.title == "Classification by the mean of 2 models on the test part of figshare"
+    page = html.unescape((tmp_path / "report" / "index.html").read_text())
+    assert "cls/a" in page
+    assert "cls/b" in page
+
+
+def test_an_ensemble_is_not_scored_on_a_patient_that_one_of_its_models_was_trained_on(
+    phantom_set: Path, tmp_path: Path
+) -> None:
+    first, second = (made_run(tmp_path, "cls", data=phantom_set, name=name) for name in "ab")
+    split = Split.read(first.split_file)
+    of_test = [hashed_patient(row.patient) for row in split.part("test")]
+    classes = read_card(first.model).classes
+    write_made_model(second.model, "cls", name="cls/b", classes=classes, trained=of_test, seed=1)
+    with pytest.raises(RequestError, match="that 'cls/b' was trained on"):
+        write_report(Request(models={"cls": [first.path, second.path]}, device="cpu"), tmp_path / "report")
