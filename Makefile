@@ -68,4 +68,4 @@ model: install data/model/manifest.csv
 	$(BIN)/bts box "$$(ls -d runs/model/joint/* | tail -n 1)" --name joint-mobilenetv2
 
 data/model/manifest.csv: | install
-	$(BIN)/bts manifest figshare:data/figshare --healthy brisc:data/brisc --out $@
+	$(BIN)/bts manifest figshare:data/figshare --healthy brisc:data/brisc kaggle=folders:data/kaggle/Training --out $@

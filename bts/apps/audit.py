@@ -60,21 +60,36 @@ def command(argv: Sequence[str]) -> int:
 
 
 def open_sets(texts: Sequence[str]) -> list[AuditSet]:
-    """Return the sets that the arguments name, each under its source's name; a second one of a name gets a number."""
+    """Return the sets that the arguments name, each under its source's name; a second one of a name gets a number.
+
+    `NAME=SOURCE:FOLDER` gives a set a name of its own.
+    """
     from bts.data.sources.base import sources
     from bts.data.sources.catalogue import open_source
     from bts.evaluation.audit.pictures import AuditSet
 
     found: list[AuditSet] = []
-    for text in texts:
+    for argument in texts:
+        given, text = own_name(argument)
         name, _, root = text.partition(":")
         if name in sources or (root and not Path(text).exists()):  # an unknown name is refused with the nearest one
             root = root or str(Path("data") / name)
         else:
             name, root = kind_of(Path(text)), text
-        same = sum(each.name.partition("#")[0] == name for each in found)
-        found.append(AuditSet(name=f"{name}#{same + 1}" if same else name, source=open_source(name, root)))
+        called = given or name
+        same = sum(each.name.partition("#")[0] == called for each in found)
+        found.append(AuditSet(name=f"{called}#{same + 1}" if same else called, source=open_source(name, root)))
     return found
+
+
+def own_name(argument: str) -> tuple[str, str]:
+    """Return the name that stands before a `=`, empty where there is none, and what stands behind it.
+
+    >>> own_name("kaggle=folders:data/kaggle"), own_name("folders:data/kaggle"), own_name("data/a=b")
+    (('kaggle', 'folders:data/kaggle'), ('', 'folders:data/kaggle'), ('', 'data/a=b'))
+    """
+    name, sign, rest = argument.partition("=")
+    return (name, rest) if sign and name.isidentifier() and not Path(argument).exists() else ("", argument)
 
 
 def kind_of(path: Path) -> str:

@@ -11,7 +11,8 @@ from bts.apps.run import DONE, OneLineParser
 
 EPILOG = """
 examples:
-  bts manifest figshare:data/figshare --healthy brisc:data/brisc folders:data/kaggle/Training --out data/model/manifest.csv
+  bts manifest figshare:data/figshare --healthy brisc:data/brisc kaggle=folders:data/kaggle/Training \\
+      --out data/model/manifest.csv
   python train_joint.py --data.source manifest --data.root data/model
 """
 
@@ -25,17 +26,19 @@ def command(argv: Sequence[str]) -> int:
         "named before it is left out.",
         epilog=EPILOG,
     )
-    parser.add_argument("sets", nargs="+", metavar="SOURCE", help="all slices of NAME:FOLDER (`bts sources` lists the names)")
     parser.add_argument(
-        "--healthy", nargs="+", default=[], metavar="SOURCE", help="only the slices without a tumour of NAME:FOLDER"
+        "sets",
+        nargs="+",
+        metavar="SOURCE",
+        help="all slices of SOURCE:FOLDER (`bts sources` lists the sources); NAME=SOURCE:FOLDER names it",
     )
+    parser.add_argument("--healthy", nargs="+", default=[], metavar="SOURCE", help="of these only the slices without a tumour")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, such as data/model/manifest.csv")
     options = parser.parse_args(argv)
     from bts.data.sources.manifest_table import write_manifest
     from bts.evaluation.mixing import mix
 
-    whole, healthy = ([each.source for each in open_sets(names)] for names in (options.sets, options.healthy))
-    rows = mix(whole, healthy, folder=options.out.parent, progress=counter("reading"))
+    rows = mix(open_sets(options.sets), open_sets(options.healthy), folder=options.out.parent, progress=counter("reading"))
     write_manifest(options.out, rows)
     for (source, label), count in Counter((row["source"], row["label"]) for row in rows).items():
         patients = {row["patient_id"] for row in rows if (row["source"], row["label"]) == (source, label)}

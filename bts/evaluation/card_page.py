@@ -20,6 +20,7 @@ from bts.runs import Run
 SETS = {
     "figshare": "figshare brain tumour dataset, Jun Cheng (2017), doi 10.6084/m9.figshare.1512427, CC BY 4.0: T1 with contrast",
     "brisc": "BRISC 2025, Fateh et al., arXiv 2506.14318, CC BY 4.0: T1; the publisher names no patients",
+    "kaggle": "Brain Tumor MRI Dataset, M. Nickparvar (2021), Kaggle, licence on its page; names no patients",
 }
 """Sets by the name of their source -> whose they are."""
 NOT_FOR = (

@@ -10,12 +10,13 @@ from bts.data.sources.base import Record, Source
 from bts.data.sources.manifest_table import Row, manifest_rows
 from bts.errors import RequestError
 from bts.evaluation.audit.people import Chosen, invent_patients
+from bts.evaluation.audit.pictures import AuditSet
 from bts.glossary import NO_TUMOUR
 
 
 def mix(
-    whole: Sequence[Source],
-    healthy: Sequence[Source],
+    whole: Sequence[AuditSet],
+    healthy: Sequence[AuditSet],
     *,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
@@ -27,8 +28,8 @@ def mix(
     of a picture that stands in several sets, in whatever guise, only the first set's is taken.
 
     Args:
-        whole: sources of which every slice is taken.
-        healthy: sources of which only slices of class `no_tumour` are taken.
+        whole: sets of which every slice is taken.
+        healthy: sets of which only slices of class `no_tumour` are taken.
         folder: where the table will lie.
         progress: called with (done, total) as healthy pictures are read.
 
@@ -36,7 +37,10 @@ def mix(
         RequestError: a tumour slice without a patient, a source without healthy slices, a picture that stands in two sources.
         InputError: a picture that can't be read.
     """
-    taken = [*((each, each.records()) for each in whole), *((each, _healthy(each)) for each in healthy)]
+    taken = [
+        *((each.source, each.source.records()) for each in whole),
+        *((each.source, _healthy(each.source)) for each in healthy),
+    ]
     unnamed = []
     for source, records in taken:
         _refuse_no_patient(source, records)
@@ -45,9 +49,9 @@ def mix(
     _refuse_twice([(source, record) for source, records in taken for record in records])
     rows: list[Row] = []
     before: set[str] = set()
-    for (source, records), known in zip(taken, patients, strict=True):
+    for (source, records), known, each in zip(taken, patients, [*whole, *healthy], strict=True):
         new = [record for record in records if known.get(record.path) not in before]
-        rows += manifest_rows(source, new, folder=folder, patients=known)
+        rows += manifest_rows(source, new, folder=folder, patients=known, name=each.name)
         before.update(known.values())
     return [row | {"split": ""} for row in rows]  # the publishers' parts were drawn by slice
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bts.data.sources.catalogue import open_source
 from bts.data.split import make_split
 from bts.errors import InputError, RequestError
 from bts.evaluation.audit.people import invent_patients
+from bts.evaluation.audit.pictures import AuditSet
 from bts.evaluation.mixing import mix
 from bts.settings import SplitSettings
 
@@ -54,9 +56,9 @@ def test_the_mixed_table_is_split_by_patient_with_every_copy_on_one_side(
     pictures = phantom_pictures()[:8]
     copies = {f"copy{i}": GUISES["mirrored"](image) for i, image in enumerate(pictures)}
     healthy_set(tmp_path / "healthy", {f"first{i}": image for i, image in enumerate(pictures)} | copies)
-    arguments = ["manifest", f"figshare:{tmp_path / 'figshare'}", "--healthy", f"folders:{tmp_path / 'healthy'}"]
+    arguments = ["manifest", f"figshare:{tmp_path / 'figshare'}", "--healthy", f"clinic=folders:{tmp_path / 'healthy'}"]
     assert cli.main([*arguments, "--out", str(tmp_path / "table" / "manifest.csv")]) == 0
-    assert "no_tumour" in capsys.readouterr().out
+    assert re.search(r"clinic +no_tumour +16 slices", capsys.readouterr().out)
     source = open_source("manifest", tmp_path / "table")
     assert source.classes == ("meningioma", "glioma", "pituitary", "no_tumour")
     split, _ = make_split(source.records(), SplitSettings())
@@ -68,7 +70,8 @@ def test_a_healthy_picture_that_repeats_one_of_an_earlier_set_is_taken_once(tmp_
     first, second, third = phantom_pictures()[:3]
     one = healthy_set(tmp_path / "one", {"a": first, "b": second, "copy_of_b": GUISES["mirrored"](second)})
     other = healthy_set(tmp_path / "other", {"d": GUISES["recompressed"](first), "e": third, "copy_of_e": third})
-    rows = mix([], [one, other], folder=tmp_path)
+    rows = mix([], [AuditSet("first", one), AuditSet("second", other)], folder=tmp_path)
+    assert [row["source"] for row in rows] == ["first"] * 3 + ["second"] * 2
     # within one set copies stay, as its publisher counts them
     assert [Path(row["path"]).stem for row in rows] == ["a", "b", "copy_of_b", "copy_of_e", "e"]
 
@@ -81,21 +84,21 @@ def test_a_tumour_slice_without_a_patient_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         RequestError, match=r"1 slices with a tumour have no patient .*take a set with patients, or only its healthy"
     ):
-        mix([source], [], folder=tmp_path)
+        mix([AuditSet("folders", source)], [], folder=tmp_path)
 
 
 def test_a_set_without_healthy_slices_is_refused(tmp_path: Path) -> None:
     write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5)
     source = open_source("figshare", tmp_path)
     with pytest.raises(RequestError, match="no slice of class no_tumour in it: name a set with healthy slices"):
-        mix([source], [source], folder=tmp_path)
+        mix([AuditSet("figshare", source)], [AuditSet("figshare", source)], folder=tmp_path)
 
 
 def test_a_set_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5)
     source = open_source("figshare", tmp_path)
     with pytest.raises(RequestError, match=r"1\.mat stands in two of the sets: name each set once"):
-        mix([source, source], [], folder=tmp_path)
+        mix([AuditSet("figshare", source), AuditSet("again", source)], [], folder=tmp_path)
 
 
 def test_a_healthy_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:

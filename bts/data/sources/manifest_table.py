@@ -15,7 +15,12 @@ Row = dict[str, str]
 
 
 def manifest_rows(
-    source: Source, records: Sequence[Record], *, folder: Path, patients: Mapping[str, str] | None = None
+    source: Source,
+    records: Sequence[Record],
+    *,
+    folder: Path,
+    patients: Mapping[str, str] | None = None,
+    name: str | None = None,
 ) -> list[Row]:
     """Return a row of a manifest in `folder` for each record of a source.
 
@@ -24,6 +29,7 @@ def manifest_rows(
         records: which of them.
         folder: where the table will lie.
         patients: patient by path, for slices whose publisher names none.
+        name: what the set is called in the table; None takes the source's name.
 
     Raises:
         RequestError: a slice that is no file of its own (`npz`), or lies on another drive than the table.
@@ -32,7 +38,7 @@ def manifest_rows(
     for record in records:
         label, patient = record.label or "", record.patient or (patients or {}).get(record.path, "")
         paths = [_relative(source.root, name, folder) if name else "" for name in (record.path, record.mask)]
-        mixed = (record.plane or "", record.source or source.name)
+        mixed = (record.plane or "", record.source or name or source.name)
         rows.append(dict(zip((*COLUMNS, *MORE), (paths[0], label, paths[1], patient, record.part or "", *mixed), strict=True)))
     return rows
 
