@@ -120,6 +120,51 @@ def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> RiskCoverage:
     return RiskCoverage(last / len(ranked), wrong[last - 1] / last, ranked)
 
 
+POOR_DICE = 0.5
+"""A mask under this Dice is called poor."""
+DOUBTS_CAUGHT = 0.75
+"""Share of validation's poor masks that are to be called doubtful."""
+LEAST_POOR = 5
+"""With fewer poor masks on validation no threshold is chosen."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Under which confidence a mask is called doubtful, and what that gives where it was chosen.
+
+    Attributes:
+        below: the threshold.
+        caught: share of the poor masks under it.
+        false: share of the others under it.
+        n_poor: poor masks.
+        n_masks: drawn masks in all.
+    """
+
+    below: float
+    caught: float
+    false: float
+    n_poor: int
+    n_masks: int
+
+
+def choose_doubt(confidence: np.ndarray, dice: np.ndarray) -> Doubt | None:
+    """Return the smallest threshold under which `DOUBTS_CAUGHT` of the poor masks lie, or None where too few masks are poor.
+
+    Args:
+        confidence: (N,) `decision.mask_confidence` of each mask, NaN where nothing is drawn: such slices don't count.
+        dice: (N,) Dice of each mask.
+    """
+    drawn = np.isfinite(confidence)
+    sure, poor = confidence[drawn], dice[drawn] < POOR_DICE
+    if poor.sum() < LEAST_POOR:
+        return None
+    last = float(np.quantile(sure[poor], DOUBTS_CAUGHT, method="higher"))
+    below = float(np.nextafter(last, np.inf))
+    doubtful = sure < below
+    false = float(doubtful[~poor].mean()) if (~poor).any() else 0.0
+    return Doubt(below, float(doubtful[poor].mean()), false, int(poor.sum()), len(sure))
+
+
 @dataclass(frozen=True)
 class Referral:
     """The rule under which a slice goes to an expert, and what it gives where it was chosen."""

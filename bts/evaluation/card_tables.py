@@ -10,13 +10,11 @@ import pandas as pd
 
 from bts.data.families import person
 from bts.data.split import Split
+from bts.evaluation.calibration import POOR_DICE
 from bts.evaluation.headline import find, headline
 from bts.evaluation.intervals import Interval
 from bts.evaluation.segmentation_scores import LARGE_SHARE
 from bts.glossary import NO_TUMOUR, PARTS
-
-POOR_DICE = 0.5
-"""A mask under this Dice is called poor."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -119,8 +119,14 @@ def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:
         point |= {"threshold": choice.threshold, "min_area": choice.min_area}
     # A threshold of 0 refers nothing and says that this was chosen; None would leave an earlier choice in place.
     refer = None if choice.referral is None else choice.referral.refer_below or 0.0
+    doubt = None if choice.threshold is None else 0.0 if choice.doubt is None else choice.doubt.below  # 0 doubts none
     return update_card(
-        folder, operating_point=point, temperature=choice.temperature, cam_scale=choice.cam_scale, refer_below=refer
+        folder,
+        operating_point=point,
+        temperature=choice.temperature,
+        cam_scale=choice.cam_scale,
+        refer_below=refer,
+        doubt_mask_below=doubt,
     )
 
 

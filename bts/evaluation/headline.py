@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bts.evaluation.calibration import POOR_DICE
 from bts.evaluation.cases import BOTH_RIGHT_DICE
 from bts.evaluation.intervals import Interval
 from bts.evaluation.segmentation_scores import LARGE_SHARE
@@ -35,6 +36,8 @@ SEGMENTATION = (
     ("missed_tumour", "tumour slices without any mask", "lower"),
     ("healthy_with_mask", "healthy slices with any mask", "lower"),
     ("healthy_with_large_mask", f"healthy slices with a mask over {LARGE_SHARE:.1%} of the picture", "lower"),
+    ("doubt.caught", f"drawn masks with a Dice under {POOR_DICE} that are called doubtful", "higher"),
+    ("doubt.false", "other drawn masks that are called doubtful", "lower"),
 )
 CLASSIFICATION = (
     ("slice.overall.accuracy", "accuracy per slice", "higher"),

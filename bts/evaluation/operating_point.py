@@ -15,7 +15,15 @@ from scipy.special import softmax
 
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, RequestError
-from bts.evaluation.calibration import Referral, choose_referral, fit_temperature, negative_log_likelihood, soften
+from bts.evaluation.calibration import (
+    Doubt,
+    Referral,
+    choose_doubt,
+    choose_referral,
+    fit_temperature,
+    negative_log_likelihood,
+    soften,
+)
 from bts.evaluation.cases import truth_mask
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
@@ -39,12 +47,14 @@ class Seen:
 
     Attributes:
         dice: (N, T, A) float64, Dice of each slice at each threshold and smallest region, or None without masks.
+        confidence: (N, T, A) float64, `decision.mask_confidence` there, NaN where nothing is drawn, or None without masks.
         logits: (N, K) float64 before the temperature, or None without classes.
         truth: (N,) class numbers, or None without classes.
         cam_peaks: (N,) largest values of the raw maps, or None without maps.
     """
 
     dice: np.ndarray | None
+    confidence: np.ndarray | None
     logits: np.ndarray | None
     truth: np.ndarray | None
     cam_peaks: np.ndarray | None
@@ -65,6 +75,7 @@ class OperatingChoice:
     likelihood_at_default: float | None = None
     cam_scale: float | None = None
     referral: Referral | None = None
+    doubt: Doubt | None = None
 
     def text(self) -> str:
         """Return the choice in words.
@@ -83,17 +94,22 @@ class OperatingChoice:
         if self.referral is not None:
             below = self.referral.refer_below
             told.append(f"referred to an expert below {below:.2f}" if below else "nothing referred to an expert")
+        if self.doubt is not None:
+            caught = f"{self.doubt.caught:.0%} of {self.doubt.n_poor} poor masks and {self.doubt.false:.0%} of the others"
+            told.append(f"mask doubtful below {self.doubt.below:.2f} ({caught})")
         return ", ".join(told)
 
 
-def dice_grid(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the Dice (T, A) of one slice at every threshold and smallest region; 1 where both are empty, 0 where one is.
+def mask_grids(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Dice and confidence (T, A) of one slice at every threshold and smallest region.
+
+    The Dice is 1 where both masks are empty, 0 where one is; the confidence is NaN where nothing is drawn.
 
     `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are those of `decision.decide_mask`: pixels that touch at a
     corner are one. Each threshold is labelled once; every smallest region follows from areas and overlaps of the regions.
     """
-    grid = np.zeros((len(THRESHOLDS), len(MIN_AREAS)))
-    inside = truth.sum()
+    dice, confidence = np.zeros((2, len(THRESHOLDS), len(MIN_AREAS)))
+    inside, whole = truth.sum(), probability.sum(dtype=np.float64)
     rows, columns = _box(probability >= THRESHOLDS[0])
     cut, cut_truth = probability[rows, columns], truth[rows, columns].ravel()
     smallest = np.array(MIN_AREAS) * probability.size
@@ -101,10 +117,13 @@ def dice_grid(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
         regions, count = ndimage.label(cut >= threshold, structure=np.ones((3, 3)))
         areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
         overlaps = np.bincount(regions.ravel(), weights=cut_truth, minlength=count + 1)[1:]
+        sums = np.bincount(regions.ravel(), weights=cut.ravel(), minlength=count + 1)[1:]
         kept = areas[None, :] >= smallest[:, None]  # (A, regions)
-        total = kept @ areas + inside
-        grid[number] = np.where(total > 0, 2 * (kept @ overlaps) / np.maximum(total, 1), 1.0)
-    return grid
+        drawn = kept @ areas
+        total = drawn + inside
+        dice[number] = np.where(total > 0, 2 * (kept @ overlaps) / np.maximum(total, 1), 1.0)
+        confidence[number] = np.where(drawn > 0, 2 * (kept @ sums) / np.maximum(drawn + whole, 1e-12), np.nan)
+    return dice, confidence
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:
@@ -114,11 +133,11 @@ def _box(mask: np.ndarray) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _grid_of(prediction: Prediction, record: Record) -> np.ndarray | None:
+def _grids_of(prediction: Prediction, record: Record) -> tuple[np.ndarray, np.ndarray] | None:
     truth = truth_mask(prediction.slice, record.label or prediction.slice.label)
     if prediction.mask_probability is None or truth is None:
         return None
-    return dice_grid(prediction.mask_probability, truth)
+    return mask_grids(prediction.mask_probability, truth)
 
 
 def _class_number(prediction: Prediction, record: Record) -> int:
@@ -137,9 +156,9 @@ def look(
     grids, logits, truth, peaks = [], [], [], []
     slices = (source.read(record) for record in records)
     for number, (record, prediction) in enumerate(zip(records, predictor.predict_many(slices), strict=True), start=1):
-        grid = _grid_of(prediction, record)
-        if grid is not None:
-            grids.append(grid)
+        found = _grids_of(prediction, record)
+        if found is not None:
+            grids.append(found)
         if prediction.logits is not None:
             logits.append(np.asarray(prediction.logits, dtype=np.float64))
             truth.append(_class_number(prediction, record))
@@ -148,7 +167,8 @@ def look(
         if progress is not None:
             progress(number)
     return Seen(
-        dice=np.stack(grids) if grids else None,
+        dice=np.stack([dice for dice, _ in grids]) if grids else None,
+        confidence=np.stack([confidence for _, confidence in grids]) if grids else None,
         logits=np.stack(logits) if logits else None,
         truth=np.array(truth) if logits else None,
         cam_peaks=np.array(peaks) if peaks else None,
@@ -195,6 +215,8 @@ def choose(seen: dict[bool, Seen]) -> OperatingChoice:
         t, a, dice = _best_mask(chosen.dice)
         default = float(upright.dice[:, THRESHOLDS.index(0.5), 0].mean()) if upright.dice is not None else None
         choice = replace(choice, threshold=THRESHOLDS[t], min_area=MIN_AREAS[a], dice=dice, dice_at_default=default)
+        if chosen.confidence is not None:
+            choice = replace(choice, doubt=choose_doubt(chosen.confidence[:, t, a], chosen.dice[:, t, a]))
     if chosen.logits is not None and chosen.truth is not None:
         choice = _with_classes(choice, chosen, upright)
     if chosen.cam_peaks is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bts.evaluation.calibration import POOR_DICE
 from bts.evaluation.intervals import mean_interval
 from bts.evaluation.sample import Sample, Scores
 from bts.glossary import NO_TUMOUR
@@ -69,4 +70,24 @@ def segmentation_scores(sample: Sample) -> dict[str, Any]:
             name: mean_interval(~found, sample.bootstrap, keep=tumour & (group == index)) for index, name in enumerate(SIZES)
         },
         "size_bounds": bounds,
+        **_doubts(sample, scored & found),
+    }
+
+
+def _doubts(sample: Sample, drawn: np.ndarray) -> dict[str, Any]:
+    """Return how many of the poor masks, and of the others, are called doubtful, and how good those are that are not.
+
+    Nothing where the models have no threshold for it, or the table is from before there was one.
+    """
+    if "mask_doubtful" not in sample.cases or sample.cases["mask_doubtful"].isna().all():
+        return {}
+    told = np.isfinite(sample.column("mask_doubtful")) & drawn
+    doubtful, poor = sample.column("mask_doubtful") == 1, sample.column("dice") < POOR_DICE
+    return {
+        "doubt": {
+            "caught": mean_interval(doubtful, sample.bootstrap, keep=told & poor),
+            "false": mean_interval(doubtful, sample.bootstrap, keep=told & ~poor),
+            "dice_doubtful": sample.mean("dice", told & doubtful),
+            "dice_others": sample.mean("dice", told & ~doubtful),
+        }
     }

@@ -51,6 +51,7 @@ def make_prediction(item: Slice, said: Sequence[Said], *, origin: Origin, cam_cl
     found: dict[str, Any] = {}
     for model in said:
         found |= _joined(item, model) if model.card.task == "joint" else _mask(item, model) | _class(model)
+        found |= _confidence(found, model)
         found |= _cam(item, model, cam_class)
     found["outside"] = _outside(said)
     prediction = Prediction(slice=item, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found)
@@ -65,6 +66,14 @@ def _mask(item: Slice, model: Said) -> dict[str, Any]:
     probability = model.preprocessing.restore(model.raw.mask, item.image.shape, box=model.preprocessing.box(item.image))
     mask = decision.decide_mask(probability, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
     return {"mask_probability": probability, "mask": mask}
+
+
+def _confidence(found: dict[str, Any], model: Said) -> dict[str, Any]:
+    """Return how sure a model is of its mask, and whether that is too little; the second is None where it was never learned."""
+    if model.raw.mask is None:
+        return {}
+    sure, below = decision.mask_confidence(found["mask_probability"], found["mask"]), model.card.doubt_mask_below
+    return {"mask_confidence": sure, "mask_doubtful": None if sure is None or below is None else sure < below}
 
 
 def _class(model: Said) -> dict[str, Any]:
@@ -129,6 +138,9 @@ def _doubts(prediction: Prediction, said: Sequence[Said]) -> Iterator[str]:
         yield decision.contradiction(label=str(prediction.label))
     if prediction.alone is not None and not prediction.alone.consistent:
         yield decision.outvoted(label=prediction.alone.label, tumour=prediction.alone.tumour)
+    for card in (model.card for model in said if model.raw.mask is not None):
+        if prediction.mask_doubtful and prediction.mask_confidence is not None:
+            yield decision.doubtful_mask(confidence=prediction.mask_confidence, below=float(card.doubt_mask_below or 0))
     for card in (model.card for model in said if model.raw.logits is not None):
         asked = prediction.probabilities if prediction.alone is None else prediction.alone.probabilities
         if prediction.refer and asked is not None:  # the threshold was chosen on the class head's own probabilities

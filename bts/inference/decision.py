@@ -79,6 +79,25 @@ def decide_mask(probability: np.ndarray, *, threshold: float, min_area: float, o
     return kept[regions]
 
 
+def mask_confidence(probability: np.ndarray, mask: np.ndarray) -> float | None:
+    """Return in [0, 1] how sure the model is of a mask: its soft Dice with the map it was cut from; None where it is empty.
+
+    Were the map's probabilities right, this were about the Dice to expect. They are not, so it is only compared with what the
+    masks of validation had (`bts.evaluation.calibration.choose_doubt`).
+
+    Args:
+        probability: (H, W) in [0, 1].
+        mask: (H, W) bool.
+
+    >>> mask_confidence(np.array([[1.0, 0.5, 0.5, 0.0]]), np.array([[True, True, False, False]]))
+    0.75
+    """
+    area = int(np.count_nonzero(mask))
+    if not area:
+        return None
+    return 2 * float(probability[mask].sum(dtype=np.float64)) / (float(probability.sum(dtype=np.float64)) + area)
+
+
 def scale_cam(cam: np.ndarray, *, scale: float | None) -> np.ndarray:
     """Return the map in [0, 1]: divided by the scale and clipped, or by its own maximum where there is no scale."""
     by = scale or float(cam.max()) or 1.0
@@ -102,6 +121,14 @@ def outvoted(*, label: str, tumour: float) -> str:
     alone = "no tumour" if label == NO_TUMOUR else label
     return (
         f"mask and class nearly contradict each other: the class alone says {alone}, the mask alone {tumour:.0%} for a tumour"
+    )
+
+
+def doubtful_mask(*, confidence: float, below: float) -> str:
+    """Return the sentence for a mask whose confidence is under the model's threshold."""
+    return (
+        f"the mask is doubtful: its own probabilities promise a Dice of {confidence:.2f}, under the model's threshold of "
+        f"{below:.2f}"
     )
 
 

@@ -63,6 +63,8 @@ class Prediction:
         slice: the slice that was asked about.
         mask_probability: (H, W) float32, probability of tumour, or None; of a joint model, given its answer.
         mask: (H, W) bool, after threshold and smallest region, or None.
+        mask_confidence: how sure the model is of the mask, in [0, 1] (`decision.mask_confidence`); None where it is empty.
+        mask_doubtful: whether that is under the model's threshold; None where the model has none, or the mask is empty.
         classes: names in the order of the model's outputs; empty without a classifier.
         logits: (K,) class scores before temperature and softmax, or None; calibration is fitted on these.
         probabilities: (K,) float64, softmax(logits / temperature), or None; of a joint model, with the mask's evidence.
@@ -83,6 +85,8 @@ class Prediction:
     slice: Slice
     mask_probability: np.ndarray | None = None
     mask: np.ndarray | None = None
+    mask_confidence: float | None = None
+    mask_doubtful: bool | None = None
     classes: tuple[str, ...] = ()
     logits: np.ndarray | None = None
     probabilities: np.ndarray | None = None
@@ -147,6 +151,8 @@ class Prediction:
             "mask_area_px": self.mask_area_px,
             "mask_area_mm2": _rounded(self.mask_area_mm2, 3),
             "box": self.box,
+            "mask_confidence": _rounded(self.mask_confidence, 6),
+            "mask_doubtful": self.mask_doubtful,
             "cam_class": self.cam_class,
             "cam_energy_in_mask": _rounded(self.cam_energy_in_mask, 6),
             "consistent": self.consistent,

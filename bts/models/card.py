@@ -12,6 +12,7 @@ from bts.errors import RequestError
 from bts.glossary import TASKS, Task
 
 FORMAT = 1
+YOUNGER = ("outside", "doubt_mask_below")
 OPERATING_POINT: dict[str, float | bool] = {"threshold": 0.5, "min_area": 0.0, "flip": False}
 GRAD_CAM = "Grad-CAM"
 INTENDED_USE = "Research on brain MRI slices. Not a medical device: not for diagnosis or treatment."
@@ -36,6 +37,8 @@ class ModelCard:
         cell_offset_px: of a joint network, the same of a cell of the last maps: its own map is finer and has it in it already
             (`JointNetwork.shares`). None: a folder of before, whose map is Grad-CAM.
         refer_below: largest class probability under which a case is marked for review; None marks none.
+        doubt_mask_below: confidence of a mask (`decision.mask_confidence`) under which it is called doubtful; None calls none
+            so, as in older folders.
         training_patients: SHA-256 of each patient family that was trained on.
         data_fingerprint: of the split that was trained on.
         synthetic: trained on phantoms; every output says so.
@@ -57,6 +60,7 @@ class ModelCard:
     cam_offset_px: float = 0.0
     cell_offset_px: float | None = None
     refer_below: float | None = None
+    doubt_mask_below: float | None = None
     training_patients: list[str] = field(default_factory=list)
     data_fingerprint: str = ""
     synthetic: bool = False
@@ -120,9 +124,9 @@ def check_card(card: ModelCard, where: Path) -> None:
 def to_json(card: ModelCard) -> str:
     """Return the card as JSON that a human can read, its format version first.
 
-    An empty `outside` is left out, so that versions which know nothing of it read the card.
+    What younger versions added is left out where it is empty, so that versions which know nothing of it read the card.
     """
-    values = {name: value for name, value in asdict(card).items() if name != "outside" or value}
+    values = {name: value for name, value in asdict(card).items() if name not in YOUNGER or value}
     ordered = _plain({"format": values.pop("format"), **values})
     return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -127,6 +127,7 @@ def update_card(
     cam_offset_px: float | None = None,
     cell_offset_px: float | None = None,
     refer_below: float | None = None,
+    doubt_mask_below: float | None = None,
     outside: dict[str, Any] | None = None,
     scores: dict[str, Any] | None = None,
 ) -> ModelCard:
@@ -142,6 +143,7 @@ def update_card(
         "cam_offset_px": cam_offset_px,
         "cell_offset_px": cell_offset_px,
         "refer_below": refer_below,
+        "doubt_mask_below": doubt_mask_below,
         "outside": outside,
         "scores": scores,
     }

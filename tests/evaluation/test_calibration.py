@@ -98,3 +98,21 @@ def test_an_unreachable_target_is_said_and_half_is_answered_at_least() -> None:
     assert not rule.reached
     assert rule.coverage >= 0.5
     assert cal.choose_referral(np.zeros(0), np.zeros(0, bool)).refer_below is None
+
+
+def test_three_quarters_of_the_poor_masks_are_called_doubtful() -> None:
+    rng = np.random.default_rng(0)
+    dice = rng.random(400)
+    confidence = np.clip(dice + rng.normal(0, 0.2, 400), 0, 1)
+    confidence[:50] = np.nan  # nothing drawn
+    doubt = cal.choose_doubt(confidence, dice)
+    assert doubt is not None
+    poor, doubtful = dice[50:] < cal.POOR_DICE, confidence[50:] < doubt.below
+    assert doubt.caught == doubtful[poor].mean() == pytest.approx(cal.DOUBTS_CAUGHT, abs=0.01)
+    assert doubt.false == doubtful[~poor].mean() < 0.25
+    assert (doubt.n_poor, doubt.n_masks) == (poor.sum(), 350)
+
+
+def test_with_few_poor_masks_none_is_called_doubtful() -> None:
+    dice = np.array([0.1] * (cal.LEAST_POOR - 1) + [0.9] * 50)
+    assert cal.choose_doubt(np.linspace(0, 1, len(dice)), dice) is None

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import softmax
 
 from bts.evaluation.metrics import overlap_scores
-from bts.evaluation.operating_point import CAM_PERCENTILE, MIN_AREAS, THRESHOLDS, Seen, choose, dice_grid
-from bts.inference.decision import decide_mask
+from bts.evaluation.operating_point import CAM_PERCENTILE, MIN_AREAS, THRESHOLDS, Seen, choose, mask_grids
+from bts.inference.decision import decide_mask, mask_confidence
 
 
 def blurred(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,22 +24,24 @@ def test_the_grid_is_what_inference_and_monai_give_point_by_point(seed: int) -> 
     probability, truth = blurred(seed)
     if seed == 3:
         truth = np.zeros_like(truth)
-    grid = dice_grid(probability, truth)
+    dice, confidence = mask_grids(probability, truth)
     for t, threshold in enumerate(THRESHOLDS):
         for a, area in enumerate(MIN_AREAS):
             mask = decide_mask(probability, threshold=threshold, min_area=area)
-            assert grid[t, a] == pytest.approx(overlap_scores(mask, truth).dice, abs=1e-6)
+            assert dice[t, a] == pytest.approx(overlap_scores(mask, truth).dice, abs=1e-6)
+            sure = mask_confidence(probability, mask)
+            assert confidence[t, a] == pytest.approx(np.nan if sure is None else sure, abs=1e-6, nan_ok=True)
 
 
 def test_an_empty_answer_to_an_empty_truth_is_perfect_at_every_point() -> None:
-    assert (dice_grid(np.zeros((9, 9)), np.zeros((9, 9), bool)) == 1).all()
+    assert (mask_grids(np.zeros((9, 9)), np.zeros((9, 9), bool))[0] == 1).all()
     truth = np.zeros((9, 9), bool)
     truth[0, 0] = True
-    assert (dice_grid(np.zeros((9, 9)), truth) == 0).all()
+    assert (mask_grids(np.zeros((9, 9)), truth)[0] == 0).all()
 
 
-def seen_masks(dice: np.ndarray) -> Seen:
-    return Seen(dice=dice, logits=None, truth=None, cam_peaks=None)
+def seen_masks(dice: np.ndarray, confidence: np.ndarray | None = None) -> Seen:
+    return Seen(dice=dice, confidence=confidence, logits=None, truth=None, cam_peaks=None)
 
 
 def test_the_best_point_is_chosen_and_the_mirror_image_only_for_a_real_gain() -> None:
@@ -58,11 +60,24 @@ def test_among_equal_points_the_default_wins() -> None:
     assert (choice.flip, choice.threshold, choice.min_area) == (False, 0.5, 0.0)
 
 
+def test_the_threshold_of_doubt_is_chosen_at_the_point_that_is_chosen() -> None:
+    dice = np.zeros((20, len(THRESHOLDS), len(MIN_AREAS)))
+    dice[8:, 9, 3] = 0.9  # eight of twenty masks are poor at the best point, all of them elsewhere
+    confidence = np.ones_like(dice)
+    confidence[:, 9, 3] = np.linspace(0.5, 0.95, 20)
+    doubt = choose({False: seen_masks(dice, confidence)}).doubt
+    assert doubt is not None
+    assert (doubt.n_poor, doubt.n_masks) == (8, 20)
+    assert doubt.below == pytest.approx(confidence[6, 9, 3])
+    assert doubt.caught == 7 / 8  # the least share of eighths that is at least three quarters of the way
+    assert doubt.false == 0
+
+
 def seen_classes(scale: float, seed: int = 0) -> Seen:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(600, 3))
     truth = (softmax(logits, axis=1).cumsum(axis=1) > rng.random((600, 1))).argmax(axis=1)
-    return Seen(dice=None, logits=logits * scale, truth=truth, cam_peaks=np.arange(600.0))
+    return Seen(dice=None, confidence=None, logits=logits * scale, truth=truth, cam_peaks=np.arange(600.0))
 
 
 def test_a_classifier_gets_temperature_scale_and_referral() -> None:
@@ -78,5 +93,5 @@ def test_a_classifier_gets_temperature_scale_and_referral() -> None:
 
 def test_maps_of_zeros_give_no_scale() -> None:
     seen = seen_classes(1.0)
-    zero = Seen(seen.dice, seen.logits, seen.truth, np.zeros(600))
+    zero = Seen(seen.dice, None, seen.logits, seen.truth, np.zeros(600))
     assert choose({False: zero}).cam_scale is None

@@ -175,3 +175,20 @@ def test_without_patient_ids_the_slice_is_drawn_and_that_is_said(cases: pd.DataF
     summary = summarise(cases.assign(family=None, patient=None), draws=50)
     assert (summary["unit"], summary["n_patients"]) == ("slice", len(cases))
     assert "slices (no patient IDs)" in text_table(summary)
+
+
+def test_doubts_are_counted_among_poor_masks_and_among_the_others() -> None:
+    cases = made_cases()
+    drawn = cases.predicted_area_px > 0
+    cases["mask_confidence"] = np.where(drawn, 0.5, np.nan)
+    cases["mask_doubtful"] = [bool(i % 3) if there else None for i, there in enumerate(drawn)]
+    found = summarise(cases)["segmentation"]["doubt"]
+    doubtful, poor = cases.mask_doubtful == True, cases.dice < 0.5  # noqa: E712
+    assert found["caught"].value == pytest.approx(doubtful[drawn & poor].mean())
+    assert found["false"].value == pytest.approx(doubtful[drawn & ~poor].mean())
+    assert found["dice_others"].value == pytest.approx(cases.dice[drawn & ~doubtful].mean())
+    assert any(row.key == "segmentation.doubt.caught" for row in headline(summarise(cases)))
+
+
+def test_a_table_without_doubts_has_no_line_about_them() -> None:
+    assert "doubt" not in summarise(made_cases())["segmentation"]

@@ -218,3 +218,21 @@ def test_a_crop_and_an_equalisation_of_the_card_are_applied_unasked_and_undone()
     assert (asked[0] > 40).mean() > 1.5 * (item.image > 40).mean()  # the head fills the square
     assert 2 * (found.mask & tumour).sum() / (found.mask.sum() + tumour.sum()) > 0.9
     assert not found.mask_probability[100:].any()
+
+
+def test_a_mask_that_is_unsure_of_itself_is_called_doubtful():
+    image = make_slice(np.where(np.mgrid[:40, :30][0] < 20, 0.6, 0.0) + np.where(np.mgrid[:40, :30][1] < 5, 0.4, 0.0))
+    sure = predictor(seg={}).predict(image)
+    assert sure.mask_doubtful is None  # the model has no threshold
+    inside = sure.mask_probability[sure.mask].sum()
+    assert sure.mask_confidence == pytest.approx(2 * inside / (sure.mask_probability.sum() + sure.mask.sum()), abs=1e-6)
+    above, under = (predictor(seg={"doubt_mask_below": sure.mask_confidence + by}).predict(image) for by in (0.01, -0.01))
+    assert (above.mask_doubtful, under.mask_doubtful) == (True, False)
+    assert sum("the mask is doubtful: its own probabilities promise a Dice of" in text for text in above.warnings) == 1
+    assert not any("doubtful" in text for text in under.warnings)
+
+
+def test_an_empty_mask_is_neither_sure_nor_doubtful():
+    point = {"threshold": 0.5, "min_area": 0.9, "flip": False}
+    found = predictor(seg={"doubt_mask_below": 0.9, "operating_point": point}).predict(make_slice())
+    assert (found.mask_confidence, found.mask_doubtful) == (None, None)

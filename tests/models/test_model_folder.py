@@ -200,3 +200,9 @@ def test_a_full_or_read_only_disk_leaves_the_old_folder_whole(
             update_card(folder, temperature=3.0)
     assert load_network(folder)[1].temperature == 1.0
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_what_an_older_version_does_not_know_is_left_out_where_it_is_empty(folder: Path) -> None:
+    assert not {"outside", "doubt_mask_below"} & set(json.loads((folder / "model.json").read_text()))
+    update_card(folder, doubt_mask_below=0.75)
+    assert read_card(folder).doubt_mask_below == 0.75

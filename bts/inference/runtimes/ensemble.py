@@ -72,6 +72,7 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
     """Return the card of the mean: what the models share, the means of what was chosen for each, all their patients."""
     points = [card.operating_point for card in cards]
     refer = [card.refer_below for card in cards if card.refer_below is not None]
+    doubt = [card.doubt_mask_below for card in cards if card.doubt_mask_below is not None]
     scaled = all(card.cam_scale is not None for card in cards)
     together = hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
     return replace(
@@ -85,6 +86,7 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
         temperature=1.0,
         cam_scale=1.0 if scaled else None,
         refer_below=float(np.mean(refer)) if len(refer) == len(cards) else None,
+        doubt_mask_below=float(np.mean(doubt)) if len(doubt) == len(cards) else None,
         training_patients=sorted({patient for card in cards for patient in card.training_patients}),
         synthetic=any(card.synthetic for card in cards),
         trained_on="; ".join(dict.fromkeys(card.trained_on for card in cards)),
