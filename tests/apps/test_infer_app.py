@@ -105,9 +105,9 @@ def test_a_volume_gets_one_folder_and_its_mask(loaded: list[Any], tmp_path: Path
 
 def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
     draw(tmp_path / "scan.png")
-    arguments = ["--seg", "s", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]
+    arguments = ["--seg", "s", "--seg", "t", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]
     assert infer.main(["scan.png", *arguments]) == 0
-    folders = {"seg": Path("s"), "cls": Path("c"), "joint": None, "runs": Path("r")}
+    folders = {"seg": [Path("s"), Path("t")], "cls": [Path("c")], "joint": None, "runs": Path("r")}
     asked = {**folders, "device": "cpu", "runtime": "auto", "lanes": 1}
     assert loaded == [asked]
     (result,) = (tmp_path / "results").glob("*/scan/result.json")
