@@ -126,10 +126,8 @@ def outvoted(*, label: str, tumour: float) -> str:
 
 def doubtful_mask(*, confidence: float, below: float) -> str:
     """Return the sentence for a mask whose confidence is under the model's threshold."""
-    return (
-        f"the mask is doubtful: its own probabilities promise a Dice of {confidence:.2f}, under the model's threshold of "
-        f"{below:.2f}"
-    )
+    limit = f"under the model's threshold of {below:.2f}"
+    return f"the mask is doubtful, check where it lies: its confidence is {confidence:.2f}, {limit}"
 
 
 def referral(*, highest: float, refer_below: float, alone: bool = False) -> str:

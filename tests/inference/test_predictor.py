@@ -228,7 +228,7 @@ def test_a_mask_that_is_unsure_of_itself_is_called_doubtful():
     assert sure.mask_confidence == pytest.approx(2 * inside / (sure.mask_probability.sum() + sure.mask.sum()), abs=1e-6)
     above, under = (predictor(seg={"doubt_mask_below": sure.mask_confidence + by}).predict(image) for by in (0.01, -0.01))
     assert (above.mask_doubtful, under.mask_doubtful) == (True, False)
-    assert sum("the mask is doubtful: its own probabilities promise a Dice of" in text for text in above.warnings) == 1
+    assert sum("the mask is doubtful, check where it lies: its confidence is" in text for text in above.warnings) == 1
     assert not any("doubtful" in text for text in under.warnings)
 
 
