@@ -13,6 +13,7 @@ from bts.evaluation.headline import find
 from bts.evaluation.intervals import Interval
 from bts.evaluation.results_kept import NOT_YET
 from bts.evaluation.results_page import Finished, leaks_allowed, measured_on
+from bts.glossary import NO_TUMOUR
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Anchor:
         goal: what ours must reach; None where only the difference to another line counts.
         better: `higher` or `lower`.
         split: `published` (leaks allowed), `by patient` (leaks refused), or empty where any will do.
+        no_tumour: whether "no tumour" must be one of the classes, or must not be; None where it doesn't matter.
         recipe: whose benchmark counts where no named run fits, so that not the best of all is shown; empty where none does.
     """
 
@@ -38,6 +40,7 @@ class Anchor:
     better: str = "higher"
     split: str = ""
     recipe: str = ""
+    no_tumour: bool | None = None
 
 
 KAGGLE, BRISC_CLASS, BRISC_MASK = "kaggle_backbones_mobilenetv2", "brisc_resnet18_cls", "brisc_resnet18_seg"
@@ -121,7 +124,24 @@ ANCHORS = (
         0.01,
         "lower",
     ),
-    Anchor("mask and class contradict each other", "", "together.contradiction", "0.090; 0.004 behind a gate", 0.0, "lower"),
+    Anchor(
+        "mask and class contradict each other",
+        "",
+        "together.contradiction",
+        "0.090; 0.004 behind a gate",
+        0.0,
+        "lower",
+        no_tumour=True,
+    ),
+    Anchor(
+        "the same of a model without the class `no_tumour`: a class, but no mask",
+        "",
+        "together.contradiction",
+        "not reported by anyone",
+        None,
+        "lower",
+        no_tumour=False,
+    ),
     Anchor("Grad-CAM energy in the true mask, class right", "", "explanation.right.cam_energy", "not reported by anyone", 0.5),
 )
 
@@ -149,6 +169,9 @@ def _score(done: Finished, anchor: Anchor) -> Interval | None:
     if done.summary["synthetic"] or anchor.source not in ("", _source(done)):
         return None
     if anchor.split and anchor.split != ("published" if leaks_allowed(done) else "by patient"):
+        return None
+    classes = find(done.summary, "classification.slice.class") or {}
+    if anchor.no_tumour is not None and anchor.no_tumour != (NO_TUMOUR in classes):
         return None
     found = find(done.summary, anchor.key)
     return found if isinstance(found, Interval) else None

@@ -159,6 +159,18 @@ def test_pooled_folds_come_before_a_single_split(tmp_path: Path) -> None:
     assert "every fold once" in beside_others([single, pooled]).splitlines()[2]
 
 
+def test_contradictions_of_a_model_that_cannot_name_the_healthy_stand_on_a_line_of_their_own(tmp_path: Path) -> None:
+    can = of_figshare(tmp_path / "can")
+    classes = can.summary["classification"]["slice"]["class"]
+    assert "no_tumour" in classes
+    without = {**can.summary["classification"]["slice"], "class": {k: v for k, v in classes.items() if k != "no_tumour"}}
+    cannot = replace(can, summary=can.summary | {"classification": {**can.summary["classification"], "slice": without}})
+    for done, measured in ((can, (True, False)), (cannot, (False, True))):
+        lines = beside_others([done]).splitlines()
+        about = [next(line for line in lines if line.startswith(f"| {text}")) for text in ("mask and class", "the same of")]
+        assert tuple("not measured yet" not in line for line in about) == measured
+
+
 def test_the_comparison_is_written_where_the_document_has_a_place_for_it(tmp_path: Path) -> None:
     report, page = written(tmp_path / "report", made_cases()), tmp_path / "page.md"
     begin, end = markers(BESIDE)
