@@ -32,7 +32,10 @@ def command(argv: Sequence[str]) -> int:
         epilog=EPILOG,
     )
     parser.add_argument(
-        "sets", nargs="+", metavar="SOURCE", help="NAME:FOLDER (`bts sources` lists the names), or a folder, .csv, .npz"
+        "sets",
+        nargs="+",
+        metavar="SOURCE",
+        help="NAME:FOLDER (`bts sources` lists the names), or a folder, .csv, .npz; WORD= before it names the set",
     )
     parser.add_argument(
         "--split", action="append", default=[], metavar="[SET=]FILE", help="split CSV in place of the published parts"
@@ -62,7 +65,7 @@ def command(argv: Sequence[str]) -> int:
 def open_sets(texts: Sequence[str]) -> list[AuditSet]:
     """Return the sets that the arguments name, each under its source's name; a second one of a name gets a number.
 
-    `NAME=SOURCE:FOLDER` gives a set a name of its own.
+    `WORD=NAME:FOLDER` gives a set a name of its own.
     """
     from bts.data.sources.base import sources
     from bts.data.sources.catalogue import open_source

@@ -30,7 +30,7 @@ def command(argv: Sequence[str]) -> int:
         "sets",
         nargs="+",
         metavar="SOURCE",
-        help="all slices of SOURCE:FOLDER (`bts sources` lists the sources); NAME=SOURCE:FOLDER names it",
+        help="all slices of NAME:FOLDER (`bts sources` lists the names); WORD= before it is what the table calls the set",
     )
     parser.add_argument("--healthy", nargs="+", default=[], metavar="SOURCE", help="of these only the slices without a tumour")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, such as data/model/manifest.csv")
