@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -109,19 +110,19 @@ class Job:
         from bts.inference import write_volume
 
         drawn: list[int] = []
-        warnings: dict[str, None] = {}
+        told: list[tuple[int, tuple[str, ...]]] = []
 
         def counted() -> Iterator[Prediction]:
             asked = self.predictor.predict_many(scan.slices, batch_size=self.predictor.together, cam_class=self.cam_class)
             for answer in asked:
                 drawn.append(answer.mask_area_px or 0)
-                warnings.update(dict.fromkeys(answer.warnings))
+                told.append((int(answer.slice.index or 0), answer.warnings))
                 yield answer
 
         folder = write_volume(scan, counted(), self.folders[path])
         blank = f", {len(scan.blank)} blank" if scan.blank else ""
         line = f"{path}: {len(drawn)} slices{blank}, {sum(map(bool, drawn))} with a mask -> {folder}"
-        return Outcome(path, line, tuple(warnings))
+        return Outcome(path, line, gathered(told))
 
     def note(self, outcome: Outcome) -> None:
         """Keep why an input failed, or tell its line, where there are few."""
@@ -129,6 +130,27 @@ class Job:
             self.failed[outcome.path] = outcome.failed
         elif self.tell is not None:
             self.tell("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
+
+
+def gathered(told: Sequence[tuple[int, tuple[str, ...]]]) -> tuple[str, ...]:
+    """Return the warnings of a volume's slices, those that differ in their numbers alone on one line with how many there are.
+
+    Args:
+        told: number and warnings of each slice.
+
+    >>> gathered([(3, ("a phantom", "unsure: 0.7")), (4, ("a phantom", "unsure: 0.6")), (5, ("a phantom", "torn"))])
+    ('a phantom', '2 slices, the first is 3: unsure: 0.7', 'slice 5: torn')
+    """
+    alike: dict[str, list[tuple[int, str]]] = {}
+    for index, texts in told:
+        for text in texts:
+            alike.setdefault(re.sub(r"[0-9.]+", "#", text), []).append((index, text))
+    lines = []
+    for found in alike.values():
+        (index, text), everywhere = found[0], len(found) == len(told) and len({text for _, text in found}) == 1
+        where = f"slice {index}: " if len(found) == 1 else f"{len(found)} slices, the first is {index}: "
+        lines.append(text if everywhere else where + text)
+    return tuple(lines)
 
 
 def is_nifti(path: Path) -> bool:
