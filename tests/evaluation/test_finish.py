@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bts.data.split import Split
 from bts.errors import RequestError
-from bts.evaluation.finish import finish_run
+from bts.evaluation.calibration import Doubt
+from bts.evaluation.finish import finish_run, write_choice
+from bts.evaluation.operating_point import OperatingChoice
 from bts.evaluation.run_data import hashed_patient
 from bts.inference.predictor import Predictor
 from bts.models.folder import read_card, update_card
@@ -167,3 +170,15 @@ def test_a_model_of_another_class_list_is_refused(tmp_path: Path, phantom_set: P
     write_made_model(run.model, "cls", name="cls/one", classes=["cat", "dog", "cow"], trained=[], seed=0)
     with pytest.raises(RequestError, match=r"is none of the model's \(cat, dog, cow\)"):
         finish_run(run)
+
+
+def test_the_threshold_of_doubt_is_written_where_inference_finds_it_and_taken_back_where_none_is_chosen(
+    finished_seg: tuple[Run, dict], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(finished_seg[0].model, folder)
+    choice = OperatingChoice(flip=False, n_slices=9, threshold=0.5, min_area=0.0, doubt=Doubt(0.75, 0.8, 0.1, 10, 40))
+    assert write_choice(folder, choice).doubt_mask_below == 0.75
+    assert read_card(folder).doubt_mask_below == 0.75
+    write_choice(folder, replace(choice, doubt=None))
+    assert not read_card(folder).doubt_mask_below

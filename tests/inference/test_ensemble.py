@@ -68,7 +68,12 @@ def test_what_was_chosen_for_each_model_is_averaged_and_all_their_patients_count
 
 
 @pytest.mark.parametrize(
-    ("what", "change"), [("classes", {"classes": ["glioma", "meningioma", "pituitary"]}), ("preprocessing", {"size": 64})]
+    ("what", "change"),
+    [
+        ("architecture", {"architecture": {"encoder": "another"}}),
+        ("classes", {"classes": ["glioma", "meningioma", "pituitary"]}),
+        ("preprocessing", {"size": 64}),
+    ],
 )
 def test_models_of_different_kinds_are_refused(what, change):
     cards = [make_card(), make_card(**change)]
