@@ -63,7 +63,7 @@ def make_parser() -> OneLineParser:
         prog="bts evaluate",
         description="Score models on slices they were not trained on and write one page with every number: "
         "report/index.html, metrics.json, slices.csv, PNGs. Name a segmenter, a classifier, both, or a joint model; "
-        "of several joint models the mean is scored.",
+        "of several of a kind the mean is scored.",
     )
     add_model_options(parser, what="run or model folder")
     parser.add_argument("--split", default="test", metavar="PART", help="part of the run's split: test, val or train [test]")

@@ -22,8 +22,8 @@ def command(argv: Sequence[str]) -> int:
     parser = OneLineParser(
         prog="bts manifest",
         description="Write one table of the slices of several sets. Healthy slices without a patient get an invented one, "
-        "the same for all that look alike, so that a split by patient keeps copies together. What repeats a picture of a set "
-        "named before it is left out.",
+        "the same for all that look alike, so that a split by patient keeps copies together. What copies or looks like a "
+        "picture of a set named before it is left out.",
         epilog=EPILOG,
     )
     parser.add_argument(

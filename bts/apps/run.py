@@ -69,8 +69,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, what: str) -> None:
         what: what a path may be, as in `run, model folder or exported file`.
     """
     for task, kind in {"seg": "segmenter", "cls": "classifier", "joint": "joint model"}.items():
-        more = "; given several times, the mean of the models answers" if task == "joint" else ""
-        parser.add_argument(f"--{task}", type=Path, action="append", metavar="MODEL", help=f"{what} of a {kind}{more}")
+        text = f"{what} of a {kind}; given several times, the mean answers"
+        parser.add_argument(f"--{task}", type=Path, action="append", metavar="MODEL", help=text)
 
 
 def describe(error: BaseException) -> tuple[str, int]:

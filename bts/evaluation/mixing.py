@@ -25,7 +25,7 @@ def mix(
 
     A healthy slice without a patient shares an invented ID with what looks like it. A slice with a tumour must have its own:
     its neighbours in the same head look different, so no likeness keeps them together. Public sets are copied from each other:
-    of a picture that stands in several sets, in whatever guise, only the first set's is taken.
+    what is a copy of a picture of an earlier set, in whatever guise, or looks like one, is left out.
 
     Args:
         whole: sets of which every slice is taken.

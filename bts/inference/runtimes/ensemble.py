@@ -18,7 +18,8 @@ class Ensemble:
 
     Probabilities of the mask are averaged; class scores after each model's own temperature, so that each is calibrated before
     they are; maps after each model's own scale, of the class that the mean answers. Thresholds are the mean of the models' own.
-    Nothing was chosen for the mean itself: its scores are those of `bts evaluate` with the same models.
+    Nothing was chosen for the mean itself: its scores are those of `bts evaluate` with the same models. Whether a picture is
+    out of place is judged by the first model's training slices.
 
     Attributes:
         members: the models.
