@@ -207,14 +207,6 @@ def full_init_files(modules: dict[str, Module]) -> list[str]:
     ]
 
 
-def without_question(modules: dict[str, Module]) -> list[str]:
-    return [
-        f"{module.path}:1 must say in its docstring which question it answers"
-        for module in modules.values()
-        if module.tree.body and "?" not in (ast.get_docstring(module.tree) or "") and module.path not in INIT_WITH_CONTENT
-    ]
-
-
 RULES: dict[Callable[[dict[str, Module]], list[str]], dict[str, str]] = {
     imports_up: {
         "bts/data/planted.py": "def f() -> None:\n    from bts.models import output\n",
@@ -238,7 +230,6 @@ RULES: dict[Callable[[dict[str, Module]], list[str]], dict[str, str]] = {
     weights_that_run_code: {"bts/models/planted.py": "import torch\ntorch.load('a', weights_only=False)\n"},
     homeless_names: {"bts/data/utils.py": ""},
     full_init_files: {"bts/data/__init__.py": "from bts.data import slice\n"},
-    without_question: {"bts/data/planted.py": '"""Things."""\n'},
 }
 """Rule -> offenders that it must find, each in a file that it must name (`dataset.py` only serves another)."""
 
