@@ -50,7 +50,6 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
     tasks = ("seg",) if quick else ("seg", "cls", "joint")
     for task in tasks:
         settings = _settings(task, work, quick)
-        settings.data.resident = "off"
         with _watched(steps=2 if quick else 5) as seen:
             made = fitting.fit(settings)
         device = seen[0].machine.lines[0]
@@ -60,9 +59,6 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
             seen[0].module.compile_steps()
             compiled = _bare_step(seen[0], steps=14)
             lines.append(Line("joint, one fixed batch, compiled", tuple(compiled), unit="slices/s", against=fixed))
-        if task == tasks[-1] or torch.cuda.is_available():  # without a GPU one for all, to see that it costs nothing
-            settings.data.resident = "on"
-            lines += _lines(fitting.fit(settings), f"{task}, slices on the device", against=fixed)
         if torch.cuda.is_available():
             lines.append(Line(f"{task}, GPU memory", (torch.cuda.max_memory_allocated() / 2**20,), unit="MiB"))
             torch.cuda.reset_peak_memory_stats()
@@ -70,7 +66,6 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         f"{_encoder(quick)}, random weights, batches of {_settings('seg', work, quick).data.batch_size} at "
         f"{_settings('seg', work, quick).data.size} pixels; {device}",
         "training: the whole loop of an epoch without its validation, every slice augmented as the settings say",
-        "slices on the device: the same with data.resident on, beside a GPU in its memory; without one a single task",
         "compiled: the network through torch.compile (trainer.compile), once that is done",
         "one fixed batch: forward, loss, backward, clipping and optimiser of a copy of the same module, no Lightning, "
         "no loader; some steps after each epoch of the training, so that both meet the same machine",

@@ -46,9 +46,6 @@ class DataSettings:
     """Slices a step and device."""
     workers: int | None = None
     """Loader processes; none chooses 0 on CPU and up to 8 beside a GPU."""
-    resident: Literal["auto", "on", "off"] = "auto"
-    """Whether all slices lie on the device and are varied there, without loader processes; `auto`: on a GPU, below a fifth of
-    its free memory."""
 
 
 @dataclass

@@ -1,9 +1,6 @@
-"""How do the slices of a split come to the training loop in batches?"""
+"""Batches of the training and validation part for Lightning."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Literal
 
 import lightning.pytorch as pl
 import torch
@@ -12,24 +9,20 @@ from torch.utils.data import DataLoader
 from bts.data.arrays import Arrays
 from bts.data.augment import Augmenter
 from bts.data.dataset import EpochSampler, SliceDataset
-from bts.data.resident import BatchAugmenter, ResidentLoader
-from bts.training.device import Device
 
-Loader = DataLoader[dict[str, torch.Tensor]] | ResidentLoader
-RESIDENT_SHARE = 0.2
-"""Share of a GPU's free memory that slices may take by themselves; the rest is for the network and its maps."""
+Loader = DataLoader[dict[str, torch.Tensor]]
 
 
 class SliceData(pl.LightningDataModule):
     """Batches of the training and the validation part.
 
-    Which slice comes when, and how it is varied, depends on (seed, epoch, index) alone: neither on the number of workers nor on
-    where a run was interrupted. With several devices each takes its own share of every epoch.
+    The order of the slices and their augmentation depend on (seed, epoch, index) alone, not on the number of workers or on where
+    a run was interrupted. With several devices each takes its own share of every epoch.
 
     Args:
         train: slices to learn from.
-        val: slices that pick the best epoch; never varied.
-        augmenter: variation of the training slices; with a `BatchAugmenter` the slices lie on the device.
+        val: slices that pick the best epoch; never augmented.
+        augmenter: random augmentation of the training slices.
         batch_size: slices a step and device.
         workers: loader processes.
         seed: seed of the order.
@@ -41,7 +34,7 @@ class SliceData(pl.LightningDataModule):
         train: Arrays,
         val: Arrays,
         *,
-        augmenter: Augmenter | BatchAugmenter | None,
+        augmenter: Augmenter | None,
         batch_size: int,
         workers: int = 0,
         seed: int = 0,
@@ -52,7 +45,7 @@ class SliceData(pl.LightningDataModule):
         self.batch_size, self.workers, self.seed, self.pin_memory = batch_size, workers, seed, pin_memory
 
     def train_dataloader(self) -> Loader:
-        """Return shuffled, varied batches; the last incomplete one is left out where there are others."""
+        """Return shuffled, augmented batches; the last incomplete one is left out where there are others."""
         return self._loader(self.train, learn=True)
 
     def val_dataloader(self) -> Loader:
@@ -64,15 +57,6 @@ class SliceData(pl.LightningDataModule):
         count = len(arrays.labels)
         sampler = EpochSampler(count, seed=self.seed, shuffle=learn, rank=rank, world=world)
         drop_last = learn and count >= self.batch_size * world
-        if isinstance(self.augmenter, BatchAugmenter):
-            return ResidentLoader(
-                arrays,
-                self.augmenter if learn else None,
-                sampler=sampler,
-                batch_size=self.batch_size,
-                drop_last=drop_last,
-                device=self.trainer.strategy.root_device if self.trainer else torch.device("cpu"),
-            )
         return DataLoader(
             SliceDataset(arrays, self.augmenter if learn else None),
             batch_size=self.batch_size,
@@ -91,14 +75,3 @@ def choose_workers(workers: int | None, *, device: str, cores: int) -> int:
     if workers is not None:
         return workers
     return min(8, max(1, cores - 1)) if device == "gpu" else 0
-
-
-def choose_resident(resident: Literal["auto", "on", "off"], *, device: Device, parts: Sequence[Arrays]) -> tuple[bool, str]:
-    """Return whether the slices of the parts lie on the device, and the reason."""
-    if resident != "auto":
-        return resident == "on", "asked for"
-    if device != "gpu":
-        return False, "the GPU's memory is for that, and there is none" if device == "cpu" else "not tried there"
-    needed, free = sum(part.images.nbytes + part.masks.nbytes for part in parts), torch.cuda.mem_get_info()[0]
-    told = f"they take {needed / 2**30:.3g} of its {free / 2**30:.3g} GiB free, {RESIDENT_SHARE:.0%} at most"
-    return needed < RESIDENT_SHARE * free, told

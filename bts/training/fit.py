@@ -16,7 +16,6 @@ import lightning.pytorch as pl
 import numpy as np
 
 from bts.data.augment import Augmenter
-from bts.data.resident import BatchAugmenter
 from bts.data.sources.base import Source
 from bts.data.split import Split
 from bts.errors import Interrupted, RequestError
@@ -29,7 +28,7 @@ from bts.training.board import score_tag, write_settings_beside_scores
 from bts.training.card import save_model
 from bts.training.checkpoints import Best, best_so_far, load_checkpoint
 from bts.training.course import run_stage
-from bts.training.datamodule import SliceData, choose_resident, choose_workers
+from bts.training.datamodule import SliceData, choose_workers
 from bts.training.interrupt import StopSignals
 from bts.training.job import Job, run_folder
 from bts.training.log import logged
@@ -80,15 +79,13 @@ def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source,
     pl.seed_everything(settings.seed, verbose=False)
     prepared = prepare(settings, job.task, run, check=check)
     network = _network(job, prepared, run)
-    resident, why = choose_resident(settings.data.resident, device=job.machine.device, parts=(prepared.train, prepared.val))
-    log.info(f"slices: {'on the device' if resident else 'from a loader'} ({why})")
     log.info(job.stages_line)
     best, before = None, 0
     for stage in job.stages:
         if best is not None:
             _take_weights(network, best.checkpoint)
         try:
-            data = _data(job, stage, prepared, resident=resident)
+            data = _data(job, stage, prepared)
             best = _run_one(job, stage, data, run=run, prepared=prepared, network=network, before=before, signals=signals)
         except KeyboardInterrupt:
             _save_interrupted(job, run, stage, prepared)
@@ -113,12 +110,12 @@ def _network(job: Job, prepared: Prepared, run: Run) -> Network:
     return network
 
 
-def _data(job: Job, stage: Stage, prepared: Prepared, *, resident: bool) -> SliceData:
+def _data(job: Job, stage: Stage, prepared: Prepared) -> SliceData:
     settings, seed = job.settings, job.settings.seed + stage.number
     return SliceData(
         prepared.train,
         prepared.val,
-        augmenter=(BatchAugmenter if resident else Augmenter)(settings.augment, seed=seed),
+        augmenter=Augmenter(settings.augment, seed=seed),
         batch_size=settings.data.batch_size,
         workers=choose_workers(settings.data.workers, device=job.machine.device, cores=os.cpu_count() or 1),
         seed=seed,

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -85,10 +84,9 @@ def odd_split(settings: Settings) -> None:
     Path(str(settings.split.file)).write_text("path,patient,label,part\n" + "\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("resident", ["off", "on"])
-def test_two_processes_train_and_score_as_one_does(resident: Literal["off", "on"], plain: Settings, tmp_path: Path) -> None:
+def test_two_processes_train_and_score_as_one_does(plain: Settings, tmp_path: Path) -> None:
     odd_split(plain)
-    plain.trainer.devices, plain.data.resident = 2, resident
+    plain.trainer.devices = 2
     both = trained_by_two(plain, tmp_path)
     plain.trainer.devices, plain.data.batch_size, plain.runs = 1, 4, str(tmp_path / "alone")
     alone = fit(plain)
