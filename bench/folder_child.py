@@ -41,7 +41,7 @@ class WithDisc:
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
         """Answer with the network's classes and maps."""
         raw = self.runtime.run(images, cam_class=cam_class)
-        return raw._replace(mask=np.broadcast_to(self.disc, (len(images), *self.disc.shape)))
+        return raw._replace(mask_prob=np.broadcast_to(self.disc, (len(images), *self.disc.shape)))
 
 
 def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:

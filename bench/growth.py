@@ -136,10 +136,10 @@ def _row(number: int) -> dict[str, object]:
     said = Prediction(
         slice=item,
         mask=mask,
-        mask_probability=mask.astype(np.float32),
+        mask_prob=mask.astype(np.float32),
         classes=tuple(FIGSHARE_CLASSES),
-        logits=np.log(probabilities),
-        probabilities=probabilities,
+        class_logits=np.log(probabilities),
+        class_prob=probabilities,
         cam=random.random((64, 64)).astype(np.float32),
         cam_class=label,
         cam_peak=1.0,

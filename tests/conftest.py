@@ -124,7 +124,7 @@ def write_tiny_model(folder: Path, task: str, *, size: int = 64) -> Path:
         if task != "seg":
             torch.nn.init.normal_(network.class_head[1].weight)
         if task != "cls":
-            mask = network.eval()(torch.rand(4, 1, size, size)).mask
+            mask = network.eval()(torch.rand(4, 1, size, size)).mask_logits
             scale = 3 / mask.std()
             network.mask_head.bias.sub_(mask.mean()).mul_(scale)
             network.mask_head.weight.mul_(scale)

@@ -88,5 +88,5 @@ def test_the_packages_model_is_whole_and_small_and_answers_alike_by_either_file(
         Predictor.load(joint=package_model, runtime=runtime).predict(workplace / "scan.png") for runtime in ("torch", "onnx")
     )
     assert by_torch.label == by_onnx.label
-    np.testing.assert_allclose(by_torch.probabilities, by_onnx.probabilities, atol=1e-3)
+    np.testing.assert_allclose(by_torch.class_prob, by_onnx.class_prob, atol=1e-3)
     assert (by_torch.mask != by_onnx.mask).mean() < 1e-3

@@ -161,8 +161,8 @@ def is_nifti(path: Path) -> bool:
 def told(prediction: Prediction) -> str:
     """Return what was found, in a few words."""
     parts = []
-    if prediction.label is not None and prediction.probabilities is not None:
-        parts.append(f"{prediction.label} {prediction.probabilities.max():.0%}")
+    if prediction.label is not None and prediction.class_prob is not None:
+        parts.append(f"{prediction.label} {prediction.class_prob.max():.0%}")
     if prediction.mask_area_px is not None:
         area = f" ({prediction.mask_area_mm2:.0f} mm2)" if prediction.mask_area_mm2 is not None else ""
         parts.append(f"mask of {prediction.mask_area_px} pixels{area}" if prediction.mask_area_px else "empty mask")

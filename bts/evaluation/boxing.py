@@ -119,9 +119,9 @@ def compare_on_slices(data: RunData, folder: Path, *, slices: int) -> Agreement:
     other, largest, dices = 0, 0.0, []
     pairs = zip(first.predict_many(_read(data, chosen)), second.predict_many(_read(data, chosen)), strict=True)
     for one, two in pairs:
-        if one.probabilities is not None and two.probabilities is not None:
+        if one.class_prob is not None and two.class_prob is not None:
             other += one.label != two.label
-            largest = max(largest, float(np.abs(one.probabilities - two.probabilities).max()))
+            largest = max(largest, float(np.abs(one.class_prob - two.class_prob).max()))
         if one.mask is not None and two.mask is not None:
             whole = one.mask.sum() + two.mask.sum()
             dices.append(2 * float((one.mask & two.mask).sum()) / float(whole) if whole else 1.0)

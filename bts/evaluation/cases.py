@@ -55,7 +55,7 @@ def _identity(record: Record, prediction: Prediction) -> dict[str, Any]:
 
 
 def _class_row(prediction: Prediction, label: str | None) -> dict[str, Any]:
-    if prediction.probabilities is None:
+    if prediction.class_prob is None:
         return {}
     if label is None:
         raise InputError("the slice has no label: a class can't be scored without one")
@@ -66,10 +66,10 @@ def _class_row(prediction: Prediction, label: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "predicted": prediction.label,
         "right": prediction.label == label,
-        "confidence": float(prediction.probabilities.max()),
+        "confidence": float(prediction.class_prob.max()),
         "refer": prediction.refer,
     }
-    return row | {f"prob_{name}": float(p) for name, p in zip(prediction.classes, prediction.probabilities, strict=True)}
+    return row | {f"prob_{name}": float(p) for name, p in zip(prediction.classes, prediction.class_prob, strict=True)}
 
 
 def _mask_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]:

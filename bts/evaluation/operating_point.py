@@ -135,9 +135,9 @@ def _box(mask: np.ndarray) -> tuple[slice, slice]:
 
 def _grids_of(prediction: Prediction, record: Record) -> tuple[np.ndarray, np.ndarray] | None:
     truth = truth_mask(prediction.slice, record.label or prediction.slice.label)
-    if prediction.mask_probability is None or truth is None:
+    if prediction.mask_prob is None or truth is None:
         return None
-    return mask_grids(prediction.mask_probability, truth)
+    return mask_grids(prediction.mask_prob, truth)
 
 
 def _class_number(prediction: Prediction, record: Record) -> int:
@@ -159,8 +159,8 @@ def look(
         found = _grids_of(prediction, record)
         if found is not None:
             grids.append(found)
-        if prediction.logits is not None:
-            logits.append(np.asarray(prediction.logits, dtype=np.float64))
+        if prediction.class_logits is not None:
+            logits.append(np.asarray(prediction.class_logits, dtype=np.float64))
             truth.append(_class_number(prediction, record))
         if prediction.cam_peak is not None:
             peaks.append(prediction.cam_peak)

@@ -109,7 +109,7 @@ def check_randomisation(
         return None
     preprocessing = Preprocessing.from_dict(runtime.card.preprocessing)
     images = np.stack([preprocessing.image(item.image) for item in slices])
-    logits = np.concatenate([runtime.run(image[None]).logits for image in images])
+    logits = np.concatenate([runtime.run(image[None]).class_logits for image in images])
     wanted = logits.argmax(axis=1)
     trained = _maps(runtime, images, wanted)
     bootstrap = draw_patients(list(patients), seed=seed)

@@ -94,8 +94,8 @@ def unknown(size: tuple[int, int]) -> Image.Image:
 def caption(prediction: Prediction) -> str:
     """Return truth and answer in words."""
     parts = [f"truth: {clean(prediction.slice.label or 'not known')}"]
-    if prediction.label is not None and prediction.probabilities is not None:
-        parts.append(f"predicted: {clean(prediction.label)}, {prediction.probabilities.max():.0%}")
+    if prediction.label is not None and prediction.class_prob is not None:
+        parts.append(f"predicted: {clean(prediction.label)}, {prediction.class_prob.max():.0%}")
     truth = truth_mask(prediction.slice, prediction.slice.label)
     if prediction.mask is not None and truth is not None:
         parts.append(f"Dice {dice(prediction.mask, truth):.2f}")

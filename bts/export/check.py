@@ -63,7 +63,7 @@ def compare(reference: Runtime, other: Runtime, pictures: np.ndarray) -> Differe
     """
     wanted: list[int | None] = [None] if reference.card.task == "seg" else list(range(len(reference.card.classes)))
     furthest: dict[str, float] = {}
-    peaks = {"mask": 1.0}
+    peaks = {"mask_prob": 1.0}
     for batch in (pictures, pictures[:1]):
         for cam_class in wanted:
             truth, answer = reference.run(batch, cam_class=cam_class), other.run(batch, cam_class=cam_class)

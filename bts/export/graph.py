@@ -33,11 +33,11 @@ class ExportGraph(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of `image (B, 1, S, S)` in [0, 1]."""
         output: Output = self.network(image)
-        found = {} if output.mask is None else {"mask": output.mask.sigmoid()}
-        if output.classes is not None and output.features is not None:
+        found = {} if output.mask_logits is None else {"mask": output.mask_logits.sigmoid()}
+        if output.class_logits is not None and output.features is not None:
             found |= {
-                "class_logits": output.classes,
-                "class_probabilities": torch.softmax(output.classes / self.temperature, dim=1),
+                "class_logits": output.class_logits,
+                "class_probabilities": torch.softmax(output.class_logits / self.temperature, dim=1),
                 "cam": self._cam(output),
                 "features": output.features.mean(dim=(2, 3)),
             }
@@ -45,11 +45,11 @@ class ExportGraph(nn.Module):
 
     def _cam(self, output: Output) -> Tensor:
         network = cast(ClassNetwork, self.network)
-        return cam_of_every_class(network, cast(Tensor, output.features), output.mask, offset_px=self.offset_px)
+        return cam_of_every_class(network, cast(Tensor, output.features), output.mask_logits, offset_px=self.offset_px)
 
 
 def cam_of_every_class(
-    network: ClassNetwork, features: Tensor, mask: Tensor | None, *, offset_px: float | None = None
+    network: ClassNetwork, features: Tensor, mask_logits: Tensor | None, *, offset_px: float | None = None
 ) -> Tensor:
     """Return the raw map of every class, (B, K, h, w), or (B, K, H/4, W/4) where a joint network's keeps its place.
 
@@ -59,12 +59,12 @@ def cam_of_every_class(
     Args:
         network: whose head it is.
         features: (B, C, h, w), the last maps.
-        mask: (B, 1, H, W) logits for the joint network, None for a classifier.
+        mask_logits: (B, 1, H, W) for the joint network, None for a classifier.
         offset_px: a joint network's card has it, for `JointNetwork.shares`; None is Grad-CAM.
     """
     h, w = features.shape[2:]
-    jacobian = head_jacobian(network.class_head, network.pool(features, mask))  # (K, pools * C) or (B, K, pools * C)
-    if offset_px is not None and mask is not None and isinstance(network, JointNetwork):
-        return torch.relu(network.shares(features, mask, jacobian, offset_px=offset_px))
+    jacobian = head_jacobian(network.class_head, network.pool(features, mask_logits))  # (K, pools * C) or (B, K, pools * C)
+    if offset_px is not None and mask_logits is not None and isinstance(network, JointNetwork):
+        return torch.relu(network.shares(features, mask_logits, jacobian, offset_px=offset_px))
     alpha = jacobian.unflatten(-1, (network.pools, -1)).sum(dim=-2) / (h * w)  # (K, C) or (B, K, C)
     return torch.relu(weigh(features, alpha))

@@ -60,31 +60,31 @@ def make_prediction(item: Slice, said: Sequence[Said], *, origin: Origin, cam_cl
 
 
 def _mask(item: Slice, model: Said) -> dict[str, Any]:
-    if model.raw.mask is None:
+    if model.raw.mask_prob is None:
         return {}
     point = model.card.operating_point
-    probability = model.preprocessing.restore(model.raw.mask, item.image.shape, box=model.preprocessing.box(item.image))
+    probability = model.preprocessing.restore(model.raw.mask_prob, item.image.shape, box=model.preprocessing.box(item.image))
     mask = decision.decide_mask(probability, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
-    return {"mask_probability": probability, "mask": mask}
+    return {"mask_prob": probability, "mask": mask}
 
 
 def _confidence(found: dict[str, Any], model: Said) -> dict[str, Any]:
     """Return how sure a model is of its mask, and whether that is too little; the second is None where it was never learned."""
-    if model.raw.mask is None:
+    if model.raw.mask_prob is None:
         return {}
-    sure, below = decision.mask_confidence(found["mask_probability"], found["mask"]), model.card.doubt_mask_below
+    sure, below = decision.mask_confidence(found["mask_prob"], found["mask"]), model.card.doubt_mask_below
     return {"mask_confidence": sure, "mask_doubtful": None if sure is None or below is None else sure < below}
 
 
 def _class(model: Said) -> dict[str, Any]:
     raw, card = model.raw, model.card
-    if raw.logits is None:
+    if raw.class_logits is None:
         return {}
-    probabilities = decision.softmax(raw.logits, temperature=card.temperature)
+    probabilities = decision.softmax(raw.class_logits, temperature=card.temperature)
     return {
         "classes": tuple(card.classes),
-        "logits": raw.logits,
-        "probabilities": probabilities,
+        "class_logits": raw.class_logits,
+        "class_prob": probabilities,
         "features": raw.features,
         "refer": card.refer_below is not None and bool(probabilities.max() < card.refer_below),
     }
@@ -98,22 +98,22 @@ def _joined(item: Slice, model: Said) -> dict[str, Any]:
     alone, card, point = _mask(item, model) | _class(model), model.card, model.card.operating_point
     if NO_TUMOUR not in card.classes:
         return alone
-    probability, probabilities = alone["mask_probability"], alone["probabilities"]
+    probability, probabilities = alone["mask_prob"], alone["class_prob"]
     tumour = float(probability.max())
     none = card.classes.index(NO_TUMOUR)
-    joined = decision.join(model.raw.logits, temperature=card.temperature, tumour=tumour, none=none)  # type: ignore[arg-type]
+    joined = decision.join(model.raw.class_logits, temperature=card.temperature, tumour=tumour, none=none)  # type: ignore[arg-type]
     there = int(joined.argmax()) != none
     given = decision.given_answer(probability, tumour=there)
     mask = decision.decide_mask(given, threshold=float(point["threshold"]), min_area=float(point["min_area"]), one_stays=there)
     own = Alone(card.classes[int(probabilities.argmax())], probabilities, int(alone["mask"].sum()), tumour)
-    return alone | {"probabilities": joined, "mask_probability": given, "mask": mask, "alone": own}
+    return alone | {"class_prob": joined, "mask_prob": given, "mask": mask, "alone": own}
 
 
 def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
     raw, card = model.raw, model.card
-    if raw.cam is None or raw.logits is None:
+    if raw.cam is None or raw.class_logits is None:
         return {}
-    explained = int(raw.logits.argmax()) if cam_class is None else cam_class
+    explained = int(raw.class_logits.argmax()) if cam_class is None else cam_class
     box = model.preprocessing.box(item.image)
     restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px, box=box)
     return {
@@ -126,7 +126,11 @@ def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
 
 def _outside(said: Sequence[Said]) -> Outside | None:
     """Return how unlike its training slices the model finds the picture that finds it strangest, None where none can tell."""
-    told = [Outside(float(one.raw.distance), float(one.card.outside["limit"])) for one in said if one.raw.distance is not None]
+    told = [
+        Outside(float(one.raw.ood_distance), float(one.card.outside["limit"]))
+        for one in said
+        if one.raw.ood_distance is not None
+    ]
     return max(told, key=lambda each: each.distance / each.limit, default=None)
 
 
@@ -138,11 +142,11 @@ def _doubts(prediction: Prediction, said: Sequence[Said]) -> Iterator[str]:
         yield decision.contradiction(label=str(prediction.label))
     if prediction.alone is not None and not prediction.alone.consistent:
         yield decision.outvoted(label=prediction.alone.label, tumour=prediction.alone.tumour)
-    for card in (model.card for model in said if model.raw.mask is not None):
+    for card in (model.card for model in said if model.raw.mask_prob is not None):
         if prediction.mask_doubtful and prediction.mask_confidence is not None:
             yield decision.doubtful_mask(confidence=prediction.mask_confidence, below=float(card.doubt_mask_below or 0))
-    for card in (model.card for model in said if model.raw.logits is not None):
-        asked = prediction.probabilities if prediction.alone is None else prediction.alone.probabilities
+    for card in (model.card for model in said if model.raw.class_logits is not None):
+        asked = prediction.class_prob if prediction.alone is None else prediction.alone.class_prob
         if prediction.refer and asked is not None:  # the threshold was chosen on the class head's own probabilities
             limit, alone = float(card.refer_below or 0), prediction.alone is not None
             yield decision.referral(highest=float(asked.max()), refer_below=limit, alone=alone)

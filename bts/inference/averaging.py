@@ -25,9 +25,9 @@ def run_averaged(runtime: Runtime, images: np.ndarray, *, flip: bool, cam_class:
     raw = runtime.run(both, cam_class=cam_class)
     offset = runtime.card.cam_offset_px / images.shape[-1]
     answer = _mean(raw, offset)
-    if cam_class is None and raw.logits is not None and answer.logits is not None and answer.cam is not None:
-        count, wanted = len(images), answer.logits.argmax(1)
-        torn = (raw.logits.argmax(1).reshape(2, count) != wanted).any(0)
+    if cam_class is None and raw.class_logits is not None and answer.class_logits is not None and answer.cam is not None:
+        count, wanted = len(images), answer.class_logits.argmax(1)
+        torn = (raw.class_logits.argmax(1).reshape(2, count) != wanted).any(0)
         for row in np.flatnonzero(torn):
             again = runtime.run(both[[row, row + count]], cam_class=int(wanted[row]))
             answer.cam[row] = _mean(again, offset).cam[0]  # type: ignore[index]
@@ -41,8 +41,8 @@ def _mean(raw: RawOutput, offset: float) -> RawOutput:
     off on the other side, so the second half's maps are moved by twice that before.
     """
     return RawOutput(
-        mask=None if raw.mask is None else _half_mean(raw.mask, mirror=True),
-        logits=None if raw.logits is None else _half_mean(raw.logits, mirror=False),
+        mask_prob=None if raw.mask_prob is None else _half_mean(raw.mask_prob, mirror=True),
+        class_logits=None if raw.class_logits is None else _half_mean(raw.class_logits, mirror=False),
         cam=None if raw.cam is None else _half_mean(_moved(raw.cam, offset), mirror=True),
         features=None if raw.features is None else _half_mean(raw.features, mirror=False),
     )

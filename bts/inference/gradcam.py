@@ -74,7 +74,7 @@ class GradCam:
             output = self.network(x)
         if self.how.startswith("no "):
             return output, None
-        classes = _classes(output.classes, cam_class)
+        classes = _classes(output.class_logits, cam_class)
         if self.offset_px is not None:
             return output, map_by_place(cast(JointNetwork, self.network), output, classes=classes, offset_px=self.offset_px)
         return output, map_by_head(head_of(self.network, output), output.features, classes=classes)
@@ -83,7 +83,7 @@ class GradCam:
 def head_of(network: nn.Module, output: Output) -> Head:
     """Return the function from the last maps to class scores; the joint network's also looks at the mask."""
     head = cast(Callable[..., Tensor], network.head)
-    return head if output.mask is None else lambda features: head(features, output.mask)
+    return head if output.mask_logits is None else lambda features: head(features, output.mask_logits)
 
 
 def why_not_by_head(network: nn.Module, example: Tensor) -> str | None:
@@ -93,7 +93,7 @@ def why_not_by_head(network: nn.Module, example: Tensor) -> str | None:
         if output.features is None or not callable(getattr(network, "head", None)):
             return "the network does not give its last maps and a head apart"
         again = head_of(network, output)(output.features)
-    same = again.shape == output.classes.shape and torch.allclose(again, output.classes, rtol=1e-4, atol=1e-5)
+    same = again.shape == output.class_logits.shape and torch.allclose(again, output.class_logits, rtol=1e-4, atol=1e-5)
     return None if same else "the network's head alone does not give its class scores"
 
 
@@ -121,20 +121,20 @@ def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offs
         classes: (B,) int64, the class that each map explains.
         offset_px: by how much a cell of the last maps looks down and right of its even place.
     """
-    features, mask = cast(Tensor, output.features), cast(Tensor, output.mask)
-    pooled = network.pool(features, mask).detach().requires_grad_()
+    features, mask_logits = cast(Tensor, output.features), cast(Tensor, output.mask_logits)
+    pooled = network.pool(features, mask_logits).detach().requires_grad_()
     with torch.enable_grad():
         score = network.classify(pooled).gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, pooled)  # (B, 2C)
-    return torch.relu(network.shares(features, mask, gradient[:, None], offset_px=offset_px)[:, 0])
+    return torch.relu(network.shares(features, mask_logits, gradient[:, None], offset_px=offset_px)[:, 0])
 
 
 def map_by_autograd(network: nn.Module, x: Tensor, *, layer: str, cam_class: int | None = None) -> tuple[Output, Tensor]:
     """Return the network's output and the raw map (B, h, w) at the output of the module of that name."""
     with torch.enable_grad(), _cut_open(network, [layer]) as cut:
         output = network(x)
-        classes = _classes(output.classes, cam_class)
-        score = output.classes.gather(1, classes[:, None]).sum()
+        classes = _classes(output.class_logits, cam_class)
+        score = output.class_logits.gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, cut[layer])
     detached = Output(*(None if value is None else value.detach() for value in output))
     return detached, _weigh(gradient, cut[layer].detach())
@@ -147,7 +147,7 @@ def last_convolution(network: nn.Module, example: Tensor) -> str | None:
     """
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     with torch.enable_grad(), _cut_open(network, names) as cut:
-        score = network(example).classes.max()
+        score = network(example).class_logits.max()
         wide = {name: output for name, output in cut.items() if output[0, 0].numel() > 1}
         if not wide or not score.requires_grad:
             return None

@@ -112,7 +112,7 @@ def _head(prediction: Prediction, *, width: int) -> Block:
 
 
 def _bars(prediction: Prediction, *, width: int) -> Block:
-    probabilities = () if prediction.probabilities is None else prediction.probabilities
+    probabilities = () if prediction.class_prob is None else prediction.class_prob
     rows = list(zip(prediction.classes, probabilities, strict=True)) if len(probabilities) else []
 
     def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:

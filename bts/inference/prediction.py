@@ -37,13 +37,13 @@ class Alone:
 
     Attributes:
         label: most probable class of the class head.
-        probabilities: (K,) float64, softmax(logits / temperature).
+        class_prob: (K,) float64, softmax(class_logits / temperature).
         mask_area_px: pixels of the mask's probability over the threshold.
         tumour: the mask's largest probability: how sure it is that there is a tumour.
     """
 
     label: str
-    probabilities: np.ndarray
+    class_prob: np.ndarray
     mask_area_px: int
     tumour: float
 
@@ -61,13 +61,13 @@ class Prediction:
 
     Attributes:
         slice: the slice that was asked about.
-        mask_probability: (H, W) float32, probability of tumour, or None; of a joint model, given its answer.
+        mask_prob: (H, W) float32, probability of tumour, or None; of a joint model, given its answer.
         mask: (H, W) bool, after threshold and smallest region, or None.
         mask_confidence: how sure the model is of the mask, in [0, 1] (`decision.mask_confidence`); None where it is empty.
         mask_doubtful: whether that is under the model's threshold; None where the model has none, or the mask is empty.
         classes: names in the order of the model's outputs; empty without a classifier.
-        logits: (K,) class scores before temperature and softmax, or None; calibration is fitted on these.
-        probabilities: (K,) float64, softmax(logits / temperature), or None; of a joint model, with the mask's evidence.
+        class_logits: (K,) class scores before temperature and softmax, or None; calibration is fitted on these.
+        class_prob: (K,) float64, softmax(class_logits / temperature), or None; of a joint model, with the mask's evidence.
         alone: what mask and class of a joint model say by themselves, or None.
         cam: (H, W) float32 in [0, 1], the map of `cam_class`, Grad-CAM or a joint model's own, or None.
         cam_class: name of the class that the map explains, or None.
@@ -83,13 +83,13 @@ class Prediction:
     """
 
     slice: Slice
-    mask_probability: np.ndarray | None = None
+    mask_prob: np.ndarray | None = None
     mask: np.ndarray | None = None
     mask_confidence: float | None = None
     mask_doubtful: bool | None = None
     classes: tuple[str, ...] = ()
-    logits: np.ndarray | None = None
-    probabilities: np.ndarray | None = None
+    class_logits: np.ndarray | None = None
+    class_prob: np.ndarray | None = None
     alone: Alone | None = None
     cam: np.ndarray | None = None
     cam_class: str | None = None
@@ -106,7 +106,7 @@ class Prediction:
     @property
     def label(self) -> str | None:
         """Name of the most probable class."""
-        return None if self.probabilities is None else self.classes[int(self.probabilities.argmax())]
+        return None if self.class_prob is None else self.classes[int(self.class_prob.argmax())]
 
     @cached_property
     def mask_area_px(self) -> int | None:
@@ -147,7 +147,7 @@ class Prediction:
         """Return what was found in the slice, as it stands in `result.json`."""
         return {
             "class": self.label,
-            "probabilities": self._by_class(self.probabilities),
+            "probabilities": self._by_class(self.class_prob),
             "mask_area_px": self.mask_area_px,
             "mask_area_mm2": _rounded(self.mask_area_mm2, 3),
             "box": self.box,
@@ -180,7 +180,7 @@ class Prediction:
             return None
         return {
             "class": self.alone.label,
-            "probabilities": self._by_class(self.alone.probabilities),
+            "probabilities": self._by_class(self.alone.class_prob),
             "mask_area_px": self.alone.mask_area_px,
             "tumour_probability": round(self.alone.tumour, 6),
         }

@@ -185,7 +185,7 @@ class Predictor:
             flip = bool(runtime.card.operating_point["flip"]) if self.flip is None else self.flip
             raw = run_averaged(runtime, images[preprocessing], flip=flip, cam_class=cam_class)
             distance = None if known is None else known.distance(images[preprocessing])
-            answers.append(raw._replace(distance=distance))
+            answers.append(raw._replace(ood_distance=distance))
         return answers
 
 

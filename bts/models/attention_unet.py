@@ -86,4 +86,4 @@ class AttentionUNet(Network):
     def forward(self, x: Tensor) -> Output:
         """Return mask logits (B, 1, H, W) and the encoder's last maps; no classes."""
         maps = self.encode(x)
-        return Output(mask=self.mask_head(self.decoder(maps)), classes=None, features=maps[-1])
+        return Output(mask_logits=self.mask_head(self.decoder(maps)), class_logits=None, features=maps[-1])

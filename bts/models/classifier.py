@@ -26,11 +26,11 @@ class ClassNetwork(Network):
         super().__init__(architecture, Encoder(architecture.encoder, top=True, in_channels=architecture.in_channels))
         self.class_head = build_head(self.pools * self.encoder.last_channels, architecture)
 
-    def head(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the logits (B, K) of the maps `features (B, C, h, w)`; the joint network needs its mask (B, 1, H, W) too."""
-        return self.classify(self.pool(features, mask))
+    def head(self, features: Tensor, mask_logits: Tensor | None = None) -> Tensor:
+        """Return the logits (B, K) of the maps `features (B, C, h, w)`; a joint network needs mask logits (B, 1, H, W) too."""
+        return self.classify(self.pool(features, mask_logits))
 
-    def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+    def pool(self, features: Tensor, mask_logits: Tensor | None = None) -> Tensor:
         """Return (B, pools * C): averages of `features (B, C, h, w)`, one after another."""
         raise NotImplementedError
 
@@ -67,8 +67,8 @@ class Classifier(ClassNetwork):
     def forward(self, x: Tensor) -> Output:
         """Return class logits (B, K) and the maps that they were pooled from; no mask."""
         features = self.encoder.last(self.encode(x))
-        return Output(mask=None, classes=self.head(features), features=features)
+        return Output(mask_logits=None, class_logits=self.head(features), features=features)
 
-    def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+    def pool(self, features: Tensor, mask_logits: Tensor | None = None) -> Tensor:
         """Return (B, C), the average over the slice; a mask plays no part."""
         return features.mean(dim=(2, 3))

@@ -36,24 +36,24 @@ class JointNetwork(ClassNetwork):
     def forward(self, x: Tensor) -> Output:
         """Return mask logits (B, 1, H, W), class logits (B, K), and the encoder's last maps."""
         maps = self.encode(x)
-        mask = self.mask_head(self.decoder(maps))
+        mask_logits = self.mask_head(self.decoder(maps))
         features = self.encoder.last(maps)
-        return Output(mask=mask, classes=self.head(features, mask), features=features)
+        return Output(mask_logits=mask_logits, class_logits=self.head(features, mask_logits), features=features)
 
-    def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (B, 2C): averages of `features (B, C, h, w)` over the slice and over the mask (B, 1, H, W), logits.
+    def pool(self, features: Tensor, mask_logits: Tensor | None = None) -> Tensor:
+        """Return (B, 2C): averages of `features (B, C, h, w)` over the slice and over the mask, from its logits (B, 1, H, W).
 
         In training the first is zero for a share of the slices and larger for the others, so that its mean stays.
         """
-        if mask is None:
+        if mask_logits is None:
             raise ValueError("the joint network pools over its mask: hand over the mask logits too")
-        weights = mask_weights(mask, rim=self.rim)  # (B, 1, h, w)
+        weights = mask_weights(mask_logits, rim=self.rim)  # (B, 1, h, w)
         by_slice = features.mean(dim=(2, 3))
         if self.training and self.slice_dropout:
             by_slice = by_slice * F.dropout(by_slice.new_ones(len(by_slice), 1), self.slice_dropout)
         return torch.cat([by_slice, (features * weights).sum(dim=(2, 3))], dim=1)
 
-    def shares(self, features: Tensor, mask: Tensor, gradient: Tensor, *, offset_px: float) -> Tensor:
+    def shares(self, features: Tensor, mask_logits: Tensor, gradient: Tensor, *, offset_px: float) -> Tensor:
         """Return (B, K, H/4, W/4), what each place adds to each class score; over all places that is gradient times vectors.
 
         For a linear head the sum is the score without its bias: nothing is lost. What the average over the mask adds stands
@@ -62,31 +62,31 @@ class JointNetwork(ClassNetwork):
 
         Args:
             features: (B, C, h, w), the last maps.
-            mask: (B, 1, H, W), logits.
+            mask_logits: (B, 1, H, W).
             gradient: of the scores with respect to the pooled vectors, (K, 2C) or of each picture (B, K, 2C).
             offset_px: by how much a cell looks down and right of its even place (`bts.models.alignment`).
         """
         weights = torch.stack(gradient.chunk(self.pools, dim=-1), dim=-3).flatten(-3, -2)  # (2K, C) or (B, 2K, C)
         by_slice, by_mask = weigh(features, weights).chunk(self.pools, dim=1)  # (B, K, h, w) each
-        fine = grown_mask(mask, rim=self.rim) + FLOOR  # its mean over a place of the last maps is the place's weight
+        fine = grown_mask(mask_logits, rim=self.rim) + FLOOR  # its mean over a place of the last maps is the place's weight
         fine = fine / fine.sum(dim=(2, 3), keepdim=True)
         average = by_slice / (features.shape[2] * features.shape[3])
         return spread(average, offset_px=offset_px) + spread(by_mask, offset_px=0.0) * (FINE * FINE * fine)
 
 
-def mask_weights(mask: Tensor, *, rim: int) -> Tensor:
+def mask_weights(mask_logits: Tensor, *, rim: int) -> Tensor:
     """Return the weights (B, 1, H/32, W/32), summing to one a slice, with which the last maps are averaged over the mask.
 
     Probabilities up to a half count nothing, one counts fully, linear between; the region grows by a rim of cells. Where
     nothing is drawn all weights are equal: the whole slice. No gradient flows: the class must not bend the mask.
     """
-    grid = F.avg_pool2d(grown_mask(mask, rim=rim), FINE) + FLOOR  # (B, 1, H/32, W/32)
+    grid = F.avg_pool2d(grown_mask(mask_logits, rim=rim), FINE) + FLOOR  # (B, 1, H/32, W/32)
     return grid / grid.sum(dim=(2, 3), keepdim=True)
 
 
-def grown_mask(mask: Tensor, *, rim: int) -> Tensor:
+def grown_mask(mask_logits: Tensor, *, rim: int) -> Tensor:
     """Return (B, 1, H/4, W/4) in [0, 1], how far inside the mask (logits) and its rim of cells each cell lies."""
-    inside = F.relu(2 * torch.sigmoid(mask.detach().float()) - 1)  # (B, 1, H, W)
+    inside = F.relu(2 * torch.sigmoid(mask_logits.detach().float()) - 1)  # (B, 1, H, W)
     return F.max_pool2d(F.avg_pool2d(inside, CELL), 2 * rim + 1, stride=1, padding=rim)
 
 

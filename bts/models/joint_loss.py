@@ -32,19 +32,19 @@ class JointLoss(nn.Module):
         self.register_parameter("log_variances", nn.Parameter(torch.zeros(2)) if learned else None)
 
     def forward(
-        self, mask: Tensor, classes: Tensor, *, truth: Tensor, has_mask: Tensor, labels: Tensor
+        self, mask_logits: Tensor, class_logits: Tensor, *, truth: Tensor, has_mask: Tensor, labels: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted parts `dice`, `bce`, `cross_entropy`; learned weights as `weight_...` beside them.
 
         Args:
-            mask: (B, 1, H, W) logits.
-            classes: (B, K) logits.
+            mask_logits: (B, 1, H, W).
+            class_logits: (B, K).
             truth: (B, 1, H, W), 0 or 1.
             has_mask: (B,) bool, whose truth counts.
             labels: (B,) int64; -1 where unknown.
         """
-        of_masks, parts = self.masks(mask, truth, has_mask)
-        of_classes, more = self.classes(classes, labels)
+        of_masks, parts = self.masks(mask_logits, truth, has_mask)
+        of_classes, more = self.classes(class_logits, labels)
         of_classes = self.cross_entropy * of_classes
         if self.log_variances is None:
             return of_masks + of_classes, parts | more

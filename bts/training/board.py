@@ -107,14 +107,14 @@ class Board(pl.Callback):
         for i, position in enumerate(self.chosen):
             image, label = self.val.images[position], int(self.val.labels[position])
             name = self.classes[label] if label >= 0 else "unknown"
-            named = None if output.classes is None else self._named(output.classes[i])
-            if output.mask is not None:
-                predicted = (output.mask[i, 0] > 0).numpy()
+            named = None if output.class_logits is None else self._named(output.class_logits[i])
+            if output.mask_logits is not None:
+                predicted = (output.mask_logits[i, 0] > 0).numpy()
                 text = f"{name}: scan, truth, prediction" + (f" {named[0]} {named[1]:.2f}" if named else "")
                 panels.append(mask_panel(image, self.val.masks[position], predicted, text=text))
             elif named is not None:
                 panels.append(class_panel(image, truth=name, predicted=named[0], probability=named[1]))
-        return sheet(panels, columns=2 if output.mask is not None else 3)
+        return sheet(panels, columns=2 if output.mask_logits is not None else 3)
 
     def _named(self, logits: Tensor) -> tuple[str, float]:
         """Return the predicted class and its probability, from logits (K,)."""

@@ -24,15 +24,15 @@ class Classification(TaskModule):
         self.loss, self.classes = loss, ClassScores(classes=network.architecture.classes)
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        assert output.classes is not None
-        return self.loss(output.classes, batch["label"])[0], {}  # its only part is the loss itself
+        assert output.class_logits is not None
+        return self.loss(output.class_logits, batch["label"])[0], {}  # its only part is the loss itself
 
     def reset_scores(self) -> None:
         self.classes = ClassScores(classes=self.network.architecture.classes, device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
-        assert output.classes is not None
-        self.classes.update(output.classes, batch["label"])
+        assert output.class_logits is not None
+        self.classes.update(output.class_logits, batch["label"])
 
     def compute_scores(self) -> dict[str, float]:
         self.classes.totals = self.summed(self.classes.totals)

@@ -27,19 +27,21 @@ class Joint(TaskModule):
         self.classes = ClassScores(classes=network.architecture.classes)
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        assert output.mask is not None
-        assert output.classes is not None
-        return self.loss(output.mask, output.classes, truth=batch["mask"], has_mask=batch["has_mask"], labels=batch["label"])
+        assert output.mask_logits is not None
+        assert output.class_logits is not None
+        return self.loss(
+            output.mask_logits, output.class_logits, truth=batch["mask"], has_mask=batch["has_mask"], labels=batch["label"]
+        )
 
     def reset_scores(self) -> None:
         self.masks = MaskScores(device=self.device)
         self.classes = ClassScores(classes=self.network.architecture.classes, device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
-        assert output.mask is not None
-        assert output.classes is not None
-        self.masks.update(output.mask, batch["mask"], batch["has_mask"])
-        self.classes.update(output.classes, batch["label"])
+        assert output.mask_logits is not None
+        assert output.class_logits is not None
+        self.masks.update(output.mask_logits, batch["mask"], batch["has_mask"])
+        self.classes.update(output.class_logits, batch["label"])
 
     def compute_scores(self) -> dict[str, float]:
         self.masks.totals = self.summed(self.masks.totals)

@@ -23,15 +23,15 @@ class Segmentation(TaskModule):
         self.loss, self.masks = loss, MaskScores()
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        assert output.mask is not None
-        return self.loss(output.mask, batch["mask"], batch["has_mask"])
+        assert output.mask_logits is not None
+        return self.loss(output.mask_logits, batch["mask"], batch["has_mask"])
 
     def reset_scores(self) -> None:
         self.masks = MaskScores(device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
-        assert output.mask is not None
-        self.masks.update(output.mask, batch["mask"], batch["has_mask"])
+        assert output.mask_logits is not None
+        self.masks.update(output.mask_logits, batch["mask"], batch["has_mask"])
 
     def compute_scores(self) -> dict[str, float]:
         self.masks.totals = self.summed(self.masks.totals)

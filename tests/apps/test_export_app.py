@@ -27,7 +27,7 @@ def test_a_model_is_exported_and_the_difference_is_printed(
     told = capsys.readouterr().out
     assert out.is_file()
     assert f"{out}: " in told
-    assert "largest difference from PyTorch: logits " in told
+    assert "largest difference from PyTorch: class_logits " in told
     assert "not a medical device" in told
 
 

@@ -367,7 +367,7 @@ def test_the_map_is_called_what_it_is_on_screen_and_on_paper(tasks: tuple[str, .
 def test_no_answer_is_called_certain(desk: Desk, tmp_path: Path) -> None:
     session = analysed(desk, write_png(tmp_path / "scan.png"))
     assert session.result is not None
-    sure = replace(session.result.answers[0], probabilities=np.array([1e-9, 1 - 2e-9, 1e-9]))
+    sure = replace(session.result.answers[0], class_prob=np.array([1e-9, 1 - 2e-9, 1e-9]))
     session.result.answers[0] = sure
     shown = panel(session.result, 0)
     assert "&gt;99%" in shown

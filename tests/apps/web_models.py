@@ -43,11 +43,11 @@ class PaperRuntime:
         dark = images.mean((1, 2), keepdims=True) < 150
         mask = ((images > 200) & dark).astype(np.float32) if self.card.task != "cls" else None
         if self.card.task == "seg":
-            return RawOutput(mask=mask)
+            return RawOutput(mask_prob=mask)
         cam = np.zeros((len(images), 2, 2), np.float32)
         cam.reshape(len(images), 4)[:, 1 if cam_class is None else cam_class] = 1
         logits = np.tile(np.array([0, 3, 0], np.float32), (len(images), 1))
-        return RawOutput(mask=mask, logits=logits, cam=cam, features=np.ones((len(images), 2), np.float32))
+        return RawOutput(mask_prob=mask, class_logits=logits, cam=cam, features=np.ones((len(images), 2), np.float32))
 
 
 def paper_predictor(*tasks: str) -> Predictor:

@@ -62,10 +62,10 @@ class Scripted:
             yield Prediction(
                 slice=item,
                 mask=mask,
-                mask_probability=None if mask is None else mask.astype(np.float32),
+                mask_prob=None if mask is None else mask.astype(np.float32),
                 classes=() if probabilities is None else CLASSES,
-                logits=None if probabilities is None else np.log(probabilities),
-                probabilities=probabilities,
+                class_logits=None if probabilities is None else np.log(probabilities),
+                class_prob=probabilities,
                 cam=cam,
                 cam_peak=None if cam is None else float(cam.max()),
             )

@@ -24,7 +24,7 @@ def answer(*, truth: np.ndarray | None = BOX, mask: np.ndarray | None = BOX, cam
         image=image, source="x", path="1.mat", label="glioma", mask=truth, synthetic=bool(changes.pop("synthetic", False))
     )
     heat = np.ones((64, 64), np.float32) if cam else None
-    return Prediction(slice=item, mask=mask, cam=heat, classes=("glioma", "pituitary"), probabilities=np.array([0.75, 0.25]))
+    return Prediction(slice=item, mask=mask, cam=heat, classes=("glioma", "pituitary"), class_prob=np.array([0.75, 0.25]))
 
 
 def has(panel: Image.Image, colour: tuple[int, int, int]) -> bool:

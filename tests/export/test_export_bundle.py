@@ -107,7 +107,7 @@ def test_monai_runs_it_as_it_is_and_it_answers_as_the_predictor_does(bundle: Pat
         assert found.shape == truth.mask.shape
         assert truth.mask.any()
         assert (found != truth.mask).mean() < 0.001, "but for a pixel at the very threshold"
-        assert probabilities[Path(f"{name}.png").name] == pytest.approx(truth.probabilities, abs=1e-5)
+        assert probabilities[Path(f"{name}.png").name] == pytest.approx(truth.class_prob, abs=1e-5)
 
 
 @pytest.mark.parametrize("task", ["seg", "cls"])
@@ -154,7 +154,7 @@ def test_the_weights_are_a_plain_state_dict(bundle: Path, model: Path) -> None:
     part.load_state_dict(weights)
     x = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        assert torch.allclose(part.eval()(x), network(x).classes, atol=1e-6)
+        assert torch.allclose(part.eval()(x), network(x).class_logits, atol=1e-6)
 
 
 def test_the_mirror_image_is_averaged_where_it_belongs() -> None:

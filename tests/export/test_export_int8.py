@@ -40,7 +40,7 @@ def test_it_is_one_smaller_file(written: Written, model: Trained) -> None:
 def test_it_answers_near_the_model(written: Written, model: Trained) -> None:
     truth = open_runtime("torch", model.folder, device="cpu").run(PICTURES, cam_class=0)
     found = open_runtime("onnx", written.path, device="cpu").run(PICTURES, cam_class=0)
-    for name in ("mask", "logits", "cam", "features"):
+    for name in ("mask_prob", "class_logits", "cam", "features"):
         here, there = getattr(truth, name), getattr(found, name)
         error = np.abs(here - there).mean() / np.abs(here).max()
         assert 0 < error < 0.1

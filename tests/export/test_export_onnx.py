@@ -49,12 +49,12 @@ def test_a_batch_of_any_size_is_answered_as_by_the_network(exported_models: dict
         truth = network(torch.from_numpy(x))
     found = dict(zip(outputs_of(task), session(exported_models[task] / "model.onnx").run(None, {"image": x}), strict=True))
     if task != "cls":
-        assert np.abs(found["mask"] - truth.mask.sigmoid().numpy()).max() < 1e-5
+        assert np.abs(found["mask"] - truth.mask_logits.sigmoid().numpy()).max() < 1e-5
         assert found["mask"].min() < 0.1
         assert found["mask"].max() > 0.9, "a mask of one value would prove nothing"
     if task != "seg":
-        assert np.allclose(found["class_logits"], truth.classes, rtol=1e-4, atol=1e-5)
-        assert np.allclose(found["class_probabilities"], torch.softmax(truth.classes / card.temperature, 1), atol=1e-5)
+        assert np.allclose(found["class_logits"], truth.class_logits, rtol=1e-4, atol=1e-5)
+        assert np.allclose(found["class_probabilities"], torch.softmax(truth.class_logits / card.temperature, 1), atol=1e-5)
         assert np.allclose(found["features"], truth.features.mean((2, 3)), rtol=1e-4, atol=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_the_difference_from_pytorch_is_told(
     written = export_model(exported_models["cls"], format="onnx", out=tmp_path / "made" / "classes.onnx")
     assert written.path == tmp_path / "made" / "classes.onnx"
     assert [path.name for path in written.path.parent.iterdir()] == ["classes.onnx"]
-    assert "largest difference from PyTorch: logits " in written.notes[1]
+    assert "largest difference from PyTorch: class_logits " in written.notes[1]
     assert "cam " in written.notes[1]
 
 
@@ -137,24 +137,26 @@ class Saying:
 
 def test_differences_are_shares_of_the_largest_value_and_a_mask_s_are_probabilities(exported_models: dict[str, Path]) -> None:
     card = read_card(exported_models["joint"])
-    one = Saying(card, mask=[[[0.5]]], logits=[[8.0, -10.0, 0.0]], cam=[[[0.0]]], features=[[4.0]])
-    other = Saying(card, mask=[[[0.25]]], logits=[[8.0, -9.0, 0.0]], cam=[[[0.125]]], features=[[4.0]])
+    one = Saying(card, mask_prob=[[[0.5]]], class_logits=[[8.0, -10.0, 0.0]], cam=[[[0.0]]], features=[[4.0]])
+    other = Saying(card, mask_prob=[[[0.25]]], class_logits=[[8.0, -9.0, 0.0]], cam=[[[0.125]]], features=[[4.0]])
     found = compare(one, other, np.zeros((2, 1, 1), np.uint8))
-    assert found.by_output == {"mask": 0.25, "logits": pytest.approx(0.1), "cam": 0.125, "features": 0.0}
+    assert found.by_output == {"mask_prob": 0.25, "class_logits": pytest.approx(0.1), "cam": 0.125, "features": 0.0}
     assert found.largest == 0.25
-    with pytest.raises(RequestError, match=r"it does not answer as PyTorch does \(mask 2.5e-01, .*nothing was written"):
+    with pytest.raises(RequestError, match=r"it does not answer as PyTorch does \(mask_prob 2.5e-01, .*nothing was written"):
         require_equal(found, what="it")
 
 
 def test_a_difference_that_is_no_number_is_over_any_tolerance() -> None:
     with pytest.raises(RequestError):
-        require_equal(Differences({"mask": float("nan")}, 1), what="it")
+        require_equal(Differences({"mask_prob": float("nan")}, 1), what="it")
 
 
 def test_a_network_whose_answers_are_not_finite_is_refused(exported_models: dict[str, Path]) -> None:
     card = read_card(exported_models["seg"])
-    good, bad = Saying(card, mask=[[[0.5]]]), Saying(card, mask=[[[float("inf")]]])
-    with pytest.raises(RequestError, match="mask: PyTorch gives values that are no finite numbers: the model is not exported"):
+    good, bad = Saying(card, mask_prob=[[[0.5]]]), Saying(card, mask_prob=[[[float("inf")]]])
+    with pytest.raises(
+        RequestError, match="mask_prob: PyTorch gives values that are no finite numbers: the model is not exported"
+    ):
         compare(bad, good, np.zeros((1, 1, 1), np.uint8))
 
 

@@ -43,7 +43,7 @@ def test_it_goes_before_the_onnx_file_and_answers_as_pytorch_does(folder: Path) 
     runtime = open_runtime("openvino-f32", folder, device="cpu")
     assert runtime.file.name == "model.xml"
     truth, found = open_runtime("torch", folder, device="cpu").run(PICTURES), runtime.run(PICTURES)
-    for name in ("mask", "logits", "cam", "features"):
+    for name in ("mask_prob", "class_logits", "cam", "features"):
         here, there = getattr(truth, name), getattr(found, name)
         assert np.abs(here - there).max() <= 1e-4 * max(1.0, np.abs(here).max())
 
@@ -51,7 +51,7 @@ def test_it_goes_before_the_onnx_file_and_answers_as_pytorch_does(folder: Path) 
 def test_the_two_files_are_enough(folder: Path, tmp_path: Path) -> None:
     for suffix in (".xml", ".bin"):
         shutil.copy(folder / f"model{suffix}", tmp_path / f"brain{suffix}")
-    assert open_runtime("openvino", tmp_path / "brain.xml", device="cpu").run(PICTURES).logits.shape == (3, 3)
+    assert open_runtime("openvino", tmp_path / "brain.xml", device="cpu").run(PICTURES).class_logits.shape == (3, 3)
 
 
 def test_one_file_without_the_other_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:

@@ -42,5 +42,5 @@ def test_an_exported_recipe_answers_as_the_network_does(values: dict[str, object
         truth = loaded(torch.from_numpy(x))
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
     found = dict(zip(outputs_of("cls"), session.run(None, {"image": x}), strict=True))
-    np.testing.assert_allclose(found["class_logits"], truth.classes, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["class_logits"], truth.class_logits, rtol=1e-4, atol=1e-5)
     assert found["cam"].shape == (3, 3, *truth.features.shape[2:])

@@ -58,10 +58,10 @@ class BrightRuntime:
         count = len(images)
         mask = images.astype(np.float32) / 255 if self.card.task != "cls" else None
         if self.card.task == "seg":
-            return RawOutput(mask=mask)
+            return RawOutput(mask_prob=mask)
         logits = np.tile(np.asarray(self.logits, np.float32), (count, 1))
         cam = np.tile(np.asarray(self.cam, np.float32), (count, 1, 1))
-        return RawOutput(mask=mask, logits=logits, cam=cam, features=np.ones((count, 2), np.float32))
+        return RawOutput(mask_prob=mask, class_logits=logits, cam=cam, features=np.ones((count, 2), np.float32))
 
 
 def write_model(folder: Path, task, *, classes=None, encoder="resnet10t", size=64, seed=0, **changes) -> Path:

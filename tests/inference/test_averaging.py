@@ -18,7 +18,7 @@ class SideRuntime(BrightRuntime):
         explained = logits.argmax(1) if cam_class is None else np.full(len(images), cam_class)
         cam = np.zeros(images.shape, np.float32)
         cam[:, :, :2] = left
-        return RawOutput(logits=logits, cam=cam + 100 * explained[:, None, None], mask=images / np.float32(255))
+        return RawOutput(class_logits=logits, cam=cam + 100 * explained[:, None, None], mask_prob=images / np.float32(255))
 
 
 def test_without_flip_the_runtime_is_asked_once_with_the_pictures_alone():
@@ -29,12 +29,12 @@ def test_without_flip_the_runtime_is_asked_once_with_the_pictures_alone():
 
 def test_a_mask_that_follows_the_picture_is_the_same_with_flip():
     runtime = BrightRuntime(make_card("seg"))
-    assert np.allclose(run_averaged(runtime, PICTURES, flip=True).mask, PICTURES / 255, atol=1e-6)
+    assert np.allclose(run_averaged(runtime, PICTURES, flip=True).mask_prob, PICTURES / 255, atol=1e-6)
 
 
 def test_scores_and_maps_are_the_mean_of_both_views_where_they_belong():
     answer = run_averaged(SideRuntime(make_card()), PICTURES, flip=True, cam_class=0)
-    assert np.allclose(answer.logits[:, 0], PICTURES.mean((1, 2)))
+    assert np.allclose(answer.class_logits[:, 0], PICTURES.mean((1, 2)))
     assert np.allclose(answer.cam, PICTURES / 2)  # each half is seen in one of the two views
 
 
@@ -42,7 +42,7 @@ def test_the_map_is_of_the_averaged_class_where_both_views_disagree():
     picture = np.zeros((2, 4, 4), np.uint8)
     picture[0, :, :2] = 30  # upright class 0 (30 > 10), mirrored class 1, averaged class 0 (15 > 10)
     answer = run_averaged(SideRuntime(make_card()), picture, flip=True)
-    assert answer.logits.argmax(1).tolist() == [0, 1]
+    assert answer.class_logits.argmax(1).tolist() == [0, 1]
     assert np.allclose(answer.cam[0], picture[0] / 2)
     assert np.allclose(answer.cam[1], 100.0)
 
@@ -53,7 +53,7 @@ class OffRuntime(BrightRuntime):
     def run(self, images, *, cam_class=None):
         """Answer with the columns' brightness at pixels 0, 8, 16 and 24."""
         cam = np.repeat(images[:, :4, ::8].astype(np.float32), 1, axis=1)
-        return RawOutput(logits=np.zeros((len(images), 3), np.float32), cam=cam, mask=None)
+        return RawOutput(class_logits=np.zeros((len(images), 3), np.float32), cam=cam, mask_prob=None)
 
 
 def test_maps_of_cells_that_lie_off_their_even_places_are_averaged_where_they_belong():

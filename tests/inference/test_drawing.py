@@ -22,7 +22,7 @@ def predicted(shape=(48, 36), **changes):
         "slice": make_slice(image, path="scans/a_scan.png"),
         "mask": disc,
         "classes": ("meningioma", "glioma", "no_tumour"),
-        "probabilities": np.array([0.2, 0.7, 0.1]),
+        "class_prob": np.array([0.2, 0.7, 0.1]),
         "cam": disc.astype(np.float32),
         "cam_class": "glioma",
     }
@@ -98,7 +98,7 @@ def test_a_contradiction_and_an_empty_mask_are_written(monkeypatch):
 
 
 def test_what_is_not_answered_is_not_drawn(monkeypatch):
-    alone = predicted(cam=None, cam_class=None, probabilities=None, classes=())
+    alone = predicted(cam=None, cam_class=None, class_prob=None, classes=())
     assert "Grad-CAM" not in written(alone, monkeypatch)
     assert overlay(alone).width < overlay(predicted()).width
     assert "tumour area" not in written(predicted(mask=None), monkeypatch)

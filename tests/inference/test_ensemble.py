@@ -22,7 +22,7 @@ class ClassRuntime(BrightRuntime):
     def run(self, images, *, cam_class=None):
         """Answer with the class's number in the map."""
         raw = super().run(images, cam_class=cam_class)
-        wanted = raw.logits.argmax(1) if cam_class is None else np.full(len(images), cam_class)
+        wanted = raw.class_logits.argmax(1) if cam_class is None else np.full(len(images), cam_class)
         return raw._replace(cam=np.ones((len(images), 2, 2), np.float32) * (wanted[:, None, None] + 1))
 
 
@@ -34,20 +34,20 @@ def two(first: list[float], second: list[float], **changes) -> Ensemble:
 def test_masks_are_averaged_pixel_by_pixel():
     class Half(BrightRuntime):
         def run(self, images, *, cam_class=None):
-            return RawOutput(mask=images.astype(np.float32) / 510)
+            return RawOutput(mask_prob=images.astype(np.float32) / 510)
 
     both = Ensemble([BrightRuntime(make_card("seg")), Half(make_card("seg"))])
-    assert np.allclose(both.run(PICTURES).mask, 0.15)  # of 0.2 and 0.1
+    assert np.allclose(both.run(PICTURES).mask_prob, 0.15)  # of 0.2 and 0.1
 
 
 def test_class_scores_are_averaged_after_each_models_own_temperature():
     answer = two([2.0, 0.0, 0.0], [0.0, 6.0, 0.0], temperature=2.0).run(PICTURES)
-    assert answer.logits[0].tolist() == [1.0, 1.5, 0.0]  # (2 + 0) / 2, (0 + 6 / 2) / 2
+    assert answer.class_logits[0].tolist() == [1.0, 1.5, 0.0]  # (2 + 0) / 2, (0 + 6 / 2) / 2
 
 
 def test_the_map_is_of_the_class_that_the_mean_answers():
     answer = two([4.0, 3.0, 0.0], [0.0, 3.0, 0.0]).run(PICTURES)  # the first alone would answer class 0
-    assert answer.logits.argmax(1).tolist() == [1, 1]
+    assert answer.class_logits.argmax(1).tolist() == [1, 1]
     assert (answer.cam == 2.0).all()
 
 
@@ -88,5 +88,5 @@ def test_several_named_models_answer_together_and_are_all_named(tmp_path: Path):
     said = together.predict(make_slice())
     assert [mark.name for mark in said.models] == ["fold 0", "fold 1"]
     assert "the mean of 2 models answers" in together.notes
-    assert np.allclose(said.mask_probability, np.mean([one.mask_probability for one in each], axis=0), atol=1e-5)
-    assert np.allclose(said.logits, np.mean([one.logits for one in each], axis=0), atol=1e-5)
+    assert np.allclose(said.mask_prob, np.mean([one.mask_prob for one in each], axis=0), atol=1e-5)
+    assert np.allclose(said.class_logits, np.mean([one.class_logits for one in each], axis=0), atol=1e-5)

@@ -36,11 +36,11 @@ def test_the_same_slice_gives_the_same_tensor_mask_and_class_whatever_the_format
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(Preprocessing(size=64).image(first.image), Preprocessing(size=64).image(second.image))
     one, two = predictor.predict(paths["mat"]), predictor.predict(paths[other])
-    assert np.array_equal(one.mask_probability, two.mask_probability)
+    assert np.array_equal(one.mask_prob, two.mask_prob)
     assert np.array_equal(one.mask, two.mask)
     assert np.array_equal(one.cam, two.cam)
     assert one.label == two.label
-    assert np.array_equal(one.probabilities, two.probabilities)
+    assert np.array_equal(one.class_prob, two.class_prob)
 
 
 def test_a_phantom_is_called_one_in_its_answer(predictor, paths):

@@ -27,7 +27,7 @@ class Logits(nn.Module):
                 module.inplace = False
 
     def forward(self, x):
-        return self.network(x).classes
+        return self.network(x).class_logits
 
 
 class SmallNet(nn.Module):
@@ -41,7 +41,7 @@ class SmallNet(nn.Module):
 
     def forward(self, x):
         maps = self.body(x)
-        return Output(mask=None, classes=self.end(maps * self.gate(maps)), features=None)
+        return Output(mask_logits=None, class_logits=self.end(maps * self.gate(maps)), features=None)
 
 
 class HeadedNet(nn.Module):
@@ -57,7 +57,7 @@ class HeadedNet(nn.Module):
 
     def forward(self, x):
         features = self.body(x)
-        return Output(mask=None, classes=self.head(features), features=features)
+        return Output(mask_logits=None, class_logits=self.head(features), features=features)
 
 
 def network_of(task, encoder):
@@ -124,11 +124,11 @@ def test_the_joint_network_s_own_map_is_that_of_its_places_and_the_class_asked_f
     assert gradcam.how.startswith("Grad-CAM place by place (HiResCAM)")
     output, cam = gradcam(pictures())
     assert cam.shape == (3, 16, 16)
-    every = cam_of_every_class(network, output.features, output.mask, offset_px=-15.5)
-    assert torch.allclose(cam, every[torch.arange(3), output.classes.argmax(1)], rtol=1e-4, atol=1e-7)
+    every = cam_of_every_class(network, output.features, output.mask_logits, offset_px=-15.5)
+    assert torch.allclose(cam, every[torch.arange(3), output.class_logits.argmax(1)], rtol=1e-4, atol=1e-7)
     assert torch.allclose(gradcam(pictures(), cam_class=2)[1], every[:, 2], rtol=1e-4, atol=1e-7)
     assert (every > 0).any(), "a map of zeros would prove nothing"
-    assert output.mask.max() > 0, "an empty mask would take no part"
+    assert output.mask_logits.max() > 0, "an empty mask would take no part"
 
 
 def test_for_a_classifier_gradient_times_activation_place_by_place_is_grad_cam():
@@ -157,8 +157,8 @@ def test_the_map_by_autograd_equals_monai_and_says_why_it_was_taken(cam_class):
     assert gradcam.how == "Grad-CAM by autograd at 'body.2': the network does not give its last maps and a head apart"
     output, cam = gradcam(pictures(), cam_class=cam_class)
     assert torch.allclose(cam, monai_raw(network, pictures(), layer="body.2", cam_class=cam_class), rtol=1e-4, atol=1e-7)
-    assert torch.allclose(output.classes, network(pictures()).classes)
-    assert not output.classes.requires_grad
+    assert torch.allclose(output.class_logits, network(pictures()).class_logits)
+    assert not output.class_logits.requires_grad
 
 
 @pytest.mark.parametrize("build", [lambda: network_of("cls", "resnet10t"), lambda: small(SmallNet)])
@@ -167,7 +167,7 @@ def test_without_a_class_each_map_is_of_its_own_picture_s_class(build):
     x = torch.cat([pictures(6), 1 - pictures(6), torch.zeros(1, 1, 64, 64)])
     gradcam = GradCam(network, example=x[:1])
     output, cam = gradcam(x)
-    for row, cam_class in enumerate(output.classes.argmax(1).tolist()):
+    for row, cam_class in enumerate(output.class_logits.argmax(1).tolist()):
         _, alone = gradcam(x[row : row + 1], cam_class=cam_class)
         assert torch.allclose(cam[row], alone[0], rtol=1e-3, atol=1e-6)
 
@@ -176,7 +176,7 @@ def test_a_head_that_gives_other_scores_than_the_network_is_not_trusted():
     class Other(HeadedNet):
         def forward(self, x):
             output = super().forward(x)
-            return output._replace(classes=output.classes + x.mean((1, 2, 3))[:, None])
+            return output._replace(class_logits=output.class_logits + x.mean((1, 2, 3))[:, None])
 
     network = small(Other)
     assert why_not_by_head(network, pictures(1)) == "the network's head alone does not give its class scores"
@@ -190,7 +190,7 @@ def test_a_network_without_convolution_gives_classes_and_no_map():
     gradcam = GradCam(network, example=pictures(1))
     output, cam = gradcam(pictures())
     assert cam is None
-    assert output.classes.shape == (3, 3)
+    assert output.class_logits.shape == (3, 3)
     assert gradcam.how == "no Grad-CAM: the network has no convolution in front of its classes"
 
 

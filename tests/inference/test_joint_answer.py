@@ -26,7 +26,9 @@ ORIGIN = Origin((ModelMark("made", "0" * 16, "nothing"),), "paper")
 def answer(mask, logits, *, classes=CLASSES, **point) -> Prediction:
     """What is answered where a joint model's raw outputs are these."""
     card = make_card("joint", classes=list(classes), operating_point={"threshold": 0.5, "min_area": 0.0, "flip": False} | point)
-    raw = RawOutput(mask=np.asarray(mask, np.float32), logits=np.asarray(logits, np.float32), cam=np.ones((2, 2), np.float32))
+    raw = RawOutput(
+        mask_prob=np.asarray(mask, np.float32), class_logits=np.asarray(logits, np.float32), cam=np.ones((2, 2), np.float32)
+    )
     return make_prediction(make_slice(), [Said(card, Preprocessing(size=32), raw)], origin=ORIGIN)
 
 
@@ -53,7 +55,9 @@ def test_a_referral_says_whose_probability_it_means_where_another_one_is_answere
         (["glioma", "pituitary", "meningioma"], "the highest probability is 0.80, under"),
     ):
         card = make_card("joint", classes=list(classes), refer_below=0.9)
-        raw = RawOutput(mask=np.full((32, 32), 0.99, np.float32), logits=np.log(np.array([0.8, 0.1, 0.1], np.float32)))
+        raw = RawOutput(
+            mask_prob=np.full((32, 32), 0.99, np.float32), class_logits=np.log(np.array([0.8, 0.1, 0.1], np.float32))
+        )
         found = make_prediction(make_slice(), [Said(card, Preprocessing(size=32), raw)], origin=ORIGIN)
         assert any(f"refer to an expert: {line}" in warning for warning in found.warnings), found.warnings
 
@@ -87,8 +91,8 @@ def test_mask_and_class_of_a_joint_model_never_contradict_each_other(number: int
     assert found.consistent is True
     assert found.mask is not None
     assert found.mask.any() == (found.label != NO_TUMOUR)
-    assert found.probabilities is not None
-    assert found.probabilities.sum() == pytest.approx(1)
+    assert found.class_prob is not None
+    assert found.class_prob.sum() == pytest.approx(1)
     jsonschema.validate(found.to_dict(), SCHEMA)
 
 

@@ -21,7 +21,7 @@ def runner(*, fits: int, asked: list[int], error: Exception):
         asked.append(len(batch))
         if len(batch) > fits:
             raise error
-        return [RawOutput(mask=np.array(batch, np.float32)), RawOutput(logits=-np.array(batch, np.float32))]
+        return [RawOutput(mask_prob=np.array(batch, np.float32)), RawOutput(class_logits=-np.array(batch, np.float32))]
 
     return run
 
@@ -37,9 +37,9 @@ def test_a_batch_is_halved_until_it_fits_and_that_is_remembered(caplog: pytest.L
     fitting, run = Fitting(), runner(fits=3, asked=asked, error=MemoryError())
     with caplog.at_level(logging.WARNING):
         first, second = fitting.ask(range(9), run)
-    assert first.mask.tolist() == list(range(9))
-    assert second.logits.tolist() == [-number for number in range(9)]
-    assert first.logits is None
+    assert first.mask_prob.tolist() == list(range(9))
+    assert second.class_logits.tolist() == [-number for number in range(9)]
+    assert first.class_logits is None
     assert asked == [9, 4, 2, 2, 2, 2, 1]
     assert [record.getMessage() for record in caplog.records] == [
         "a batch of 9 slices does not fit in memory: halved to 4 from here on",

@@ -18,7 +18,7 @@ def predicted(*, spacing_mm=None, **changes):
         "slice": make_slice(IMAGE, spacing_mm=spacing_mm, patient="Mrs Smith"),
         "mask": MASK,
         "classes": ("glioma", "no_tumour"),
-        "probabilities": np.array([0.9, 0.1]),
+        "class_prob": np.array([0.9, 0.1]),
         "cam": cam,
         "cam_class": "glioma",
         "models": (ModelMark("a", "0" * 16, "phantoms"),),
@@ -57,11 +57,11 @@ def test_an_empty_mask_has_no_box():
 )
 def test_mask_and_class_agree_only_when_both_say_tumour_or_neither(tumour_in_mask, probabilities, consistent):
     mask = MASK if tumour_in_mask else np.zeros((4, 5), bool)
-    assert predicted(mask=mask, probabilities=np.array(probabilities)).consistent is consistent
+    assert predicted(mask=mask, class_prob=np.array(probabilities)).consistent is consistent
 
 
 def test_what_no_model_answers_is_none():
-    without_class = predicted(classes=(), probabilities=None, cam=None, cam_class=None)
+    without_class = predicted(classes=(), class_prob=None, cam=None, cam_class=None)
     assert without_class.label is None
     assert without_class.consistent is None
     result = without_class.to_dict()

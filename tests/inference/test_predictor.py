@@ -24,11 +24,11 @@ def predictor(*, seg=None, cls=None, flip=None):
 def test_mask_class_and_map_come_in_the_scan_s_own_size_and_belong_together():
     item = make_slice()
     found = predictor().predict(item)
-    assert found.mask.shape == found.mask_probability.shape == found.cam.shape == item.image.shape
+    assert found.mask.shape == found.mask_prob.shape == found.cam.shape == item.image.shape
     disc = item.image > 0.5
     assert 2 * (found.mask & disc).sum() / (found.mask.sum() + disc.sum()) > 0.9
     assert found.label == found.cam_class == "glioma"
-    assert found.probabilities == pytest.approx([0.2, 0.6, 0.2])
+    assert found.class_prob == pytest.approx([0.2, 0.6, 0.2])
     assert found.cam_peak == 2.0
     assert found.cam.max() == 1.0  # two is over the scale of one
     assert found.consistent is True
@@ -37,7 +37,7 @@ def test_mask_class_and_map_come_in_the_scan_s_own_size_and_belong_together():
 
 def test_each_model_s_own_card_decides():
     found = predictor(cls={"temperature": 1e6, "cam_scale": 4.0, "refer_below": 0.5}).predict(make_slice())
-    assert found.probabilities == pytest.approx([1 / 3] * 3, abs=1e-4)
+    assert found.class_prob == pytest.approx([1 / 3] * 3, abs=1e-4)
     assert found.cam.max() == pytest.approx(0.5)
     assert found.refer is True
     assert "refer to an expert: the highest probability is 0.33, under the model's threshold of 0.50" in found.warnings
@@ -83,9 +83,9 @@ def test_a_slice_s_own_warnings_and_that_it_is_a_phantom_are_passed_on():
 
 def test_a_segmenter_alone_gives_no_class_and_a_classifier_alone_no_mask():
     masks = Predictor([BrightRuntime(make_card("seg"))]).predict(make_slice())
-    assert (masks.probabilities, masks.label, masks.cam, masks.cam_class, masks.consistent) == (None,) * 5
+    assert (masks.class_prob, masks.label, masks.cam, masks.cam_class, masks.consistent) == (None,) * 5
     classes = Predictor([BrightRuntime(make_card("cls"), logits=LOGITS, cam=CAM)]).predict(make_slice())
-    assert (classes.mask, classes.mask_probability, classes.box, classes.consistent) == (None,) * 4
+    assert (classes.mask, classes.mask_prob, classes.box, classes.consistent) == (None,) * 4
 
 
 def test_a_joint_model_gives_all_from_one_runtime():
@@ -217,15 +217,15 @@ def test_a_crop_and_an_equalisation_of_the_card_are_applied_unasked_and_undone()
     (asked, _) = model.asked[0]
     assert (asked[0] > 40).mean() > 1.5 * (item.image > 40).mean()  # the head fills the square
     assert 2 * (found.mask & tumour).sum() / (found.mask.sum() + tumour.sum()) > 0.9
-    assert not found.mask_probability[100:].any()
+    assert not found.mask_prob[100:].any()
 
 
 def test_a_mask_that_is_unsure_of_itself_is_called_doubtful():
     image = make_slice(np.where(np.mgrid[:40, :30][0] < 20, 0.6, 0.0) + np.where(np.mgrid[:40, :30][1] < 5, 0.4, 0.0))
     sure = predictor(seg={}).predict(image)
     assert sure.mask_doubtful is None  # the model has no threshold
-    inside = sure.mask_probability[sure.mask].sum()
-    assert sure.mask_confidence == pytest.approx(2 * inside / (sure.mask_probability.sum() + sure.mask.sum()), abs=1e-6)
+    inside = sure.mask_prob[sure.mask].sum()
+    assert sure.mask_confidence == pytest.approx(2 * inside / (sure.mask_prob.sum() + sure.mask.sum()), abs=1e-6)
     above, under = (predictor(seg={"doubt_mask_below": sure.mask_confidence + by}).predict(image) for by in (0.01, -0.01))
     assert (above.mask_doubtful, under.mask_doubtful) == (True, False)
     assert sum("the mask is doubtful, check where it lies: its confidence is" in text for text in above.warnings) == 1

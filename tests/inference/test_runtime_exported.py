@@ -30,16 +30,16 @@ def test_a_runtime_answers_what_its_task_promises_in_shape_and_range(
 ) -> None:
     runtime = open_runtime(name, exported_models[task], device="cpu")
     raw = runtime.run(PICTURES)
-    assert (raw.mask is None) == (task == "cls")
-    assert (raw.logits is None) == (raw.cam is None) == (raw.features is None) == (task == "seg")
+    assert (raw.mask_prob is None) == (task == "cls")
+    assert (raw.class_logits is None) == (raw.cam is None) == (raw.features is None) == (task == "seg")
     for values in raw:
         assert values is None or (values.dtype == np.float32 and len(values) == 3 and np.isfinite(values).all())
-    if raw.mask is not None:
-        assert raw.mask.shape == (3, 64, 64)
-        assert raw.mask.min() >= 0
-        assert raw.mask.max() <= 1
-    if raw.logits is not None:
-        assert raw.logits.shape == (3, 3)
+    if raw.mask_prob is not None:
+        assert raw.mask_prob.shape == (3, 64, 64)
+        assert raw.mask_prob.min() >= 0
+        assert raw.mask_prob.max() <= 1
+    if raw.class_logits is not None:
+        assert raw.class_logits.shape == (3, 3)
         side = 64 // 4 if task == "joint" else 64 // 32  # a joint model's map lies on the grid on which its mask was pooled
         assert raw.cam.shape == (3, side, side)
         assert raw.cam.min() >= 0
@@ -78,15 +78,15 @@ def test_openvino_s_own_precision_stays_near(exported_models: dict[str, Path], t
 @pytest.mark.parametrize("name", EXPORTED)
 def test_mirrored_pictures_that_share_memory_are_taken(exported_models: dict[str, Path], name: str) -> None:
     runtime = open_runtime(name, exported_models["seg"], device="cpu")
-    assert np.array_equal(runtime.run(PICTURES[:, :, ::-1]).mask, runtime.run(PICTURES[:, :, ::-1].copy()).mask)
+    assert np.array_equal(runtime.run(PICTURES[:, :, ::-1]).mask_prob, runtime.run(PICTURES[:, :, ::-1].copy()).mask_prob)
 
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_batch_of_another_size_follows_without_trouble(exported_models: dict[str, Path], name: str) -> None:
     runtime = open_runtime(name, exported_models["cls"], device="cpu")
-    together = runtime.run(PICTURES).logits
-    assert np.allclose(runtime.run(PICTURES[:1]).logits, together[:1], atol=0.05)
-    assert np.allclose(runtime.run(PICTURES).logits, together, atol=1e-6), "an answer is not overwritten by the next"
+    together = runtime.run(PICTURES).class_logits
+    assert np.allclose(runtime.run(PICTURES[:1]).class_logits, together[:1], atol=0.05)
+    assert np.allclose(runtime.run(PICTURES).class_logits, together, atol=1e-6), "an answer is not overwritten by the next"
 
 
 @pytest.mark.parametrize("where", ["model folder", "file alone"])
@@ -103,8 +103,8 @@ def test_a_predictor_says_the_same_with_another_runtime(
     truth = Predictor.load(joint=exported_models["joint"], device="cpu").predict(item)
     found = Predictor.load(joint=place, device="cpu", runtime=name).predict(item)
     assert found.label == truth.label
-    assert np.allclose(found.probabilities, truth.probabilities, atol=1e-4)
-    assert np.allclose(found.mask_probability, truth.mask_probability, atol=1e-4)
+    assert np.allclose(found.class_prob, truth.class_prob, atol=1e-4)
+    assert np.allclose(found.mask_prob, truth.mask_prob, atol=1e-4)
     assert np.allclose(found.cam, truth.cam, atol=1e-4)
     assert found.models == truth.models, "the same weights bear the same name"
     assert found.runtime.startswith(name)

@@ -22,16 +22,16 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("task", ["seg", "cls", "joint"])
 def test_a_model_folder_answers_what_its_task_promises_in_shape_and_range(folders, task):
     raw = open_runtime("torch", folders[task], device="cpu").run(PICTURES)
-    assert (raw.mask is None) == (task == "cls")
-    assert (raw.logits is None) == (raw.cam is None) == (raw.features is None) == (task == "seg")
+    assert (raw.mask_prob is None) == (task == "cls")
+    assert (raw.class_logits is None) == (raw.cam is None) == (raw.features is None) == (task == "seg")
     for values in raw:
         assert values is None or (values.dtype == np.float32 and len(values) == 3 and np.isfinite(values).all())
-    if raw.mask is not None:
-        assert raw.mask.shape == (3, 64, 64)
-        assert raw.mask.min() >= 0
-        assert raw.mask.max() <= 1
-    if raw.logits is not None:
-        assert raw.logits.shape == (3, 3)
+    if raw.mask_prob is not None:
+        assert raw.mask_prob.shape == (3, 64, 64)
+        assert raw.mask_prob.min() >= 0
+        assert raw.mask_prob.max() <= 1
+    if raw.class_logits is not None:
+        assert raw.class_logits.shape == (3, 3)
         assert raw.cam.shape == (3, 2, 2)
         assert raw.cam.min() >= 0
 
@@ -42,7 +42,7 @@ def test_a_joint_model_s_map_is_finer_and_one_of_a_folder_of_before_is_as_before
     one, other = old.run(PICTURES), new.run(PICTURES)
     assert one.cam.shape == (3, 2, 2)
     assert other.cam.shape == (3, 16, 16)
-    assert np.array_equal(one.logits, other.logits)
+    assert np.array_equal(one.class_logits, other.class_logits)
     assert "by place" not in " ".join(old.notes)
     assert "place by place" in " ".join(new.notes)
 
@@ -50,13 +50,13 @@ def test_a_joint_model_s_map_is_finer_and_one_of_a_folder_of_before_is_as_before
 def test_the_network_sees_the_bytes_divided_by_255(folders):
     network, _ = load_network(folders["cls"])
     with torch.no_grad():
-        expected = network(torch.from_numpy(PICTURES[:, None] / np.float32(255))).classes
-    assert np.allclose(open_runtime("torch", folders["cls"], device="cpu").run(PICTURES).logits, expected, atol=1e-5)
+        expected = network(torch.from_numpy(PICTURES[:, None] / np.float32(255))).class_logits
+    assert np.allclose(open_runtime("torch", folders["cls"], device="cpu").run(PICTURES).class_logits, expected, atol=1e-5)
 
 
 def test_mirrored_pictures_that_share_memory_are_taken(folders):
     runtime = open_runtime("torch", folders["seg"], device="cpu")
-    assert np.array_equal(runtime.run(PICTURES[:, :, ::-1]).mask, runtime.run(PICTURES[:, :, ::-1].copy()).mask)
+    assert np.array_equal(runtime.run(PICTURES[:, :, ::-1]).mask_prob, runtime.run(PICTURES[:, :, ::-1].copy()).mask_prob)
 
 
 def test_the_device_is_told_with_its_reason(monkeypatch):
@@ -100,5 +100,5 @@ def test_several_threads_get_the_answers_of_one(folders):
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(runtime.run, pictures))
     for one, other in zip(alone, together, strict=True):
-        assert np.array_equal(one.mask, other.mask)
+        assert np.array_equal(one.mask_prob, other.mask_prob)
         assert np.array_equal(one.cam, other.cam)

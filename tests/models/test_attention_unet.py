@@ -71,7 +71,7 @@ def test_the_attention_unet_learns_a_square() -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for _ in range(40):
         optimiser.zero_grad()
-        nn.functional.binary_cross_entropy_with_logits(network(x).mask, truth).backward()
+        nn.functional.binary_cross_entropy_with_logits(network(x).mask_logits, truth).backward()
         optimiser.step()
-    found = network(x).mask > 0
+    found = network(x).mask_logits > 0
     assert ((found == truth.bool()).float().mean()) > 0.97

@@ -88,7 +88,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics_in_training() -> None:
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.SGD([parameter for parameter in network.parameters() if parameter.requires_grad], lr=0.1)
-    network(torch.rand(2, 1, 64, 64)).classes.square().sum().backward()
+    network(torch.rand(2, 1, 64, 64)).class_logits.square().sum().backward()
     optimiser.step()
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     free = ("encoder.body.layer4.", "class_head.")

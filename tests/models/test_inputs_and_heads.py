@@ -53,7 +53,7 @@ def test_z_scores_have_mean_zero_and_deviation_one_for_each_picture() -> None:
 def test_z_scores_of_an_even_picture_are_finite() -> None:
     network = build_network(cls(normalisation="zscore")).eval()
     with torch.no_grad():
-        assert torch.isfinite(network(torch.full((1, 1, 64, 64), 0.3)).classes).all()
+        assert torch.isfinite(network(torch.full((1, 1, 64, 64), 0.3)).class_logits).all()
 
 
 def test_three_channels_are_normalised_each_by_imagenet_s_own() -> None:
@@ -73,7 +73,7 @@ def test_three_equal_channels_compute_what_summed_kernels_do() -> None:
     grey.load_state_dict(state)
     x = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(three(x).classes, grey(x).classes, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(three(x).class_logits, grey(x).class_logits, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("values", [{"in_channels": 3, "normalisation": "imagenet"}, {"normalisation": "zscore"}])
@@ -83,7 +83,7 @@ def test_the_architecture_comes_back_from_its_model_card_with_the_same_answers(v
     again.load_state_dict(network.state_dict())
     x = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        assert torch.equal(network(x).classes, again(x).classes)
+        assert torch.equal(network(x).class_logits, again(x).class_logits)
 
 
 def test_a_model_card_of_before_has_one_channel_and_a_linear_head() -> None:
@@ -137,7 +137,7 @@ def test_the_small_cnn_is_the_published_one() -> None:
     with torch.no_grad():
         output = network(torch.rand(2, 1, 64, 96))
     assert output.features.shape == (2, 128, 8, 12)
-    assert output.classes.shape == (2, 3)
+    assert output.class_logits.shape == (2, 3)
 
 
 @pytest.mark.parametrize("what", ["head", "last_block", "last:3", "all"])

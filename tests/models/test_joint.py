@@ -96,7 +96,7 @@ def test_the_maps_are_pooled_over_the_slice_and_over_the_mask(network: JointNetw
 
 def test_the_class_does_not_bend_the_mask(network: JointNetwork) -> None:
     network.zero_grad()
-    network(torch.rand(2, 1, 128, 128)).classes.sum().backward()
+    network(torch.rand(2, 1, 128, 128)).class_logits.sum().backward()
     touched = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.grad is not None}
     assert touched == {"encoder", "class_head"}
 

@@ -22,10 +22,10 @@ def test_a_network_gives_what_its_task_says(task: str, encoder: str) -> None:
     network = build_network(tiny(task, encoder)).eval()
     with torch.no_grad():
         output = network(torch.rand(2, 1, 64, 96))
-    assert (output.mask is None) == (task == "cls")
-    assert (output.classes is None) == (task == "seg")
-    assert output.mask is None or output.mask.shape == (2, 1, 64, 96)
-    assert output.classes is None or output.classes.shape == (2, 3)
+    assert (output.mask_logits is None) == (task == "cls")
+    assert (output.class_logits is None) == (task == "seg")
+    assert output.mask_logits is None or output.mask_logits.shape == (2, 1, 64, 96)
+    assert output.class_logits is None or output.class_logits.shape == (2, 3)
     assert output.features.shape == (2, output.features.shape[1], 2, 3)
 
 
@@ -34,8 +34,8 @@ def test_the_head_alone_gives_the_class_scores_again(task: str) -> None:
     network = build_network(tiny(task)).eval()
     with torch.no_grad():
         output = network(torch.rand(2, 1, 64, 64))
-        again = network.head(output.features, output.mask)
-    assert torch.equal(again, output.classes)
+        again = network.head(output.features, output.mask_logits)
+    assert torch.equal(again, output.class_logits)
 
 
 @pytest.mark.parametrize("task", list(NETWORKS))
@@ -53,7 +53,7 @@ def test_the_input_is_normalised_inside_as_the_architecture_says() -> None:
     scaled = build_network(tiny("cls", input_mean=0.25, input_std=0.5)).eval()
     x = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(scaled(x).classes, plain((x - 0.25) / 0.5).classes)
+        torch.testing.assert_close(scaled(x).class_logits, plain((x - 0.25) / 0.5).class_logits)
 
 
 def test_random_weights_say_so_and_the_built_architecture_knows_its_normalisation() -> None:

@@ -59,9 +59,7 @@ def panel(result: Result, index: int, cam_class: str | None = None, *, secret: s
     if prediction is None:
         blank = f'<h2>Slice {index}</h2><p class="bts-note">{text(begun(BLANK))}</p>'
         return f'<div class="bts-panel" role="status">{blank}{_files(result, secret)}</div>'
-    highest = (
-        "" if prediction.probabilities is None else f"<span>{text(percent(prediction.probabilities.max(), digits=0))}</span>"
-    )
+    highest = "" if prediction.class_prob is None else f"<span>{text(percent(prediction.class_prob.max(), digits=0))}</span>"
     title = "Mask" if prediction.label is None else named(prediction.label)
     volume = fact_list(_volume(result)) if result.is_volume else ""
     heading = f"Slice {index}" if result.is_volume else "Answer"

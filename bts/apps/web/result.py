@@ -76,4 +76,4 @@ def kept(prediction: Prediction) -> Prediction:
     cam = prediction.cam
     if cam is not None and prediction.slice.index is not None:
         cam = cam.astype(np.float16)
-    return replace(prediction, mask_probability=None, features=None, cam=cam)
+    return replace(prediction, mask_prob=None, features=None, cam=cam)

@@ -57,10 +57,10 @@ def _area(prediction: Prediction) -> str:
 
 def bars(prediction: Prediction) -> str:
     """Return the calibrated probabilities as a list with bars."""
-    if prediction.probabilities is None:
+    if prediction.class_prob is None:
         return ""
     rows = []
-    for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+    for name, probability in zip(prediction.classes, prediction.class_prob, strict=True):
         best = ' class="best"' if name == prediction.label else ""
         rows.append(
             f"<li{best}><span>{text(named(name))}</span><b>{text(percent(probability))}</b>"

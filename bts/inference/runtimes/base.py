@@ -19,18 +19,18 @@ class RawOutput(NamedTuple):
     """What a network says of a batch, in the geometry of its own input. None where it does not answer.
 
     Attributes:
-        mask: (B, S, S) float32, probability of tumour.
-        logits: (B, K) float32, class scores before the softmax.
+        mask_prob: (B, S, S) float32, probability of tumour.
+        class_logits: (B, K) float32, class scores before the softmax.
         cam: (B, h, w) float32, at least 0: Grad-CAM, not scaled (`bts.inference.gradcam`).
         features: (B, C) float32, the maps behind the class, averaged over the picture.
-        distance: (B,) float64, how unlike the training slices the pictures are; no network says it, `Predictor` adds it.
+        ood_distance: (B,) float64, how unlike the training slices the pictures are; no network says it, `Predictor` adds it.
     """
 
-    mask: np.ndarray | None = None
-    logits: np.ndarray | None = None
+    mask_prob: np.ndarray | None = None
+    class_logits: np.ndarray | None = None
     cam: np.ndarray | None = None
     features: np.ndarray | None = None
-    distance: np.ndarray | None = None
+    ood_distance: np.ndarray | None = None
 
 
 class Runtime(Protocol):

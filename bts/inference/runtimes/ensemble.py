@@ -45,9 +45,11 @@ class Ensemble:
         """Answer a batch (B, S, S) uint8; the map is of the class that the mean answers, also where the models disagree."""
         answers = [_calibrated(member.run(images, cam_class=cam_class), member.card) for member in self.members]
         mean = _mean(answers)
-        if cam_class is None and mean.logits is not None and mean.cam is not None:
-            wanted = mean.logits.argmax(1)
-            torn = np.any([answer.logits.argmax(1) != wanted for answer in answers if answer.logits is not None], axis=0)
+        if cam_class is None and mean.class_logits is not None and mean.cam is not None:
+            wanted = mean.class_logits.argmax(1)
+            torn = np.any(
+                [answer.class_logits.argmax(1) != wanted for answer in answers if answer.class_logits is not None], axis=0
+            )
             for row in np.flatnonzero(torn):
                 mean.cam[row] = self.run(images[row : row + 1], cam_class=int(wanted[row])).cam[0]  # type: ignore[index]
         return mean
@@ -60,7 +62,7 @@ def members_of(runtime: Runtime) -> tuple[Runtime, ...]:
 
 def _calibrated(raw: RawOutput, card: ModelCard) -> RawOutput:
     return raw._replace(
-        logits=None if raw.logits is None else raw.logits / card.temperature,
+        class_logits=None if raw.class_logits is None else raw.class_logits / card.temperature,
         cam=None if raw.cam is None else raw.cam / (card.cam_scale or 1.0),
     )
 

@@ -155,13 +155,13 @@ def as_raw_output(found: dict[str, np.ndarray], *, cam_class: int | None) -> Raw
         found: outputs by name.
         cam_class: class of the maps; None takes each picture's most probable one.
     """
-    mask = found["mask"][:, 0] if "mask" in found else None
+    mask_prob = found["mask"][:, 0] if "mask" in found else None
     if "class_logits" not in found:
-        return RawOutput(mask=mask)
-    logits = found["class_logits"]
-    rows = np.arange(len(logits))
-    cam = found["cam"][rows, logits.argmax(1) if cam_class is None else cam_class]
-    return RawOutput(mask=mask, logits=logits, cam=cam, features=found["features"])
+        return RawOutput(mask_prob=mask_prob)
+    class_logits = found["class_logits"]
+    rows = np.arange(len(class_logits))
+    cam = found["cam"][rows, class_logits.argmax(1) if cam_class is None else cam_class]
+    return RawOutput(mask_prob=mask_prob, class_logits=class_logits, cam=cam, features=found["features"])
 
 
 def _card_in_ir(file: Path) -> str | None:

@@ -93,7 +93,7 @@ def choose_device(device: str) -> tuple[str, str]:
 
 
 def _to_numpy(output: Output, cam: Tensor | None) -> RawOutput:
-    mask = None if output.mask is None else output.mask.sigmoid()[:, 0]
-    features = None if output.features is None or output.classes is None else output.features.mean((2, 3))
-    values = (mask, output.classes, cam, features)
+    mask_prob = None if output.mask_logits is None else output.mask_logits.sigmoid()[:, 0]
+    features = None if output.features is None or output.class_logits is None else output.features.mean((2, 3))
+    values = (mask_prob, output.class_logits, cam, features)
     return RawOutput(*(None if value is None else value.float().cpu().numpy() for value in values))
