@@ -57,15 +57,15 @@ $(VENV)/.documented: $(STAMP)
 	@touch $@
 
 figures: demo
-	$(BIN)/bts settings --out docs/settings.md
-	$(BIN)/bts figure --runs demo/runs --data demo/scans --count 3 --seed 1 --out docs/images/phantoms.png
+	$(BIN)/python -m tools settings --out docs/settings.md
+	$(BIN)/python -m tools figure --runs demo/runs --data demo/scans --count 3 --seed 1 --out docs/images/phantoms.png
 
 # The model in the package, anew: hours on two cores. Without a network: make model WEIGHTS=FILE
 WEIGHTS ?= imagenet
 
 model: install data/model/manifest.csv
 	$(BIN)/python train_joint.py --config configs/model.yaml --model.weights $(WEIGHTS) --runs runs/model
-	$(BIN)/bts box "$$(ls -d runs/model/joint/* | tail -n 1)" --name joint-mobilenetv2
+	$(BIN)/python -m tools box "$$(ls -d runs/model/joint/* | tail -n 1)" --name joint-mobilenetv2
 
 data/model/manifest.csv: | install
 	$(BIN)/bts manifest figshare:data/figshare --healthy brisc:data/brisc kaggle=folders:data/kaggle/Training --out $@

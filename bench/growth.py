@@ -14,15 +14,15 @@ from bench.clock import once
 from bench.lines import Line
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
-from bts.evaluation.audit.findings import judge
-from bts.evaluation.audit.matches import find_matches
-from bts.evaluation.audit.pictures import Collection, Picture
-from bts.evaluation.audit.views import THUMB_SIDE
+from bts.audit.findings import judge
+from bts.audit.matches import find_matches
+from bts.audit.pictures import Collection, Picture
+from bts.audit.views import THUMB_SIDE
 from bts.evaluation.cases import case_row
-from bts.evaluation.gallery import Tile
+from bts.report.gallery import Tile
 from bts.evaluation.intervals import draw_patients, mean_interval
-from bts.evaluation.publish import Extras, publish
-from bts.evaluation.report import new_evaluated
+from bts.report.publish import Extras, publish
+from bts.report.report import new_evaluated
 from bts.glossary import FIGSHARE_CLASSES
 from bts.inference.prediction import Prediction
 from bts.models.card import ModelCard

@@ -16,7 +16,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from bts.export.formats import Trained
+    from bts.export.base import Trained
 
 FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL} | (
     {signal.SIGBUS} if hasattr(signal, "SIGBUS") else set()
@@ -61,6 +61,16 @@ def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("phantoms") / "set"
     write_phantom(root, patients=9, slices_per_patient=(1, 1), seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def mixed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small synthetic set: nine patients with a tumour, one or two slices each, and three healthy ones."""
+    from bts.data.phantom import write_phantom
+
+    root = tmp_path_factory.mktemp("phantoms") / "mixed"
+    write_phantom(root, patients=9, slices_per_patient=(1, 2), healthy=3)
     return root
 
 

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("data", "models", "training", "inference", "export", "evaluation", "apps")
+LAYERS = ("data", "models", "training", "inference", "export", "audit", "evaluation", "report", "experiments", "apps")
 """From low to high; what lies directly in `bts/` is the bottom, under all of them."""
 
 ONLY_HERE = {
     "lightning": ("bts/training/",),
     "pytorch_lightning": ("bts/training/",),
-    "matplotlib": ("bts/evaluation/",),
+    "matplotlib": ("bts/report/",),
+    "jinja2": ("bts/report/", "bts/apps/web/"),
     "albumentations": ("bts/data/augment.py",),
     "argparse": ("bts/apps/",),
     "jsonargparse": ("bts/apps/",),
@@ -54,8 +55,8 @@ LIGHT = (
 )
 """Modules whose import must bring in none of `HEAVY`, not even through another module: they serve where there is no torch."""
 
+NOT_INSTALLED = {"tools", "bench", "tests"}
 NAMES_WITHOUT_A_HOME = {"utils", "util", "common", "helpers", "helper", "misc"}
-INIT_WITH_CONTENT = {"bts/__init__.py", "bts/inference/__init__.py"}
 
 
 class Import(NamedTuple):
@@ -129,6 +130,43 @@ def imports_up(modules: dict[str, Module]) -> list[str]:
     ]
 
 
+def outside_the_package(modules: dict[str, Module]) -> list[str]:
+    return [
+        f"{module.path}:{each.line} imports {each.name}, which is not installed"
+        for module in modules.values()
+        for each in module.imports()
+        if each.name.split(".")[0] in NOT_INSTALLED
+    ]
+
+
+def import_cycles(modules: dict[str, Module]) -> list[str]:
+    """Groups of modules that reach each other, with every import between them; imports in functions and for types count too."""
+    edges: dict[str, dict[str, int]] = {name: {} for name in modules}
+    for name, module in modules.items():
+        for each in module.imports():
+            target = each.name if each.name in modules else each.name.rpartition(".")[0]
+            is_package = any(other.startswith(f"{target}.") for other in modules)
+            if target in modules and target != name and not is_package:
+                edges[name].setdefault(target, each.line)
+    reach = {name: reachable(name, edges) for name in modules}
+    return [
+        f"{modules[one].path}:{line} imports {other}, which imports it"
+        for one, targets in edges.items()
+        for other, line in targets.items()
+        if one in reach[other]
+    ]
+
+
+def reachable(start: str, edges: dict[str, dict[str, int]]) -> set[str]:
+    found: set[str] = set()
+    queue = [start]
+    while queue:
+        new = [other for other in edges[queue.pop()] if other not in found]
+        found.update(new)
+        queue += new
+    return found
+
+
 def library_elsewhere(modules: dict[str, Module]) -> list[str]:
     return [
         f"{module.path}:{each.line} imports {each.name}: only in {' '.join(places)}"
@@ -199,20 +237,18 @@ def homeless_names(modules: dict[str, Module]) -> list[str]:
     ]
 
 
-def full_init_files(modules: dict[str, Module]) -> list[str]:
-    return [
-        f"{module.path}:1 must stay empty"
-        for module in modules.values()
-        if module.path.endswith("__init__.py") and module.path not in INIT_WITH_CONTENT and module.tree.body
-    ]
-
-
 RULES: dict[Callable[[dict[str, Module]], list[str]], dict[str, str]] = {
     imports_up: {
         "bts/data/planted.py": "def f() -> None:\n    from bts.models import output\n",
         "bts/planted.py": "import bts.data.slice\n",
         "bts/inference/planted.py": "if TYPE_CHECKING:\n    from bts.apps.run import run_app\n",
         "bts/models/planted.py": "from ..training import fit\n",
+    },
+    outside_the_package: {"bts/apps/planted.py": "def f() -> None:\n    from tools.planted import g\n"},
+    import_cycles: {
+        "bts/data/planted.py": "def f() -> None:\n    from bts.data import other\n",
+        "bts/data/other.py": "from bts.data.third import g\n",
+        "bts/data/third.py": "from bts.data.planted import f\n",
     },
     library_elsewhere: {
         "bts/models/planted.py": "def f() -> None:\n    import lightning.pytorch as pl\n",
@@ -229,7 +265,6 @@ RULES: dict[Callable[[dict[str, Module]], list[str]], dict[str, str]] = {
     bare_excepts: {"bts/data/planted.py": "try:\n    pass\nexcept:\n    pass\n"},
     weights_that_run_code: {"bts/models/planted.py": "import torch\ntorch.load('a', weights_only=False)\n"},
     homeless_names: {"bts/data/utils.py": ""},
-    full_init_files: {"bts/data/__init__.py": "from bts.data import slice\n"},
 }
 """Rule -> offenders that it must find, each in a file that it must name (`dataset.py` only serves another)."""
 

@@ -12,7 +12,7 @@ from bts.apps.run import DONE, SOME_FAILED, OneLineParser
 from bts.errors import RequestError
 
 if TYPE_CHECKING:
-    from bts.evaluation.audit.pictures import AuditSet
+    from bts.audit.pictures import AuditSet
 
 EPILOG = """
 examples:
@@ -46,10 +46,10 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--recover", metavar="SET", help="find whose slices the other sets' pictures are (recovered_*.csv)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the page and the tables go [results/audit/TIME]")
     options = parser.parse_args(argv)
-    from bts.evaluation.audit.page import write_page
-    from bts.evaluation.audit.run import audit
-    from bts.evaluation.audit.summary import summary
-    from bts.evaluation.audit.tables import write_tables
+    from bts.audit.run import audit
+    from bts.audit.summary import summary
+    from bts.audit.tables import write_tables
+    from bts.report.audit_page import write_page
 
     sets = with_splits(open_sets(options.sets), options.split)
     out = options.out or Path("results") / "audit" / time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -67,9 +67,9 @@ def open_sets(texts: Sequence[str]) -> list[AuditSet]:
 
     `WORD=NAME:FOLDER` gives a set a name of its own.
     """
+    from bts.audit.pictures import AuditSet
     from bts.data.sources.base import sources
     from bts.data.sources.catalogue import open_source
-    from bts.evaluation.audit.pictures import AuditSet
 
     found: list[AuditSet] = []
     for argument in texts:
@@ -108,7 +108,7 @@ def kind_of(path: Path) -> str:
 
 def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
     """Return the sets with the parts and patients that split files give them."""
-    from bts.evaluation.audit.split_file import read_sides
+    from bts.audit.split_file import read_sides
 
     for text in splits:
         name, _, file = text.partition("=") if "=" in text else (sets[0].name, "", text)

@@ -43,13 +43,13 @@ def command(argv: Sequence[str]) -> int:
 
 def train_all(task: Task, recipes: dict[str, Settings], out: Path, *, by_patient: Path | None) -> str:
     """Train, score and compare the recipes, on both splits where a table of patients is given; return the table."""
-    from bts.evaluation.audit.gate import gate
-    from bts.evaluation.benchmark import benchmark
+    from bts.audit.gate import gate
+    from bts.experiments.benchmark import benchmark
     from bts.training.fit import fit
 
     seed = next(iter(recipes.values())).seed
     if by_patient is not None:
-        from bts.evaluation.benchmark_both import benchmark_both
+        from bts.experiments.benchmark_both import benchmark_both
 
         return benchmark_both(recipes, task, out, table=by_patient, train=fit, seed=seed).table
     train = partial(fit, check=gate(next(iter(recipes.values()))))

@@ -20,7 +20,7 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--seen", type=Path, metavar="FILE", help="words of someone who looked at the pictures, in Markdown")
     parser.add_argument("--out", type=Path, default=Path("MODEL_CARD.md"), metavar="FILE", help="where to [MODEL_CARD.md]")
     options = parser.parse_args(argv)
-    from bts.evaluation.card_page import card_text
+    from bts.report.card_page import card_text
 
     text = card_text(options.run, name=options.name, foreign=options.foreign, seen=options.seen)
     try:

@@ -27,8 +27,8 @@ def command(argv: Sequence[str]) -> int:
         parser.error(f"--out {options.out}: expected a file that ends in .csv or .json")
     import pandas as pd
 
-    from bts.evaluation.compare import compare, comparison_text, rows_of
     from bts.evaluation.scored import read_scored
+    from bts.experiments.compare import compare, comparison_text, rows_of
 
     first, *others = [read_scored(folder) for folder in options.runs]
     found = [compare(first, other, seed=options.seed, draws=options.draws) for other in others]

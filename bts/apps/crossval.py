@@ -20,14 +20,14 @@ def command(argv: Sequence[str]) -> int:
     if options.task is None:
         raise RequestError("expected --task seg, --task cls or --task joint")
     from bts.apps.train import gather
-    from bts.evaluation.crossval import Folds, cross_validate
     from bts.evaluation.headline import text_table
+    from bts.experiments.crossval import Folds, cross_validate
 
     options.resume = None  # a cross-validation goes on by itself, fold by fold
     folds = Folds.parse(options.folds)
     settings = gather(options.task, options, rest)
     out = options.out or Path(settings.runs) / "crossval" / f"{options.task}-{options.folds}"
-    from bts.evaluation.audit.gate import gate
+    from bts.audit.gate import gate
     from bts.training.fit import fit
 
     train = partial(fit, check=gate(settings))

@@ -15,8 +15,8 @@ def command(argv: Sequence[str]) -> int:
     """Evaluate what the arguments name, write the report, print its headline, and return the exit status."""
     options = make_parser().parse_args(argv)
     from bts.evaluation.headline import text_table
-    from bts.evaluation.report import write_report
     from bts.evaluation.subject import Request
+    from bts.report.report import write_report
 
     models = {task: path for task in TASKS if (path := getattr(options, task)) is not None}
     request = Request(

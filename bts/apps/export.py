@@ -15,7 +15,10 @@ from bts.errors import RequestError
 from bts.glossary import DISCLAIMER
 
 if TYPE_CHECKING:
-    from bts.export.formats import Written
+    from bts.data.sources.base import Record
+    from bts.export.base import Written
+    from bts.inference import Predictor
+    from bts.training.run_data import RunData
 
 FORMATS = "onnx, openvino or monai-bundle"
 
@@ -41,12 +44,16 @@ def in_eight_bits(options: Namespace) -> Written:
     """Export an ONNX file in eight bits and score it beside the model."""
     if options.format != "onnx":
         raise RequestError(f"--int8 with --format {options.format}: eight bits are written as ONNX only")
-    from bts.evaluation.quantised import export_int8
+    from bts.evaluation.cases import evaluate_cases, mean_scores
+    from bts.export.quantised import export_int8
 
     with tqdm(unit="slice", leave=False, disable=None) as bar:
-        return export_int8(
-            options.model, out=options.out, root=options.root, progress=lambda what, done, total: move(bar, what, done, total)
-        )
+
+        def score(name: str, predictor: Predictor, data: RunData, records: Sequence[Record]) -> str:
+            cases = evaluate_cases(predictor, data.source, records, progress=lambda done: move(bar, name, done, len(records)))
+            return mean_scores(cases)
+
+        return export_int8(options.model, score=score, out=options.out, root=options.root)
 
 
 def make_parser() -> OneLineParser:

@@ -35,8 +35,8 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--healthy", nargs="+", default=[], metavar="SOURCE", help="of these only the slices without a tumour")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, such as data/model/manifest.csv")
     options = parser.parse_args(argv)
+    from bts.audit.mixing import mix
     from bts.data.sources.manifest_table import write_manifest
-    from bts.evaluation.mixing import mix
 
     rows = mix(open_sets(options.sets), open_sets(options.healthy), folder=options.out.parent, progress=counter("reading"))
     write_manifest(options.out, rows)

@@ -46,7 +46,7 @@ def train(task: Task, argv: Sequence[str]) -> int:
         print(help_text(task))
         return DONE
     settings = gather(task, options, rest)
-    from bts.evaluation.audit.gate import gate
+    from bts.audit.gate import gate
     from bts.training.fit import fit  # torch comes in here: a wrong request has been answered before
     from bts.training.ranks import is_first
 
@@ -114,7 +114,7 @@ def resumed(options: argparse.Namespace) -> list[Given]:
 
 def conclude(task: Task, run: Run, settings: Settings) -> int:
     """Score a finished run, print its table and what to do next."""
-    from bts.evaluation.finish import finish_run
+    from bts.experiments.finish import finish_run
 
     print(finish_run(run)["table"])
     print(f"\nrun    {run.path}\nmodel  {run.model}   {DISCLAIMER}")

@@ -165,3 +165,14 @@ def _check_masks(cases: pd.DataFrame) -> None:
     elif missing.any():
         path = tumours.loc[missing, "path"].iloc[0]
         raise InputError(f"{path}: the slice has no mask, but others of the set have one ({int(missing.sum())} are missing)")
+
+
+def mean_scores(cases: pd.DataFrame) -> str:
+    """Return the mean Dice per slice and the accuracy as text, as far as the table holds them.
+
+    >>> mean_scores(pd.DataFrame({"dice": [0.5, 1.0], "right": [True, False]}))
+    'Dice 0.7500, accuracy 0.5000'
+    """
+    found = [f"Dice {cases['dice'].mean():.4f}"] if "dice" in cases else []
+    found += [f"accuracy {cases['right'].mean():.4f}"] if "right" in cases else []
+    return ", ".join(found)

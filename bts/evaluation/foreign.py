@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from bts.audit.groups import spread
+from bts.audit.matches import find_matches
+from bts.audit.people import Chosen
+from bts.audit.pictures import AuditSet, collect
 from bts.data.families import Group
 from bts.data.sources.base import Record, Source
-from bts.evaluation.audit.groups import spread
-from bts.evaluation.audit.matches import find_matches
-from bts.evaluation.audit.people import Chosen
-from bts.evaluation.audit.pictures import AuditSet, collect
-from bts.evaluation.run_data import RunData, trained_on
 from bts.models.folder import ModelCard
+from bts.training.run_data import RunData, trained_on
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from bts.data.arrays import load_entry
 from bts.data.cache import SliceCache
 from bts.data.preprocess import Preprocessing
 from bts.errors import BtsError
-from bts.evaluation.run_data import RunData
 from bts.glossary import PARTS, Part
 from bts.inference.outside import Reference, describe
 from bts.models.folder import ModelCard, read_card, update_card
+from bts.training.run_data import RunData
 
 PASS = 0.99
 """Share of the validation slices that are not out of place."""

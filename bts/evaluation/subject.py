@@ -12,13 +12,13 @@ from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
 from bts.errors import RequestError
 from bts.evaluation.foreign import remove_known
-from bts.evaluation.run_data import RunData, read_run, refuse_training_patients
 from bts.glossary import PARTS, Part, Task
 from bts.inference.chosen import Named, all_named, model_folder
 from bts.inference.predictor import Predictor
 from bts.models.folder import ModelCard, read_card
 from bts.registry import suggestion
 from bts.runs import Run
+from bts.training.run_data import RunData, read_run, refuse_training_patients
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import bts
 from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
+from bts.export.base import Trained, Written, writing
 from bts.export.bundle_configs import TASK_TEXT, answers_of, inference_of, metadata_of
 from bts.export.bundle_parts import BundleNetwork
-from bts.export.formats import Trained, Written, writing
 from bts.glossary import DISCLAIMER
 from bts.models.card import ModelCard, to_json
 

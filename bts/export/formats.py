@@ -1,50 +1,15 @@
-"""Into which forms can a trained model be brought, and what does each need? One small file a format, registered here."""
+"""Registry of export formats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bts.errors import RequestError
+from bts.export.base import Trained, Written
 from bts.inference.chosen import model_folder
 from bts.inference.runtimes.exported import is_exported
-from bts.models.card import ModelCard
 from bts.registry import Registry
-
-if TYPE_CHECKING:
-    from bts.models.base import Network
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained model as its folder holds it.
-
-    Attributes:
-        folder: the model folder.
-        network: in eval mode, on the CPU.
-        card: its card.
-    """
-
-    folder: Path
-    network: Network
-    card: ModelCard
-
-
-@dataclass(frozen=True)
-class Written:
-    """What an export has left.
-
-    Attributes:
-        path: file or folder.
-        notes: what to tell the user, a line each.
-    """
-
-    path: Path
-    notes: tuple[str, ...]
-
 
 Exporter = Callable[[Trained, Path | None], Written]
 """Takes a model and where to write, None for the usual place; writes all or nothing; raises `RequestError`."""
@@ -96,22 +61,3 @@ def export_bundle(model: Trained, out: Path | None) -> Written:
     from bts.export.bundle import write_bundle
 
     return write_bundle(model, out)
-
-
-@contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Tell in one line where and why nothing can be written."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RequestError(f"{place}: can't be written ({reason}): free some room or name another --out") from error
-
-
-def file_at(out: Path | None, *, usual: Path) -> Path:
-    """Return the file that is meant by `--out`: itself where it bears the suffix of the usual one, else that name in it."""
-    if out is None:
-        return usual
-    if out.suffix.lower() == usual.suffix and not out.is_dir():
-        return out
-    return out / usual.name

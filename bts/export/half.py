@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from bts.export.base import Trained, writing
 from bts.export.check import Differences, check_pictures, compare, require_equal
-from bts.export.formats import Trained, writing
 from bts.export.onnx import check_onnx, make_onnx
 from bts.inference.runtimes.exported import FILES
 from bts.inference.runtimes.pytorch import TorchRuntime

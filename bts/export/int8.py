@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bts.errors import RequestError
+from bts.export.base import Trained, Written, file_at, writing
 from bts.export.check import check_pictures, compare
-from bts.export.formats import Trained, Written, file_at, writing
 from bts.export.onnx import make_onnx
 from bts.inference.runtimes.exported import CARD_KEY, INPUT, as_input
 from bts.inference.runtimes.onnx import OnnxRuntime

@@ -16,8 +16,8 @@ import torch
 
 import bts
 from bts.errors import RequestError
+from bts.export.base import Trained, Written, file_at, writing
 from bts.export.check import Differences, check_pictures, compare, require_equal
-from bts.export.formats import Trained, Written, file_at, writing
 from bts.export.graph import ExportGraph
 from bts.glossary import DISCLAIMER
 from bts.inference.runtimes.exported import CARD_KEY, FILES, INPUT, OUTPUTS, outputs_of

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bts.errors import RequestError
+from bts.export.base import Trained, Written, file_at, writing
 from bts.export.check import Differences, check_pictures, compare, require_equal
-from bts.export.formats import Trained, Written, file_at, writing
 from bts.export.onnx import make_onnx
 from bts.inference.runtimes.exported import CARD_KEY, FILES
 from bts.inference.runtimes.openvino import OpenVinoRuntime

@@ -15,6 +15,7 @@ from PIL import Image
 from bts.apps import cli, infer, train
 from bts.glossary import Task
 from bts.runs import find_latest
+from tools import __main__ as tools_main
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 SHRUNK = {
@@ -96,13 +97,13 @@ def test_from_phantoms_to_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with Image.open("results/ramp/mask.png") as mask:
         assert mask.size == (60, 50)
 
-    assert cli.main(["figure", "--data", "set", "--count", "2", "--out", "pictures/figure.png"]) == 0
+    assert tools_main.main(["figure", "--data", "set", "--count", "2", "--out", "pictures/figure.png"]) == 0
     with Image.open("pictures/figure.png") as figure:
         assert figure.width > 4 * 256
 
     Path("page.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
     runs = [str(run.path) for task in ("seg", "cls") if (run := find_latest("runs", task)) is not None]  # type: ignore[arg-type]
-    assert cli.main(["results", *runs, "--out", "page.md", "--readme", "page.md"]) == 0
+    assert tools_main.main(["results", *runs, "--out", "page.md", "--readme", "page.md"]) == 0
     page = Path("page.md").read_text()
     assert "synthetic phantoms" in page
     assert len([line for line in page.splitlines() if line.startswith("| ")]) == 6  # a head and five scores

@@ -17,7 +17,7 @@ from bts.settings import ClsSettings, SegSettings, Settings
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Settings, Path | None]]:
     """What `fit` was asked for; nothing is trained, and every run is scored with one line."""
-    from bts.evaluation import finish
+    from bts.experiments import finish
     from bts.training import fit
 
     calls: list[tuple[Settings, Path | None]] = []

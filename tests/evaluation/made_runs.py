@@ -11,13 +11,13 @@ import yaml
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.catalogue import open_source
 from bts.data.split import make_split
-from bts.evaluation.run_data import hashed_patient
 from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.folder import ModelCard, write_model_folder
 from bts.models.networks import build_network
 from bts.runs import Run
 from bts.settings import SETTINGS, SplitSettings
+from bts.training.run_data import hashed_patient
 
 SIZE = 32
 

@@ -15,15 +15,15 @@ from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
 from bts.evaluation.foreign import find_copies, remove_known
-from bts.evaluation.report import write_report
-from bts.evaluation.run_data import RunData, hashed_patient, read_run
 from bts.evaluation.subject import Request
 from bts.models.folder import read_card
+from bts.report.report import write_report
+from bts.training.run_data import RunData, hashed_patient, read_run
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, phantom_set: Path) -> RunData:
-    return read_run(made_run(tmp_path_factory.mktemp("runs"), "cls", data=phantom_set))
+def data(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> RunData:
+    return read_run(made_run(tmp_path_factory.mktemp("runs"), "cls", data=mixed_set))
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def copy_turned(source: Path, target: Path, *, turn: int, patient: str) -> None:
         file["cjdata/PID"].attrs["MATLAB_class"] = np.bytes_("char")
 
 
-def test_patients_that_were_trained_on_are_left_out_and_counted(data: RunData, phantom_set: Path) -> None:
+def test_patients_that_were_trained_on_are_left_out_and_counted(data: RunData, mixed_set: Path) -> None:
     card = read_card(data.run.model)
-    source = open_source("figshare", phantom_set)
+    source = open_source("figshare", mixed_set)
     kept = remove_known(source, [card], [])
     trained = {row.path for row in data.split.part("train")}
     assert {record.path for record in kept.records} == {record.path for record in source.records()} - trained
@@ -58,10 +58,10 @@ def test_patients_that_were_trained_on_are_left_out_and_counted(data: RunData, p
 
 @pytest.mark.parametrize("turn", [0, 1])
 def test_a_turned_copy_of_a_training_slice_is_left_out_also_under_another_name(
-    data: RunData, phantom_set: Path, other_set: Path, turn: int
+    data: RunData, mixed_set: Path, other_set: Path, turn: int
 ) -> None:
     first = data.split.part("train")[0].path
-    copy_turned(phantom_set / first, other_set / "99.mat", turn=turn, patient="424242")
+    copy_turned(mixed_set / first, other_set / "99.mat", turn=turn, patient="424242")
     source = open_source("figshare", other_set)
     assert find_copies(source, source.records(), data) == {"99.mat"}
     kept = remove_known(source, [read_card(data.run.model)], [data])
@@ -69,9 +69,9 @@ def test_a_turned_copy_of_a_training_slice_is_left_out_also_under_another_name(
     assert len(kept.records) == 3
 
 
-def test_classes_that_the_model_does_not_know_are_named_and_left_out(data: RunData, phantom_set: Path) -> None:
+def test_classes_that_the_model_does_not_know_are_named_and_left_out(data: RunData, mixed_set: Path) -> None:
     card = replace(read_card(data.run.model), classes=["meningioma", "glioma"], training_patients=[])
-    kept = remove_known(open_source("figshare", phantom_set), [card], [])
+    kept = remove_known(open_source("figshare", mixed_set), [card], [])
     assert set(kept.removed) == {
         "class 'no_tumour', which the model doesn't know",
         "class 'pituitary', which the model doesn't know",

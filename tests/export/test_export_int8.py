@@ -11,7 +11,7 @@ import pytest
 
 from bts.errors import RequestError
 from bts.export import int8
-from bts.export.formats import Trained, Written
+from bts.export.base import Trained, Written
 from bts.export.int8 import closing_convolutions, write_int8
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import load_network, read_card

@@ -12,7 +12,7 @@ from recipe_data import RECIPES, shrunk_recipe
 from bts.apps import benchmark as app
 from bts.data.split import Split
 from bts.errors import RequestError
-from bts.evaluation.benchmark import benchmark, refuse_other_data
+from bts.experiments.benchmark import benchmark, refuse_other_data
 from bts.runs import Run
 from bts.settings import ClsSettings, Settings
 from bts.training.fit import fit

@@ -13,15 +13,15 @@ import pytest
 from recipe_data import RECIPES, shrunk_recipe
 
 from bts.apps import benchmark as app
+from bts.audit.by_patient import keep_drawn, merge_copies, published_split, read_patients, with_patients
 from bts.data.families import person
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, SplitRow, records_of
 from bts.errors import RequestError
-from bts.evaluation.benchmark_both import benchmark_both
-from bts.evaluation.by_patient import keep_drawn, merge_copies, published_split, read_patients, with_patients
-from bts.evaluation.gap import Side, find_gaps, make_side
 from bts.evaluation.intervals import draw_patients, ratio, unpaired_difference
+from bts.experiments.benchmark_both import benchmark_both
+from bts.experiments.gap import Side, find_gaps, make_side
 from bts.glossary import NO_TUMOUR
 from bts.models.folder import read_card
 from bts.settings import SplitSettings

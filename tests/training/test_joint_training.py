@@ -28,7 +28,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_from_settings_to_mask_class_and_map_of_one_network(joint: Make) -> None:
-    from bts.evaluation.finish import finish_run
+    from bts.experiments.finish import finish_run
 
     settings = joint()
     settings.data.size, settings.model.encoder = 64, "resnet10t"  # type: ignore[attr-defined]

@@ -1,0 +1,169 @@
+"""Are two candidates the same picture? One is laid on the other by an affine map, then their detail is compared.
+
+The candidates come from boxes that were found in each picture by itself, so they may be some percent off, and copies go
+round that were turned by a few degrees. Gauss-Newton on the six numbers of an affine map (Lucas & Kanade 1981) takes that
+out. Copies then agree to the noise of their storage, while neighbouring slices of one head don't, however they are laid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from bts.audit.descriptor import orient, ranks
+
+BATCH = 256
+"""Pairs that are aligned at a time."""
+COARSE_POINTS, FINE_POINTS = 24, 48
+"""Points a side of the grids on which a pair is aligned, first on thumbnails of half the size."""
+LONGEST_STEP = 0.05
+"""Largest change of a number of the map in one step, as share of the grid: beyond it the linear picture of it is wrong."""
+COARSE_FLOOR = 0.8
+"""Correlation after the coarse alignment under which a pair is given up: copies with 10% of the head cut off reach 0.87."""
+
+
+def correlation(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return the correlation (N,) of the pixels of two stacks (N, S, S)."""
+    a, b = (x.reshape(len(x), -1) - x.reshape(len(x), -1).mean(1, keepdims=True) for x in (one, two))
+    return np.einsum("np,np->n", a, b) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-9)
+
+
+def detail(views: np.ndarray) -> np.ndarray:
+    """Return what tells one slice from its neighbour: ranks of the pixels less their surroundings, (N, S, S).
+
+    Ranks make contrast and gamma irrelevant; without the surroundings the shape that all heads share is gone.
+    """
+    rank = ranks(views).astype(np.float32)
+    fine = rank - ndimage.gaussian_filter(rank, (0, 3, 3), mode="nearest")
+    return ndimage.gaussian_filter(fine, (0, 0.6, 0.6), mode="nearest")
+
+
+def same_picture(thumbs: np.ndarray, hits: np.ndarray, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return for each candidate pair how alike the two are once aligned, 1 for copies.
+
+    Args:
+        thumbs: (N, S, S) uint8.
+        hits: structured array of `neighbours.nearest`, P pairs.
+        boxes: (P, 4) the part of picture `a` that is compared, as shares of its sides before it is turned.
+        targets: (P, 4) the part of picture `b`.
+
+    Returns:
+        (P,) correlation of detail, -1 where the coarse look already parts them.
+    """
+    scores = np.full(len(hits), -1, np.float32)
+    for orientation in np.unique(hits["turn"]):
+        turned = np.flatnonzero(hits["turn"] == orientation)
+        for start in range(0, len(turned), BATCH):
+            chosen = turned[start : start + BATCH]
+            moving = orient(thumbs[hits["a"][chosen]], int(orientation)).astype(np.float32)
+            fixed = thumbs[hits["b"][chosen]].astype(np.float32)
+            scores[chosen] = _score(moving, fixed, turn_box(boxes[chosen], int(orientation)), targets[chosen])
+    return scores
+
+
+def _score(moving: np.ndarray, fixed: np.ndarray, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return (N,) scores of turned pictures (N, S, S) and their partners."""
+    coarse, fitted, _ = align(halve(moving), halve(fixed), box_map(boxes), box_map(targets), points=COARSE_POINTS, steps=5)
+    scores = np.full(len(moving), -1, np.float32)
+    likely = np.flatnonzero(coarse > COARSE_FLOOR)
+    if len(likely):
+        wanted = _cut(fixed[likely], box_map(targets[likely]), FINE_POINTS)
+        _, _, found = align(
+            moving[likely], fixed[likely], fitted[likely], box_map(targets[likely]), points=FINE_POINTS, steps=5
+        )
+        scores[likely] = correlation(detail(found), detail(wanted))
+    return scores
+
+
+def turn_box(boxes: np.ndarray, orientation: int) -> np.ndarray:
+    """Return where boxes (N, 4) lie once their picture is turned."""
+    turned = boxes[:, [2, 3, 0, 1]] if orientation & 4 else boxes.copy()
+    if orientation & 2:
+        turned[:, :2] = 1 - turned[:, [1, 0]]
+    if orientation & 1:
+        turned[:, 2:] = 1 - turned[:, [3, 2]]
+    return turned
+
+
+def halve(thumbs: np.ndarray) -> np.ndarray:
+    """Return thumbnails (N, S, S) at half their side."""
+    n, side, _ = thumbs.shape
+    return thumbs.reshape(n, side // 2, 2, side // 2, 2).mean((2, 4), dtype=np.float32)
+
+
+def box_map(boxes: np.ndarray) -> np.ndarray:
+    """Return the affine maps (N, 2, 3) that lead from a grid over [-0.5, 0.5] squared into boxes (N, 4).
+
+    Row i of a map gives row or column as a share of the picture's side: `m[i, 0] + m[i, 1] * v + m[i, 2] * u`, where v runs
+    down the grid and u to the right.
+    """
+    rows, columns = boxes[:, :2], boxes[:, 2:]
+    maps = np.zeros((len(boxes), 2, 3), np.float32)
+    maps[:, 0, 0], maps[:, 0, 1] = rows.mean(1), rows[:, 1] - rows[:, 0]
+    maps[:, 1, 0], maps[:, 1, 2] = columns.mean(1), columns[:, 1] - columns[:, 0]
+    return maps
+
+
+def align(
+    moving: np.ndarray, fixed: np.ndarray, start: np.ndarray, target: np.ndarray, *, points: int, steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how well the moving pictures can be made to fit a part of the fixed ones, by which map, and what then is seen.
+
+    Args:
+        moving, fixed: (N, S, S) float32 pictures.
+        start: (N, 2, 3) maps into the moving ones (`box_map`) to start from.
+        target: (N, 2, 3) maps into the fixed ones.
+        points: of the grid, a side.
+        steps: of Gauss-Newton; the best position met is what counts.
+
+    Returns:
+        Correlation (N,), maps (N, 2, 3), and the moving pictures seen through them (N, points, points).
+    """
+    wanted = _cut(fixed, target, points)
+    position = start.astype(np.float32)
+    best, best_map = np.full(len(start), -1, np.float32), position
+    best_found = np.zeros_like(wanted)
+    for step in range(steps + 1):
+        found = _cut(moving, position, points)
+        score = correlation(found, wanted)
+        better = score > best
+        best, best_map = np.where(better, score, best), np.where(better[:, None, None], position, best_map)
+        best_found = np.where(better[:, None, None], found, best_found)
+        if step < steps:
+            moved = position @ _step(found, wanted)
+            position = np.where(better[:, None, None], moved, best_map)
+    return best, best_map, best_found
+
+
+def _cut(pictures: np.ndarray, maps: np.ndarray, points: int) -> np.ndarray:
+    """Return pictures (N, S, S) seen through maps, (N, points, points), linear between pixels, edges repeated."""
+    n, size, _ = pictures.shape
+    at = ((np.arange(points) + 0.5) / points - 0.5).astype(np.float32)
+    place = maps[:, :, 0, None, None] + maps[:, :, 1, None, None] * at[:, None] + maps[:, :, 2, None, None] * at
+    place = np.clip(place * size - 0.5, 0, size - 1)  # (N, 2, points, points), in pixels
+    corner = np.minimum(place.astype(np.int32), size - 2)
+    down, right = (place - corner).transpose(1, 0, 2, 3)
+    flat = pictures.reshape(-1)
+    first = corner[:, 0] * size + corner[:, 1] + (np.arange(n, dtype=np.int32) * size * size)[:, None, None]
+    above = flat[first] * (1 - right) + flat[first + 1] * right
+    below = flat[first + size] * (1 - right) + flat[first + size + 1] * right
+    return above * (1 - down) + below * down
+
+
+def _step(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the change of the grid that best explains what still differs beside gain and offset, as matrices (N, 3, 3)."""
+    n, points, _ = found.shape
+    down, right = np.gradient(found, 1 / points, axis=(1, 2))
+    at = ((np.arange(points) + 0.5) / points - 0.5).astype(np.float32)
+    v, u = at[:, None], at[None, :]
+    terms = [down, down * v, down * u, right, right * v, right * u, found, np.ones_like(found)]
+    design = np.stack([term.reshape(n, -1) for term in terms], axis=1)  # (N, 8, P)
+    normal = design @ np.swapaxes(design, 1, 2)
+    scale = np.sqrt(np.maximum(np.diagonal(normal, axis1=1, axis2=2), 1e-6))  # the terms have different units
+    normal = normal / (scale[:, :, None] * scale[:, None, :]) + 1e-4 * np.eye(8, dtype=np.float32)
+    solved = np.linalg.solve(normal, (design @ wanted.reshape(n, -1, 1)) / scale[:, :, None])[:, :, 0] / scale
+    gain = np.where(np.abs(solved[:, 6:7]) > 0.1, solved[:, 6:7], np.inf)
+    change = np.clip(solved[:, :6] / gain, -LONGEST_STEP, LONGEST_STEP).reshape(n, 2, 3)
+    steps = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
+    steps[:, 1:, :] += change
+    return steps

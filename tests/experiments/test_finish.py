@@ -1,0 +1,184 @@
+"""Does a finished training leave its scores, its operating point and its pictures behind, and refuse what can't be scored?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_runs import made_run, write_made_model
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bts.data.split import Split
+from bts.errors import RequestError
+from bts.evaluation.calibration import Doubt
+from bts.evaluation.operating_point import OperatingChoice
+from bts.experiments.finish import finish_run, write_choice
+from bts.inference.predictor import Predictor
+from bts.models.folder import read_card, update_card
+from bts.runs import Run, find_latest
+from bts.training.run_data import hashed_patient
+
+
+@pytest.fixture(scope="module")
+def finished_seg(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> tuple[Run, dict]:
+    run = made_run(tmp_path_factory.mktemp("runs"), "seg", data=mixed_set)
+    return run, finish_run(run, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def finished_cls(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> tuple[Run, dict]:
+    run = made_run(tmp_path_factory.mktemp("runs"), "cls", data=mixed_set, stage1=True, limit=2)
+    return run, finish_run(run, device="cpu")
+
+
+def test_every_test_slice_has_a_row_and_no_other(finished_seg: tuple[Run, dict]) -> None:
+    run, result = finished_seg
+    table = pd.read_csv(run.scores / "test_slices.csv")
+    assert list(table["path"]) == [row.path for row in Split.read(run.split_file).part("test")]
+    assert not table[["dice", "iou", "hd95_px"]].isna().any(axis=None)
+    assert len(result["cases"]) == len(table)
+
+
+def test_the_scores_name_patients_slices_split_and_model(finished_seg: tuple[Run, dict]) -> None:
+    run, result = finished_seg
+    written = json.loads((run.scores / "scores.json").read_text())
+    assert written["split_fingerprint"] == Split.read(run.split_file).fingerprint
+    assert written["segmentation"]["slice"]["dice"]["n_slices"] == len(result["cases"])
+    assert written["made"]["machine"]
+    assert written["made"]["device"] == "cpu"
+    assert written["model"]["fingerprint"] == read_card(run.model).fingerprint
+    assert "synthetic phantoms" in result["table"]
+
+
+def test_the_operating_point_of_validation_is_what_inference_uses(finished_seg: tuple[Run, dict]) -> None:
+    run, result = finished_seg
+    card = read_card(run.model)
+    chosen = result["scores"]["operating_point"]
+    assert card.operating_point["threshold"] == chosen["threshold"]
+    assert card.operating_point["flip"] == chosen["flip"]
+    assert chosen["n_slices"] == len(Split.read(run.split_file).part("val"))
+    assert chosen["dice"] >= chosen["dice_at_default"] - 0.001
+    assert card.scores["segmentation.slice.dice"]["n_patients"] > 1
+    assert Predictor.load(seg=run.path, device="cpu").runtimes[0].card == card
+
+
+def test_a_classifier_gets_temperature_scale_and_referral_into_its_card(finished_cls: tuple[Run, dict]) -> None:
+    run, result = finished_cls
+    card = read_card(run.model)
+    chosen = result["scores"]["operating_point"]
+    assert card.temperature == pytest.approx(chosen["temperature"])
+    assert card.temperature != 1
+    assert card.cam_scale == pytest.approx(chosen["cam_scale"])
+    assert card.refer_below is not None
+
+
+def test_stage_one_is_scored_beside_the_final_model(finished_cls: tuple[Run, dict]) -> None:
+    run, result = finished_cls
+    assert (run.scores / "stage1_slices.csv").is_file()
+    assert result["scores"]["stage1"]["classification"]["slice"]["overall"]["accuracy"]["n_slices"] == len(result["cases"])
+    assert "stage 1 alone" in result["table"]
+
+
+def test_the_test_scores_stand_in_tensorboard(finished_seg: tuple[Run, dict]) -> None:
+    run, result = finished_seg
+    events = EventAccumulator(str(run.path)).Reload()
+    assert events.Scalars("test/slice.dice")[-1].value == pytest.approx(result["cases"]["dice"].mean(), abs=1e-5)
+
+
+def test_a_run_cut_short_says_so(finished_cls: tuple[Run, dict]) -> None:
+    _, result = finished_cls
+    assert result["scores"]["limit_batches"] == 2
+    assert "at most 2 batches an epoch" in result["table"]
+
+
+def test_pictures_are_drawn_and_the_run_is_marked_as_finished(finished_seg: tuple[Run, dict]) -> None:
+    run, _ = finished_seg
+    for name in ("curves.png", "split.png"):
+        with Image.open(run.path / name) as picture:
+            assert picture.width > 400
+    assert run.marker() == {**(run.marker() or {}), "task": "seg", "synthetic": True}
+    assert find_latest(run.path.parents[1], "seg") == run
+
+
+def test_a_joint_model_is_scored_for_masks_classes_and_both_together(tmp_path: Path, mixed_set: Path) -> None:
+    run = made_run(tmp_path, "joint", data=mixed_set)
+    update_card(run.model, cam_offset_px=-15.5)  # as saved before the map kept its place
+    scores = finish_run(run, device="cpu")["scores"]
+    assert {"segmentation", "classification", "together", "explanation"} <= set(scores)
+    card = read_card(run.model)
+    assert card.temperature == pytest.approx(scores["operating_point"]["temperature"])
+    assert card.operating_point["threshold"] == scores["operating_point"]["threshold"]
+    assert find_latest(tmp_path, "joint") == run
+    assert (card.cell_offset_px, card.cam_offset_px) == (-15.5, 0.0)
+    assert card.cam_scale == pytest.approx(scores["operating_point"]["cam_scale"])
+
+
+def test_finishing_twice_gives_the_same_scores(finished_seg: tuple[Run, dict]) -> None:
+    run, first = finished_seg
+    again = finish_run(run, device="cpu")["scores"]
+    assert {**again, "made": None} == {**first["scores"], "made": None}
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, mixed_set: Path) -> Run:
+    return made_run(tmp_path, "seg", data=mixed_set)
+
+
+def test_a_run_without_its_split_file_is_refused(fresh: Run) -> None:
+    fresh.split_file.unlink()
+    with pytest.raises(RequestError, match=r"split\.csv: the run has no split file"):
+        finish_run(fresh)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"no run \(settings\.yaml is missing\)"):
+        finish_run(Run(tmp_path))
+
+
+@pytest.mark.parametrize(("part", "stays"), [("test", "val"), ("val", "train")])
+def test_an_empty_part_is_refused(fresh: Run, part: str, stays: str) -> None:
+    split = Split.read(fresh.split_file)
+    Split(tuple(replace(row, part=stays) if row.part == part else row for row in split.rows)).write(fresh.split_file)
+    card = read_card(fresh.model)
+    write_made_model(fresh.model, "seg", name="one", classes=list(card.classes), trained=[], seed=0)
+    with pytest.raises(RequestError, match=f"no slice stands in part '{part}'"):
+        finish_run(fresh)
+    assert not fresh.finished.exists()
+
+
+def test_test_patients_that_were_trained_on_are_refused(fresh: Run) -> None:
+    seen = Split.read(fresh.split_file).part("test")[0]
+    write_made_model(fresh.model, "seg", name="seg/one", classes=[], trained=[hashed_patient(seen.patient)], seed=0)
+    with pytest.raises(RequestError, match=r"are of 1 patients that 'seg/one' was trained on \(first: .*\.mat\)"):
+        finish_run(fresh)
+
+
+def test_slices_that_are_not_in_the_data_are_refused(fresh: Run) -> None:
+    split = Split.read(fresh.split_file)
+    Split(tuple(replace(row, path=f"x{row.path}") for row in split.rows)).write(fresh.split_file)
+    with pytest.raises(RequestError, match="are not in the data"):
+        finish_run(fresh)
+
+
+def test_a_model_of_another_class_list_is_refused(tmp_path: Path, mixed_set: Path) -> None:
+    run = made_run(tmp_path, "cls", data=mixed_set)
+    write_made_model(run.model, "cls", name="cls/one", classes=["cat", "dog", "cow"], trained=[], seed=0)
+    with pytest.raises(RequestError, match=r"is none of the model's \(cat, dog, cow\)"):
+        finish_run(run)
+
+
+def test_the_threshold_of_doubt_is_written_where_inference_finds_it_and_taken_back_where_none_is_chosen(
+    finished_seg: tuple[Run, dict], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(finished_seg[0].model, folder)
+    choice = OperatingChoice(flip=False, n_slices=9, threshold=0.5, min_area=0.0, doubt=Doubt(0.75, 0.8, 0.1, 10, 40))
+    assert write_choice(folder, choice).doubt_mask_below == 0.75
+    assert read_card(folder).doubt_mask_below == 0.75
+    write_choice(folder, replace(choice, doubt=None))
+    assert not read_card(folder).doubt_mask_below
