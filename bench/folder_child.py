@@ -16,7 +16,7 @@ from bts.apps.infer import make_job, make_parser
 from bts.data.preprocess import Preprocessing
 from bts.data.readers.catalogue import read_slice
 from bts.inference.inputs import expand
-from bts.inference.lanes import MOST, in_order, lanes_for
+from bts.inference.lanes import MOST, lanes_for, map_ordered
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.inference.share import Share
@@ -72,7 +72,7 @@ def bare(folder: Path, inputs: Path, runtime: str) -> list[float]:
     ways: list[Callable[[], object]] = [
         lambda: [one.run(each) for each in singles],
         lambda: [one.run(each) for each in eights],
-        lambda: list(in_order(many.run, singles, lanes=lanes)),
+        lambda: list(map_ordered(many.run, singles, lanes=lanes)),
     ]
     rates: list[list[float]] = [[] for _ in ways]
     for turn in range(4):

@@ -15,7 +15,7 @@ from web_server import serving
 
 import bts
 from bts.data.phantom_scan import draw_slices
-from bts.inference import boxed
+from bts.inference import bundled_model
 from bts.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,8 +52,8 @@ def test_there_are_python_blocks() -> None:
 @pytest.fixture
 def package_model(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The model that comes with the package, which other tests don't see."""
-    box = Path(bts.__file__).parent / "boxed"
-    monkeypatch.setattr(boxed, "BOX", box)
+    box = Path(bts.__file__).parent / "bundled"
+    monkeypatch.setattr(bundled_model, "BUNDLED", box)
     return box / "joint-mobilenetv2"
 
 
@@ -81,7 +81,7 @@ def test_a_python_block_for_the_page_runs(
 
 
 def test_the_packages_model_is_whole_and_small_and_answers_alike_by_either_file(package_model: Path, workplace: Path) -> None:
-    boxed.check_sums(package_model)
+    bundled_model.check_sums(package_model)
     assert sum(file.stat().st_size for file in package_model.iterdir()) < 25e6
     pytest.importorskip("onnxruntime", reason="the second file needs ONNX Runtime: pip install 'bts[onnx]'")
     by_torch, by_onnx = (

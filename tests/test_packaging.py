@@ -36,12 +36,12 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     copy = tmp_path_factory.mktemp("sources")
     for name in BUILD_FILES:
         shutil.copy(ROOT / name, copy)
-    shutil.copytree(ROOT / "bts", copy / "bts", ignore=shutil.ignore_patterns("__pycache__", "boxed"))
+    shutil.copytree(ROOT / "bts", copy / "bts", ignore=shutil.ignore_patterns("__pycache__", "bundled"))
     (copy / "tests").mkdir()
     (copy / "tests" / "test_one.py").touch()
-    (copy / "bts" / "boxed" / "made-up").mkdir(parents=True)
+    (copy / "bts" / "bundled" / "made-up").mkdir(parents=True)
     for name in BOXED:
-        (copy / "bts" / "boxed" / "made-up" / name).write_text("made up")
+        (copy / "bts" / "bundled" / "made-up" / name).write_text("made up")
     said = subprocess.run([sys.executable, "-c", ASK], cwd=copy, check=True, capture_output=True, text=True).stdout
     found: dict[str, list[str]] = json.loads(said.strip().splitlines()[-1])
     return found
@@ -56,7 +56,7 @@ def test_every_source_file_is_packed(packed: dict[str, list[str]], kind: str) ->
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_the_boxed_model_is_packed_whole(packed: dict[str, list[str]], kind: str) -> None:
-    assert {f"bts/boxed/made-up/{name}" for name in BOXED} <= set(packed[kind])
+    assert {f"bts/bundled/made-up/{name}" for name in BOXED} <= set(packed[kind])
 
 
 def test_the_sdist_holds_what_a_build_needs_and_no_tests(packed: dict[str, list[str]]) -> None:

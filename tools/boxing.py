@@ -19,8 +19,8 @@ from bts.evaluation.outside import add_reference, told
 from bts.export.half import write_half_folder, write_half_onnx
 from bts.export.onnx import NEEDED
 from bts.glossary import TASKS
-from bts.inference import boxed
-from bts.inference.boxed import write_sums
+from bts.inference import bundled_model
+from bts.inference.bundled_model import write_sums
 from bts.inference.predictor import Predictor
 from bts.models.folder import ModelCard, read_card
 from bts.report.card_page import card_text
@@ -90,7 +90,7 @@ def box_run(
         RequestError: no finished run, a name with a path in it, phantoms for the package's own place, no data, answers that
             differ, or files that are too large.
     """
-    run, place = Run(Path(path)), boxed.BOX if box is None else box
+    run, place = Run(Path(path)), bundled_model.BUNDLED if box is None else box
     card = _checked(run, name, place)
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as temporary:
@@ -135,7 +135,7 @@ def _checked(run: Run, name: str, place: Path) -> ModelCard:
     card = read_card(run.model)
     if run.marker() is None:
         raise RequestError(f"{run.path}: the run is not finished, so its model has no operating point and no scores: finish it")
-    if card.synthetic and place == boxed.BOX:
+    if card.synthetic and place == bundled_model.BUNDLED:
         raise RequestError(f"{run.path}: trained on phantoms: no model for the package; name another --box to try")
     return card
 

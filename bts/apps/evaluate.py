@@ -50,7 +50,7 @@ def move(bar: tqdm, what: str, done: int, total: int) -> None:
 
 def default_folder(models: Sequence[Path], *, data: str | None, part: str) -> Path:
     """Return where a report goes that was not told: beside the first model, apart for each set."""
-    from bts.inference.chosen import model_folder
+    from bts.inference.model_selection import model_folder
 
     first = model_folder(models[0]) if models else Path("runs")
     beside = first.parent if first.name.startswith("model") else first

@@ -50,7 +50,7 @@ class Job:
 
     def is_finished(self, path: Path) -> bool:
         """Return whether the result of an input is there already, whole and from these models."""
-        from bts.inference.finished import is_finished
+        from bts.inference.resume import is_finished
 
         origin = self.predictor.origin.fields()
         return is_finished(self.folders[path], source=path, origin=origin, cam_class=self.cam_class, axis=self.axis)
@@ -61,7 +61,7 @@ class Job:
         Pictures go in lanes from reading to the written files, a few at a time where the networks take several together;
         volumes one by one, their slices in lanes. So the memory in use does not grow with the number of inputs.
         """
-        from bts.inference.lanes import batches, in_order
+        from bts.inference.lanes import batches, map_ordered
 
         for is_volume, group in groupby(paths, key=is_nifti):
             if is_volume:
@@ -69,7 +69,7 @@ class Job:
                     self.note(self.scans([path])[0])
                     yield 1
                 continue
-            for outcomes in in_order(self.scans, batches(group, self.predictor.together), lanes=self.predictor.lanes):
+            for outcomes in map_ordered(self.scans, batches(group, self.predictor.together), lanes=self.predictor.lanes):
                 for outcome in outcomes:
                     self.note(outcome)
                 yield len(outcomes)
@@ -102,7 +102,7 @@ class Job:
         found = {}
         for (path, _), prediction in zip(pictures, answers, strict=True):
             folder = write_prediction(prediction, self.folders[path])
-            found[path] = Outcome(path, f"{path}: {told(prediction)} -> {folder}", prediction.warnings)
+            found[path] = Outcome(path, f"{path}: {format_prediction(prediction)} -> {folder}", prediction.warnings)
         return found
 
     def volume(self, path: Path, scan: Scan) -> Outcome:
@@ -158,7 +158,7 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI)
 
 
-def told(prediction: Prediction) -> str:
+def format_prediction(prediction: Prediction) -> str:
     """Return what was found, in a few words."""
     parts = []
     if prediction.label is not None and prediction.class_prob is not None:

@@ -17,16 +17,16 @@ def command(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
     options = parser.parse_args(argv)
-    from bts.inference.chosen import choose_models
-    from bts.inference.listed import listed_models
+    from bts.inference.model_listing import list_models
+    from bts.inference.model_selection import select_models
 
-    found = listed_models(options.runs)
+    found = list_models(options.runs)
     for model in found:
         print("\n".join(model.lines))
     if not found:
         print("no model is there")
     try:
-        _, notes = choose_models(seg=None, cls=None, joint=None, runs=options.runs)
+        _, notes = select_models(seg=None, cls=None, joint=None, runs=options.runs)
     except RequestError as error:
         notes = (str(error),)
     print("\nwithout a name:\n" + "\n".join(f"  {note}" for note in notes))

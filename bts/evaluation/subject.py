@@ -13,7 +13,7 @@ from bts.data.split import Split
 from bts.errors import RequestError
 from bts.evaluation.foreign import remove_known
 from bts.glossary import PARTS, Part, Task
-from bts.inference.chosen import Named, all_named, model_folder
+from bts.inference.model_selection import Named, all_named, model_folder
 from bts.inference.predictor import Predictor
 from bts.models.folder import ModelCard, read_card
 from bts.registry import suggestion

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bts.errors import RequestError
 from bts.export.base import Trained, Written
-from bts.inference.chosen import model_folder
+from bts.inference.model_selection import model_folder
 from bts.inference.runtimes.exported import is_exported
 from bts.registry import Registry
 

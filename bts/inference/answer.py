@@ -11,7 +11,7 @@ from bts.data.slice import Slice
 from bts.glossary import NO_TUMOUR
 from bts.inference import decision
 from bts.inference.outside import Outside
-from bts.inference.prediction import Alone, ModelMark, Prediction, origin_fields
+from bts.inference.prediction import ModelMark, Prediction, UnfusedHeads, origin_fields
 from bts.inference.runtimes.base import RawOutput
 from bts.models.folder import ModelCard
 
@@ -31,7 +31,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Said:
+class ModelOutput:
     """What one model says of one slice: a batch's row, without its B."""
 
     card: ModelCard
@@ -39,7 +39,7 @@ class Said:
     raw: RawOutput
 
 
-def make_prediction(item: Slice, said: Sequence[Said], *, origin: Origin, cam_class: int | None = None) -> Prediction:
+def make_prediction(item: Slice, said: Sequence[ModelOutput], *, origin: Origin, cam_class: int | None = None) -> Prediction:
     """Return the prediction of one slice.
 
     Args:
@@ -59,7 +59,7 @@ def make_prediction(item: Slice, said: Sequence[Said], *, origin: Origin, cam_cl
     return replace(prediction, warnings=(*known, *_doubts(prediction, said)))
 
 
-def _mask(item: Slice, model: Said) -> dict[str, Any]:
+def _mask(item: Slice, model: ModelOutput) -> dict[str, Any]:
     if model.raw.mask_prob is None:
         return {}
     point = model.card.operating_point
@@ -68,7 +68,7 @@ def _mask(item: Slice, model: Said) -> dict[str, Any]:
     return {"mask_prob": probability, "mask": mask}
 
 
-def _confidence(found: dict[str, Any], model: Said) -> dict[str, Any]:
+def _confidence(found: dict[str, Any], model: ModelOutput) -> dict[str, Any]:
     """Return how sure a model is of its mask, and whether that is too little; the second is None where it was never learned."""
     if model.raw.mask_prob is None:
         return {}
@@ -76,7 +76,7 @@ def _confidence(found: dict[str, Any], model: Said) -> dict[str, Any]:
     return {"mask_confidence": sure, "mask_doubtful": None if sure is None or below is None else sure < below}
 
 
-def _class(model: Said) -> dict[str, Any]:
+def _class(model: ModelOutput) -> dict[str, Any]:
     raw, card = model.raw, model.card
     if raw.class_logits is None:
         return {}
@@ -90,7 +90,7 @@ def _class(model: Said) -> dict[str, Any]:
     }
 
 
-def _joined(item: Slice, model: Said) -> dict[str, Any]:
+def _joined(item: Slice, model: ModelOutput) -> dict[str, Any]:
     """Return a joint model's mask and class, put together by their probabilities so that they can't contradict each other.
 
     A model without the class "no tumour" can only say by an empty mask that it sees none: both answers stay as they are.
@@ -101,15 +101,15 @@ def _joined(item: Slice, model: Said) -> dict[str, Any]:
     probability, probabilities = alone["mask_prob"], alone["class_prob"]
     tumour = float(probability.max())
     none = card.classes.index(NO_TUMOUR)
-    joined = decision.join(model.raw.class_logits, temperature=card.temperature, tumour=tumour, none=none)  # type: ignore[arg-type]
+    joined = decision.fuse_evidence(model.raw.class_logits, temperature=card.temperature, tumour=tumour, none=none)  # type: ignore[arg-type]
     there = int(joined.argmax()) != none
-    given = decision.given_answer(probability, tumour=there)
+    given = decision.conditional_mask_prob(probability, tumour=there)
     mask = decision.decide_mask(given, threshold=float(point["threshold"]), min_area=float(point["min_area"]), one_stays=there)
-    own = Alone(card.classes[int(probabilities.argmax())], probabilities, int(alone["mask"].sum()), tumour)
+    own = UnfusedHeads(card.classes[int(probabilities.argmax())], probabilities, int(alone["mask"].sum()), tumour)
     return alone | {"class_prob": joined, "mask_prob": given, "mask": mask, "alone": own}
 
 
-def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
+def _cam(item: Slice, model: ModelOutput, cam_class: int | None) -> dict[str, Any]:
     raw, card = model.raw, model.card
     if raw.cam is None or raw.class_logits is None:
         return {}
@@ -124,7 +124,7 @@ def _cam(item: Slice, model: Said, cam_class: int | None) -> dict[str, Any]:
     }
 
 
-def _outside(said: Sequence[Said]) -> Outside | None:
+def _outside(said: Sequence[ModelOutput]) -> Outside | None:
     """Return how unlike its training slices the model finds the picture that finds it strangest, None where none can tell."""
     told = [
         Outside(float(one.raw.ood_distance), float(one.card.outside["limit"]))
@@ -134,7 +134,7 @@ def _outside(said: Sequence[Said]) -> Outside | None:
     return max(told, key=lambda each: each.distance / each.limit, default=None)
 
 
-def _doubts(prediction: Prediction, said: Sequence[Said]) -> Iterator[str]:
+def _doubts(prediction: Prediction, said: Sequence[ModelOutput]) -> Iterator[str]:
     """Yield a sentence for everything that makes this very answer doubtful."""
     if prediction.outside is not None and prediction.outside.is_outside:
         yield prediction.outside.sentence

@@ -24,7 +24,7 @@ def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
     return powers / powers.sum()
 
 
-def join(logits: np.ndarray, *, temperature: float, tumour: float, none: int) -> np.ndarray:
+def fuse_evidence(logits: np.ndarray, *, temperature: float, tumour: float, none: int) -> np.ndarray:
     """Return (K,) float64, the probability of each class once the mask's evidence counts too.
 
     Class c goes with a drawn mask, "no tumour" with an empty one, and no other pair can be: P(c) is proportional to the class
@@ -45,7 +45,7 @@ def join(logits: np.ndarray, *, temperature: float, tumour: float, none: int) ->
     return softmax(scores + np.where(tumours, np.log(seen), np.log1p(-seen)))
 
 
-def given_answer(probability: np.ndarray, *, tumour: bool) -> np.ndarray:
+def conditional_mask_prob(probability: np.ndarray, *, tumour: bool) -> np.ndarray:
     """Return (H, W) float32, the probability of tumour at each place once it is settled whether there is one.
 
     P(pixel) = P(there is a tumour) P(pixel, given that there is one), and the first factor is the map's largest value, the

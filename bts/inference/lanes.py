@@ -46,7 +46,7 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], *, lanes: int) -> Iterator[R]:
+def map_ordered(work: Callable[[T], R], items: Iterable[T], *, lanes: int) -> Iterator[R]:
     """Yield `work(item)` of each item in the order of the items, computed in lanes.
 
     Items are taken as they are needed, at most `AHEAD` a lane before the one that is yielded next. An error in `work` is raised

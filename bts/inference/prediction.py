@@ -32,7 +32,7 @@ class ModelMark:
 
 
 @dataclass(frozen=True, eq=False)
-class Alone:
+class UnfusedHeads:
     """What mask and class of a joint model say, each by itself, before they are put together.
 
     Attributes:
@@ -90,7 +90,7 @@ class Prediction:
     classes: tuple[str, ...] = ()
     class_logits: np.ndarray | None = None
     class_prob: np.ndarray | None = None
-    alone: Alone | None = None
+    alone: UnfusedHeads | None = None
     cam: np.ndarray | None = None
     cam_class: str | None = None
     cam_name: str = GRAD_CAM

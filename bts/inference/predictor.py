@@ -18,11 +18,11 @@ from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.errors import RequestError
 from bts.inference import decision
-from bts.inference.answer import Origin, Said, make_prediction
+from bts.inference.answer import ModelOutput, Origin, make_prediction
 from bts.inference.averaging import run_averaged
-from bts.inference.chosen import Named, choose_models
-from bts.inference.lanes import batches, in_order
-from bts.inference.memory import Fitting
+from bts.inference.lanes import batches, map_ordered
+from bts.inference.model_selection import Named, select_models
+from bts.inference.oom import AdaptiveBatcher
 from bts.inference.outside import Reference
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
@@ -55,7 +55,7 @@ class Predictor:
         self.notes = (*notes, *dict.fromkeys(note for runtime in self.runtimes for note in runtime.notes))
         self.classes = next((tuple(runtime.card.classes) for runtime in self.runtimes if runtime.card.task != "seg"), ())
         self.origin = _origin(self.runtimes)
-        self._fitting = Fitting()
+        self._batcher = AdaptiveBatcher()
         self._preprocessing = [Preprocessing.from_dict(runtime.card.preprocessing) for runtime in self.runtimes]
         self._references = [Reference.from_dict(runtime.card.outside) for runtime in self.runtimes]
 
@@ -88,7 +88,7 @@ class Predictor:
         Raises:
             RequestError: no model, a model of another task or version, a device or a runtime that is not there.
         """
-        chosen, notes = choose_models(seg=seg, cls=cls, joint=joint, runs=runs)
+        chosen, notes = select_models(seg=seg, cls=cls, joint=joint, runs=runs)
         picked = [pick_runtime(runtime, model.folder, device=device) for model in chosen]
         opened = [
             open_runtime(each.name, model.folder, device=device, lanes=lanes)
@@ -139,7 +139,7 @@ class Predictor:
         if batch_size < 1:
             raise RequestError(f"batch size {batch_size}: expected 1 or more")
         wanted = self._class_index(cam_class)
-        answers = in_order(partial(self._answer, cam_class=wanted), batches(slices, batch_size), lanes=self.lanes)
+        answers = map_ordered(partial(self._answer, cam_class=wanted), batches(slices, batch_size), lanes=self.lanes)
         return chain.from_iterable(answers)
 
     def predict_batch(self, batch: Sequence[Slice], *, cam_class: str | None = None) -> list[Prediction]:
@@ -153,14 +153,13 @@ class Predictor:
         return self._answer(batch, cam_class=self._class_index(cam_class))
 
     def _answer(self, batch: Sequence[Slice], *, cam_class: int | None) -> list[Prediction]:
-        answers = self._fitting.ask(batch, lambda part: self._run(part, cam_class))
+        answers = self._batcher.run(batch, lambda part: self._run(part, cam_class))
         return [self._one(item, [_row(raw, row) for raw in answers], cam_class) for row, item in enumerate(batch)]
 
     def _one(self, item: Slice, answers: Sequence[RawOutput], cam_class: int | None) -> Prediction:
-        said = [
-            Said(runtime.card, how, raw) for runtime, how, raw in zip(self.runtimes, self._preprocessing, answers, strict=True)
-        ]
-        prediction = make_prediction(item, said, origin=self.origin, cam_class=cam_class)
+        models = zip(self.runtimes, self._preprocessing, answers, strict=True)
+        outputs = [ModelOutput(runtime.card, preprocessing, raw) for runtime, preprocessing, raw in models]
+        prediction = make_prediction(item, outputs, origin=self.origin, cam_class=cam_class)
         if cam_class is None and prediction.cam_class not in (None, prediction.label):
             # a joint model's mask outvoted its class: the map has to explain the class that is answered
             answered = self.classes.index(str(prediction.label))

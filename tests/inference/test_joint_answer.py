@@ -13,7 +13,7 @@ from fake_models import BrightRuntime, make_card, make_slice
 from bts.data.preprocess import Preprocessing
 from bts.glossary import NO_TUMOUR
 from bts.inference import decision
-from bts.inference.answer import Origin, Said, make_prediction
+from bts.inference.answer import ModelOutput, Origin, make_prediction
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import RawOutput
@@ -29,12 +29,12 @@ def answer(mask, logits, *, classes=CLASSES, **point) -> Prediction:
     raw = RawOutput(
         mask_prob=np.asarray(mask, np.float32), class_logits=np.asarray(logits, np.float32), cam=np.ones((2, 2), np.float32)
     )
-    return make_prediction(make_slice(), [Said(card, Preprocessing(size=32), raw)], origin=ORIGIN)
+    return make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=ORIGIN)
 
 
 def test_the_joint_probability_is_that_of_two_witnesses() -> None:
     # by hand: q = (0.2, 0.2, 0.6), mask 0.9 -> (0.18, 0.18, 0.06) / 0.42
-    found = decision.join(np.log([0.2, 0.2, 0.6]), temperature=1.0, tumour=0.9, none=2)
+    found = decision.fuse_evidence(np.log([0.2, 0.2, 0.6]), temperature=1.0, tumour=0.9, none=2)
     assert found == pytest.approx([3 / 7, 3 / 7, 1 / 7])
 
 
@@ -58,18 +58,19 @@ def test_a_referral_says_whose_probability_it_means_where_another_one_is_answere
         raw = RawOutput(
             mask_prob=np.full((32, 32), 0.99, np.float32), class_logits=np.log(np.array([0.8, 0.1, 0.1], np.float32))
         )
-        found = make_prediction(make_slice(), [Said(card, Preprocessing(size=32), raw)], origin=ORIGIN)
+        found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=ORIGIN)
         assert any(f"refer to an expert: {line}" in warning for warning in found.warnings), found.warnings
 
 
 def test_an_undecided_mask_leaves_the_classes_as_they_are() -> None:
     logits = np.array([0.3, -1.0, 2.0])
-    assert decision.join(logits, temperature=1.0, tumour=0.5, none=1) == pytest.approx(decision.softmax(logits))
+    assert decision.fuse_evidence(logits, temperature=1.0, tumour=0.5, none=1) == pytest.approx(decision.softmax(logits))
 
 
 def test_more_of_a_mask_means_more_of_every_tumour() -> None:
     shares = [
-        decision.join(np.array([0.0, 1.0, 2.0]), temperature=1.0, tumour=tumour, none=2) for tumour in np.linspace(0, 1, 9)
+        decision.fuse_evidence(np.array([0.0, 1.0, 2.0]), temperature=1.0, tumour=tumour, none=2)
+        for tumour in np.linspace(0, 1, 9)
     ]
     assert np.all(np.diff(np.stack(shares)[:, :2], axis=0) > 0)
     assert np.all(np.diff(np.stack(shares)[:, 2]) < 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card, make_slice
 
-from bts.inference.lanes import AHEAD, MOST, batches, cores_here, in_order, lanes_for, threads_a_lane
+from bts.inference.lanes import AHEAD, MOST, batches, cores_here, lanes_for, map_ordered, threads_a_lane
 from bts.inference.predictor import Predictor
 
 
@@ -19,12 +19,12 @@ def test_results_come_in_the_order_of_the_items(lanes: int) -> None:
         time.sleep(0.002 * (number % 3 == 0))  # every third is late
         return number * number
 
-    assert list(in_order(work, range(20), lanes=lanes)) == [number * number for number in range(20)]
+    assert list(map_ordered(work, range(20), lanes=lanes)) == [number * number for number in range(20)]
 
 
 def test_lanes_work_at_the_same_time() -> None:
     meeting = threading.Barrier(3, timeout=20)  # nobody passes before three are there
-    assert len(list(in_order(lambda _: meeting.wait(), range(3), lanes=3))) == 3
+    assert len(list(map_ordered(lambda _: meeting.wait(), range(3), lanes=3))) == 3
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -36,7 +36,7 @@ def test_no_more_items_are_taken_than_the_lanes_may_hold(lanes: int) -> None:
             taken.append(number)
             yield number
 
-    results = in_order(lambda number: number, items(), lanes=lanes)
+    results = map_ordered(lambda number: number, items(), lanes=lanes)
     assert next(results) == 0
     assert len(taken) <= AHEAD * lanes
 
@@ -50,13 +50,13 @@ def test_an_error_is_raised_where_its_result_would_come(lanes: int) -> None:
 
     found: list[int] = []
     with pytest.raises(ValueError, match="the third is broken"):
-        found.extend(in_order(work, range(50), lanes=lanes))
+        found.extend(map_ordered(work, range(50), lanes=lanes))
     assert found == [0, 1]
 
 
 def test_whoever_stops_early_leaves_nothing_running() -> None:
     before = threading.active_count()
-    results = in_order(lambda number: number, range(100), lanes=2)
+    results = map_ordered(lambda number: number, range(100), lanes=2)
     next(results)
     results.close()
     assert threading.active_count() == before

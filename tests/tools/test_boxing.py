@@ -12,7 +12,7 @@ from bts.apps import cli
 from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
 from bts.experiments.finish import finish_run
-from bts.inference import Predictor, boxed
+from bts.inference import Predictor, bundled_model
 from bts.models.folder import read_card
 from bts.runs import Run
 from bts.training.run_data import read_run
@@ -33,7 +33,7 @@ def box(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package's own place with the run's model in it, without ONNX."""
     monkeypatch.setattr(boxing, "NEEDED", ("a library that is not installed",))
     box_run(run.path, name="small", box=tmp_path / "box", slices=0)
-    monkeypatch.setattr(boxed, "BOX", tmp_path / "box")
+    monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path / "box")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "box"
 
@@ -87,7 +87,7 @@ def test_boxing_again_replaces_the_model_and_leaves_nothing_behind(box: Path, ru
 
 
 def test_a_model_of_phantoms_is_none_for_the_package(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boxed, "BOX", tmp_path)
+    monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path)
     with pytest.raises(RequestError, match="trained on phantoms: no model for the package; name another --box to try"):
         box_run(run.path, name="small")
 

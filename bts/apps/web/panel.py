@@ -7,7 +7,7 @@ from pathlib import Path
 from bts.apps.web.result import Result
 from bts.apps.web.words import bars, begun, fact_list, facts_of, named, text, warning_list
 from bts.glossary import DISCLAIMER
-from bts.inference.chosen import PART
+from bts.inference.model_selection import PART
 from bts.inference.panel import percent
 from bts.inference.predictor import Predictor
 from bts.inference.volume import BLANK

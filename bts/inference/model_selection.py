@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bts.errors import RequestError
 from bts.glossary import TASKS, Task
-from bts.inference.boxed import boxed_models, check_sums, find_boxed, is_boxed
+from bts.inference.bundled_model import bundled_models, check_sums, find_bundled, is_bundled
 from bts.inference.runtimes.exported import read_any_card
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run, find_latest
@@ -22,7 +22,7 @@ PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedModel:
     """One model folder or exported file that takes part.
 
     Attributes:
@@ -38,7 +38,7 @@ class Chosen:
     why: str
 
 
-def choose_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> tuple[list[Chosen], tuple[str, ...]]:
+def select_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> tuple[list[SelectedModel], tuple[str, ...]]:
     """Return the models that answer and what to tell the user of the choice.
 
     Where any is named, the named ones answer and no others. Where none is, the latest finished runs do: a segmenter and a
@@ -59,7 +59,7 @@ def choose_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> 
         raise RequestError("a joint model gives mask and class: name it alone, or a segmenter and a classifier without it")
     if named:
         chosen = [_named(task, path) for task, paths in named.items() for path in paths]
-        return chosen, tuple(_told(model) for model in chosen)
+        return chosen, tuple(_format_choice(model) for model in chosen)
     return _unnamed(Path(runs))
 
 
@@ -78,24 +78,24 @@ def model_folder(path: str | Path) -> Path:
     inside = Run(Path(path)).model
     if (inside / "model.json").is_file():
         return inside
-    return Path(path) if Path(path).exists() else find_boxed(str(path)) or Path(path)
+    return Path(path) if Path(path).exists() else find_bundled(str(path)) or Path(path)
 
 
-def _named(task: Task, path: str | Path) -> Chosen:
+def _named(task: Task, path: str | Path) -> SelectedModel:
     folder = model_folder(path)
-    if is_boxed(folder):
+    if is_bundled(folder):
         check_sums(folder)
-    return Chosen(task, folder, read_any_card(folder, expect=task), "asked for")
+    return SelectedModel(task, folder, read_any_card(folder, expect=task), "asked for")
 
 
-def _unnamed(runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:
+def _unnamed(runs: Path) -> tuple[list[SelectedModel], tuple[str, ...]]:
     found = _latest(runs)
     on_phantoms = all(model.card.synthetic for model in found.values())
-    box = boxed_models()
+    box = bundled_models()
     if box and on_phantoms and (not found or runs == Path(RUNS)):
         boxed = _from_box(box)
         left = [f"{model.folder} is left out: it was trained on phantoms" for model in found.values()]
-        return [boxed], (_told(boxed), *left)
+        return [boxed], (_format_choice(boxed), *left)
     if not found:
         raise RequestError(
             f"no finished run in {runs}: train with `{TRAIN['seg']}` and `{TRAIN['cls']}`, "
@@ -104,24 +104,26 @@ def _unnamed(runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:
     return _together(found, runs)
 
 
-def _latest(runs: Path) -> dict[Task, Chosen]:
+def _latest(runs: Path) -> dict[Task, SelectedModel]:
     found = {}
     for task in TASKS:
         run = find_latest(runs, task)
         if run is not None:
-            found[task] = Chosen(task, run.model, read_card(run.model, expect=task), "latest finished run")
+            found[task] = SelectedModel(task, run.model, read_card(run.model, expect=task), "latest finished run")
     return found
 
 
-def _from_box(box: list[Path]) -> Chosen:
+def _from_box(box: list[Path]) -> SelectedModel:
     """Return the model of the package that answers unasked: a joint one, else the first."""
     for folder in box:
         check_sums(folder)
-    models = [Chosen(card.task, folder, card, "comes with the package") for folder in box for card in [read_card(folder)]]
+    models = [
+        SelectedModel(card.task, folder, card, "comes with the package") for folder in box for card in [read_card(folder)]
+    ]
     return min(models, key=lambda model: model.task != "joint")
 
 
-def _together(found: dict[Task, Chosen], runs: Path) -> tuple[list[Chosen], tuple[str, ...]]:
+def _together(found: dict[Task, SelectedModel], runs: Path) -> tuple[list[SelectedModel], tuple[str, ...]]:
     notes = []
     if not all(model.card.synthetic for model in found.values()):
         for task in [task for task, model in found.items() if model.card.synthetic]:
@@ -132,8 +134,8 @@ def _together(found: dict[Task, Chosen], runs: Path) -> tuple[list[Chosen], tupl
     answered = {model.task for model in chosen}
     missing = [] if "joint" in answered else [task for task in ("seg", "cls") if task not in answered]
     notes += [f"no {PART[task]}: no finished {task} run in {runs}; train one with `{TRAIN[task]}`" for task in missing]
-    return chosen, (*(_told(model) for model in chosen), *notes)
+    return chosen, (*(_format_choice(model) for model in chosen), *notes)
 
 
-def _told(model: Chosen) -> str:
+def _format_choice(model: SelectedModel) -> str:
     return f"{PART[model.task]}: {model.folder} ({model.why}, trained on {model.card.trained_on})"

@@ -17,7 +17,7 @@ SAID = re.compile(r"out of memory|bad[ _]alloc|(?:can't|failed to|unable to|coul
 """How torch, ONNX Runtime and OpenVINO say that memory is short; they share no kind of error for it."""
 
 
-class Fitting:
+class AdaptiveBatcher:
     """Asks about batches in parts that fit.
 
     Attributes:
@@ -27,7 +27,7 @@ class Fitting:
     def __init__(self) -> None:
         self.most: int | None = None
 
-    def ask(self, batch: Sequence[T], run: Callable[[Sequence[T]], list[RawOutput]]) -> list[RawOutput]:
+    def run(self, batch: Sequence[T], run: Callable[[Sequence[T]], list[RawOutput]]) -> list[RawOutput]:
         """Return what `run` says of the batch, an answer a model.
 
         Raises:
@@ -35,7 +35,7 @@ class Fitting:
         """
         most = self.most or len(batch)  # of now: a part may halve it again
         if len(batch) > most:
-            return _join([self.ask(batch[start : start + most], run) for start in range(0, len(batch), most)])
+            return _join([self.run(batch[start : start + most], run) for start in range(0, len(batch), most)])
         try:
             return run(batch)
         except Exception as error:
@@ -45,7 +45,7 @@ class Fitting:
                 raise MemoryError("one slice alone does not fit in memory") from error
         self.most = len(batch) // 2
         LOG.warning("a batch of %d slices does not fit in memory: halved to %d from here on", len(batch), self.most)
-        return self.ask(batch, run)
+        return self.run(batch, run)
 
 
 def is_out_of_memory(error: Exception) -> bool:

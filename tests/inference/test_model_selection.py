@@ -5,7 +5,7 @@ import pytest
 from fake_models import make_card
 
 from bts.errors import RequestError
-from bts.inference.chosen import choose_models, model_folder
+from bts.inference.model_selection import model_folder, select_models
 from bts.runs import Run
 
 NONE = {"seg": None, "cls": None, "joint": None}
@@ -22,7 +22,7 @@ def write_run(runs, task, name, *, synthetic=False, finished=True):
 
 
 def chosen_names(runs, **named):
-    models, notes = choose_models(**(NONE | named), runs=runs)
+    models, notes = select_models(**(NONE | named), runs=runs)
     return [model.card.name for model in models], " ".join(notes)
 
 
@@ -79,7 +79,7 @@ def test_what_is_named_answers_alone_by_model_folder_or_by_run(tmp_path):
 
 def test_nothing_found_names_the_commands_that_train(tmp_path):
     with pytest.raises(RequestError) as error:
-        choose_models(**NONE, runs=tmp_path)
+        select_models(**NONE, runs=tmp_path)
     for part in (str(tmp_path), "python train_seg.py", "python train_cls.py", "--seg", "--cls"):
         assert part in str(error.value)
 
@@ -87,17 +87,17 @@ def test_nothing_found_names_the_commands_that_train(tmp_path):
 def test_a_segmenter_named_as_classifier_is_refused_in_one_line(tmp_path):
     run = write_run(tmp_path, "seg", "s")
     with pytest.raises(RequestError, match=r"a model for task 'seg', one for 'cls' is needed here") as error:
-        choose_models(**(NONE | {"cls": run.path}), runs=tmp_path)
+        select_models(**(NONE | {"cls": run.path}), runs=tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(RequestError, match="not a model folder"):
-        choose_models(**(NONE | {"seg": tmp_path}), runs=tmp_path)
+        select_models(**(NONE | {"seg": tmp_path}), runs=tmp_path)
     with pytest.raises(RequestError, match="no such model folder"):
-        choose_models(**(NONE | {"seg": tmp_path / "gone"}), runs=tmp_path)
+        select_models(**(NONE | {"seg": tmp_path / "gone"}), runs=tmp_path)
 
 
 def test_a_joint_model_beside_others_is_refused(tmp_path):
     with pytest.raises(RequestError, match="a joint model gives mask and class: name it alone"):
-        choose_models(seg=None, cls=tmp_path, joint=tmp_path, runs=tmp_path)
+        select_models(seg=None, cls=tmp_path, joint=tmp_path, runs=tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bts.errors import RequestError
 from bts.glossary import TASKS, Task
-from bts.inference.boxed import boxed_models, check_sums
+from bts.inference.bundled_model import bundled_models, check_sums
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run
 
@@ -18,7 +18,7 @@ SHOWN = {
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedModel:
     """One model.
 
     Attributes:
@@ -48,9 +48,9 @@ class Listed:
         ]
 
 
-def listed_models(runs: Path) -> list[Listed]:
+def list_models(runs: Path) -> list[ListedModel]:
     """Return the models of the package, then those of finished runs by task and name."""
-    found = [_listed(folder, boxed=True) for folder in boxed_models()]
+    found = [_listed(folder, boxed=True) for folder in bundled_models()]
     for task in TASKS:
         found += [_listed(run.model, boxed=False) for run in _finished(runs, task)]
     return found
@@ -62,14 +62,14 @@ def _finished(runs: Path, task: Task) -> list[Run]:
     return [run for run in there if run.marker() and (run.model / "model.json").is_file()]
 
 
-def _listed(folder: Path, *, boxed: bool) -> Listed:
+def _listed(folder: Path, *, boxed: bool) -> ListedModel:
     try:
         card = read_card(folder)
         if boxed:
             check_sums(folder)
     except RequestError as error:
-        return Listed(folder, None, fault=str(error))
-    return Listed(folder, card, files=tuple(name for name in ("model.onnx", "model.xml") if (folder / name).is_file()))
+        return ListedModel(folder, None, fault=str(error))
+    return ListedModel(folder, card, files=tuple(name for name in ("model.onnx", "model.xml") if (folder / name).is_file()))
 
 
 def _scores(card: ModelCard) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card, make_slice
 
-from bts.inference.memory import Fitting, is_out_of_memory
+from bts.inference.oom import AdaptiveBatcher, is_out_of_memory
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import RawOutput
 
@@ -28,15 +28,15 @@ def runner(*, fits: int, asked: list[int], error: Exception):
 
 def test_a_batch_that_fits_is_asked_at_once() -> None:
     asked: list[int] = []
-    Fitting().ask(range(8), runner(fits=8, asked=asked, error=MemoryError()))
+    AdaptiveBatcher().run(range(8), runner(fits=8, asked=asked, error=MemoryError()))
     assert asked == [8]
 
 
 def test_a_batch_is_halved_until_it_fits_and_that_is_remembered(caplog: pytest.LogCaptureFixture) -> None:
     asked: list[int] = []
-    fitting, run = Fitting(), runner(fits=3, asked=asked, error=MemoryError())
+    batcher, run = AdaptiveBatcher(), runner(fits=3, asked=asked, error=MemoryError())
     with caplog.at_level(logging.WARNING):
-        first, second = fitting.ask(range(9), run)
+        first, second = batcher.run(range(9), run)
     assert first.mask_prob.tolist() == list(range(9))
     assert second.class_logits.tolist() == [-number for number in range(9)]
     assert first.class_logits is None
@@ -46,18 +46,18 @@ def test_a_batch_is_halved_until_it_fits_and_that_is_remembered(caplog: pytest.L
         "a batch of 4 slices does not fit in memory: halved to 2 from here on",
     ]
     asked.clear()
-    fitting.ask(range(4), run)
+    batcher.run(range(4), run)
     assert asked == [2, 2]
 
 
 def test_one_slice_that_does_not_fit_is_an_error_of_memory() -> None:
     with pytest.raises(MemoryError, match="one slice alone does not fit"):
-        Fitting().ask(range(4), runner(fits=0, asked=[], error=RuntimeError("bad allocation")))
+        AdaptiveBatcher().run(range(4), runner(fits=0, asked=[], error=RuntimeError("bad allocation")))
 
 
 def test_another_error_is_not_taken_for_one_of_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
-        Fitting().ask(range(4), runner(fits=0, asked=[], error=RuntimeError("shapes do not match")))
+        AdaptiveBatcher().run(range(4), runner(fits=0, asked=[], error=RuntimeError("shapes do not match")))
 
 
 @pytest.mark.parametrize(

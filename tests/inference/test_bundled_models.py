@@ -10,9 +10,9 @@ import pytest
 from fake_models import make_card
 
 from bts.errors import RequestError
-from bts.inference import boxed
-from bts.inference.boxed import boxed_models, check_sums, write_sums
-from bts.inference.chosen import choose_models, model_folder
+from bts.inference import bundled_model
+from bts.inference.bundled_model import bundled_models, check_sums, write_sums
+from bts.inference.model_selection import model_folder, select_models
 from bts.runs import Run
 
 NONE = {"seg": None, "cls": None, "joint": None}
@@ -21,7 +21,7 @@ NONE = {"seg": None, "cls": None, "joint": None}
 @pytest.fixture
 def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with one joint model, in an empty working folder; weights play no part in the choice."""
-    monkeypatch.setattr(boxed, "BOX", tmp_path / "box")
+    monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path / "box")
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "box" / "small", "joint", name="the boxed one")
     return tmp_path / "box"
@@ -43,7 +43,7 @@ def write_run(runs: Path, task: str, name: str, *, synthetic: bool) -> Run:
 
 
 def chosen(runs: str | Path = "runs", **named: object) -> tuple[list[str], str]:
-    models, notes = choose_models(**(NONE | named), runs=runs)
+    models, notes = select_models(**(NONE | named), runs=runs)
     return [model.card.name for model in models], "\n".join(notes)
 
 
@@ -70,7 +70,7 @@ def test_phantoms_in_a_folder_that_is_named_answer_before_the_boxed_model(box: P
 
 def test_of_several_boxed_models_a_joint_one_answers(box: Path) -> None:
     put(box / "a-first-by-name", "seg", name="a segmenter")
-    assert [folder.name for folder in boxed_models()] == ["a-first-by-name", "small"]
+    assert [folder.name for folder in bundled_models()] == ["a-first-by-name", "small"]
     assert chosen()[0] == ["the boxed one"]
 
 
@@ -87,8 +87,8 @@ def test_a_path_that_is_there_goes_before_a_name_in_the_package(box: Path) -> No
 
 
 def test_a_package_without_a_model_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boxed, "BOX", tmp_path / "gone")
-    assert boxed_models() == []
+    monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path / "gone")
+    assert bundled_models() == []
     with pytest.raises(RequestError, match="no finished run in"):
         chosen(tmp_path)
 

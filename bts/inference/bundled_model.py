@@ -1,4 +1,4 @@
-"""Which models come with the package, and are they as they were packed? Folders in `bts/boxed/`, each a model folder."""
+"""Which models come with the package, and are they as they were packed? Folders in `bts/bundled/`, each a model folder."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pathlib import Path
 import bts
 from bts.errors import RequestError
 
-BOX = Path(bts.__file__).parent / "boxed"
+BUNDLED = Path(bts.__file__).parent / "bundled"
 """Folder of the models in the package."""
 SUMS = "SHA256SUMS"
 """File with a line for every other file of a boxed model, as `sha256sum` writes and checks it."""
 AGAIN = "install bts again, or name another model with --joint, --seg or --cls"
 
 
-def boxed_models(box: Path | None = None) -> list[Path]:
+def bundled_models(box: Path | None = None) -> list[Path]:
     """Return the model folders in the package, by name; none where it has none."""
-    box = BOX if box is None else box
+    box = BUNDLED if box is None else box
     return sorted(folder for folder in box.iterdir() if (folder / "model.json").is_file()) if box.is_dir() else []
 
 
-def find_boxed(name: str, box: Path | None = None) -> Path | None:
+def find_bundled(name: str, box: Path | None = None) -> Path | None:
     """Return the folder of the model in the package with that name, None where there is none."""
-    return next((folder for folder in boxed_models(box) if folder.name == name), None)
+    return next((folder for folder in bundled_models(box) if folder.name == name), None)
 
 
-def is_boxed(folder: Path, box: Path | None = None) -> bool:
+def is_bundled(folder: Path, box: Path | None = None) -> bool:
     """Return whether a model folder is one of the package's."""
-    return folder.resolve().parent == (BOX if box is None else box).resolve()
+    return folder.resolve().parent == (BUNDLED if box is None else box).resolve()
 
 
 def write_sums(folder: Path) -> None:
