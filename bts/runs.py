@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bts.atomic import write_text
 from bts.errors import RequestError
 from bts.glossary import Task
 
@@ -69,9 +69,7 @@ class Run:
     def finish(self, *, task: Task, synthetic: bool) -> None:
         """Mark the run as finished (atomically): from now on `find_latest` may return it."""
         marker = {"task": task, "synthetic": synthetic, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        part = self.finished.with_suffix(".part")
-        part.write_text(json.dumps(marker) + "\n", encoding="utf-8")
-        os.replace(part, self.finished)
+        write_text(self.finished, json.dumps(marker) + "\n")
 
     def marker(self) -> dict[str, object] | None:
         """Return what `finish` wrote, or None where the run is not finished or the marker can't be read."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bts.atomic import replacing_folder
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.errors import InputError, RequestError
 from bts.evaluation.outside import add_reference, told
+from bts.export.base import writing
 from bts.export.half import write_half_folder, write_half_onnx
 from bts.export.onnx import NEEDED
 from bts.glossary import TASKS
@@ -93,8 +92,7 @@ def box_run(
     run, place = Run(Path(path)), bundled_model.BUNDLED if box is None else box
     card = _checked(run, name, place)
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place, prefix=".new-") as temporary:
-        new = Path(temporary, name)
+    with writing(place), replacing_folder(place / name) as new:
         notes = [_knows_strangers(run, card, root)]
         _, differences = write_half_folder(run.model, new, name=name)
         notes.append(f"in sixteen bits: {differences}")
@@ -106,7 +104,6 @@ def box_run(
         size_mb = sum(file.stat().st_size for file in new.iterdir()) / 1e6
         if size_mb > LARGEST_MB:
             raise RequestError(f"{name}: {size_mb:.1f} MB, at most {LARGEST_MB:g} fit into the package: take a smaller encoder")
-        _replace(new, place / name)
     written = f"{place / name}: {size_mb:.1f} MB, {card.task}, trained on {card.trained_on}"
     return Boxed(place / name, (written, *notes))
 
@@ -162,12 +159,3 @@ def _predictor(place: Path, card: ModelCard) -> Predictor:
 
 def _read(data: RunData, records: Sequence[Record]) -> Iterator[Slice]:
     return (data.source.read(record) for record in records)
-
-
-def _replace(new: Path, old: Path) -> None:
-    try:
-        if old.exists():
-            shutil.rmtree(old)
-        os.replace(new, old)
-    except OSError as error:
-        raise RequestError(f"{old}: can't be written ({error.strerror}): make the package's folder writable") from error

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import struct
-import tempfile
 import threading
 import time
 import zlib
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from bts import __version__
+from bts.atomic import PREFIX, write_bytes
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 
@@ -106,15 +106,7 @@ class SliceCache:
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_bytes(path, data)
         with self._lock:
             self._used.add(path.name)
 
@@ -135,10 +127,10 @@ class SliceCache:
         entries = sorted(self._entries())
         total = sum(size for _, size, _ in entries)
         for used, size, path in entries:
-            is_abandoned = path.name.startswith(".writing-") and time.time() - used > 3600
+            is_abandoned = path.name.startswith(PREFIX) and time.time() - used > 3600
             if total <= limit and not is_abandoned:
                 continue
-            if path.name in self._used or (path.name.startswith(".writing-") and not is_abandoned):
+            if path.name in self._used or (path.name.startswith(PREFIX) and not is_abandoned):
                 continue
             path.unlink(missing_ok=True)
             total -= size

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from bts.atomic import replacing, write_text
 from bts.data.remote_file import Progress, RemoteFile, UnreachableError, fetch, size_of
 from bts.errors import BtsError, InputError, RequestError
 
@@ -163,10 +164,8 @@ def unpack(archive: Path, out: Path) -> dict[str, int]:
             members = slices_in(pack, archive.name)
             room(out, sum(each.file_size for each in members.values()), f"to unpack {archive.name}")
             for name, member in members.items():
-                part = out / f"{name}.part"
-                with pack.open(member) as source, part.open("wb") as target:
+                with pack.open(member) as source, replacing(out / name) as part, part.open("wb") as target:
                     shutil.copyfileobj(source, target)
-                part.replace(out / name)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{archive.name}: damaged archive ({error}): delete it and run again") from None
     return {name: member.file_size for name, member in members.items()}
@@ -222,6 +221,4 @@ def read_record(out: Path) -> dict[str, dict[str, int]]:
 
 def write_record(out: Path, record: dict[str, dict[str, int]]) -> None:
     """Note which slices came out of which archive."""
-    part = out / f"{UNPACKED}.part"
-    part.write_text(json.dumps(record, indent=0) + "\n", encoding="utf-8")
-    part.replace(out / UNPACKED)
+    write_text(out / UNPACKED, json.dumps(record, indent=0) + "\n")

@@ -5,12 +5,12 @@ What is written here the source `npz` reads (`bts.data.sources.arrays_npz`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from bts.atomic import replacing
 from bts.data.arrays import Arrays, load_arrays
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record, Source
@@ -73,7 +73,5 @@ def _save(path: Path, arrays: Arrays, classes: tuple[str, ...]) -> None:
     if all(arrays.patients):
         values["patients"] = np.array(arrays.patients)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
+    with replacing(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **values)  # type: ignore[arg-type]
-    os.replace(part, path)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bts.atomic import replacing
 from bts.data.families import Group, person
 from bts.errors import RequestError
 from bts.glossary import PARTS, Part
@@ -125,17 +124,10 @@ def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
 
 
 def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".split-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows((row.path, row.patient, row.label, row.part) for row in rows)
-        os.chmod(name, 0o644)  # mkstemp makes private files; a split is to be shared
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((row.path, row.patient, row.label, row.part) for row in rows)
 
 
 def _read_rows(path: Path) -> list[SplitRow]:

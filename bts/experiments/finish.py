@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from bts.atomic import write_text
 from bts.errors import RequestError
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.headline import headline, text_table
@@ -172,6 +172,4 @@ def _make_folder(path: Path) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")

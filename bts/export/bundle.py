@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 
 import bts
+from bts.atomic import replacing_folder
 from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
@@ -38,13 +38,9 @@ def write_bundle(model: Trained, out: Path | None) -> Written:
         raise RequestError(f"{path}: holds something else than a bundle: name another --out")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-            new, old = Path(temporary, "new"), Path(temporary, "old")
+        with replacing_folder(path) as new:
             fill(new, model)
             verify(new, model)
-            if path.exists():
-                path.rename(old)
-            new.rename(path)
     run = f"cd {path} && python -m monai.bundle run --config_file {INFERENCE} --dataset_dir SCANS --output_dir RESULTS"
     return Written(path, (f"{path}: accepted by verify_net_in_out, answers as the model does", f"run it: {run}"))
 

@@ -5,7 +5,6 @@ Folder and ONNX file hold the same sixteen-bit weights, so both give the same an
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from bts.atomic import replacing
 from bts.export.base import Trained, writing
 from bts.export.check import Differences, check_pictures, compare, require_equal
 from bts.export.onnx import check_onnx, make_onnx
@@ -61,11 +61,9 @@ def write_half_onnx(folder: Path) -> Differences:
     network, card = load_network(folder)
     model = Trained(folder, network, card)
     path = folder / FILES["onnx"][0]
-    with writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".onnx-") as temporary:
-        part = Path(temporary, path.name)
+    with writing(folder), replacing(path) as part:
         part.write_bytes(store_in_half(make_onnx(model, fold=False)).SerializeToString())
         differences = check_onnx(model, part)
-        part.replace(path)
     return differences
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bts.atomic import replacing
 from bts.errors import RequestError
 from bts.export.base import Trained, Written, file_at, writing
 from bts.export.check import check_pictures, compare
@@ -47,13 +47,11 @@ def write_int8(model: Trained, out: Path | None, *, pictures: np.ndarray) -> Wri
     path = file_at(out, usual=model.folder / NAME)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as temporary:
-            part = Path(temporary, path.name)
+        with replacing(path) as part:
             quantise(make_onnx(model), part, pictures=pictures)
             label(part, model)
             reference, answers = TorchRuntime(model.network, model.card, device="cpu"), OnnxRuntime.open(part, device="cpu")
             compare(reference, answers, check_pictures(model.card))  # finite, or refused; how near, only scores can tell
-            part.replace(path)
     size = path.stat().st_size / 2**20
     return Written(path, (f"{path}: {size:.1f} MiB, ranges from {len(pictures)} slices",))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 import bts
+from bts.atomic import replacing
 from bts.errors import RequestError
 from bts.export.base import Trained, Written, file_at, writing
 from bts.export.check import Differences, check_pictures, compare, require_equal
@@ -44,11 +44,9 @@ def write_onnx(model: Trained, out: Path | None) -> Written:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         proto = make_onnx(model)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as temporary:
-            part = Path(temporary, path.name)
+        with replacing(path) as part:
             part.write_bytes(proto.SerializeToString())
             differences = check_onnx(model, part)
-            part.replace(path)
     size = path.stat().st_size / 2**20
     what = f"{path}: {size:.1f} MiB, one input '{INPUT}', outputs {', '.join(each.name for each in proto.graph.output)}"
     return Written(path, (what, f"largest difference from PyTorch: {differences}"))

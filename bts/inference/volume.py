@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from bts.atomic import replacing
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.errors import InputError
 from bts.inference.drawing import overlay
 from bts.inference.prediction import Prediction
-from bts.inference.write import empty_folder, replace_file, write_picture, write_result, writing
+from bts.inference.write import empty_folder, write_picture, write_result, writing
 
 MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 """NIfTI's units of length, in millimetres."""
@@ -47,7 +48,8 @@ def write_volume(scan: Scan, predictions: Iterable[Prediction], folder: str | Pa
         if first is None or missing:
             raise InputError(f"{scan.path}: {len(missing)} of {len(scan.slices)} slices have no prediction: give one for each")
         if first.mask is not None:
-            replace_file(folder / "mask.nii.gz", lambda part: nifti_mask(mask, geometry).to_filename(part))
+            with replacing(folder / "mask.nii.gz") as part:
+                nifti_mask(mask, geometry).to_filename(part)
         rows |= {index: _blank(index, first) for index in scan.blank}
         write_result(_result(scan, geometry, first, mask, [rows[index] for index in sorted(rows)]), folder)
     return folder

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
+from bts.atomic import write_bytes, write_text
 from bts.data.readers.catalogue import suffix
 from bts.errors import RequestError
 from bts.inference.drawing import overlay
@@ -91,13 +92,13 @@ def empty_folder(folder: Path) -> None:
 
 def write_picture(picture: np.ndarray, path: Path) -> None:
     """Write a picture (H, W) or (H, W, 3) uint8 as PNG, at once or not at all."""
-    replace_file(path, lambda part: part.write_bytes(png_bytes(picture)))
+    write_bytes(path, png_bytes(picture))
 
 
 def write_result(result: dict[str, Any], folder: Path) -> None:
     """Write `result.json`, which stands for a complete result."""
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_file(folder / RESULT, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(folder / RESULT, text)
 
 
 @contextmanager
@@ -108,13 +109,3 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise RequestError(f"{folder}: results can't be written there ({reason}): free space or name another --out") from error
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name beside it, then give it its own: there is never half a file under a result's name."""
-    part = path.with_name(f".part-{path.name}")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

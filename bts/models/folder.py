@@ -6,8 +6,6 @@ The card can be read without torch: a runtime that does not need torch never imp
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bts.atomic import replacing_folder, write_text
 from bts.errors import RequestError
 from bts.glossary import Task
 from bts.models.card import ModelCard, check_card, parse_card, to_json
@@ -44,19 +43,9 @@ def write_model_folder(path: str | Path, card: ModelCard, state_dict: Mapping[st
     card = replace(card, weights_sha256=hashlib.sha256(data).hexdigest(), versions=card.versions or _versions())
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-            new, old = Path(temporary, "new"), Path(temporary, "old")
-            new.mkdir()
+        with replacing_folder(path) as new:
             (new / WEIGHTS).write_bytes(data)
             (new / CARD).write_text(to_json(card), encoding="utf-8")
-            if path.exists():
-                path.rename(old)
-            try:
-                new.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
     return card
 
 
@@ -150,9 +139,7 @@ def update_card(
     card = replace(read_card(path), **{name: value for name, value in given.items() if value is not None})
     check_card(card, Path(path) / CARD)
     with _writing(Path(path)):
-        temporary = Path(path) / f".{CARD}-{os.getpid()}"
-        temporary.write_text(to_json(card), encoding="utf-8")
-        temporary.replace(Path(path) / CARD)
+        write_text(Path(path) / CARD, to_json(card))
     return card
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+
+from bts.atomic import replacing
 
 matplotlib.use("Agg")
 
@@ -86,11 +87,10 @@ def chart(path: Path, *, columns: int = 1, rows: int = 1, width: float = 4.4, he
 
 
 def _write_png(made: matplotlib.figure.Figure, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made.savefig(part, format="png", dpi=110, facecolor="white")
-        os.replace(part, path)
+        with replacing(path) as part:
+            made.savefig(part, format="png", dpi=110, facecolor="white")
     except OSError as error:
         raise RequestError(f"{path}: can't be written ({error.strerror}): choose another folder or free some room") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bts.atomic import write_text
 from bts.errors import RequestError
 from bts.evaluation.classification_scores import class_arrays, classes_of
 from bts.evaluation.headline import text_table
@@ -162,17 +162,11 @@ def _write(found: Evaluated, out: Path) -> None:
         found.cases.to_csv(out / "slices.csv", index=False, float_format="%.6g")
         if found.patients is not None:
             found.patients.to_csv(out / "patients.csv", index=False, float_format="%.6g")
-        _replace(out / "metrics.json", json.dumps(metrics(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        _replace(out / "scores.txt", text_table(found.summary) + "\n")
-        _replace(out / "index.html", build_page(found))
+        write_text(out / "metrics.json", json.dumps(metrics(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(out / "scores.txt", text_table(found.summary) + "\n")
+        write_text(out / "index.html", build_page(found))
     except OSError as error:
         raise RequestError(f"{out}: can't be written ({error.strerror}): choose another folder with --out") from error
-
-
-def _replace(path: Path, content: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(content, encoding="utf-8")
-    os.replace(part, path)
 
 
 def make_folder(path: Path) -> None:

@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from bts.atomic import replacing
 from bts.errors import RequestError
 from bts.training.module import TaskModule, score_name
 
@@ -107,13 +108,11 @@ class Checkpoints(Checkpoint):
 
 def _give_name(path: Path, name: Path) -> None:
     """Make `path` known as `name` too, without writing it again where the disk can do that."""
-    part = name.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(path, part)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, part)
-    os.replace(part, name)
+    with replacing(name) as part:
+        try:
+            os.link(path, part)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, part)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
+
+from bts.atomic import replacing
 
 Row = dict[str, float | int | str]
 
@@ -28,9 +29,7 @@ class Curves:
         written = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}
         self.rows.append(written)
         names = list(dict.fromkeys(name for each in self.rows for name in each))
-        part = self.path.with_suffix(".part")
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with replacing(self.path) as part, part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(part, self.path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import yaml
 
+from bts.atomic import write_text
 from bts.errors import RequestError
 from bts.runs import Run
 from bts.settings import Settings
@@ -47,9 +47,7 @@ def write_settings(run: Run, settings: Settings) -> None:
     """Write the settings as resolved into the run, atomically."""
     text = "# Settings of this run as resolved; train_*.py --config takes the file.\n"
     text += yaml.safe_dump(asdict(settings), sort_keys=False)
-    part = run.settings_file.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, run.settings_file)
+    write_text(run.settings_file, text)
 
 
 def check_same_course(run: Run, settings: Settings) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from bts.apps.web.panel import offered
 from bts.apps.web.print_page import print_page
 from bts.apps.web.sessions import Session, Sessions
+from bts.atomic import replacing
 
 BATCH_ZIP, PRINT = "results.zip", "print.html"
 
@@ -46,10 +47,8 @@ def _of_scan(session: Session, name: str) -> Path | None:
 
 def write_zip(folder: Path, path: Path) -> None:
     """Write everything under a folder into an archive; pictures are stored, as they are compressed already."""
-    part = path.with_suffix(".part")
-    with zipfile.ZipFile(part, "w") as archive:
+    with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
         for file in sorted(folder.rglob("*")):
-            if file.is_file() and file != part and file != path:
+            if file.is_file() and file not in (part, path):
                 packed = zipfile.ZIP_STORED if file.suffix in (".png", ".gz") else zipfile.ZIP_DEFLATED
                 archive.write(file, file.relative_to(folder), compress_type=packed)
-    part.replace(path)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bts.atomic import replacing
 from bts.data.sources.base import Record, Source
 from bts.data.sources.manifest import COLUMNS, MORE
 from bts.errors import RequestError
@@ -45,14 +46,12 @@ def manifest_rows(
 
 def write_manifest(file: Path, rows: Sequence[Row]) -> None:
     """Write the table; its folder is made where it isn't there. `RequestError` where it can't be written."""
-    part = file.with_suffix(".part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="") as handle:
+        with replacing(file) as part, part.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.DictWriter(handle, (*COLUMNS, *MORE))
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(part, file)
     except OSError as error:
         raise RequestError(f"{file}: can't be written ({error.strerror}): name another file with --out") from error
 
