@@ -12,20 +12,20 @@ from scipy import ndimage
 
 from bench.clock import once
 from bench.lines import Line
-from bts.data.slice import Slice
-from bts.data.sources.base import Record
 from bts.audit.findings import judge
 from bts.audit.matches import find_matches
 from bts.audit.pictures import Collection, Picture
 from bts.audit.views import THUMB_SIDE
+from bts.data.slice import Slice
+from bts.data.sources.base import Record
 from bts.evaluation.cases import case_row
-from bts.report.gallery import Tile
 from bts.evaluation.intervals import draw_patients, mean_interval
-from bts.report.publish import Extras, publish
-from bts.report.report import new_evaluated
 from bts.glossary import FIGSHARE_CLASSES
 from bts.inference.prediction import Prediction
 from bts.models.card import ModelCard
+from bts.report.gallery import Tile
+from bts.report.publish import Extras, publish
+from bts.report.report import new_evaluated
 
 SLICES_A_PATIENT = 13
 """As in figshare: 3,064 slices of 233 patients."""

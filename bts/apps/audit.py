@@ -108,7 +108,7 @@ def kind_of(path: Path) -> str:
 
 def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
     """Return the sets with the parts and patients that split files give them."""
-    from bts.audit.split_file import read_sides
+    from bts.audit.run import with_split_file
 
     for text in splits:
         name, _, file = text.partition("=") if "=" in text else (sets[0].name, "", text)
@@ -116,7 +116,7 @@ def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
             raise RequestError(f"--split {text}: no set '{name}' here: choose one of {', '.join(each.name for each in sets)}")
         if "=" not in text and len(sets) > 1:
             raise RequestError(f"--split {text}: several sets are audited: write --split SET={text}")
-        sets = [read_sides(each, Path(file)) if each.name == name else each for each in sets]
+        sets = [with_split_file(each, Path(file)) if each.name == name else each for each in sets]
     return sets
 
 

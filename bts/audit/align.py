@@ -1,8 +1,8 @@
-"""Are two candidates the same picture? One is laid on the other by an affine map, then their detail is compared.
+"""Affine registration of candidate pairs, and the correlation of their detail afterwards.
 
-The candidates come from boxes that were found in each picture by itself, so they may be some percent off, and copies go
-round that were turned by a few degrees. Gauss-Newton on the six numbers of an affine map (Lucas & Kanade 1981) takes that
-out. Copies then agree to the noise of their storage, while neighbouring slices of one head don't, however they are laid.
+Candidate boxes were found in each image separately and may be a few percent off, and some copies are rotated by a few degrees.
+Gauss-Newton on the six parameters of an affine map (Lucas & Kanade 1981) corrects that. Copies then agree up to compression
+noise; neighbouring slices of one head do not.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from scipy import ndimage
 from bts.audit.descriptor import orient, ranks
 
 BATCH = 256
-"""Pairs that are aligned at a time."""
+"""Pairs aligned at a time."""
 COARSE_POINTS, FINE_POINTS = 24, 48
-"""Points a side of the grids on which a pair is aligned, first on thumbnails of half the size."""
+"""Side of the sampling grids: coarse, on thumbnails of half the size, then fine."""
 LONGEST_STEP = 0.05
-"""Largest change of a number of the map in one step, as share of the grid: beyond it the linear picture of it is wrong."""
+"""Largest change of a parameter in one step, as a share of the grid; the linearisation does not hold beyond it."""
 COARSE_FLOOR = 0.8
-"""Correlation after the coarse alignment under which a pair is given up: copies with 10% of the head cut off reach 0.87."""
+"""Pairs below this correlation after the coarse alignment are rejected; copies with 10% of the head cut off reach 0.87."""
 
 
 def correlation(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -29,9 +29,9 @@ def correlation(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def detail(views: np.ndarray) -> np.ndarray:
-    """Return what tells one slice from its neighbour: ranks of the pixels less their surroundings, (N, S, S).
+    """Return the ranks of the pixels minus their local mean, (N, S, S): the detail that separates neighbouring slices.
 
-    Ranks make contrast and gamma irrelevant; without the surroundings the shape that all heads share is gone.
+    Ranks remove contrast and gamma; subtracting the local mean removes the shape that all heads share.
     """
     rank = ranks(views).astype(np.float32)
     fine = rank - ndimage.gaussian_filter(rank, (0, 3, 3), mode="nearest")
@@ -39,16 +39,16 @@ def detail(views: np.ndarray) -> np.ndarray:
 
 
 def same_picture(thumbs: np.ndarray, hits: np.ndarray, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return for each candidate pair how alike the two are once aligned, 1 for copies.
+    """Return the correlation of each candidate pair after alignment, 1 for copies.
 
     Args:
         thumbs: (N, S, S) uint8.
         hits: structured array of `neighbours.nearest`, P pairs.
-        boxes: (P, 4) the part of picture `a` that is compared, as shares of its sides before it is turned.
-        targets: (P, 4) the part of picture `b`.
+        boxes: (P, 4) compared part of image `a`, as shares of its sides, in its own orientation.
+        targets: (P, 4) compared part of image `b`.
 
     Returns:
-        (P,) correlation of detail, -1 where the coarse look already parts them.
+        (P,) correlation of detail, -1 where the coarse alignment already rejects the pair.
     """
     scores = np.full(len(hits), -1, np.float32)
     for orientation in np.unique(hits["turn"]):
@@ -62,7 +62,7 @@ def same_picture(thumbs: np.ndarray, hits: np.ndarray, boxes: np.ndarray, target
 
 
 def _score(moving: np.ndarray, fixed: np.ndarray, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return (N,) scores of turned pictures (N, S, S) and their partners."""
+    """Return the scores (N,) of oriented images (N, S, S) and their partners."""
     coarse, fitted, _ = align(halve(moving), halve(fixed), box_map(boxes), box_map(targets), points=COARSE_POINTS, steps=5)
     scores = np.full(len(moving), -1, np.float32)
     likely = np.flatnonzero(coarse > COARSE_FLOOR)
@@ -76,7 +76,7 @@ def _score(moving: np.ndarray, fixed: np.ndarray, boxes: np.ndarray, targets: np
 
 
 def turn_box(boxes: np.ndarray, orientation: int) -> np.ndarray:
-    """Return where boxes (N, 4) lie once their picture is turned."""
+    """Return boxes (N, 4) after their image is reoriented."""
     turned = boxes[:, [2, 3, 0, 1]] if orientation & 4 else boxes.copy()
     if orientation & 2:
         turned[:, :2] = 1 - turned[:, [1, 0]]
@@ -92,9 +92,9 @@ def halve(thumbs: np.ndarray) -> np.ndarray:
 
 
 def box_map(boxes: np.ndarray) -> np.ndarray:
-    """Return the affine maps (N, 2, 3) that lead from a grid over [-0.5, 0.5] squared into boxes (N, 4).
+    """Return the affine maps (N, 2, 3) from a grid over [-0.5, 0.5] squared to boxes (N, 4).
 
-    Row i of a map gives row or column as a share of the picture's side: `m[i, 0] + m[i, 1] * v + m[i, 2] * u`, where v runs
+    Row i of a map gives the row or column as a share of the image side: `m[i, 0] + m[i, 1] * v + m[i, 2] * u`, where v runs
     down the grid and u to the right.
     """
     rows, columns = boxes[:, :2], boxes[:, 2:]
@@ -107,17 +107,17 @@ def box_map(boxes: np.ndarray) -> np.ndarray:
 def align(
     moving: np.ndarray, fixed: np.ndarray, start: np.ndarray, target: np.ndarray, *, points: int, steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return how well the moving pictures can be made to fit a part of the fixed ones, by which map, and what then is seen.
+    """Register the moving images to a part of the fixed ones.
 
     Args:
-        moving, fixed: (N, S, S) float32 pictures.
-        start: (N, 2, 3) maps into the moving ones (`box_map`) to start from.
-        target: (N, 2, 3) maps into the fixed ones.
-        points: of the grid, a side.
-        steps: of Gauss-Newton; the best position met is what counts.
+        moving, fixed: (N, S, S) float32 images.
+        start: (N, 2, 3) initial maps (`box_map`) into the moving images.
+        target: (N, 2, 3) maps into the fixed images.
+        points: side of the sampling grid.
+        steps: number of Gauss-Newton steps; the best position found counts.
 
     Returns:
-        Correlation (N,), maps (N, 2, 3), and the moving pictures seen through them (N, points, points).
+        Correlation (N,), maps (N, 2, 3), and the moving images sampled through them (N, points, points).
     """
     wanted = _cut(fixed, target, points)
     position = start.astype(np.float32)
@@ -136,7 +136,7 @@ def align(
 
 
 def _cut(pictures: np.ndarray, maps: np.ndarray, points: int) -> np.ndarray:
-    """Return pictures (N, S, S) seen through maps, (N, points, points), linear between pixels, edges repeated."""
+    """Sample images (N, S, S) through maps, (N, points, points), with bilinear interpolation and repeated edges."""
     n, size, _ = pictures.shape
     at = ((np.arange(points) + 0.5) / points - 0.5).astype(np.float32)
     place = maps[:, :, 0, None, None] + maps[:, :, 1, None, None] * at[:, None] + maps[:, :, 2, None, None] * at
@@ -151,7 +151,7 @@ def _cut(pictures: np.ndarray, maps: np.ndarray, points: int) -> np.ndarray:
 
 
 def _step(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the change of the grid that best explains what still differs beside gain and offset, as matrices (N, 3, 3)."""
+    """Return the Gauss-Newton update of the grid, with gain and offset as nuisance parameters, as matrices (N, 3, 3)."""
     n, points, _ = found.shape
     down, right = np.gradient(found, 1 / points, axis=(1, 2))
     at = ((np.arange(points) + 0.5) / points - 0.5).astype(np.float32)
@@ -159,7 +159,7 @@ def _step(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     terms = [down, down * v, down * u, right, right * v, right * u, found, np.ones_like(found)]
     design = np.stack([term.reshape(n, -1) for term in terms], axis=1)  # (N, 8, P)
     normal = design @ np.swapaxes(design, 1, 2)
-    scale = np.sqrt(np.maximum(np.diagonal(normal, axis1=1, axis2=2), 1e-6))  # the terms have different units
+    scale = np.sqrt(np.maximum(np.diagonal(normal, axis1=1, axis2=2), 1e-6))  # the terms differ in scale
     normal = normal / (scale[:, :, None] * scale[:, None, :]) + 1e-4 * np.eye(8, dtype=np.float32)
     solved = np.linalg.solve(normal, (design @ wanted.reshape(n, -1, 1)) / scale[:, :, None])[:, :, 0] / scale
     gain = np.where(np.abs(solved[:, 6:7]) > 0.1, solved[:, 6:7], np.inf)

@@ -1,8 +1,8 @@
-"""What short vector stands for a picture, so that copies of it lie near in whatever way they were turned, rescaled or stored?
+"""Image descriptors that are robust to contrast, scale and compression, and rotate with the image.
 
-The pixels of a view are replaced by their ranks (so contrast and gamma don't matter), then by the low frequencies of the
-cosine transform, weighted by the root of the frequency (anatomy all heads share is low). Mirroring and transposing a picture
-only changes signs and swaps indices of such coefficients: the eight orientations cost no further look at the pixels.
+Pixels are replaced by their ranks, which removes contrast and gamma, and then by the low frequencies of the discrete cosine
+transform, weighted by the square root of the frequency because the anatomy that all heads share is low-frequency. Flips and
+transpositions only change signs and swap indices of the coefficients, so the eight orientations need no further image access.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ ORIENTATIONS = (
     "rotated_270",
     "anti_transposed",
 )
-"""How a picture was turned, clockwise. Bit 2 of the index transposes first, then bit 1 turns the rows, bit 0 the columns."""
+"""Orientations, clockwise. Bit 2 of the index transposes first, then bit 1 reverses the rows and bit 0 the columns."""
 
 VIEW_SIDE = 24
-"""Side in pixels of the views that are described: seven half waves across need no more."""
+"""Side in pixels of the views: enough for seven half waves."""
 
 COARSE, FINE = 7, 12
-"""Frequencies kept along each axis: 7 forgive a frame that is some percent off, 12 part neighbouring slices in one frame."""
+"""Frequencies kept per axis: 7 tolerate a box that is a few percent off, 12 separate neighbouring slices in one frame."""
 
 DARK_SHARE = 0.3
-"""Share of the pixels, the darkest, that count as background: their order is noise."""
+"""Share of the darkest pixels, treated as background because their order is noise."""
 
 
-def orient(pictures: np.ndarray, orientation: int) -> np.ndarray:
-    """Return pictures (..., H, W) turned into `ORIENTATIONS[orientation]`.
+def orient(images: np.ndarray, orientation: int) -> np.ndarray:
+    """Return images (..., H, W) in `ORIENTATIONS[orientation]`.
 
     >>> orient(np.array([[1, 2], [3, 4]]), ORIENTATIONS.index("rotated_90")).tolist()
     [[3, 1], [4, 2]]
     """
-    turned = np.swapaxes(pictures, -1, -2) if orientation & 4 else pictures
+    turned = np.swapaxes(images, -1, -2) if orientation & 4 else images
     return turned[..., :: -1 if orientation & 2 else 1, :: -1 if orientation & 1 else 1]
 
 
 @functools.cache
 def compose(first: int, then: int) -> int:
-    """Return the one orientation that equals two in a row.
+    """Return the orientation that equals two applied in a row.
 
     >>> ORIENTATIONS[compose(ORIENTATIONS.index("rotated_90"), ORIENTATIONS.index("rotated_90"))]
     'rotated_180'
@@ -56,7 +56,7 @@ def compose(first: int, then: int) -> int:
 
 
 def inverse(orientation: int) -> int:
-    """Return the index of the orientation that turns back; only the two quarter turns aren't their own inverse."""
+    """Return the orientation that undoes another; only the quarter turns are not their own inverse."""
     return {5: 6, 6: 5}.get(orientation, orientation)
 
 
@@ -70,7 +70,7 @@ def _waves(frequencies: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def ranks(views: np.ndarray) -> np.ndarray:
-    """Return the rank of each pixel in its view, (N, S, S) in [0, 1]; equal pixels share their middle rank."""
+    """Return the rank of each pixel within its view, (N, S, S) in [0, 1]; ties share their middle rank."""
     n, pixels = len(views), views[0].size
     levels = np.clip(np.rint(views), 0, 255).astype(np.int64).reshape(n, pixels)
     counts = np.bincount((levels + 256 * np.arange(n)[:, None]).ravel(), minlength=256 * n).reshape(n, 256)
@@ -79,24 +79,24 @@ def ranks(views: np.ndarray) -> np.ndarray:
 
 
 def describe(views: np.ndarray, *, frequencies: int = COARSE) -> np.ndarray:
-    """Return one descriptor of unit length for each view.
+    """Return one unit-length descriptor per view.
 
     Args:
         views: (N, S, S), values from 0 to 255.
-        frequencies: kept along each axis.
+        frequencies: number kept per axis.
 
     Returns:
-        (N, D) float32. The dot product of two is their similarity, 1 for copies.
+        (N, D) float32; the dot product of two is their similarity, 1 for copies.
     """
     cosines, weights, kept = _waves(frequencies, views.shape[-1])
     light = np.maximum(ranks(views) - DARK_SHARE, 0).astype(np.float32)
     found = (cosines @ light @ cosines.T * weights)[:, kept]
     length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.where(length > 1e-3, found / np.maximum(length, 1e-3), 0).astype(np.float32)  # a constant view is like nothing
+    return np.where(length > 1e-3, found / np.maximum(length, 1e-3), 0).astype(np.float32)  # a constant view matches nothing
 
 
 def turn(descriptors: np.ndarray, orientation: int, *, frequencies: int = COARSE) -> np.ndarray:
-    """Return the descriptors (N, D) that the pictures would have in `ORIENTATIONS[orientation]`."""
+    """Return the descriptors (N, D) that the images would have in `ORIENTATIONS[orientation]`."""
     kept = _waves(frequencies, VIEW_SIDE)[2]
     waves = np.zeros((len(descriptors), frequencies, frequencies), np.float32)
     waves[:, kept] = descriptors

@@ -1,9 +1,9 @@
-"""What did the audit find, and is any of it a leak? A leak is a picture or a patient on two sides of a split."""
+"""Leaks, contradicting labels and suspected duplicate patients among the images under audit."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,29 +11,39 @@ import numpy as np
 
 from bts.audit.descriptor import compose, inverse
 from bts.audit.groups import Link, group_numbers, members, spread
-from bts.audit.matches import Matches
+from bts.audit.matches import Match, Matches
 from bts.audit.pictures import Collection
-from bts.audit.suspects import Suspects, find_suspects
 from bts.data.families import Group
 from bts.errors import RequestError
 from bts.glossary import PARTS
 
 LeakKind = Literal["patient", "bytes", "pixels", "near"]
-KINDS: tuple[LeakKind, ...] = ("patient", "bytes", "pixels", "near")
+KINDS: dict[LeakKind, str] = {
+    "patient": "patient seen",
+    "bytes": "same file",
+    "pixels": "same pixels",
+    "near": "near copy",
+}
+"""Kind of leak -> its name in tables."""
+ALIKE = 0.85
+"""Correlation of aligned detail from which slices of two patients are suspicious. In figshare, with ID families as one patient,
+three pairs of patients have several such pairs of slices (docs/explanations/leak_audit.md)."""
+LEAST_PAIRS = 2
+"""Least number of such pairs for two patients to be suspected; a single pair may be chance."""
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A held-out picture and the one it was seen as before.
+    """A held-out image and the image of an earlier part that it was seen as.
 
     Attributes:
-        kind: `patient`, or how the two pictures are the same: `bytes`, `pixels`, `near`.
-        held: position of the picture in validation or test.
-        seen: position of the one in an earlier part (train before val before test).
-        across: True where the two belong to different sets.
-        orientation: index into `ORIENTATIONS` that turns `seen` into `held`, where the two are the same picture.
-        score: correlation of aligned detail, of the weakest step where other copies link the two; None for a patient.
-        patient: who is on both, for kind `patient`.
+        kind: `patient`, or how the two images are the same: `bytes`, `pixels`, `near`.
+        held: position of the image in validation or test.
+        seen: position of the image in an earlier part (train before val before test).
+        across: whether the two belong to different sets.
+        orientation: index into `ORIENTATIONS` that turns `seen` into `held`; None for kind `patient`.
+        score: correlation of aligned detail, the lowest along a chain of copies; None for kind `patient`.
+        patient: the shared patient, for kind `patient`.
     """
 
     kind: LeakKind
@@ -45,19 +55,28 @@ class Leak:
     patient: str | None = None
 
 
+@dataclass(frozen=True)
+class Suspects:
+    """Two patient keys with similar slices: `pairs`, most similar first, uses no slice or copy of it twice."""
+
+    one: str
+    other: str
+    pairs: tuple[Match, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that an audit found.
+    """Result of an audit.
 
     Attributes:
-        collection: what was audited.
-        matches: equal pictures, and the nearest misses.
-        groups: (N,) the first picture of each picture's group of equal ones.
-        leaks: what stands on two sides.
-        contradictions: positions of two equal pictures with different labels, a pair for each further label of a group.
-        origins: by picture, the slice of the reference set that it was made from (empty unless recovery was asked for).
-        patients: whom each picture was counted for, None where nobody knows.
-        suspects: pairs of patients that may be one person. No leak, but worth a look.
+        collection: images under audit.
+        matches: copies, and the best rejected candidates.
+        groups: (N,) first image of each image's group of copies.
+        leaks: images and patients in two parts.
+        contradictions: positions of two copies with different labels, one pair per further label of a group.
+        origins: by image, the slice of the reference set from which it was made; empty without recovery.
+        patients: patient key per image, None where unknown.
+        suspects: pairs of patients that may be the same; not counted as leaks.
     """
 
     collection: Collection
@@ -71,40 +90,40 @@ class Findings:
 
     @property
     def leaking(self) -> bool:
-        """True where a picture or patient stands on two sides."""
+        """Whether an image or patient is in two parts."""
         return bool(self.leaks)
 
     def counts(self) -> Counter[tuple[str, str, LeakKind, bool]]:
-        """Return how many held-out pictures leak, by set, part, kind and whether from another set."""
+        """Return the number of leaking held-out images by set, part, kind and whether they were seen in another set."""
         pictures = self.collection.pictures
         keys = {(leak.held, leak.kind, leak.across) for leak in self.leaks}
         return Counter((pictures[i].set_name, str(pictures[i].record.part), kind, across) for i, kind, across in keys)
 
     def refuse(self) -> None:
-        """Raise `RequestError`, one line with the first leak, where there is one: for a training that must not start."""
+        """Raise `RequestError` with the first leak if there is one."""
         if not self.leaks:
             return
         leak = self.leaks[0]
         held, seen = self.collection.pictures[leak.held], self.collection.pictures[leak.seen]
-        what = f"patient {leak.patient} is on" if leak.kind == "patient" else "the same picture is"
+        what = f"patient {leak.patient} is in" if leak.kind == "patient" else "the same image is"
         held_out = len({each.held for each in self.leaks})
         raise RequestError(
             f"the split leaks: {held_out} held-out slices were seen in an earlier part, the first: {what} {held.name} "
-            f"({held.record.part}) and {seen.name} ({seen.record.part}): `bts audit` lists all, split anew or train anyway"
+            f"({held.record.part}) and {seen.name} ({seen.record.part}): `bts audit` lists all; split anew or allow leaks"
         )
 
 
 def judge(
     collection: Collection, matches: Matches, *, group: Group = "family", origins: Mapping[int, Link] | None = None
 ) -> Findings:
-    """Return the findings: which matches and patients stand on two sides, and which labels contradict each other."""
+    """Derive leaks, contradictions and suspects from the matches."""
     origins = origins or {}
     groups = group_numbers(len(collection.pictures), matches.found)
-    people = collection.people(group)
+    patients = collection.patients(group)
     for i, origin in origins.items():
-        people[i] = people[i] or people[origin.start]
+        patients[i] = patients[i] or patients[origin.start]
     links = spread(matches.found, np.unique(groups).tolist())
-    leaks = [*_patient_leaks(collection, people), *_copy_leaks(collection, groups, links)]
+    leaks = [*_patient_leaks(collection, patients), *_copy_leaks(collection, groups, links)]
     return Findings(
         collection=collection,
         matches=matches,
@@ -112,15 +131,15 @@ def judge(
         leaks=tuple(leaks),
         contradictions=tuple(_contradictions(collection, groups)),
         origins=origins,
-        patients=tuple(people),
-        suspects=tuple(find_suspects((*matches.found, *matches.rejected), people, groups)),
+        patients=tuple(patients),
+        suspects=tuple(find_suspects((*matches.found, *matches.rejected), patients, groups)),
     )
 
 
 def _earlier(collection: Collection, where: list[int]) -> Iterator[tuple[int, int, bool]]:
-    """Yield (held, seen, across) for the held-out of pictures that belong together: one seen of the same set, one of another.
+    """Yield (held, seen, across) for held-out images of a group: one seen image of the same set and one of another.
 
-    Parts are ordered train, val, test; a picture in none is on no side. Linear in the pictures, for any number of copies.
+    Parts are ordered train, val, test; images without a part are ignored. Linear in the number of images.
     """
     first: dict[tuple[str, str], int] = {}
     for i in where:
@@ -139,20 +158,20 @@ def _earlier(collection: Collection, where: list[int]) -> Iterator[tuple[int, in
                 yield i, those[0], across
 
 
-def _patient_leaks(collection: Collection, people: list[str | None]) -> list[Leak]:
-    pictures_of: dict[str, list[int]] = defaultdict(list)
-    for i, who in enumerate(people):
-        if who is not None:
-            pictures_of[who].append(i)
+def _patient_leaks(collection: Collection, patients: list[str | None]) -> list[Leak]:
+    images_of: dict[str, list[int]] = defaultdict(list)
+    for i, patient in enumerate(patients):
+        if patient is not None:
+            images_of[patient].append(i)
     return [
-        Leak(kind="patient", held=held, seen=seen, across=across, patient=who.partition(":")[2])
-        for who, where in pictures_of.items()
+        Leak(kind="patient", held=held, seen=seen, across=across, patient=patient.partition(":")[2])
+        for patient, where in images_of.items()
         for held, seen, across in _earlier(collection, where)
     ]
 
 
 def _copy_leaks(collection: Collection, groups: np.ndarray, links: Mapping[int, Link]) -> list[Leak]:
-    """Return the leaks of equal pictures; a held-out one with an identical twin counts for that, not for a likeness."""
+    """Return the leaks through copies; an exact copy takes precedence over a near one."""
     twins: dict[str, list[int]] = defaultdict(list)
     for i, picture in enumerate(collection.pictures):
         twins[picture.pixels_hash].append(i)
@@ -175,7 +194,7 @@ def _copy_leak(collection: Collection, held: int, seen: int, *, across: bool, li
 
 
 def _contradictions(collection: Collection, groups: np.ndarray) -> list[tuple[int, int]]:
-    """Return pairs of equal pictures with different labels: the first picture of each label of a group, with its very first."""
+    """Return pairs of copies with different labels: the first image of a group with the first of each further label."""
     pairs = []
     for where in members(groups):
         first: dict[str, int] = {}
@@ -186,3 +205,24 @@ def _contradictions(collection: Collection, groups: np.ndarray) -> list[tuple[in
         one, *others = first.values() or (-1,)
         pairs += [(one, other) for other in others]
     return pairs
+
+
+def find_suspects(matches: Sequence[Match], patients: Sequence[str | None], groups: np.ndarray) -> list[Suspects]:
+    """Return pairs of patients with at least `LEAST_PAIRS` pairs of similar slices, the most similar patients first.
+
+    Args:
+        matches: scored pairs, accepted and rejected.
+        patients: patient key per image, None where unknown.
+        groups: (N,) group of copies of each image; copies of one slice count once.
+    """
+    pairs: dict[tuple[str, str], list[Match]] = defaultdict(list)
+    for match in sorted(matches, key=lambda match: -match.score):
+        one, other = patients[match.one], patients[match.other]
+        if match.score < ALIKE or one is None or other is None or one == other:
+            continue
+        found = pairs[min(one, other), max(one, other)]
+        used = {int(groups[i]) for each in found for i in (each.one, each.other)}
+        if not {int(groups[match.one]), int(groups[match.other])} & used:
+            found.append(match)
+    suspects = [Suspects(one, other, tuple(found)) for (one, other), found in pairs.items() if len(found) >= LEAST_PAIRS]
+    return sorted(suspects, key=lambda each: -each.pairs[0].score)

@@ -1,4 +1,4 @@
-"""Which pictures belong together, and how is one of a group turned against another?"""
+"""Groups of copies: connected images, and the orientation of each member relative to a start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from bts.audit.descriptor import compose, inverse
 from bts.audit.matches import Match
@@ -14,17 +16,15 @@ from bts.audit.matches import Match
 
 @dataclass(frozen=True)
 class Link:
-    """How a picture hangs together with the one it was reached from.
+    """Path of matches from a start to an image, both as positions in the collection.
 
     Attributes:
-        picture: position of the picture in the collection.
-        start: position of the picture that it was reached from.
-        orientation: index into `ORIENTATIONS`; turning `start` so gives `picture`.
-        score: correlation of aligned detail, of the weakest step where other copies lie between.
-        steps: matches between the two; 0 for the start itself.
+        orientation: index into `ORIENTATIONS` that turns `start` into `image`.
+        score: lowest correlation along the path.
+        steps: number of matches; 0 for the start itself.
     """
 
-    picture: int
+    image: int
     start: int
     orientation: int = 0
     score: float = 1.0
@@ -32,26 +32,20 @@ class Link:
 
 
 def spread(matches: Iterable[Match], starts: Iterable[int]) -> dict[int, Link]:
-    """Return how each picture hangs together with one of `starts`: in the fewest steps, and of those at the best score."""
+    """Link every reachable image to one of `starts`, over the fewest matches and among those with the best score."""
     edges: dict[int, list[tuple[int, int, float]]] = defaultdict(list)
     for match in matches:
         edges[match.one].append((match.other, match.orientation, match.score))
         edges[match.other].append((match.one, inverse(match.orientation), match.score))
-    found = {i: Link(picture=i, start=i) for i in starts}
+    found = {i: Link(image=i, start=i) for i in starts}
     latest = dict(found)
     while latest:
         reached: dict[int, Link] = {}
         for link in latest.values():
-            for other, orientation, score in edges[link.picture]:
+            for other, orientation, score in edges[link.image]:
                 if other in found:
                     continue
-                new = Link(
-                    picture=other,
-                    start=link.start,
-                    orientation=compose(link.orientation, orientation),
-                    score=min(link.score, score),
-                    steps=link.steps + 1,
-                )
+                new = Link(other, link.start, compose(link.orientation, orientation), min(link.score, score), link.steps + 1)
                 if other not in reached or new.score > reached[other].score:
                     reached[other] = new
         found |= reached
@@ -60,27 +54,20 @@ def spread(matches: Iterable[Match], starts: Iterable[int]) -> dict[int, Link]:
 
 
 def group_numbers(n: int, matches: Iterable[Match]) -> np.ndarray:
-    """Return for each of `n` pictures the first picture of its group: everything that matches, directly or in a chain.
+    """Return for each of `n` images the first image of its group: all that match directly or in a chain.
 
     >>> group_numbers(5, [Match(0, 3, "near"), Match(3, 4, "bytes")]).tolist()
     [0, 1, 2, 0, 0]
     """
-    parent = list(range(n))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for match in matches:
-        one, other = root(match.one), root(match.other)
-        parent[max(one, other)] = min(one, other)
-    return np.array([root(i) for i in range(n)], dtype=np.int64)
+    pairs = np.array([(match.one, match.other) for match in matches], dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    _, component = connected_components(graph, directed=False)
+    _, first = np.unique(component, return_index=True)
+    return first[component]
 
 
 def members(groups: np.ndarray) -> list[list[int]]:
-    """Return the groups of more than one picture, each in order."""
+    """Return the groups of more than one image, each in order."""
     order = np.argsort(groups, kind="stable")
     edges = np.flatnonzero(np.diff(groups[order])) + 1
     return [each.tolist() for each in np.split(order, edges) if len(each) > 1]

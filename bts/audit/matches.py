@@ -1,4 +1,4 @@
-"""Which pictures are the same slice, however they were stored, turned, rescaled or cropped?"""
+"""Pairs of images that show the same slice, also where they were recompressed, reoriented, rescaled or cropped."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from bts.audit.pictures import Collection
 from bts.audit.views import HEAD, VIEWS, WHOLE, head_box, sample, view_boxes
 
 Kind = Literal["bytes", "pixels", "near"]
-"""Same file, same pixels, or the same picture in another guise."""
+"""Same file, same pixels, or a near copy."""
 
 SAME = 0.96
-"""Correlation of aligned detail from which two pictures are one. Different slices of figshare stay under 0.953; copies
-that were mirrored, recompressed, rescaled or cropped lie above 0.97 but for the harshest (docs/explanations/leak_audit.md)."""
+"""Lowest correlation of aligned detail of a copy. Different slices of figshare stay below 0.953; copies that were mirrored,
+recompressed, rescaled or cropped are above 0.97 except for the strongest changes (docs/explanations/leak_audit.md)."""
 
 NEARLY = 0.8
-"""Score down to which rejected pairs are kept: who doubts the threshold can look, and two IDs of one person show there."""
+"""Lowest score of the rejected pairs that are kept: they let a reader check the threshold and reveal two IDs of one patient."""
 
 HEAD_KEEP, HEAD_FLOOR = 16, 0.75
 WHOLE_KEEP, WHOLE_FLOOR = 6, 0.85
-"""Candidates for each picture, and the similarity under which none is looked at, by head and by whole frame."""
+"""Number of candidates per image and their lowest similarity, by head and by full frame."""
 
 CHUNK = 512
 
 
 @dataclass(frozen=True)
 class Match:
-    """Pictures `one` and `other` (positions in the collection, `one` first) are the same slice.
+    """Two images of the same slice, as positions in the collection; `one` comes first.
 
     Attributes:
         kind: `bytes`, `pixels` or `near`.
-        orientation: index into `ORIENTATIONS`; turning `one` so gives `other`.
+        orientation: index into `ORIENTATIONS` that turns `one` into `other`.
         score: correlation of aligned detail, 1 for `bytes` and `pixels`.
     """
 
@@ -50,26 +50,27 @@ class Match:
 
 @dataclass(frozen=True)
 class Matches:
-    """What was found, and the candidates that came near without being accepted, the nearest first."""
+    """Accepted pairs, and the best rejected candidates in order of their score."""
 
     found: tuple[Match, ...]
     rejected: tuple[Match, ...]
 
 
 def find_matches(collection: Collection, *, exact: int = EXACT, note: Callable[[str], None] | None = None) -> Matches:
-    """Return all pairs of equal pictures: each copy with the first of its kind, and near pairs among those firsts.
+    """Find all pairs of copies: each exact copy with the first of its kind, and near copies among those firsts.
 
     Args:
-        collection: what is audited.
-        exact: number of distinct pictures up to which every pair is compared.
+        collection: images under audit.
+        exact: number of distinct images up to which all pairs are compared.
         note: receives a line when a step begins.
     """
-    say = note or (lambda line: None)
     firsts, copies = _exact(collection)
     thumbs = collection.thumbs[firsts]
-    say(f"{len(firsts)} of {len(collection.pictures)} pictures differ in their pixels; looking for candidates")
+    if note:
+        note(f"{len(firsts)} of {len(collection.pictures)} images have distinct pixels; searching for candidates")
     hits, boxes, targets = find_candidates(thumbs, exact=exact)
-    say(f"aligning {len(hits)} candidate pairs")
+    if note:
+        note(f"aligning {len(hits)} candidate pairs")
     scores = same_picture(thumbs, hits, boxes, targets)
     near = _best_of_pair(hits, scores, firsts)
     accepted = [match for match in near if match.score >= SAME]
@@ -78,7 +79,7 @@ def find_matches(collection: Collection, *, exact: int = EXACT, note: Callable[[
 
 
 def _exact(collection: Collection) -> tuple[np.ndarray, list[Match]]:
-    """Return the positions of the first picture of each content, and a match for every further one."""
+    """Return the position of the first image of each pixel content, and a match for every further one."""
     first: dict[str, int] = {}
     copies = []
     for i, picture in enumerate(collection.pictures):
@@ -90,18 +91,18 @@ def _exact(collection: Collection) -> tuple[np.ndarray, list[Match]]:
 
 
 def find_candidates(thumbs: np.ndarray, *, exact: int = EXACT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pairs of thumbnails (N, S, S) worth a closer look.
+    """Return candidate pairs among thumbnails (N, S, S).
 
     Returns:
-        The pairs (P,) as `neighbours.nearest` gives them; the box (P, 4) of `a` that should show the head of `b`, before `a` is
-        turned; and the box (P, 4) of that head.
+        The pairs (P,) as from `neighbours.nearest`; the box (P, 4) of `a`, in its own orientation, that should show the head of
+        `b`; and the box (P, 4) of that head.
     """
     boxes = np.stack([view_boxes(head_box(thumb)) for thumb in thumbs])
     heads, wholes = _describe(thumbs, boxes)
     by_head = _one_way(nearest(heads, heads[:, HEAD], keep=HEAD_KEEP, floor=HEAD_FLOOR, exact=exact))
     whole = nearest(wholes[:, None], wholes, keep=WHOLE_KEEP, floor=WHOLE_FLOOR, frequencies=FINE, exact=exact)
     by_whole = _one_way(whole)
-    in_frame = boxes[by_whole["b"], HEAD]  # where the frames agree, the head of b lies at the same place of a
+    in_frame = boxes[by_whole["b"], HEAD]  # where the frames agree, the head of b has the same position in a
     for orientation in np.unique(by_whole["turn"]):
         turned = by_whole["turn"] == orientation
         in_frame[turned] = turn_box(in_frame[turned], inverse(int(orientation)))
@@ -121,13 +122,13 @@ def _describe(thumbs: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _one_way(hits: np.ndarray) -> np.ndarray:
-    """Return of each two pictures the more similar of the looks from one and from the other: its boxes fit better."""
+    """Return the more similar of the two directions of each pair: its boxes fit better."""
     low, high = np.minimum(hits["a"], hits["b"]), np.maximum(hits["a"], hits["b"])
     return hits[_firsts(low, high, -hits["similarity"])]
 
 
 def _firsts(low: np.ndarray, high: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Return the position of the entry with the least rank for each distinct pair (low, high)."""
+    """Return the position of the entry with the lowest rank for each distinct pair (low, high)."""
     order = np.lexsort((rank, high, low))
     is_first = np.ones(len(order), bool)
     is_first[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
@@ -135,7 +136,7 @@ def _firsts(low: np.ndarray, high: np.ndarray, rank: np.ndarray) -> np.ndarray:
 
 
 def _best_of_pair(hits: np.ndarray, scores: np.ndarray, firsts: np.ndarray) -> list[Match]:
-    """Return one match for each unordered pair, at its best score, as positions in the whole collection."""
+    """Return one match per unordered pair, with its best score, as positions in the whole collection."""
     low, high = np.minimum(hits["a"], hits["b"]), np.maximum(hits["a"], hits["b"])
     best = _firsts(low, high, -scores)
     return [

@@ -1,9 +1,8 @@
-"""Which pictures could be copies of each other? For each picture the few most similar ones, over all views and orientations.
+"""Nearest-neighbour search over descriptors, all views and all orientations.
 
-Up to `EXACT` pictures every pair is compared, in blocks: quadratic, but a pair costs few multiplications and the processor
-does billions a second. Beyond that, random trees sort pictures and queries into cells (n log n) and only within a cell all
-pairs are compared; several trees, and many views of each picture, make it unlikely that a copy is always behind a wall: on
-10,805 real pictures they find the same accepted pairs as comparing all, but for one in a thousand, in half of the time.
+Up to `EXACT` images, all pairs are compared in blocks. Beyond that, random projection trees sort images and queries into cells
+(n log n) and only pairs within a cell are compared. With several trees and many views per image a copy is rarely missed: on
+10,805 real images the trees find 99.9% of the pairs that the exhaustive search accepts, in half the time.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ import numpy as np
 from bts.audit.descriptor import COARSE, ORIENTATIONS, turn
 
 EXACT = 5_000
-"""Pictures up to which every pair is compared."""
+"""Number of images up to which all pairs are compared."""
 CELL = 512
-"""Pictures in a cell at most, beyond that."""
+"""Largest number of images in a cell beyond that."""
 TREES = 8
-"""Trees of cells."""
+"""Number of trees."""
 BLOCK = 1_024
-"""Queries that are compared at a time: the block of similarities then stays in the processor's cache."""
+"""Queries compared at a time; the block of similarities then fits the processor's cache."""
 BUFFER = 2_000_000
-"""Hits that are collected before the best are picked."""
+"""Hits collected before the best are selected."""
 
 
 class Best:
-    """For each picture the `keep` most similar others so far, and above which similarity a new one matters."""
+    """The `keep` most similar images found so far for each image, and the similarity that a new one must exceed."""
 
     def __init__(self, n: int, *, keep: int, floor: float) -> None:
         self.keep = keep
@@ -39,7 +38,7 @@ class Best:
         )
 
     def add(self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, view: np.ndarray, orientation: int) -> None:
-        """Collect hits: picture `a` in a view and orientation is like picture `b`."""
+        """Collect hits: image `a`, in a view and an orientation, resembles image `b`."""
         hits = np.empty(len(a), self.kind)
         hits["a"], hits["b"], hits["similarity"], hits["view"], hits["turn"] = a, b, similarity, view, orientation
         self._hits.append(hits)
@@ -61,7 +60,7 @@ class Best:
         self._hits, self._waiting = [hits[place < self.keep]], 0
 
     def found(self) -> np.ndarray:
-        """Return the hits kept, one for each ordered pair, as a structured array with `a, b, similarity, view, turn`."""
+        """Return the kept hits, one per ordered pair, as a structured array with `a, b, similarity, view, turn`."""
         self._pick()
         return self._hits[0]
 
@@ -77,16 +76,15 @@ def nearest(
     cell: int = CELL,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return, for each picture, the pictures whose index descriptor is most like one of its views, turned in any way.
+    """Return for each image those whose index descriptor is most similar to one of its views in any orientation.
 
     Args:
-        views: (N, V, D) descriptors of the views of each picture.
-        index: (N, D) descriptor under which each picture is found.
-        keep: pictures kept for each one.
-        floor: similarity under which nothing is kept.
+        views: (N, V, D) descriptors of the views.
+        index: (N, D) descriptors that are searched.
+        keep: number of hits per image.
+        floor: lowest similarity of a hit.
         frequencies: of the descriptors.
-        exact: number of pictures up to which all pairs are compared.
-        cell: pictures in a cell at most, beyond that.
+        exact, cell: override `EXACT` and `CELL`.
         seed: of the random trees.
 
     Returns:
@@ -94,13 +92,13 @@ def nearest(
     """
     n, count, length = views.shape
     best = Best(n, keep=keep, floor=floor)
-    picture, view = np.repeat(np.arange(n), count), np.tile(np.arange(count), n)
+    image, view = np.repeat(np.arange(n), count), np.tile(np.arange(count), n)
     trees = 1 if n <= exact else TREES
     for orientation in range(len(ORIENTATIONS)):
         queries = turn(views.reshape(n * count, length), orientation, frequencies=frequencies)
         for tree in range(trees):
             for rows, columns in _cells(queries, index, size=n if trees == 1 else cell, seed=(seed, tree)):
-                _compare(best, queries, index, rows, columns, picture=picture, view=view, orientation=orientation)
+                _compare(best, queries, index, rows, columns, image=image, view=view, orientation=orientation)
     return best.found()
 
 
@@ -111,19 +109,19 @@ def _compare(
     rows: np.ndarray,
     columns: np.ndarray,
     *,
-    picture: np.ndarray,
+    image: np.ndarray,
     view: np.ndarray,
     orientation: int,
 ) -> None:
-    """Compare the queries `rows` with the pictures `columns`, block by block."""
+    """Compare the queries `rows` with the images `columns`, block by block."""
     for low in range(0, len(columns), BLOCK):
         some = columns[low : low + BLOCK]
         against = index[some].T
         for start in range(0, len(rows), BLOCK):
             these = rows[start : start + BLOCK]
             similarity = queries[these] @ against
-            r, c = np.nonzero(similarity > best.limit[picture[these]][:, None])
-            a, b = picture[these[r]], some[c]
+            r, c = np.nonzero(similarity > best.limit[image[these]][:, None])
+            a, b = image[these[r]], some[c]
             other = a != b
             if other.any():
                 r, c = r[other], c[other]
@@ -133,7 +131,7 @@ def _compare(
 def _cells(
     queries: np.ndarray, index: np.ndarray, *, size: int, seed: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (query numbers, picture numbers) of cells with at most `size` pictures, halved along random directions."""
+    """Yield (query numbers, image numbers) of cells with at most `size` images, split at the median of random directions."""
     random = np.random.default_rng(seed)
     open_cells = [(np.arange(len(queries)), np.arange(len(index)))]
     while open_cells:
@@ -145,7 +143,7 @@ def _cells(
         along = index[columns] @ (one - two)
         wall = np.median(along)
         is_left, query_left = along <= wall, queries[rows] @ (one - two) <= wall
-        if is_left.all() or not is_left.any():  # all the same picture: no wall parts them
+        if is_left.all() or not is_left.any():  # identical descriptors cannot be split
             yield rows, columns
             continue
         open_cells += [(rows[query_left], columns[is_left]), (rows[~query_left], columns[~is_left])]

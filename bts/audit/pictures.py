@@ -1,4 +1,4 @@
-"""Which pictures are audited, and what is kept of each? Its record, two hashes and a thumbnail: 10 kB a picture."""
+"""Images under audit: their records, content hashes and thumbnails (about 10 kB per image)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from bts.glossary import Part
 
 @dataclass(frozen=True)
 class AuditSet:
-    """One source under audit.
+    """One data source under audit.
 
     Attributes:
-        name: how the report calls it, unique among the sets of an audit.
-        source: where the pictures come from.
-        parts: part by path where a split is audited; without it the publisher's own parts count.
-        patients: patient by path where a split names them; without it the source's own count.
+        name: unique among the sets of an audit.
+        source: reads the images.
+        parts: part by path, where a split is audited; the default is the publisher's own parts.
+        patients: patient by path, where a split names them; the default is the source's own patients.
+        chosen: records to audit; the default is all of the source.
     """
 
     name: str
     source: Source
     parts: Mapping[str, Part] | None = None
     patients: Mapping[str, str] | None = None
+    chosen: Sequence[Record] | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture under audit: the record with the part and patient that count, and the set it belongs to."""
+    """One image under audit: its set, and its record with the part and patient that count."""
 
     set_name: str
     record: Record
@@ -50,20 +52,25 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """All pictures of an audit, in the order of the sets.
+    """All images of an audit, in the order of the sets.
 
     Attributes:
-        pictures: N of them.
+        pictures: N images.
         thumbs: (N, THUMB_SIDE, THUMB_SIDE) uint8.
-        failed: one line for each picture that can't be read.
+        failed: one line per unreadable image.
     """
 
     pictures: tuple[Picture, ...]
     thumbs: np.ndarray
     failed: tuple[str, ...] = ()
 
-    def people(self, group: Group) -> list[str | None]:
-        """Return who is on each picture, as a key that is equal for one person within a set; None where nobody knows."""
+    @property
+    def set_names(self) -> list[str]:
+        """Names of the sets, in their order."""
+        return list(dict.fromkeys(picture.set_name for picture in self.pictures))
+
+    def patients(self, group: Group) -> list[str | None]:
+        """Return a patient key for each image, unique across sets; None where the patient is unknown."""
         return [
             f"{picture.set_name}:{person(picture.record.patient, group)}" if picture.record.patient else None
             for picture in self.pictures
@@ -71,14 +78,14 @@ class Collection:
 
 
 def collect(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | None = None) -> Collection:
-    """Read every picture of the sets once.
+    """Read every image of the sets once.
 
     Raises:
-        RequestError: two sets of one name, a split that names a slice the source hasn't, or nothing readable at all.
+        RequestError: duplicate set names, a split that names a slice that the source lacks, or no readable image.
     """
     names = [each.name for each in sets]
     if len(set(names)) < len(names):
-        raise RequestError(f"two sets of one name among {', '.join(names)}: give each its own")
+        raise RequestError(f"duplicate set names among {', '.join(names)}: give each set its own name")
     work = [(each, record) for each in sets for record in records_of(each)]
     pictures, thumbs, failed = [], [], []
     for done, (each, record) in enumerate(work, start=1):
@@ -92,13 +99,13 @@ def collect(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | 
         if progress:
             progress(done, len(work))
     if not pictures:
-        raise RequestError(f"no picture can be read, the first: {failed[0]}" if failed else "there is no picture to audit")
+        raise RequestError(f"no image can be read, the first: {failed[0]}" if failed else "there is no image to audit")
     return Collection(pictures=tuple(pictures), thumbs=np.stack(thumbs), failed=tuple(failed))
 
 
 def records_of(each: AuditSet) -> list[Record]:
-    """Return the records of a set with the parts and patients that count; what a split leaves out stands in no part."""
-    records = each.source.records()
+    """Return the records of a set with the parts and patients that count; slices outside a given split have no part."""
+    records = each.source.records() if each.chosen is None else list(each.chosen)
     unknown = sorted({*(each.parts or {}), *(each.patients or {})} - {record.path for record in records})
     if unknown:
         raise RequestError(

@@ -1,18 +1,23 @@
-"""Does a split leak, within a set or across sets? The whole audit in one call; `bts audit` and training both use it."""
+"""Leak audit of data sources and their splits, within a set and across sets."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from bts.audit.findings import Findings, judge
 from bts.audit.matches import find_matches
 from bts.audit.neighbours import EXACT
+from bts.audit.patients import find_origins
 from bts.audit.pictures import AuditSet, collect
-from bts.audit.recovery import find_origins
 from bts.data.families import Group
 from bts.data.sources.base import Source
+from bts.data.sources.labels import part_name
 from bts.data.split import Split
 from bts.errors import RequestError
+from bts.glossary import Part
 
 
 def audit(
@@ -24,18 +29,18 @@ def audit(
     progress: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Findings:
-    """Return what is on two sides, what is the same under two labels, and whose pictures these are.
+    """Find images and patients in two parts, contradicting labels, and the patients of images without one.
 
     Args:
-        sets: what is audited together; their parts are the sides.
-        group: `family` takes MR040240 and MR040240B for one person, `exact` for two.
-        recover: name of the set whose patients are carried over to the pictures of the others that are its slices.
-        exact: number of distinct pictures up to which every pair is compared.
-        progress: called with (done, total) as the pictures are read.
+        sets: sources to audit together, with their parts.
+        group: `family` counts MR040240 and MR040240B as one patient, `exact` as two.
+        recover: name of the set whose patients are assigned to the images of the other sets that show its slices.
+        exact: number of distinct images up to which all pairs are compared.
+        progress: called with (done, total) while the images are read.
         note: receives a line when a step begins.
 
     Raises:
-        RequestError: sets of one name, none to recover from, a split of other data, or no picture that can be read.
+        RequestError: duplicate set names, an unknown set to recover from, a split of other data, or no readable image.
     """
     names = [each.name for each in sets]
     if recover and recover not in names:
@@ -47,12 +52,48 @@ def audit(
 
 
 def audit_split(source: Source, split: Split, *, progress: Callable[[int, int], None] | None = None) -> Findings:
-    """Return the findings on one source and its split; `findings.refuse()` raises the one line for the first leak."""
+    """Audit one source and its split; `Findings.refuse` raises `RequestError` for the first leak."""
     return audit([split_set(source, split)], group=split.group, progress=progress)
 
 
 def split_set(source: Source, split: Split) -> AuditSet:
-    """Return a source under audit with the sides and patients that a split gives its slices."""
+    """Return a source under audit with the parts and patients of a split."""
     parts = {row.path: row.part for row in split.rows}
     patients = {row.path: row.patient for row in split.rows}
     return AuditSet(name=source.name, source=source, parts=parts, patients=patients)
+
+
+def with_split_file(each: AuditSet, file: Path) -> AuditSet:
+    """Return the set with the parts, and patients if present, of a CSV with `path`, `part` and `patient`.
+
+    Unlike `Split.read` this accepts a split with leaks, since finding them is the purpose.
+
+    Raises:
+        RequestError: an unreadable file, a missing column, an unknown part, or a duplicate slice.
+    """
+    parts: dict[str, Part] = {}
+    patients: dict[str, str] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            missing = [name for name in ("path", "part") if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RequestError(f"a split to audit needs the columns path and part; {', '.join(missing)} is missing")
+            for cells in reader:
+                path, part = cells["path"].strip(), part_name(cells["part"] or "")
+                if part is None:
+                    raise RequestError(f"line {reader.line_num}: part '{cells['part']}': expected train, val or test")
+                if path in parts:
+                    raise RequestError(f"line {reader.line_num}: slice {path} is a duplicate: name each slice once")
+                parts[path] = part
+                if (cells.get("patient") or "").strip():
+                    patients[path] = cells["patient"].strip()
+    except RequestError as error:
+        raise error.at(file) from error
+    except OSError as error:
+        raise RequestError(
+            f"{file}: the split can't be read ({error.strerror}): give a CSV with path, part, patient"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{file}: no CSV in UTF-8 ({error}): give a text file with path, part, patient") from error
+    return replace(each, parts=parts, patients=patients)

@@ -1,71 +1,158 @@
-"""What does the audit say in a terminal? The verdict first, then a table, then what was recovered."""
+"""Counts of an audit, and its summary for the terminal: verdict, leaks by set and part, recovery."""
 
 from __future__ import annotations
 
-from bts.audit.counting import leak_table, recovery_counts, repeated, set_names, shared
-from bts.audit.findings import KINDS, Findings
+from collections import Counter
+from dataclasses import dataclass
 
-WORDS = {"patient": "patient seen", "bytes": "same file", "pixels": "same pixels", "near": "near copy"}
-"""How the kinds of leak are called in tables."""
+from bts.audit.descriptor import ORIENTATIONS
+from bts.audit.findings import KINDS, Findings
+from bts.glossary import NO_TUMOUR, PARTS
+
+
+@dataclass(frozen=True)
+class RecoveryCounts:
+    """Counts of the recovery of one set.
+
+    Attributes:
+        set_name: name of the set.
+        with_tumour: images of a tumour class or without a label.
+        recovered: those of them that are a slice of the reference set.
+        healthy_recovered: healthy images that are one; there should be none.
+        orientations: recovered images by orientation.
+        slices: distinct slices among the recovered images.
+        held_out: images with a tumour in validation or test.
+        held_out_recovered: those of them that are recovered.
+        slice_seen: those of them whose slice, in any orientation, is in the training part.
+        patient_seen: those of them whose patient is in the training part.
+        label_differs: recovered images with another label than their slice.
+        held_out_identical: held-out images of any class with the same pixels as an image of an earlier part.
+    """
+
+    set_name: str
+    with_tumour: int
+    recovered: int
+    healthy_recovered: int
+    orientations: dict[str, int]
+    slices: int
+    held_out: int
+    held_out_recovered: int
+    slice_seen: int
+    patient_seen: int
+    label_differs: int
+    held_out_identical: int
+
+
+def recovery_counts(findings: Findings, name: str) -> RecoveryCounts:
+    """Count the recovered images of one set."""
+    pictures = findings.collection.pictures
+    mine = [i for i, picture in enumerate(pictures) if picture.set_name == name]
+    tumours = [i for i in mine if pictures[i].record.label != NO_TUMOUR]
+    found = {i: findings.origins[i] for i in tumours if i in findings.origins}
+    held_out = [i for i in tumours if pictures[i].record.part in ("val", "test")]
+    trained = [i for i in found if pictures[i].record.part == "train"]
+    slices = {found[i].start for i in trained}
+    patients = {findings.patients[i] for i in trained}
+    orientations = Counter(ORIENTATIONS[link.orientation] for link in found.values())
+    identical = {leak.held for leak in findings.leaks if leak.kind in ("bytes", "pixels") and not leak.across}
+    return RecoveryCounts(
+        set_name=name,
+        with_tumour=len(tumours),
+        recovered=len(found),
+        healthy_recovered=sum(i in findings.origins for i in mine if pictures[i].record.label == NO_TUMOUR),
+        orientations={turn: orientations[turn] for turn in ORIENTATIONS if orientations[turn]},
+        slices=len({link.start for link in found.values()}),
+        held_out=len(held_out),
+        held_out_recovered=sum(i in found for i in held_out),
+        slice_seen=sum(i in found and found[i].start in slices for i in held_out),
+        patient_seen=sum(i in found and findings.patients[i] in patients for i in held_out),
+        label_differs=sum(pictures[i].record.label != pictures[link.start].record.label for i, link in found.items()),
+        held_out_identical=sum(pictures[i].record.part in ("val", "test") for i in identical & set(mine)),
+    )
+
+
+def leak_table(findings: Findings) -> list[tuple[str, str, int, dict[str, tuple[int, int]]]]:
+    """Return (set, part, images, {kind: (seen within the set, seen in another set)}) for each held-out part."""
+    counts = findings.counts()
+    sizes = Counter((picture.set_name, str(picture.record.part)) for picture in findings.collection.pictures)
+    return [
+        (
+            name,
+            part,
+            sizes[name, part],
+            {kind: (counts[name, part, kind, False], counts[name, part, kind, True]) for kind in KINDS},
+        )
+        for name in findings.collection.set_names
+        for part in ("val", "test")
+        if sizes[name, part]
+    ]
+
+
+def shared(findings: Findings) -> dict[tuple[str, str], int]:
+    """Return the number of images of one set with a copy in another, by (set, other set)."""
+    placed = list(zip((picture.set_name for picture in findings.collection.pictures), findings.groups.tolist(), strict=True))
+    sets_of: dict[int, set[str]] = {}
+    for name, group in placed:
+        sets_of.setdefault(group, set()).add(name)
+    return Counter((name, other) for name, group in placed for other in sets_of[group] - {name})
+
+
+def repeated(findings: Findings) -> dict[str, int]:
+    """Return the number of images of each set that are a further copy of another image of the set."""
+    seen: set[tuple[str, int]] = set()
+    copies: Counter[str] = Counter()
+    for picture, group in zip(findings.collection.pictures, findings.groups.tolist(), strict=True):
+        copies[picture.set_name] += (picture.set_name, group) in seen
+        seen.add((picture.set_name, group))
+    return copies
 
 
 def verdict(findings: Findings) -> str:
-    """Return the one line that matters."""
+    """Return the result in one line."""
     if not findings.leaking:
         parts = any(picture.record.part for picture in findings.collection.pictures)
-        return "no leak: no picture and no known patient stands on two sides" if parts else "no parts, so nothing can leak"
+        return "no leak: no image and no known patient is in two parts" if parts else "no parts, so nothing can leak"
     held = len({leak.held for leak in findings.leaks})
     total = sum(picture.record.part in ("val", "test") for picture in findings.collection.pictures)
-    return f"LEAK: {held} of {total} held-out pictures were seen in an earlier part, as patient or as picture"
+    return f"LEAK: {held} of {total} held-out images were seen in an earlier part, by patient or as a copy"
 
 
 def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
     """Return the lines that `bts audit` prints."""
-    lines = [verdict(findings), ""]
-    lines += [*_sets(findings), *_leaks(findings)]
-    for name in set_names(findings) if reference else []:
+    lines = [verdict(findings), "", *_set_lines(findings), *_leak_lines(findings)]
+    for name in findings.collection.set_names if reference else []:
         if name != reference:
-            lines += _recovery(findings, name, str(reference))
+            lines += _recovery_lines(recovery_counts(findings, name), str(reference))
     if findings.contradictions:
-        lines.append(f"equal pictures with different labels: {len(findings.contradictions)} pairs (contradictions.csv)")
+        lines.append(f"copies with different labels: {len(findings.contradictions)} pairs (contradictions.csv)")
     for each in findings.suspects:
-        names = " and ".join(who.partition(":")[2] for who in (each.one, each.other))
-        lines.append(
-            f"patients {names} may be one person: {len(each.pairs)} pairs of slices, up to {each.pairs[0].score:.2f} alike"
-        )
-    unknown = sum(who is None for who in findings.patients)
+        names = " and ".join(key.partition(":")[2] for key in (each.one, each.other))
+        score = each.pairs[0].score
+        lines.append(f"patients {names} may be the same: {len(each.pairs)} similar pairs of slices, highest score {score:.2f}")
+    unknown = sum(patient is None for patient in findings.patients)
     if unknown:
-        lines.append(
-            f"patients of {unknown} of {len(findings.patients)} pictures are not known: they may stand on two sides unseen"
-        )
+        lines.append(f"unknown patients: {unknown} of {len(findings.patients)} images, which may be in two parts undetected")
     if findings.collection.failed:
-        lines.append(f"{len(findings.collection.failed)} pictures can't be read, the first: {findings.collection.failed[0]}")
+        lines.append(f"{len(findings.collection.failed)} images can't be read, the first: {findings.collection.failed[0]}")
     return lines
 
 
-def _sets(findings: Findings) -> list[str]:
-    copies, common = repeated(findings), shared(findings)
-    lines = []
-    for name in set_names(findings):
-        pictures = [picture for picture in findings.collection.pictures if picture.set_name == name]
-        parts = [f"{sum(p.record.part == part for p in pictures)} {part}" for part in ("train", "val", "test")]
-        told = (
-            f" ({', '.join(part for part in parts if not part.startswith('0 '))})"
-            if any(p.record.part for p in pictures)
-            else ""
-        )
-        lines.append(f"{name}: {len(pictures)} pictures{told}, {copies.get(name, 0)} of them repeat another of the set")
-    for (name, other), count in sorted(common.items()):
-        lines.append(f"{name}: {count} pictures are also in {other}")
-    return lines
+def _set_lines(findings: Findings) -> list[str]:
+    copies, lines = repeated(findings), []
+    for name in findings.collection.set_names:
+        parts = [picture.record.part for picture in findings.collection.pictures if picture.set_name == name]
+        sizes = ", ".join(f"{parts.count(part)} {part}" for part in PARTS if part in parts)
+        lines.append(f"{name}: {len(parts)} images{f' ({sizes})' if sizes else ''}, {copies[name]} repeat another of the set")
+    common = sorted(shared(findings).items())
+    return [*lines, *(f"{name}: {count} images are also in {other}" for (name, other), count in common)]
 
 
-def _leaks(findings: Findings) -> list[str]:
+def _leak_lines(findings: Findings) -> list[str]:
     rows = [row for row in leak_table(findings) if any(sum(pair) for pair in row[3].values())]
     if not rows:
         return [""]
-    heads = ["held out", "pictures", *(WORDS[kind] for kind in KINDS)]
-    lines = ["", "held-out pictures seen in an earlier part: of the same set + of another set", _columns(heads)]
+    lines = ["", "held-out images seen in an earlier part: of the same set + of another set"]
+    lines.append(_columns(["held out", "images", *KINDS.values()]))
     for name, part, size, kinds in rows:
         cells = [f"{within} + {across}" if across else str(within) for within, across in kinds.values()]
         lines.append(_columns([f"{name} {part}", str(size), *cells]))
@@ -76,22 +163,21 @@ def _columns(cells: list[str]) -> str:
     return f"{cells[0]:<24}" + "".join(f"{cell:>14}" for cell in cells[1:])
 
 
-def _recovery(findings: Findings, name: str, reference: str) -> list[str]:
-    found = recovery_counts(findings, name)
-    turned = ", ".join(f"{count} {turn}" for turn, count in found.orientations.items()) or "none"
+def _recovery_lines(found: RecoveryCounts, reference: str) -> list[str]:
+    orientations = ", ".join(f"{count} {turn}" for turn, count in found.orientations.items()) or "none"
     lines = [
-        f"{name} against {reference}:",
-        f"  pictures with a tumour that are a slice of {reference}: {found.recovered} of {found.with_tumour} ({turned})",
+        f"{found.set_name} against {reference}:",
+        f"  images with a tumour that are a slice of {reference}: {found.recovered} of {found.with_tumour} ({orientations})",
         f"  distinct slices of {reference}: {found.slices}; label differs: {found.label_differs}",
     ]
     if found.healthy_recovered:
-        lines.append(f"  healthy pictures that are a slice of {reference}: {found.healthy_recovered}")
+        lines.append(f"  healthy images that are a slice of {reference}: {found.healthy_recovered}")
     if found.held_out:
         lines += [
             f"  held out, with a tumour, recovered: {found.held_out_recovered} of {found.held_out}",
-            f"  ... whose very slice is in an earlier part: {_share(found.slice_seen, found.held_out_recovered)}",
-            f"  ... whose patient is: {_share(found.patient_seen, found.held_out_recovered)}",
-            f"  held-out pictures, all classes, with the pixels of an earlier one: {found.held_out_identical}",
+            f"    whose slice is in the training part: {_share(found.slice_seen, found.held_out_recovered)}",
+            f"    whose patient is in the training part: {_share(found.patient_seen, found.held_out_recovered)}",
+            f"  held-out images of all classes with the pixels of an earlier one: {found.held_out_identical}",
         ]
     return [*lines, ""]
 

@@ -1,4 +1,4 @@
-"""Which parts of a picture are compared: the whole frame, the head in it, and the head as crops would have left it?"""
+"""Thumbnails, head detection, and the views of an image that are compared: full frame, head, and cropped heads."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from PIL import Image
 from scipy import ndimage
 
 THUMB_SIDE = 96
-"""Side in pixels of the small picture that stands for one slice from here on: the head is then some 60 pixels wide."""
+"""Side of the thumbnail in pixels; the head is then about 60 pixels wide."""
 
 CUT = 0.06
-"""Share of the head that the cropped views lack at a side. Every set of sides is tried, so a copy that lost up to 10% of the
-head at any sides is within a few percent of one of them."""
+"""Share of the head cut off per side in the cropped views. Every subset of sides is tried, so a copy that lost up to 10% of
+the head is within a few percent of one of them."""
 
 WHOLE, HEAD = 0, 1
-"""Index of the whole frame and of the uncut head among the views of a picture."""
+"""Index of the full frame and of the uncut head among the views."""
 
 GAP = 3
-"""Half the width in pixels of the dark gap (skull, fluid) that doesn't part the scalp from the brain."""
+"""Half the width in pixels of the dark gap (skull, fluid) to be closed between scalp and brain."""
 
 VIEWS = 17
-"""Whole frame, head, and the head less `CUT` at each of the 15 non-empty sets of its sides."""
+"""Full frame, head, and the head without `CUT` at each of the 15 non-empty subsets of its sides."""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return a picture (H, W) of any range as (THUMB_SIDE, THUMB_SIDE) uint8, stretched to the square, outliers clipped."""
+    """Return an image (H, W) of any range as (THUMB_SIDE, THUMB_SIDE) uint8, stretched to a square, outliers clipped."""
     small = Image.fromarray(np.asarray(image, np.float32)).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR)
     array = np.asarray(small, np.float32)
     low, high = np.percentile(array, (0.1, 99.9))
@@ -34,10 +34,10 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def head_box(thumb: np.ndarray) -> np.ndarray:
-    """Return where the head lies in a thumbnail, as shares of its sides: (first row, last row, first column, last column).
+    """Return the head's bounding box in a thumbnail as shares of its sides: (first row, last row, first column, last column).
 
-    The head is the largest bright component once the dark gap between brain and scalp is closed. An edge lies where the
-    brightest pixels along a line cross half of their level, to a fraction of a pixel: one pixel is already a percent here.
+    The head is the largest bright component after the gap between brain and scalp is closed. Edges are located to a fraction
+    of a pixel, where the brightest pixels of a line cross half of their level: one pixel is already 1% of the width.
     """
     low, high = np.percentile(thumb, (2, 98))
     light = np.clip((thumb - low) / max(high - low, 1), 0, 1)
@@ -52,9 +52,9 @@ def head_box(thumb: np.ndarray) -> np.ndarray:
 
 
 def _edges(profile: np.ndarray) -> np.ndarray:
-    """Return the first and last place where the profile crosses one half, as shares of its length."""
+    """Return the first and last crossing of one half by a profile, as shares of its length."""
     size, on = len(profile), np.flatnonzero(profile > 0.5)
-    if len(on) == 0 or on[-1] - on[0] < size // 4:  # no head to be seen: take the whole frame
+    if len(on) == 0 or on[-1] - on[0] < size // 4:  # no head found: use the full frame
         return np.array([0.0, 1.0])
     first, last = int(on[0]), int(on[-1])
     start, stop = 0.0, float(size)
@@ -66,7 +66,7 @@ def _edges(profile: np.ndarray) -> np.ndarray:
 
 
 def view_boxes(head: np.ndarray) -> np.ndarray:
-    """Return the (VIEWS, 4) boxes of a picture's views, given its head box (4,)."""
+    """Return the boxes (VIEWS, 4) of an image's views, given its head box (4,)."""
     height, width = head[1] - head[0], head[3] - head[2]
     inward = np.array([height, -height, width, -width]) * CUT
     cuts = [head + inward * np.array(sides) for sides in itertools.product((0, 1), repeat=4)]
@@ -74,12 +74,12 @@ def view_boxes(head: np.ndarray) -> np.ndarray:
 
 
 def interpolation(start: np.ndarray, stop: np.ndarray, *, points: int, size: int = THUMB_SIDE) -> np.ndarray:
-    """Return matrices (N, points, size) that sample a line of `size` pixels linearly at the centres of `points` equal cells.
+    """Return matrices (N, points, size) for linear interpolation of a line of `size` pixels at the centres of `points` cells.
 
     Args:
-        start, stop: (N,) ends of the sampled stretch as shares of the line; outside of it the edge pixel is repeated.
+        start, stop: (N,) ends of the sampled stretch as shares of the line; outside the line the edge pixel is repeated.
         points: number of samples.
-        size: number of pixels of the line.
+        size: number of pixels in the line.
     """
     share = (np.arange(points) + 0.5) / points
     at = (start[:, None] + (stop - start)[:, None] * share) * size - 0.5
@@ -88,7 +88,7 @@ def interpolation(start: np.ndarray, stop: np.ndarray, *, points: int, size: int
 
 
 def sample(thumbs: np.ndarray, boxes: np.ndarray, *, points: int) -> np.ndarray:
-    """Return the boxes (N, 4) of thumbnails (N, S, S) as (N, points, points) float32, averaged where they shrink by halves."""
+    """Return boxes (N, 4) of thumbnails (N, S, S) resampled to (N, points, points) float32, averaging 2 x 2 samples."""
     pictures = np.asarray(thumbs, np.float32)
     fine = points * 2
     rows = interpolation(boxes[:, 0], boxes[:, 1], points=fine, size=pictures.shape[1])

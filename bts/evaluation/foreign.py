@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from bts.audit.groups import spread
 from bts.audit.matches import find_matches
-from bts.audit.people import Chosen
 from bts.audit.pictures import AuditSet, collect
 from bts.data.families import Group
 from bts.data.sources.base import Record, Source
@@ -58,8 +56,8 @@ def remove_known(source: Source, cards: Sequence[ModelCard], runs: Sequence[RunD
 
 def find_copies(source: Source, records: Sequence[Record], run: RunData) -> set[str]:
     """Return the paths of the records that show a training slice of the run, by the leak audit: turned and cropped ones too."""
-    sets = {"foreign": Chosen(source, list(records)), "trained": Chosen(run.source, run.records("train"))}
-    collection = collect([AuditSet(name, cast(Source, each)) for name, each in sets.items()])
+    foreign = AuditSet("foreign", source, chosen=records)
+    collection = collect([foreign, AuditSet("trained", run.source, chosen=run.records("train"))])
     trained = [place for place, picture in enumerate(collection.pictures) if picture.set_name == "trained"]
     reached = spread(find_matches(collection).found, trained)
     pictures = [collection.pictures[place] for place in reached]

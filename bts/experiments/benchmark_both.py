@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bts.audit.by_patient import keep_drawn, published_split, read_patients, with_patients
 from bts.audit.gate import gate, make_gate
+from bts.audit.patients import read_patients, with_patients
 from bts.data.families import Group
 from bts.evaluation.finished import read_finished, recipe
 from bts.evaluation.scored import read_scored
 from bts.experiments.benchmark import Benchmark, benchmark, refuse_other_data
+from bts.experiments.by_patient import draw_or_read_split, published_split
 from bts.experiments.gap import SIDES, UNPAIRED, Gap, Side, draw_gaps, find_gaps, gap_rows, gap_table, make_side
 from bts.glossary import Task
 from bts.runs import Run
@@ -83,7 +84,7 @@ def benchmark_both(
     published = published_split(records, first.split)
     drawn = folder / BY_PATIENT / "split.csv"
     strict_gate = make_gate(first)
-    split, lines = keep_drawn(
+    split, lines = draw_or_read_split(
         drawn, published, known, first.split, table=table, copies=partial(strict_gate.copies, source, published)
     )
     for line in lines:

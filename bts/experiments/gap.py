@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bts.audit.by_patient import count_people
+from bts.audit.patients import count_patients
 from bts.data.families import Group, person
 from bts.evaluation import confusion
 from bts.evaluation.classification_scores import class_arrays, classes_of
@@ -56,7 +56,7 @@ class Side:
     @property
     def told(self) -> str:
         """On whom it was measured: slices, recovered patients, and groups of copies of unknown ones."""
-        known, invented = count_people(self.names)
+        known, invented = count_patients(self.names)
         groups = f" and {invented} groups of copies" if invented else ""
         return f"{len(self.cases)} slices of {known} recovered patients{groups}"
 

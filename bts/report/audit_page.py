@@ -11,12 +11,11 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from bts.audit.counting import recovery_counts, set_names
 from bts.audit.descriptor import ORIENTATIONS
-from bts.audit.findings import Findings, Leak
+from bts.audit.findings import KINDS, Findings, Leak
 from bts.audit.matches import SAME, Match
 from bts.audit.pictures import AuditSet, Picture
-from bts.audit.summary import WORDS, summary, verdict
+from bts.audit.summary import recovery_counts, summary, verdict
 from bts.errors import InputError
 from bts.glossary import DISCLAIMER
 
@@ -44,7 +43,7 @@ def write_page(findings: Findings, sets: Sequence[AuditSet], *, reference: str |
     draw = _Drawer(findings, sets)
     kind = "leak" if findings.leaking else "clean"
     sections = [
-        f"<h1>Leak audit of {html.escape(', '.join(set_names(findings)))}</h1>",
+        f"<h1>Leak audit of {html.escape(', '.join(findings.collection.set_names))}</h1>",
         f'<p class="verdict {kind}">{html.escape(verdict(findings))}</p>',
         f"<pre>{html.escape(chr(10).join(summary(findings, reference=reference)[2:]))}</pre>",
         *_leak_sections(findings, draw),
@@ -110,7 +109,7 @@ def _spaced(items: Sequence[Leak], count: int) -> list[Leak]:
 def _leak_sections(findings: Findings, draw: _Drawer) -> list[str]:
     sections: list[str] = []
     for across in (False, True):
-        for kind, words in WORDS.items():
+        for kind, words in KINDS.items():
             leaks = [leak for leak in findings.leaks if (leak.kind, leak.across) == (kind, across)]
             figures = [draw.pair(leak.held, leak.seen, note=_note(leak)) for leak in _spaced(leaks, PAIRS)]
             where = "in another set" if across else "in the same set"
@@ -129,13 +128,13 @@ def _recovered_section(findings: Findings, draw: _Drawer, reference: str | None)
     if not reference:
         return []
     figures, total = [], 0
-    for name in set_names(findings):
+    for name in findings.collection.set_names:
         if name != reference:
             total += recovery_counts(findings, name).recovered
             links = [link for i, link in findings.origins.items() if findings.collection.pictures[i].set_name == name]
             links.sort(key=lambda link: link.score)
             figures += [
-                draw.pair(link.picture, link.start, note=f"{ORIENTATIONS[link.orientation]}, {link.score:.3f}")
+                draw.pair(link.image, link.start, note=f"{ORIENTATIONS[link.orientation]}, {link.score:.3f}")
                 for link in links[:PAIRS]
             ]
     return _section(

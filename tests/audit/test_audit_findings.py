@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bts.audit.counting import leak_table, recovery_counts, repeated, shared
 from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import judge
 from bts.audit.matches import Match, Matches
+from bts.audit.patients import find_origins, patients_of
 from bts.audit.pictures import Collection, Picture
-from bts.audit.recovery import find_origins, patients_of
-from bts.audit.summary import summary, verdict
+from bts.audit.summary import leak_table, recovery_counts, repeated, shared, summary, verdict
 from bts.data.sources.base import Record
 from bts.errors import RequestError
 
@@ -173,7 +172,7 @@ def test_recovered_patients_make_leaks_visible_and_are_counted():
     assert (counts.label_differs, counts.healthy_recovered, counts.held_out_identical) == (1, 0, 0)
     text = "\n".join(summary(found, reference="figshare"))
     assert "are a slice of figshare: 3 of 4 (2 upright, 1 mirrored)" in text
-    assert "whose patient is: 2 (100%)" in text
+    assert "whose patient is in the training part: 2 (100%)" in text
 
 
 def test_pictures_without_origin_get_a_patient_of_their_own():
@@ -200,7 +199,7 @@ def test_two_ids_with_several_alike_slices_are_suspected_to_be_one_person():
     assert (suspects.one, suspects.other) == ("set:a", "set:b")
     assert [(match.one, match.other) for match in suspects.pairs] == [(0, 3), (1, 4)]
     assert not found.leaking
-    assert "patients a and b may be one person: 2 pairs of slices, up to 0.90 alike" in summary(found)
+    assert "patients a and b may be the same: 2 similar pairs of slices, highest score 0.90" in summary(found)
 
 
 def test_one_slice_like_two_of_another_patient_is_one_pair_only():

@@ -78,7 +78,7 @@ def test_a_clean_split_is_compared_once(
     monkeypatch.setattr(gates, "collect", lambda *_, **__: pytest.fail("compared again"))
     with caplog.at_level(logging.INFO, logger="bts.audit"):
         Gate(tmp_path)(source, split)
-    assert "as found when this split was first used" in caplog.text
+    assert "as recorded when this split was first used" in caplog.text
 
 
 def test_a_changed_file_is_compared_again(mixed_set: Path, tmp_path: Path) -> None:

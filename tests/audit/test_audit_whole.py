@@ -60,7 +60,7 @@ def test_planted_copies_are_found_with_status_1(folders, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["audit", str(folders), "--out", str(out)]) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith("LEAK: 5 of 9 held-out pictures")
+    assert printed.startswith("LEAK: 5 of 9 held-out images")
     found = {row["path"]: row for row in rows_of(out / "leaks.csv")}
     for i in range(4):
         row = found[f"Testing/glioma/copy_{i}.png"]
@@ -74,7 +74,7 @@ def test_the_page_opens_offline_and_shows_pairs(folders, tmp_path):
     save(folders, "Testing", "copy.png", GUISES["mirrored"](phantom_pictures()[0]))
     main(["audit", str(folders), "--out", str(tmp_path / "out")])
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "LEAK: 1 of 5 held-out pictures" in page
+    assert "LEAK: 1 of 5 held-out images" in page
     assert "Testing/glioma/copy.png" in page
     assert page.count("data:image/jpeg;base64,") >= 2
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
@@ -146,7 +146,7 @@ def test_a_split_file_that_leaks_a_patient_is_audited_not_refused(phantom, tmp_p
     [
         ("slice,part\n1.mat,train\n", r"needs the columns path and part; path is missing"),
         ("path,part\n1.mat,training set\n", r"line 2: part 'training set': expected train, val or test"),
-        ("path,part\n1.mat,train\n1.mat,test\n", r"line 3: slice 1\.mat is named twice"),
+        ("path,part\n1.mat,train\n1.mat,test\n", r"line 3: slice 1\.mat is a duplicate"),
         ("path,part\nx.mat,train\n", r"1 slices of the split are not in the data \(first: x\.mat\)"),
     ],
 )
@@ -181,10 +181,10 @@ def test_an_unreadable_picture_is_named_and_the_others_are_audited(folders, tmp_
     assert main(["audit", str(folders), "--out", str(tmp_path / "out")]) == 1
     printed = capsys.readouterr().out
     assert printed.startswith("no leak")
-    assert re.search(r"1 pictures can't be read, the first: .*torn\.png: ", printed)
+    assert re.search(r"1 images can't be read, the first: .*torn\.png: ", printed)
 
 
 def test_two_sets_of_one_name_are_refused(folders):
     source = open_source("folders", folders)
-    with pytest.raises(RequestError, match="two sets of one name"):
+    with pytest.raises(RequestError, match="duplicate set names"):
         collect([AuditSet("a", source), AuditSet("a", source)])

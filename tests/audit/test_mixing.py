@@ -12,7 +12,7 @@ from PIL import Image
 
 from bts.apps import cli
 from bts.audit.mixing import mix
-from bts.audit.people import invent_patients
+from bts.audit.patients import invent_patients
 from bts.audit.pictures import AuditSet
 from bts.data.phantom import write_phantom
 from bts.data.sources.base import Source
@@ -34,7 +34,7 @@ def test_copies_share_a_patient_also_across_sets_and_different_slices_do_not(tmp
     first, second, third = phantom_pictures()[:3]
     one = healthy_set(tmp_path / "one", {"a": first, "b": GUISES["mirrored"](first), "c": second})
     other = healthy_set(tmp_path / "other", {"d": GUISES["recompressed"](second), "e": third})
-    here, there = invent_patients([one, other])
+    here, there = invent_patients([AuditSet("one", one), AuditSet("other", other)])
     assert here["no_tumor/a.png"] == here["no_tumor/b.png"]
     assert here["no_tumor/c.png"] == there["no_tumor/d.png"]
     assert len({*here.values(), *there.values()}) == 3
@@ -44,7 +44,7 @@ def test_an_invented_patient_depends_on_the_pictures_not_on_their_names(tmp_path
     first, second = phantom_pictures()[:2]
     one = healthy_set(tmp_path / "one", {"a": first, "b": GUISES["mirrored"](first), "c": second})
     renamed = healthy_set(tmp_path / "renamed", {"z": first, "y": GUISES["mirrored"](first), "x": second})
-    (names,), (others,) = invent_patients([one]), invent_patients([renamed])
+    (names,), (others,) = (invent_patients([AuditSet("set", each)]) for each in (one, renamed))
     assert names["no_tumor/a.png"] == others["no_tumor/z.png"]
     assert names["no_tumor/c.png"] == others["no_tumor/x.png"]
 
@@ -97,7 +97,7 @@ def test_a_set_without_healthy_slices_is_refused(tmp_path: Path) -> None:
 def test_a_set_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5)
     source = open_source("figshare", tmp_path)
-    with pytest.raises(RequestError, match=r"1\.mat stands in two of the sets: name each set once"):
+    with pytest.raises(RequestError, match=r"1\.mat is in two of the sets: name each set once"):
         mix([AuditSet("figshare", source), AuditSet("again", source)], [], folder=tmp_path)
 
 
@@ -105,4 +105,4 @@ def test_a_healthy_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     source = healthy_set(tmp_path, {"a": phantom_pictures()[0]})
     (tmp_path / "no_tumor" / "a.png").write_bytes((tmp_path / "no_tumor" / "a.png").read_bytes()[:60])
     with pytest.raises((InputError, RequestError), match=r"a\.png"):
-        invent_patients([source])
+        invent_patients([AuditSet("set", source)])

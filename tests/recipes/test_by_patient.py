@@ -13,7 +13,7 @@ import pytest
 from recipe_data import RECIPES, shrunk_recipe
 
 from bts.apps import benchmark as app
-from bts.audit.by_patient import keep_drawn, merge_copies, published_split, read_patients, with_patients
+from bts.audit.patients import merge_copies, read_patients, with_patients
 from bts.data.families import person
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
@@ -21,6 +21,7 @@ from bts.data.split import Split, SplitRow, records_of
 from bts.errors import RequestError
 from bts.evaluation.intervals import draw_patients, ratio, unpaired_difference
 from bts.experiments.benchmark_both import benchmark_both
+from bts.experiments.by_patient import draw_or_read_split, published_split
 from bts.experiments.gap import Side, find_gaps, make_side
 from bts.glossary import NO_TUMOUR
 from bts.models.folder import read_card
@@ -102,12 +103,12 @@ def test_the_parts_are_as_large_as_the_published_ones_and_no_patient_stands_in_t
     records, patients = leaking_set()
     published = published_split(records, PUBLISHED)
     known = with_patients(records, patients, table=tmp_path / "t.csv")
-    split, _ = keep_drawn(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
+    split, _ = draw_or_read_split(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
     for part in ("train", "val", "test"):
         assert abs(len(split.part(part)) - len(published.part(part))) <= 3  # a person more or less
         people = {row.patient for row in split.part(part)}
         assert not people & {row.patient for row in split.rows if row.part != part}
-    again, _ = keep_drawn(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
+    again, _ = draw_or_read_split(tmp_path / "split.csv", published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
     assert again == split
 
 
@@ -115,12 +116,12 @@ def test_a_split_drawn_of_another_table_is_refused(tmp_path: Path) -> None:
     records, patients = leaking_set()
     published, file = published_split(records, PUBLISHED), tmp_path / "split.csv"
     known = with_patients(records, patients, table=tmp_path / "t.csv")
-    keep_drawn(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
+    draw_or_read_split(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=nothing)
     names = list(patients.values())
     another = dict(zip(patients, [*names[1:], names[0]], strict=True))  # the last slice of each is the next one's
     others = with_patients(records, another, table=tmp_path / "u.csv")
-    with pytest.raises(RequestError, match=r"split\.csv: was drawn of another table than .*u\.csv"):
-        keep_drawn(file, published, others, PUBLISHED, table=tmp_path / "u.csv", copies=nothing)
+    with pytest.raises(RequestError, match=r"split\.csv: was drawn from another table than .*u\.csv"):
+        draw_or_read_split(file, published, others, PUBLISHED, table=tmp_path / "u.csv", copies=nothing)
 
 
 def test_patients_who_share_a_picture_stand_on_one_side(tmp_path: Path) -> None:
@@ -131,12 +132,14 @@ def test_patients_who_share_a_picture_stand_on_one_side(tmp_path: Path) -> None:
     chain = sorted(of)[::3][:4]
     shared = [(of[one], of[other]) for one, other in itertools.pairwise(chain)]
     file = tmp_path / "split.csv"
-    split, lines = keep_drawn(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=lambda: shared)
+    split, lines = draw_or_read_split(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=lambda: shared)
     parts = {row.part for row in split.rows if patients[row.path] in chain}
     assert len(parts) == 1
     assert f"{len(chain) - 1} patients of " in lines[0]
     assert len({row.patient for row in split.rows}) == len(of) - len(chain) + 1
-    again, _ = keep_drawn(file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=partial(pytest.fail, "is drawn"))
+    again, _ = draw_or_read_split(
+        file, published, known, PUBLISHED, table=tmp_path / "t.csv", copies=partial(pytest.fail, "is drawn")
+    )
     assert again == split
 
 
@@ -150,14 +153,14 @@ def test_a_known_patient_lends_the_name_to_an_unknown_one_and_families_stay_one(
 
 def test_a_table_that_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     records, patients = leaking_set()
-    with pytest.raises(RequestError, match=r"t\.csv: 120 of 120 pictures are not in it \(first: 0_0\.png\)"):
+    with pytest.raises(RequestError, match=r"t\.csv: 120 of 120 images are not in it \(first: 0_0\.png\)"):
         with_patients(records, {}, table=tmp_path / "t.csv")
     with pytest.raises(RequestError, match=r"none\.csv: can't be read"):
         read_patients(tmp_path / "none.csv")
     for text, why in {
         "path,label\na.png,glioma\n": "no column 'patient_id'",
         "path,patient_id\na.png,\n": "line 2: expected a path and a patient_id",
-        "path,patient_id\na.png,P1\na.png,P2\n": "line 3: 'a.png' is named twice",
+        "path,patient_id\na.png,P1\na.png,P2\n": "line 3: 'a.png' is a duplicate",
     }.items():
         (tmp_path / "bad.csv").write_text(text, encoding="utf-8")
         with pytest.raises(RequestError, match=f"bad.csv: {why}"):

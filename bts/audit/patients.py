@@ -1,0 +1,147 @@
+"""Patients of images whose publisher names none: recovered from a set with patients, or invented per group of copies."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bts.audit.findings import ALIKE
+from bts.audit.groups import Link, group_numbers, spread
+from bts.audit.matches import Match, find_matches
+from bts.audit.pictures import AuditSet, Collection, collect
+from bts.data.families import Group, person
+from bts.data.sources.base import Record
+from bts.errors import InputError, RequestError
+
+INVENTED = "unknown-"
+"""Prefix of the IDs of groups of copies whose patient is unknown."""
+
+
+def invented_id(pixels_hash: str) -> str:
+    """Return the ID of a group of copies, given the pixel hash of one of them."""
+    return INVENTED + hashlib.sha256(pixels_hash.encode()).hexdigest()[:12]
+
+
+def find_origins(collection: Collection, matches: Iterable[Match], reference: str) -> dict[int, Link]:
+    """Return the slice of the set `reference` from which each image of another set was made, by position of the image.
+
+    An image takes the slice that it matches best; one that matches only other copies takes their slice.
+    """
+    starts = [i for i, picture in enumerate(collection.pictures) if picture.set_name == reference]
+    return {i: link for i, link in spread(matches, starts).items() if link.steps}
+
+
+def patients_of(collection: Collection, groups: np.ndarray, origins: Mapping[int, Link]) -> list[str]:
+    """Return a patient per image: its own, its origin's, or one invented for its group of copies.
+
+    Invented IDs keep the copies of an image together, but not the different slices of a patient.
+    """
+    patients = []
+    for i, picture in enumerate(collection.pictures):
+        origin = collection.pictures[origins[i].start].record.patient if i in origins else None
+        invented = invented_id(collection.pictures[int(groups[i])].pixels_hash)
+        patients.append(picture.record.patient or origin or invented)
+    return patients
+
+
+def invent_patients(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | None = None) -> list[dict[str, str]]:
+    """Return for each set an invented ID by path, shared by copies and by similar images across all sets.
+
+    Images with a score of at least `ALIKE` are linked, also in chains. Different slices of one patient may still get different
+    IDs. The IDs depend on the pixels only, not on names or order.
+
+    Raises:
+        InputError: an unreadable image.
+    """
+    collection = collect([replace(each, name=str(i)) for i, each in enumerate(sets)], progress=progress)
+    if collection.failed:
+        raise InputError(f"{len(collection.failed)} images can't be read, the first: {collection.failed[0]}")
+    matches = find_matches(collection)
+    alike = [*matches.found, *(match for match in matches.rejected if match.score >= ALIKE)]
+    groups = group_numbers(len(collection.pictures), alike).tolist()
+    first: dict[int, str] = {}
+    for group, picture in zip(groups, collection.pictures, strict=True):
+        first[group] = min(first.get(group, picture.pixels_hash), picture.pixels_hash)
+    found: list[dict[str, str]] = [{} for _ in sets]
+    for group, picture in zip(groups, collection.pictures, strict=True):
+        found[int(picture.set_name)][picture.record.path] = invented_id(first[group])
+    return found
+
+
+def read_patients(table: Path) -> dict[str, str]:
+    """Read the patient of each image by path from a CSV with `path` and `patient_id`, as `bts audit --recover` writes it.
+
+    Raises:
+        RequestError: an unreadable table, a missing column, an image without a patient, or a duplicate.
+    """
+    found: dict[str, str] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            missing = [name for name in ("path", "patient_id") if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RequestError(f"no column '{missing[0]}': name a recovered_*.csv of `bts audit ... --recover SET`")
+            for cells in reader:
+                path, patient = ((cells[name] or "").strip() for name in ("path", "patient_id"))
+                if not path or not patient:
+                    raise RequestError(f"line {reader.line_num}: expected a path and a patient_id in every line")
+                if path in found:
+                    raise RequestError(f"line {reader.line_num}: '{path}' is a duplicate: name each image once")
+                found[path] = patient
+    except RequestError as error:
+        raise error.at(table) from error
+    except OSError as error:
+        raise RequestError(
+            f"{table}: can't be read ({error.strerror}): `bts audit ... --recover SET` writes such a table"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{table}: no CSV in UTF-8 ({error}): name a recovered_*.csv of `bts audit`") from error
+    return found
+
+
+def with_patients(records: Sequence[Record], patients: Mapping[str, str], *, table: Path) -> list[Record]:
+    """Return the records with the patients of the table; raise `RequestError` where it lacks one of them."""
+    missing = [record.path for record in records if record.path not in patients]
+    if missing:
+        raise RequestError(
+            f"{table}: {len(missing)} of {len(records)} images are not in it (first: {missing[0]}): "
+            "audit the data that the recipe reads, `bts audit figshare:FOLDER SOURCE:FOLDER --recover figshare`"
+        )
+    return [replace(record, patient=patients[record.path]) for record in records]
+
+
+def merge_copies(records: Sequence[Record], copies: Iterable[tuple[str, str]], *, group: Group) -> tuple[list[Record], int]:
+    """Give all patients who share an image, directly or in a chain, one ID; return the records and how many IDs disappeared.
+
+    >>> one, other = Record("1", patient="a"), Record("2", patient="b")
+    >>> [record.patient for record in merge_copies([one, other], [("1", "2")], group="exact")[0]]
+    ['a', 'a']
+    """
+    patients = {record.path: person(str(record.patient), group) for record in records}
+    names = sorted(set(patients.values()), key=lambda name: (name.startswith(INVENTED), name))  # known IDs take precedence
+    number = {name: place for place, name in enumerate(names)}
+    pairs = [Match(number[patients[one]], number[patients[other]], "near") for one, other in copies]
+    first = group_numbers(len(names), pairs)
+    several = np.bincount(first, minlength=len(names)) > 1
+    places = [int(first[number[patients[record.path]]]) for record in records]
+    merged = [
+        replace(record, patient=names[place]) if several[place] else record
+        for record, place in zip(records, places, strict=True)
+    ]
+    return merged, len(names) - len(set(first.tolist()))
+
+
+def count_patients(names: Iterable[str], group: Group = "family") -> tuple[int, int]:
+    """Return the number of known patients, and of groups of copies that stand for unknown ones.
+
+    >>> count_patients(["MR1", "MR1B", "unknown-0a", "unknown-0a"])
+    (1, 1)
+    """
+    patients = {person(name, group) for name in names}
+    invented = sum(name.startswith(INVENTED) for name in patients)
+    return len(patients) - invented, invented
