@@ -56,7 +56,8 @@ def _measure(
 ) -> tuple[dict[int, float], list[float], list[float]]:
     """Return the server's memory in MiB by number of uploads, and the milliseconds of the page and of `infer.py`."""
     from bts.data.readers.catalogue import read_scan
-    from bts.inference import Predictor, write_prediction
+    from bts.inference.predictor import Predictor
+    from bts.inference.write import write_prediction
 
     predictor = Predictor.load(joint=folder, runtime="onnx", device="cpu")
 

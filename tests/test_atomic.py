@@ -25,6 +25,7 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     write_text(tmp_path / "a.txt", "old")
+
     def write_half() -> None:
         with replacing(tmp_path / "a.txt") as part:
             part.write_text("half of the ne")

@@ -1,4 +1,4 @@
-"""What goes into wheel and sdist? Asked of setuptools' own file finder, on a copy of the sources with a made-up boxed model."""
+"""Contents of wheel and sdist, and an editable install, on a copy of the sources with a made-up bundled model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ pytest.importorskip("setuptools", reason="setuptools is not installed: pip insta
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
-BOXED = ("model.json", "model.safetensors", "model.onnx", "MODEL_CARD.md", "SHA256SUMS")
+BUNDLED = ("model.json", "model.safetensors", "model.onnx", "MODEL_CARD.md", "SHA256SUMS")
 ASK = """
-import json, warnings
+import json, os, warnings
 from setuptools import Distribution
 warnings.simplefilter("ignore")
 made = Distribution({"script_name": "setup.py"})
@@ -26,7 +27,8 @@ build = made.get_command_obj("build_py")
 build.ensure_finalized()
 lines = {name: open(f"bts.egg-info/{name}.txt").read().split("\\n") for name in ("SOURCES", "entry_points")}
 data = [f"{where}/{name}" for _, where, _, names in build.data_files for name in names]
-print(json.dumps({"wheel": build.get_source_files() + data, "sdist": lines["SOURCES"], "commands": lines["entry_points"]}))
+wheel, sdist = ([os.path.normpath(name) for name in names] for names in (build.get_source_files() + data, lines["SOURCES"]))
+print(json.dumps({"wheel": wheel, "sdist": sdist, "commands": lines["entry_points"]}))
 """
 
 
@@ -40,7 +42,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     (copy / "tests").mkdir()
     (copy / "tests" / "test_one.py").touch()
     (copy / "bts" / "bundled" / "made-up").mkdir(parents=True)
-    for name in BOXED:
+    for name in BUNDLED:
         (copy / "bts" / "bundled" / "made-up" / name).write_text("made up")
     said = subprocess.run([sys.executable, "-c", ASK], cwd=copy, check=True, capture_output=True, text=True).stdout
     found: dict[str, list[str]] = json.loads(said.strip().splitlines()[-1])
@@ -55,8 +57,8 @@ def test_every_source_file_is_packed(packed: dict[str, list[str]], kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_the_boxed_model_is_packed_whole(packed: dict[str, list[str]], kind: str) -> None:
-    assert {f"bts/bundled/made-up/{name}" for name in BOXED} <= set(packed[kind])
+def test_the_bundled_model_is_packed_whole(packed: dict[str, list[str]], kind: str) -> None:
+    assert {f"bts/bundled/made-up/{name}" for name in BUNDLED} <= set(packed[kind])
 
 
 def test_the_sdist_holds_what_a_build_needs_and_no_tests(packed: dict[str, list[str]]) -> None:
@@ -70,3 +72,22 @@ def test_the_wheel_holds_nothing_beside_the_package(packed: dict[str, list[str]]
 
 def test_the_command_comes_along(packed: dict[str, list[str]]) -> None:
     assert packed["commands"][:2] == ["[console_scripts]", "bts = bts.apps.cli:main"]
+
+
+def test_an_editable_install_serves_a_script_beside_a_clone_that_is_called_bts(tmp_path: Path) -> None:
+    clone, site = tmp_path / "bts", tmp_path / "site"
+    clone.mkdir()
+    for name in BUILD_FILES:
+        shutil.copy(ROOT / name, clone)
+    shutil.copytree(ROOT / "bts", clone / "bts", ignore=shutil.ignore_patterns("__pycache__", "bundled"))
+    (clone / "data").mkdir()  # where data sets go; no package
+    build = "from setuptools.build_meta import build_editable; print(build_editable('wheels'))"
+    said = subprocess.run([sys.executable, "-W", "ignore", "-c", build], cwd=clone, check=True, capture_output=True, text=True)
+    with zipfile.ZipFile(clone / "wheels" / said.stdout.strip().splitlines()[-1]) as wheel:
+        wheel.extractall(site)
+    script = tmp_path / "script.py"
+    lines = [f"import site; site.addsitedir({str(site)!r})", "import bts, bts.data", "print(bts.__file__, bts.data.__file__)"]
+    script.write_text("\n".join(lines))
+    found = subprocess.run([sys.executable, "-S", "-E", script.name], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == [str(clone / "bts" / "__init__.py"), str(clone / "bts" / "data" / "__init__.py")]

@@ -16,7 +16,7 @@ def command(argv: Sequence[str]) -> int:
         raise RequestError(f"--count {options.count}: expected 1 or more")
     from bts.data.sources.catalogue import open_source
     from bts.data.split import Split
-    from bts.inference import Predictor
+    from bts.inference.predictor import Predictor
     from tools.side_by_side import pick, side_by_side
 
     source = open_source(options.source, options.data)

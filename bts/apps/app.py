@@ -21,7 +21,7 @@ def command(argv: Sequence[str]) -> int:
     from bts.apps.web.desk import Desk
     from bts.apps.web.limits import Limits
     from bts.apps.web.serve import Address, build_app, open_socket, private_root, quiet_server
-    from bts.inference import Predictor
+    from bts.inference.predictor import Predictor
 
     limits = Limits(upload_mib=options.max_upload, seconds=options.max_seconds, waiting=options.max_waiting)
     if min(limits.upload_mib, limits.seconds, limits.waiting) <= 0:

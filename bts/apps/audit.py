@@ -46,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--recover", metavar="SET", help="find whose slices the other sets' pictures are (recovered_*.csv)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the page and the tables go [results/audit/TIME]")
     options = parser.parse_args(argv)
-    from bts.audit.run import audit
+    from bts.audit.run import find_leaks
     from bts.audit.summary import summary
     from bts.audit.tables import write_tables
     from bts.report.audit_page import write_page
@@ -54,7 +54,7 @@ def command(argv: Sequence[str]) -> int:
     sets = with_splits(open_sets(options.sets), options.split)
     out = options.out or Path("results") / "audit" / time.strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True, exist_ok=True)
-    findings = audit(sets, group=options.group, recover=options.recover, progress=counter("reading"), note=_note)
+    findings = find_leaks(sets, group=options.group, recover=options.recover, progress=counter("reading"), note=_note)
     write_tables(findings, out, reference=options.recover)
     (out / "index.html").write_text(write_page(findings, sets, reference=options.recover), encoding="utf-8")
     print("\n".join(summary(findings, reference=options.recover)))

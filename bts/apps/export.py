@@ -17,7 +17,7 @@ from bts.glossary import DISCLAIMER
 if TYPE_CHECKING:
     from bts.data.sources.base import Record
     from bts.export.base import Written
-    from bts.inference import Predictor
+    from bts.inference.predictor import Predictor
     from bts.training.run_data import RunData
 
 FORMATS = "onnx, openvino or monai-bundle"

@@ -54,8 +54,8 @@ def command(argv: Sequence[str]) -> int:
 def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share) -> tuple[Job, list[Path]]:
     """Load the models and return the job with this process's share of the inputs."""
     from bts.apps.infer_job import Job, is_nifti
-    from bts.inference import Predictor
     from bts.inference.lanes import MOST, lanes_for
+    from bts.inference.predictor import Predictor
     from bts.inference.write import ResultFolders
 
     names = ResultFolders(out)

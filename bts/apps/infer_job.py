@@ -13,7 +13,8 @@ from bts.errors import InputError
 
 if TYPE_CHECKING:
     from bts.data.readers.scan import Scan
-    from bts.inference import Prediction, Predictor
+    from bts.inference.prediction import Prediction
+    from bts.inference.predictor import Predictor
 
 NIFTI = (".nii", ".nii.gz")
 
@@ -94,7 +95,7 @@ class Job:
 
     def pictures(self, pictures: Sequence[tuple[Path, Scan]]) -> dict[Path, Outcome]:
         """Write the results of pictures."""
-        from bts.inference import write_prediction
+        from bts.inference.write import write_prediction
 
         if not pictures:
             return {}
@@ -107,7 +108,7 @@ class Job:
 
     def volume(self, path: Path, scan: Scan) -> Outcome:
         """Write the result of a volume."""
-        from bts.inference import write_volume
+        from bts.inference.volume import write_volume
 
         drawn: list[int] = []
         told: list[tuple[int, tuple[str, ...]]] = []

@@ -20,7 +20,7 @@ from bts.errors import RequestError
 from bts.glossary import Part
 
 
-def audit(
+def find_leaks(
     sets: Sequence[AuditSet],
     *,
     group: Group = "family",
@@ -53,7 +53,7 @@ def audit(
 
 def audit_split(source: Source, split: Split, *, progress: Callable[[int, int], None] | None = None) -> Findings:
     """Audit one source and its split; `Findings.refuse` raises `RequestError` for the first leak."""
-    return audit([split_set(source, split)], group=split.group, progress=progress)
+    return find_leaks([split_set(source, split)], group=split.group, progress=progress)
 
 
 def split_set(source: Source, split: Split) -> AuditSet:

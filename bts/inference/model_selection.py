@@ -70,6 +70,14 @@ def all_named(given: Named) -> list[str | Path]:
     return [given] if isinstance(given, (str, Path)) else list(given)
 
 
+def by_task(models: Sequence[str | Path]) -> dict[Task, list[str | Path]]:
+    """Return models under their tasks, which their cards say; raises `RequestError` for what is no model."""
+    found: dict[Task, list[str | Path]] = {}
+    for model in models:
+        found.setdefault(read_any_card(model_folder(model)).task, []).append(model)
+    return found
+
+
 def model_folder(path: str | Path) -> Path:
     """Return the model folder that is meant by its own path, that of a run, or the name of a model in the package.
 

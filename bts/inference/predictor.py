@@ -16,12 +16,12 @@ import numpy as np
 import bts
 from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
-from bts.errors import RequestError
+from bts.errors import InputError, RequestError
 from bts.inference import decision
 from bts.inference.answer import ModelOutput, Origin, make_prediction
 from bts.inference.averaging import run_averaged
 from bts.inference.lanes import batches, map_ordered
-from bts.inference.model_selection import Named, select_models
+from bts.inference.model_selection import Named, by_task, select_models
 from bts.inference.oom import AdaptiveBatcher
 from bts.inference.outside import Reference
 from bts.inference.prediction import ModelMark, Prediction
@@ -106,22 +106,19 @@ class Predictor:
         """
         return 1 if all(runtime.device.startswith("cpu") for runtime in self.runtimes) else BATCH
 
-    def predict(self, scan: Slice | str | Path, *, cam_class: str | None = None) -> Prediction:
-        """Return what the models say of one slice, or of the file of one slice.
+    def predict(self, scan: Slice | np.ndarray | str | Path, *, cam_class: str | None = None) -> Prediction:
+        """Return mask, class and class map of one slice.
 
         Args:
-            scan: a slice, or the path of a picture; for a volume read its slices and take `predict_many`.
-            cam_class: class that the Grad-CAM explains, by name; None takes the predicted one.
+            scan: path of a picture, array (rows, columns) of any integer or floating-point range, or `Slice`. For a volume,
+                read its slices with `bts.read_scan` and call `predict_many`.
+            cam_class: name of the class that the map explains; None takes the predicted one.
 
         Raises:
-            InputError: the file can't be read or holds several slices.
-            RequestError: no such class.
+            InputError: the file can't be read or holds several slices, or the array is not one slice.
+            RequestError: unknown class, or `scan` is of another type.
         """
-        if not isinstance(scan, Slice):
-            from bts.data.readers.catalogue import read_slice  # the readers' libraries only where a file is read
-
-            scan = read_slice(scan)
-        return next(self.predict_many([scan], cam_class=cam_class))
+        return next(self.predict_many([_as_slice(scan)], cam_class=cam_class))
 
     def predict_many(
         self, slices: Iterable[Slice], *, batch_size: int = 8, cam_class: str | None = None
@@ -186,6 +183,58 @@ class Predictor:
             distance = None if known is None else known.distance(images[preprocessing])
             answers.append(raw._replace(ood_distance=distance))
         return answers
+
+
+def load_model(
+    *models: str | Path,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    runtime: str = "auto",
+    flip: bool | None = None,
+    lanes: int = 1,
+) -> Predictor:
+    """Load models once, for any number of slices.
+
+    Args:
+        models: model folders, run folders, exported files or names of bundled models (`"joint-mobilenetv2"`): a segmenter, a
+            classifier, both, or a joint model; of several of one task the mean is taken. None named: the latest finished runs
+            in `runs`, else the bundled model.
+        runs: folder of the runs.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        runtime: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that computes in full precision here.
+        flip: whether to average with the mirror image; None follows each model's card.
+        lanes: threads that may predict at once (`bts.inference.lanes`).
+
+    Raises:
+        RequestError: no model, a damaged one or one of another version, or a device or runtime that is not available.
+    """
+    named = by_task(models)
+    return Predictor.load(
+        seg=named.get("seg"),
+        cls=named.get("cls"),
+        joint=named.get("joint"),
+        runs=runs,
+        device=device,
+        runtime=runtime,
+        flip=flip,
+        lanes=lanes,
+    )
+
+
+def _as_slice(scan: Slice | np.ndarray | str | Path) -> Slice:
+    if isinstance(scan, Slice):
+        return scan
+    if isinstance(scan, np.ndarray):
+        if scan.ndim != 2:
+            raise InputError(f"array of shape {scan.shape}: expected one grey slice (rows, columns), such as array[0]")
+        if scan.dtype.kind not in "uif":
+            raise InputError(f"array of dtype {scan.dtype}: expected integers or floating-point numbers, convert it first")
+        return Slice(image=scan, source="array", path="array")
+    if isinstance(scan, (str, Path)):
+        from bts.data.readers.catalogue import read_slice  # the readers' libraries only where a file is read
+
+        return read_slice(scan)
+    raise RequestError(f"{type(scan).__name__}: expected a path, a NumPy array (rows, columns) or a Slice")
 
 
 def _together(alike: list[Runtime]) -> Runtime:

@@ -15,7 +15,8 @@ from bts.evaluation.classification_scores import patient_cases
 from bts.evaluation.randomisation import Randomised, check_randomisation
 from bts.evaluation.scores import summarise
 from bts.evaluation.subject import Request, Subject, choose_subject
-from bts.glossary import NO_TUMOUR
+from bts.glossary import NO_TUMOUR, Part
+from bts.inference.model_selection import by_task
 from bts.inference.prediction import Prediction
 from bts.inference.runtimes.ensemble import Ensemble
 from bts.models.folder import ModelCard
@@ -53,6 +54,39 @@ def write_report(request: Request, out: Path, *, progress: Progress | None = Non
         for run in subject.runs.values():
             show_on_board(run.run, [out / f"{name}.png" for name in found.panels])
     return found
+
+
+def evaluate(
+    *models: str | Path,
+    out: str | Path,
+    data: str | None = None,
+    root: str | None = None,
+    part: Part = "test",
+    device: str = "auto",
+    seed: int = 0,
+    draws: int = 2000,
+    progress: Progress | None = None,
+) -> Evaluated:
+    """Score models on slices they were not trained on, and write the report into a folder.
+
+    Args:
+        models: run folders, model folders, or names of bundled models: a segmenter, a classifier, both, or a joint model; of
+            several of one task the mean is scored.
+        out: folder of the report.
+        data: name of a foreign source; None scores `part` of the runs' own split.
+        root: folder of the data; None takes the run's, or the source's usual place.
+        part: `train`, `val` or `test`.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        seed: of the bootstrap.
+        draws: of the bootstrap.
+        progress: called with what is being done, how many are done, of how many.
+
+    Raises:
+        RequestError, InputError: as `write_report`.
+    """
+    named = by_task(models)
+    request = Request(models=named, part=part, data=data, root=root, device=device, seed=seed, draws=draws)
+    return write_report(request, Path(out), progress=progress)
 
 
 def _title(subject: Subject) -> str:

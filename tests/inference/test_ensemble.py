@@ -9,7 +9,7 @@ import pytest
 from fake_models import BrightRuntime, make_card, make_slice, write_model
 
 from bts.errors import RequestError
-from bts.inference import Predictor
+from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.runtimes.ensemble import Ensemble
 

@@ -5,7 +5,7 @@ from fake_models import BrightRuntime, make_card, make_slice, write_model
 from bts.data.preprocess import Preprocessing
 from bts.errors import InputError, RequestError
 from bts.inference import decision
-from bts.inference.predictor import Predictor
+from bts.inference.predictor import Predictor, load_model
 
 LOGITS, CAM = [0.0, np.log(3.0), 0.0], [[0.0, 0.5], [2.0, 0.0]]
 
@@ -236,3 +236,47 @@ def test_an_empty_mask_is_neither_sure_nor_doubtful():
     point = {"threshold": 0.5, "min_area": 0.9, "flip": False}
     found = predictor(seg={"doubt_mask_below": 0.9, "operating_point": point}).predict(make_slice())
     assert (found.mask_confidence, found.mask_doubtful) == (None, None)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+def test_an_array_is_answered_as_its_slice_is(dtype):
+    image = np.rint(make_slice().image * 100).astype(dtype)
+    found, expected = predictor().predict(image), predictor().predict(make_slice(image))
+    assert found.mask.shape == image.shape
+    np.testing.assert_array_equal(found.mask_prob, expected.mask_prob)
+    np.testing.assert_array_equal(found.class_prob, expected.class_prob)
+    assert found.to_dict()["source"] == "array"
+
+
+@pytest.mark.parametrize(
+    ("scan", "message"),
+    [
+        (np.zeros((3, 40, 30)), r"array of shape \(3, 40, 30\): expected one grey slice \(rows, columns\)"),
+        (np.zeros(40), r"array of shape \(40,\): expected one grey slice"),
+        (np.array([["a", "b"], ["c", "d"]]), r"array of dtype <U1: expected integers or floating-point numbers"),
+        (np.eye(4, dtype=bool), r"array of dtype bool: expected integers or floating-point numbers"),
+        (np.eye(4) * 1j, r"array of dtype complex128: expected integers or floating-point numbers"),
+        (np.ones((4, 4)), r"the picture is constant"),
+        (np.full((4, 4), np.nan), r"the picture holds NaN"),
+    ],
+)
+def test_an_array_that_is_no_slice_is_refused_in_one_line(scan, message):
+    with pytest.raises(InputError, match=message) as error:
+        predictor().predict(scan)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_neither_path_nor_array_nor_slice_is_refused():
+    with pytest.raises(RequestError, match=r"^list: expected a path, a NumPy array \(rows, columns\) or a Slice$"):
+        predictor().predict([[0, 1], [1, 0]])
+
+
+def test_load_model_sorts_models_by_their_tasks(tmp_path):
+    seg, cls = write_model(tmp_path / "one", "seg"), write_model(tmp_path / "two", "cls")
+    image = np.rint(make_slice().image * 100)
+    found = load_model(cls, seg, device="cpu", runtime="torch").predict(image)
+    expected = Predictor.load(seg=seg, cls=cls, device="cpu").predict(image)
+    np.testing.assert_array_equal(found.mask_prob, expected.mask_prob)
+    np.testing.assert_array_equal(found.class_prob, expected.class_prob)
+    with pytest.raises(RequestError, match="no such model folder"):
+        load_model("gone")

@@ -8,8 +8,9 @@ from test_write import CLS, SEG, check_result
 
 from bts.data.readers.catalogue import read_scan
 from bts.errors import InputError
-from bts.inference import volume, write_volume
+from bts.inference import volume
 from bts.inference.predictor import Predictor
+from bts.inference.volume import write_volume
 
 SHAPE = (26, 28, 12)
 BLOCK = (slice(6, 12), slice(15, 24), slice(3, 8))

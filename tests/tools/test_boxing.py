@@ -12,7 +12,8 @@ from bts.apps import cli
 from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
 from bts.experiments.finish import finish_run
-from bts.inference import Predictor, bundled_model
+from bts.inference import bundled_model
+from bts.inference.predictor import Predictor
 from bts.models.folder import read_card
 from bts.runs import Run
 from bts.training.run_data import read_run

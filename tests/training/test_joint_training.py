@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bts.data.arrays import Arrays
 from bts.errors import RequestError
-from bts.inference import Predictor
+from bts.inference.predictor import Predictor
 from bts.models.folder import load_network, read_card
 from bts.runs import Run
 from bts.training.checkpoints import load_checkpoint

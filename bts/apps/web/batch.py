@@ -16,8 +16,7 @@ from bts.apps.web.sessions import Session
 from bts.apps.web.words import REFER
 from bts.data.readers.scan import Scan
 from bts.errors import BtsError, RequestError
-from bts.inference import write_prediction
-from bts.inference.write import RESULT, ResultFolders
+from bts.inference.write import RESULT, ResultFolders, write_prediction
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from bts.apps.web.sessions import GoneError, Session, Sessions
 from bts.data.readers.scan import Scan
 from bts.data.slice import Slice
 from bts.errors import InputError, RequestError
-from bts.inference import Prediction, Predictor, write_prediction, write_volume
-from bts.inference.write import RESULT, safe_name
+from bts.inference.prediction import Prediction
+from bts.inference.predictor import Predictor
+from bts.inference.volume import write_volume
+from bts.inference.write import RESULT, safe_name, write_prediction
 
 Tell = Callable[[float, str], None]
 """Is told how much is done, 0 to 1, and what is under way."""
