@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from bts.csv_files import read_frame
 from bts.errors import RequestError
 from bts.evaluation.finished import Finished, leaks_allowed, read_finished
 from bts.evaluation.headline import find
@@ -114,7 +115,7 @@ def read_benchmark(folder: Path) -> dict[str, Measured]:
 
 def _both_columns(file: Path) -> dict[str, Measured]:
     """Return the first score of each recipe on both sides, over recovered patients; empty where the file is of one column."""
-    table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+    table = read_frame(file) if file.is_file() else pd.DataFrame()
     if not set(table.columns) >= BOTH_COLUMNS:
         return {}
     first = table.drop_duplicates("recipe")

@@ -27,6 +27,7 @@ def command(argv: Sequence[str]) -> int:
         parser.error(f"--out {options.out}: expected a file that ends in .csv or .json")
     import pandas as pd
 
+    from bts.csv_files import write_frame
     from bts.evaluation.scored import read_scored
     from bts.experiments.compare import compare, comparison_text, rows_of
 
@@ -36,7 +37,7 @@ def command(argv: Sequence[str]) -> int:
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         if options.out.suffix == ".csv":
-            pd.DataFrame(rows_of(found)).to_csv(options.out, index=False)
+            write_frame(pd.DataFrame(rows_of(found)), options.out)
         else:
             options.out.write_text(json.dumps(rows_of(found), indent=1) + "\n", encoding="utf-8")
         print(f"\ntable   {options.out}")

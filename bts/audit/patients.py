@@ -14,6 +14,7 @@ from bts.audit.findings import ALIKE
 from bts.audit.groups import Link, group_numbers, spread
 from bts.audit.matches import Match, find_matches
 from bts.audit.pictures import AuditSet, Collection, collect
+from bts.csv_files import dict_reader
 from bts.data.families import Group, person
 from bts.data.sources.base import Record
 from bts.errors import InputError, RequestError
@@ -82,7 +83,7 @@ def read_patients(table: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         with table.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
+            reader = dict_reader(handle)
             missing = [name for name in ("path", "patient_id") if name not in (reader.fieldnames or ())]
             if missing:
                 raise RequestError(f"no column '{missing[0]}': name a recovered_*.csv of `bts audit ... --recover SET`")

@@ -12,6 +12,7 @@ from bts.audit.matches import find_matches
 from bts.audit.neighbours import EXACT
 from bts.audit.patients import find_origins
 from bts.audit.pictures import AuditSet, collect
+from bts.csv_files import dict_reader
 from bts.data.families import Group
 from bts.data.sources.base import Source
 from bts.data.sources.labels import part_name
@@ -75,7 +76,7 @@ def with_split_file(each: AuditSet, file: Path) -> AuditSet:
     patients: dict[str, str] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
+            reader = dict_reader(handle)
             missing = [name for name in ("path", "part") if name not in (reader.fieldnames or ())]
             if missing:
                 raise RequestError(f"a split to audit needs the columns path and part; {', '.join(missing)} is missing")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bts import __version__
+from bts import __version__, csv_files
 from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import Findings, Leak
 from bts.audit.matches import SAME, Match
@@ -98,7 +97,7 @@ def _recovered(findings: Findings, i: int, patient: str) -> Sequence[object]:
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv_files.writer(file)
         writer.writerow(columns)
         writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
     return path

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bts import csv_files
 from bts.atomic import replacing
 from bts.data.families import Group, person
 from bts.errors import RequestError
@@ -125,7 +126,7 @@ def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
 
 def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
+        writer = csv_files.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows((row.path, row.patient, row.label, row.part) for row in rows)
 
@@ -133,7 +134,7 @@ def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
 def _read_rows(path: Path) -> list[SplitRow]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
-            reader = csv.DictReader(file)
+            reader = csv_files.dict_reader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise RequestError(f"a split needs the columns {', '.join(COLUMNS)}; {', '.join(missing)} is missing")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bts.csv_files import read_frame
 from bts.errors import RequestError
 from bts.evaluation.intervals import Interval
 
@@ -63,7 +64,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_cases(path: Path) -> pd.DataFrame:
     try:
-        cases = pd.read_csv(path, dtype=TEXTS)
+        cases = read_frame(path, dtype=TEXTS)
     except (OSError, ValueError) as error:
         raise RequestError(
             f"{path}: can't be read as a table of slices ({type(error).__name__}): score the run again"

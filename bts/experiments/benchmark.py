@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bts.csv_files import write_frame
 from bts.data.split import make_split
 from bts.errors import RequestError
 from bts.evaluation.finished import Finished, measured_on, read_finished, recipe
@@ -120,8 +121,8 @@ def write_comparison(runs: Mapping[str, Run], task: Task, folder: Path, *, seed:
     comparisons = [compare(first, other, seed=seed) for other in others]
     table = markdown(done, task, comparisons)
     (folder / "benchmark.md").write_text(table, encoding="utf-8")
-    rows_as_frame(done).to_csv(folder / "benchmark.csv", index=False)
-    pd.DataFrame(rows_of(comparisons)).to_csv(folder / "differences.csv", index=False)
+    write_frame(rows_as_frame(done), folder / "benchmark.csv")
+    write_frame(pd.DataFrame(rows_of(comparisons)), folder / "differences.csv")
     draw_scores(folder / "benchmark.png", done, task)
     return Benchmark(folder, dict(runs), table, comparisons)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bts.audit.gate import gate, make_gate
 from bts.audit.patients import read_patients, with_patients
+from bts.csv_files import write_frame
 from bts.data.families import Group
 from bts.evaluation.finished import read_finished, recipe
 from bts.evaluation.scored import read_scored
@@ -118,7 +119,7 @@ def write_both(
     gaps = {name: find_gaps(*both) for name, both in sides.items()}
     table = _markdown(sides, gaps, published, by_patient)
     (folder / "benchmark.md").write_text(table, encoding="utf-8")
-    gap_rows(gaps).to_csv(folder / "benchmark.csv", index=False)
+    write_frame(gap_rows(gaps), folder / "benchmark.csv")
     draw_gaps(folder / "benchmark.png", gaps)
     return Both(folder, published, by_patient, gaps, table)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from bts.atomic import write_text
+from bts.csv_files import write_frame
 from bts.errors import RequestError
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.headline import headline, text_table
@@ -76,7 +77,7 @@ def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tu
     with _bar(len(records), "scoring test") as tell:
         cases = evaluate_cases(predictor, data.source, records, progress=tell)
     summary = summarise(cases)
-    cases.to_csv(data.run.scores / f"{prefix}_slices.csv", index=False, float_format="%.6g")
+    write_frame(cases, data.run.scores / f"{prefix}_slices.csv", float_format="%.6g")
     update_card(folder, scores=card_scores(summary))
     scores = plain(summary) | {
         "part": "test",

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bts.atomic import write_text
+from bts.csv_files import write_frame
 from bts.errors import RequestError
 from bts.evaluation.classification_scores import class_arrays, classes_of
 from bts.evaluation.headline import text_table
@@ -159,9 +160,9 @@ def metrics(found: Evaluated) -> dict[str, Any]:
 def _write(found: Evaluated, out: Path) -> None:
     """Write page, numbers and tables, each at once."""
     try:
-        found.cases.to_csv(out / "slices.csv", index=False, float_format="%.6g")
+        write_frame(found.cases, out / "slices.csv", float_format="%.6g")
         if found.patients is not None:
-            found.patients.to_csv(out / "patients.csv", index=False, float_format="%.6g")
+            write_frame(found.patients, out / "patients.csv", float_format="%.6g")
         write_text(out / "metrics.json", json.dumps(metrics(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         write_text(out / "scores.txt", text_table(found.summary) + "\n")
         write_text(out / "index.html", build_page(found))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bts.csv_files import read_frame
 from bts.data.families import person
 from bts.data.split import Split
 from bts.glossary import PARTS
@@ -60,7 +61,7 @@ def _groups(table: pd.DataFrame) -> dict[str, list[str]]:
 
 def draw_curves(curves: Path, path: Path) -> str | None:
     """Draw losses, scores and learning rate by epoch from a run's `curves.csv`; None where there is nothing to draw."""
-    table = pd.read_csv(curves) if curves.is_file() and curves.stat().st_size else pd.DataFrame()
+    table = read_frame(curves) if curves.is_file() and curves.stat().st_size else pd.DataFrame()
     groups = _groups(table)
     if table.empty or not groups or "epoch" not in table:
         return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from bts.atomic import replacing
+from bts.csv_files import dict_reader, dict_writer
 
 Row = dict[str, float | int | str]
 
@@ -18,7 +18,7 @@ class Curves:
         self.rows: list[dict[str, str]] = []
         if path.is_file():
             with path.open(encoding="utf-8", newline="") as file:
-                self.rows = list(csv.DictReader(file))
+                self.rows = list(dict_reader(file))
 
     def cut(self, epoch: int) -> None:
         """Forget what came after `epoch`: a resumed run does it again."""
@@ -30,6 +30,6 @@ class Curves:
         self.rows.append(written)
         names = list(dict.fromkeys(name for each in self.rows for name in each))
         with replacing(self.path) as part, part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, names, restval="")
+            writer = dict_writer(file, names)
             writer.writeheader()
             writer.writerows(self.rows)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+from bts.csv_files import dict_reader
 from bts.data.readers.mat import read_mat_head
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
@@ -75,7 +76,7 @@ def _read_rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     """Return (line number, cells) of each row."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as handle:  # spreadsheets put a mark in front
-            reader = csv.DictReader(handle)
+            reader = dict_reader(handle)
             _refuse_columns(reader.fieldnames or ())
             rows = []
             for cells in reader:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bts.atomic import replacing
+from bts.csv_files import dict_writer
 from bts.data.sources.base import Record, Source
 from bts.data.sources.manifest import COLUMNS, MORE
 from bts.errors import RequestError
@@ -49,7 +49,7 @@ def write_manifest(file: Path, rows: Sequence[Row]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part, part.open("w", encoding="utf-8", newline="") as handle:
-            writer = csv.DictWriter(handle, (*COLUMNS, *MORE))
+            writer = dict_writer(handle, (*COLUMNS, *MORE))
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
