@@ -1,9 +1,9 @@
 """CSV files that a spreadsheet shows without computing anything.
 
-Spreadsheets take a cell that begins with = + - @ or a control character for a formula, wherever the text comes from (OWASP, "CSV
-Injection"). Paths, patient IDs and class names come from strangers, so every CSV of the package is written here: such a text gets
-an apostrophe in front, which spreadsheets show or hide and never compute, and the readers here take it away again. The same
-holds behind a semicolon, which separates cells where the decimal mark is a comma. Numbers stay as they are.
+Spreadsheets take a cell that begins with = + - @ or a control character for a formula, wherever the text comes from (OWASP,
+"CSV Injection"). Paths, patient IDs and class names come from strangers, so every CSV of the package is written here: such a
+text gets an apostrophe in front, which spreadsheets show or hide and never compute, and the readers here take it away again.
+The same holds behind a semicolon, which separates cells where the decimal mark is a comma. Numbers stay as they are.
 """
 
 from __future__ import annotations

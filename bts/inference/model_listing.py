@@ -77,6 +77,7 @@ def _scores(card: ModelCard) -> list[str]:
     told = []
     for key, name in SHOWN.items():
         score = card.scores.get(key)
-        if isinstance(score, dict) and score.get("value") is not None:
-            told.append(f"{name} {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]")
+        numbers = [score.get(each) for each in ("value", "low", "high")] if isinstance(score, dict) else [None]
+        if all(isinstance(number, (int, float)) for number in numbers):  # a card of a stranger may hold anything here
+            told.append(f"{name} {numbers[0]:.3f} [{numbers[1]:.3f}, {numbers[2]:.3f}]")
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -14,6 +15,9 @@ Conv1 = Literal["mean", "sum"]
 Normalisation = Literal["weights", "unit", "symmetric", "imagenet", "zscore"]
 STRIDE = 32
 """Every encoder halves the picture five times, so that its sides are multiples of this."""
+LARGEST_SIDE, MOST_CLASSES, MOST_CHANNELS, MOST_HIDDEN, LARGEST_MAP = 1024, 1000, 1024, (8, 8192), 2**26
+"""Limits far above any published network: side in pixels, classes, channels of a decoder block, number and width of dense
+layers, values in one map of the decoder. A model folder of a stranger can't ask for gigabytes with a few digits."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Architecture:
             raise RequestError(f"rim_px {self.rim_px}: 0 or a multiple of 4 pixels is needed")
         if self.input_std is not None and not self.input_std > 0:
             raise RequestError(f"input_std {self.input_std:g}: a positive number is needed")
+        _refuse_large(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON types."""
@@ -101,6 +106,25 @@ class Architecture:
             what = f"unknown field '{unknown[0]}'{suggestion(unknown[0], known)}" if unknown else "no field 'task'"
             raise RequestError(f"architecture: {what}: it was written by another version, or by hand")
         return cls(**values)
+
+
+def _refuse_large(architecture: Architecture) -> None:
+    """Refuse a network so large that building or running it would take the machine's memory."""
+    if not re.fullmatch(r"[A-Za-z0-9_.\-]{1,100}", architecture.encoder):
+        raise RequestError(f"encoder {architecture.encoder[:100]!r}: a name of letters, digits, _ . and - is needed")
+    count, width = MOST_HIDDEN
+    maps = [channels * (architecture.size >> (4 - i)) ** 2 for i, channels in enumerate(architecture.channels)]
+    for what, value, most in (
+        ("size", architecture.size, LARGEST_SIDE),
+        ("classes", architecture.classes, MOST_CLASSES),
+        ("channels", max(architecture.channels), MOST_CHANNELS),
+        ("channels times the pixels of a decoder block", max(maps), LARGEST_MAP),
+        ("number of hidden layers", len(architecture.hidden), count),
+        ("width of a hidden layer", max(architecture.hidden, default=0), width),
+        ("rim_px", architecture.rim_px, architecture.size),
+    ):
+        if value > most:
+            raise RequestError(f"{what} {value:,}: at most {most:,} is allowed")
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:

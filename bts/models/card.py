@@ -1,17 +1,37 @@
-"""What must be known of a trained model beside its weights? A card in JSON, readable without torch."""
+"""Model card: what must be known of a trained model beside its weights, as JSON that is read without torch."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bts.errors import RequestError
-from bts.glossary import TASKS, Task
+from bts.fields import Length, Range, problems
+from bts.glossary import Task
+from bts.models.architecture import MOST_CLASSES, Architecture
+from bts.models.card_rules import (
+    ClassName,
+    Fingerprint,
+    Hash,
+    HashOrNone,
+    Line,
+    Offset,
+    OperatingPointRules,
+    OutsideRules,
+    PreprocessingRules,
+    Prose,
+    Share,
+    read_fields,
+    read_json,
+    refuse_evaluated,
+    shortened,
+)
 
 FORMAT = 1
+MOST_PATIENTS = 100_000
 YOUNGER = ("outside", "doubt_mask_below")
 OPERATING_POINT: dict[str, float | bool] = {"threshold": 0.5, "min_area": 0.0, "flip": False}
 GRAD_CAM = "Grad-CAM"
@@ -50,27 +70,27 @@ class ModelCard:
     """
 
     task: Task
-    name: str
+    name: Annotated[str, Length(1, 200)]
     architecture: dict[str, Any]
     preprocessing: dict[str, Any]
-    classes: list[str] = field(default_factory=list)
+    classes: Annotated[list[ClassName], Length(0, MOST_CLASSES)] = field(default_factory=list)
     operating_point: dict[str, float | bool] = field(default_factory=lambda: dict(OPERATING_POINT))
-    temperature: float = 1.0
-    cam_scale: float | None = None
-    cam_offset_px: float = 0.0
-    cell_offset_px: float | None = None
-    refer_below: float | None = None
-    doubt_mask_below: float | None = None
-    training_patients: list[str] = field(default_factory=list)
-    data_fingerprint: str = ""
+    temperature: Annotated[float, Range(0, 1000, low_open=True)] = 1.0
+    cam_scale: Annotated[float, Range(0, 1e12)] | None = None
+    cam_offset_px: Offset = 0.0
+    cell_offset_px: Offset | None = None
+    refer_below: Share | None = None
+    doubt_mask_below: Share | None = None
+    training_patients: Annotated[list[Hash], Length(0, MOST_PATIENTS)] = field(default_factory=list)
+    data_fingerprint: Fingerprint = ""
     synthetic: bool = False
-    trained_on: str = ""
+    trained_on: Prose = ""
     outside: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    licence: str = "Apache-2.0"
-    intended_use: str = INTENDED_USE
-    weights_sha256: str = ""
+    versions: Annotated[dict[str, Line], Length(0, 100)] = field(default_factory=dict)
+    licence: Annotated[str, Length(1, 200)] = "Apache-2.0"
+    intended_use: Prose = INTENDED_USE
+    weights_sha256: HashOrNone = ""
     format: int = FORMAT
 
     @property
@@ -88,37 +108,50 @@ def parse_card(text: str, where: Path) -> ModelCard:
     """Return the card that `to_json` wrote; `where` names it in messages.
 
     Raises:
-        RequestError: no JSON, another format version, unknown or missing fields, values out of range.
+        RequestError: no JSON, another format version, unknown or missing fields, values of a wrong type or out of range, or
+            texts that a MONAI bundle would evaluate.
     """
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RequestError(f"{where}: no valid JSON ({error}): the card is damaged, copy the model folder anew") from error
+    values = read_json(text, where)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise RequestError(f"{where}: format {found!r}, this version of bts reads format {FORMAT}: use the bts that wrote it")
-    known = {item.name for item in fields(ModelCard)}
-    unknown = sorted(set(values) - known)
-    missing = [name for name in ("task", "name", "architecture", "preprocessing", "weights_sha256") if name not in values]
-    if unknown or missing:
-        raise RequestError(f"{where}: " + (f"unknown field '{unknown[0]}'" if unknown else f"no field '{missing[0]}'"))
-    card = ModelCard(**values)
-    check_card(card, where)
+        raise RequestError(
+            f"{where}: format {shortened(repr(found))}, this version of bts reads format {FORMAT}: use the bts that wrote it"
+        )
+    if "weights_sha256" not in values:
+        raise RequestError(f"{where}: no field 'weights_sha256'")
+    card = read_fields(ModelCard, values, str(where))
+    if not card.weights_sha256:
+        raise RequestError(f"{where}: weights_sha256 is empty: the folder was not written by bts")
+    _check_parts(card, where)
     return card
 
 
 def check_card(card: ModelCard, where: Path) -> None:
-    """Raise `RequestError` where a value can't be worked with."""
-    if card.task not in TASKS:
-        raise RequestError(f"{where}: unknown task {card.task!r}, one of {', '.join(TASKS)} is needed")
-    if not isinstance(card.operating_point, dict) or set(card.operating_point) != set(OPERATING_POINT):
-        raise RequestError(f"{where}: operating_point needs exactly {', '.join(OPERATING_POINT)}")
-    if card.task != "seg" and len(card.classes) != card.architecture.get("classes", len(card.classes)):
-        raise RequestError(f"{where}: {len(card.classes)} class names, the network has {card.architecture['classes']} classes")
-    if not isinstance(card.outside, dict):
-        raise RequestError(f"{where}: outside is a {type(card.outside).__name__}, an object is needed")
-    if not isinstance(card.temperature, (int, float)) or not card.temperature > 0:
-        raise RequestError(f"{where}: temperature {card.temperature!r}, a positive number is needed")
+    """Raise `RequestError`, in one line, where a value can't be worked with or can't be written and read again."""
+    if found := problems(card):
+        raise RequestError(f"{where}: {shortened('; '.join(found))}")
+    refuse_evaluated(asdict(card), what=str(where))
+    _check_parts(card, where)
+
+
+def _check_parts(card: ModelCard, where: Path) -> None:
+    """Raise `RequestError` where one of the objects in a card is wrong, or two fields contradict each other."""
+    architecture = read_fields(Architecture, card.architecture, f"{where}: architecture")
+    preprocessing = read_fields(PreprocessingRules, card.preprocessing, f"{where}: preprocessing")
+    read_fields(OperatingPointRules, card.operating_point, f"{where}: operating_point")
+    if card.outside:
+        read_fields(OutsideRules, card.outside, f"{where}: outside")
+    if architecture.task != card.task:
+        raise RequestError(f"{where}: task '{card.task}', the architecture is for task '{architecture.task}'")
+    expected = 0 if card.task == "seg" else architecture.classes
+    if len(card.classes) != expected:
+        raise RequestError(f"{where}: {len(card.classes)} class names, the network has {expected} classes")
+    if len(set(card.classes)) < len(card.classes):
+        raise RequestError(f"{where}: classes: a name stands twice, {shortened(repr(card.classes))}")
+    if preprocessing.size != architecture.size:
+        raise RequestError(
+            f"{where}: preprocessing makes pictures of {preprocessing.size} px, the network is for {architecture.size} px"
+        )
 
 
 def to_json(card: ModelCard) -> str:
@@ -126,7 +159,7 @@ def to_json(card: ModelCard) -> str:
 
     What younger versions added is left out where it is empty, so that versions which know nothing of it read the card.
     """
-    values = {name: value for name, value in asdict(card).items() if name not in YOUNGER or value}
+    values = {name: value for name, value in asdict(card).items() if name not in YOUNGER or value not in (None, {})}
     ordered = _plain({"format": values.pop("format"), **values})
     return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""What is kept of a trained model, and how is it read back? A folder of `model.json` and `model.safetensors`, never a pickle.
+"""Model folder: `model.json` and `model.safetensors`, never a pickle; written at once, read as a stranger's.
 
 The card can be read without torch: a runtime that does not need torch never imports it.
 """
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from bts.atomic import replacing_folder, write_text
 from bts.errors import RequestError
 from bts.glossary import Task
+from bts.models.architecture import Architecture
 from bts.models.card import ModelCard, check_card, parse_card, to_json
+from bts.models.card_rules import read_bounded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +36,12 @@ def write_model_folder(path: str | Path, card: ModelCard, state_dict: Mapping[st
     """Write the folder at once or not at all; a folder that is there already is replaced. Return the card as written.
 
     Raises:
-        RequestError: the place can't be written to.
+        RequestError: the place can't be written to, or the card is one that can't be read again.
     """
     from safetensors.torch import save
 
     path = Path(path)
+    check_card(card, path / CARD)
     data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()})
     card = replace(card, weights_sha256=hashlib.sha256(data).hexdigest(), versions=card.versions or _versions())
     with _writing(path):
@@ -60,8 +63,9 @@ def read_card(path: str | Path, *, expect: Task | None = None) -> ModelCard:
         what = f"no {CARD} in it: not a model folder" if path.is_dir() else "no such model folder"
         raise RequestError(f"{path}: {what}; give the folder `model` of a run")
     try:
-        text = (path / CARD).read_text(encoding="utf-8")
-    except (UnicodeDecodeError, OSError) as error:
+        with (path / CARD).open("rb") as file:
+            text = read_bounded(file, path / CARD)
+    except OSError as error:
         raise RequestError(f"{path / CARD}: can't be read as text: the card is damaged, copy the model folder anew") from error
     card = parse_card(text, path / CARD)
     if expect is not None and card.task != expect:
@@ -75,9 +79,9 @@ def load_network(path: str | Path, *, expect: Task | None = None) -> tuple[Netwo
     Raises:
         RequestError: as `read_card`; or the weights are missing, damaged, or do not fit the card.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from bts.models.architecture import Architecture
     from bts.models.networks import create_network
 
     card = read_card(path, expect=expect)
@@ -85,21 +89,23 @@ def load_network(path: str | Path, *, expect: Task | None = None) -> tuple[Netwo
     network = create_network(Architecture.from_dict(card.architecture))
     try:
         network.load_state_dict(load(data))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise RequestError(f"{path}: the weights are not those of the card ({_first_lines(error)})") from error
     return network.eval(), card
 
 
 def read_weights(path: str | Path, card: ModelCard) -> bytes:
-    """Return the bytes of the weights file, checked against the card.
+    """Return the bytes of the weights file, its header checked against the card's architecture before the tensors are read.
 
     Raises:
-        RequestError: the file is missing, or its SHA-256 is not the card's.
+        RequestError: the file is missing, holds other tensors than the network has, or its SHA-256 is not the card's.
     """
+    from bts.models.weights_file import read_checked
+
     file = Path(path) / WEIGHTS
     if not file.is_file():
         raise RequestError(f"{file}: no such file: the model folder is incomplete, take it from its run again")
-    data = file.read_bytes()
+    data = read_checked(file, Architecture.from_dict(card.architecture))
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise RequestError(
             f"{file}: {len(data):,} bytes whose SHA-256 is not the card's: cut short or changed, copy the folder anew"

@@ -1,4 +1,4 @@
-"""What does a model folder say of its training?"""
+"""Model folder of a training: its weights, and what its card says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bts.data.families import hashed_patient
 from bts.glossary import Task
 from bts.models.alignment import cell_offset_px
 from bts.models.architecture import Architecture
+from bts.models.card_rules import refuse_names
 from bts.models.encoders import Encoder
 from bts.models.folder import ModelCard, write_model_folder
 from bts.training.checkpoints import Best, load_checkpoint
@@ -37,6 +38,12 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
         trained_on=trained_on(prepared, best, departs=departs),
     )
     write_model_folder(path, card, weights)
+
+
+def refuse_unwritable(prepared: Prepared, *, name: str) -> None:
+    """Raise `RequestError` for a class, a set or a run whose name can't stand in a model card, before anything is trained."""
+    sets = {record.source or prepared.source.name for record in prepared.source.records()}
+    refuse_names([name, *sorted(sets)], classes=prepared.source.classes)
 
 
 def _offset_px(architecture: Architecture) -> float:

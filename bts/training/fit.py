@@ -25,7 +25,7 @@ from bts.models.networks import build_network
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.board import score_tag, write_settings_beside_scores
-from bts.training.card import save_model
+from bts.training.card import refuse_unwritable, save_model
 from bts.training.checkpoints import Best, best_so_far, load_checkpoint
 from bts.training.course import run_stage
 from bts.training.datamodule import SliceData, choose_workers
@@ -78,6 +78,7 @@ def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source,
     settings = job.settings
     pl.seed_everything(settings.seed, verbose=False)
     prepared = prepare(settings, job.task, run, check=check)
+    refuse_unwritable(prepared, name=run.path.name)
     network = _network(job, prepared, run)
     log.info(job.stages_line)
     best, before = None, 0

@@ -22,7 +22,7 @@ def make_card(task="cls", *, classes=None, size=32, **changes) -> ModelCard:
     fields = {
         "task": task,
         "name": f"a {task} model",
-        "architecture": {},
+        "architecture": Architecture(task=task, classes=len(classes), size=size).to_dict(),
         "classes": classes,
         "preprocessing": Preprocessing(size=size).to_dict(),
         "trained_on": "nothing",

@@ -123,7 +123,7 @@ def test_a_damaged_one_is_told_in_a_line(reference: Reference, change: dict[str,
 
 
 def test_what_is_no_object_is_told() -> None:
-    with pytest.raises(RequestError, match="outside is a list, an object is needed"):
+    with pytest.raises(RequestError, match="outside: expected a mapping, each item any value, received"):
         parse_card(to_json(make_card(outside=[1])), Path("card"))
 
 

@@ -12,14 +12,16 @@ from bts.errors import RequestError
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.inference.runtimes.exported import CARD_KEY, card_in
 from bts.inference.runtimes.onnx_metadata import read_metadata
+from bts.models.architecture import Architecture
 from bts.models.card import ModelCard, to_json
 
 CARD = ModelCard(
     task="cls",
     name="a card",
-    architecture={},
+    architecture=Architecture("cls", size=32, classes=2).to_dict(),
     preprocessing={"size": 32, "low_percentile": 0.5, "high_percentile": 99.5},
     classes=["meningioma", "glioma"],
+    weights_sha256="0" * 64,
 )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from bts.evaluation.audit.split_file import read_sides
-from bts.evaluation.by_patient import read_patients
 
+from bts.audit.by_patient import read_patients
+from bts.audit.split_file import read_sides
 from bts.csv_files import as_text, dict_reader, dict_writer, original, read_frame, write_frame, writer
 from bts.data.sources.manifest import Manifest
 from bts.data.sources.manifest_table import write_manifest
@@ -121,8 +121,8 @@ def test_a_manifest_keeps_hostile_cells(tmp_path: Path) -> None:
 
 
 def test_tables_of_the_audit_read_hostile_cells(tmp_path: Path) -> None:
-    from bts.evaluation.audit.pictures import AuditSet
-    from bts.evaluation.audit.tables import _write
+    from bts.audit.pictures import AuditSet
+    from bts.audit.tables import _write
 
     table = _write(tmp_path / "recovered.csv", ("path", "patient_id"), [("=a.png", "+one")])
     split = _write(tmp_path / "split.csv", ("path", "part", "patient"), [("=a.png", "train", "-one-")])

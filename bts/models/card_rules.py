@@ -1,0 +1,264 @@
+"""What a model card may hold: types, limits and texts of the parts of `model.json`, and a JSON reader for files of strangers.
+
+Model folders are exchanged, so a card is read as hostile input: its size and depth are bounded, numbers are finite, and no text
+can be taken for an expression by the parser of a MONAI bundle, into which texts of the card are copied.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import binascii
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, TypeVar
+
+from bts.errors import RequestError
+from bts.fields import Conflict, Length, Pattern, Range, expectation, from_mapping, value_problems
+from bts.models.architecture import LARGEST_SIDE, STRIDE
+from bts.registry import suggestion
+
+LARGEST_CARD = 8 * 2**20
+"""Bytes of a `model.json`; 888 patients and the reference of `outside` take 100 kB."""
+DEEPEST = 16
+LONGEST_KEY, LONGEST_TEXT = 128, 65_536
+LONGEST_MESSAGE = 400
+LONGEST_DIGITS = 18
+"""Digits of a whole number: larger ones overflow a float or take long to read."""
+
+EVALUATED = re.compile(r"^\s*[$@%]|\$|[@%](?:#|::)")
+"""What MONAI's parser evaluates: expressions `$...`, references `@...`, macros `%...`, and relative ones within a text."""
+KEY = re.compile(r"(?!_.*_$)[^$@%#]+")
+"""A key of a mapping: MONAI builds objects of mappings with keys such as `_target_`, and separates keys by # and ::."""
+
+ClassName = Annotated[
+    str,
+    Pattern(
+        r"(?=.{1,64}$)[^\W_](?:[\w .+\-/()&,']*[\w.+)'])?",
+        "a name of 1 to 64 letters, digits and _ . + - / ( ) & , ' that begins with a letter or digit",
+    ),
+]
+Prose = Annotated[str, Length(0, 4000)]
+Line = Annotated[str, Length(0, 200)]
+Hash = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 hexadecimal digits")]
+HashOrNone = Annotated[str, Pattern(r"(?:[0-9a-f]{64})?", "64 hexadecimal digits, or an empty text")]
+Fingerprint = Annotated[str, Pattern(r"[0-9a-f]{0,64}", "up to 64 hexadecimal digits")]
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, 10**9)]
+Offset = Annotated[float, Range(-LARGEST_SIDE, LARGEST_SIDE)]
+
+
+@dataclass
+class OperatingPointRules:
+    """Fields of a card's `operating_point`."""
+
+    threshold: Share
+    min_area: Share
+    flip: bool
+
+
+@dataclass
+class PreprocessingRules:
+    """Fields of a card's `preprocessing`, those of `bts.data.preprocess.Preprocessing` without NumPy."""
+
+    size: Annotated[int, Range(STRIDE, LARGEST_SIDE, multiple_of=STRIDE)]
+    low_percentile: Annotated[float, Range(0, 100)] = 0.5
+    high_percentile: Annotated[float, Range(0, 100)] = 99.5
+    crop_brain: bool = False
+    clahe_clip_limit: Share = 0.0
+    clahe_tiles: Annotated[int, Range(1, LARGEST_SIDE // 4)] = 8
+    sharpen_amount: Annotated[float, Range(0, 10)] = 0.0
+    sharpen_sigma_px: Annotated[float, Range(0, LARGEST_SIDE, low_open=True)] = 1.5
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what does not go together."""
+        if self.low_percentile >= self.high_percentile:
+            received = f"{self.low_percentile:g} and {self.high_percentile:g}"
+            yield ("low_percentile", "high_percentile"), f"expected low < high, received {received}"
+        if self.clahe_tiles > self.size // 4:
+            yield ("clahe_tiles", "size"), f"expected up to {self.size // 4} tiles, received {self.clahe_tiles}"
+        if self.sharpen_sigma_px > self.size:
+            yield ("sharpen_sigma_px", "size"), f"expected up to {self.size} px, received {self.sharpen_sigma_px:g}"
+
+
+@dataclass
+class OutsideRules:
+    """Fields of a card's `outside`: little-endian float32 in base64, N means and the N (N + 1) / 2 numbers of a triangle."""
+
+    limit: Annotated[float, Range(0, 1e6, low_open=True)]
+    mean: Annotated[str, Pattern(r"[A-Za-z0-9+/]{4,4096}={0,2}", "numbers in base64")]
+    factor: Annotated[str, Pattern(r"[A-Za-z0-9+/]{4,65536}={0,2}", "numbers in base64")]
+    n_train: Count | None = None
+    n_val: Count | None = None
+    n_test: Count | None = None
+    test_outside: Count | None = None
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what does not go together."""
+        try:
+            mean, factor = packed_numbers(self.mean), packed_numbers(self.factor)
+        except ValueError as error:
+            yield ("mean", "factor"), f"expected float32 in base64 ({error})"
+            return
+        if len(factor) != len(mean) * (len(mean) + 1) // 2:
+            yield ("mean", "factor"), f"expected N and N (N + 1) / 2 numbers, received {len(mean)} and {len(factor)}"
+        if not all(map(math.isfinite, (*mean, *factor))):
+            yield ("mean", "factor"), "expected finite numbers, received others"
+
+
+T = TypeVar("T")
+
+
+def read_fields(kind: type[T], values: Any, where: str) -> T:
+    """Return a dataclass built from the values of a card; an unknown field is told alone and before anything else is looked at.
+
+    Raises:
+        RequestError: in one line that begins with `where`.
+    """
+    if not isinstance(values, Mapping):
+        raise RequestError(f"{where}: expected an object, received {shortened(repr(values))}")
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := next((name for name in values if name not in known), None):
+        near = suggestion(unknown, known)
+        raise RequestError(f"{where}: unknown field '{unknown}'{near}: was it written by another version?")
+    try:
+        return from_mapping(kind, values, where)
+    except RequestError as error:
+        raise RequestError(shortened(str(error))) from error
+
+
+def packed_numbers(text: str) -> array.array[float]:
+    """Return the float32 numbers of a text in base64; raises `ValueError`."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+    numbers = array.array("f")
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def read_bounded(file: BinaryIO, where: Path, *, largest: int = LARGEST_CARD) -> str:
+    """Return the text of a file of at most `largest` bytes; raises `RequestError` for a larger one or one that is no UTF-8."""
+    data = file.read(largest + 1)
+    if len(data) > largest:
+        raise RequestError(f"{where}: over {largest:,} bytes, a model card has fewer: take the model folder from its run again")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{where}: can't be read as text: the card is damaged, copy the model folder anew") from error
+
+
+def read_json(text: str, where: Path) -> Any:
+    """Return the values of a JSON text with bounded depth, finite numbers, no key twice, and no text that MONAI would evaluate.
+
+    Raises:
+        RequestError: in one line that says what is wrong and where.
+    """
+    if len(text) > LARGEST_CARD:
+        raise RequestError(f"{where}: over {LARGEST_CARD:,} characters, a model card has fewer: take it from its run again")
+    try:
+        values = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_int=_whole_number,
+            parse_float=_finite_number,
+            object_pairs_hook=_mapping,
+        )
+    except RecursionError as error:
+        raise RequestError(f"{where}: nested too deeply, a model card has at most {DEEPEST} levels") from error
+    except ValueError as error:
+        reason = shortened(str(error))
+        raise RequestError(f"{where}: no valid JSON ({reason}): the card is damaged, copy the model folder anew") from error
+    refuse_evaluated(values, what=str(where))
+    return values
+
+
+def shortened(text: str) -> str:
+    """Return a message of one line and bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}..."
+
+
+def text_problem(text: str) -> str | None:
+    """Return why a text can't stand in a card, or None where it can.
+
+    >>> text_problem("2145 figshare slices, 50% dropped"), text_problem("$__import__('os')")
+    (None, 'a text that a MONAI bundle would evaluate ($, @, %)')
+    """
+    if not text.isprintable():
+        return "a control character or an invisible one"
+    return "a text that a MONAI bundle would evaluate ($, @, %)" if EVALUATED.search(text) else None
+
+
+def refuse_names(names: Iterable[str], *, classes: Iterable[str]) -> None:
+    """Raise `RequestError` for a name that a model card can't hold; called before a training, not only after it."""
+    for name in names:
+        if problem := text_problem(name):
+            raise RequestError(f"name {shortened(name)!r}: {problem} can't stand in a model card: rename it")
+    if wrong := next((name for name in classes if value_problems(ClassName, name, "class") or text_problem(name)), None):
+        raise RequestError(f"class {shortened(wrong)!r}: expected {expectation(ClassName)}: rename it")
+
+
+def refuse_evaluated(values: Any, *, what: str) -> None:
+    """Raise `RequestError` where a value or a key is one that a MONAI bundle's parser would evaluate, or build an object of."""
+    if found := next(_wrong_texts(values), None):
+        raise RequestError(f"{what}: {shortened(found)}")
+
+
+def _wrong_texts(values: Any) -> Iterator[str]:
+    """Yield what is wrong with depth, keys and texts, without recursion."""
+    waiting: list[tuple[str, int, Any]] = [("", 0, values)]
+    while waiting:
+        name, depth, value = waiting.pop()
+        if depth > DEEPEST:
+            yield f"{name}: nested too deeply, a model card has at most {DEEPEST} levels"
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if not isinstance(key, str) or len(key) > LONGEST_KEY or not key.isprintable() or not _key_holds(key):
+                    yield f"{name or 'top level'}: key {str(key)[:LONGEST_KEY]!r} is none that a model card may have"
+                waiting.append((f"{name}.{key}" if name else str(key), depth + 1, item))
+        elif isinstance(value, (list, tuple)):
+            waiting += [(name, depth + 1, item) for item in value]
+        elif isinstance(value, str):
+            if len(value) > LONGEST_TEXT:
+                yield f"{name}: a text of {len(value):,} characters, at most {LONGEST_TEXT:,} are allowed"
+            elif problem := text_problem(value):
+                yield f"{name}: received {problem}: {value[:LONGEST_KEY]!r}"
+
+
+def _key_holds(key: str) -> bool:
+    return KEY.fullmatch(key) is not None and "::" not in key and not key.startswith(("+", "~"))
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits, at most {LONGEST_DIGITS} are allowed")
+    return int(digits)
+
+
+def _finite_number(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is too large for a number")
+    return value
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key '{key}' stands twice in one object")
+        found[key] = value
+    return found
