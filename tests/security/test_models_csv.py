@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bts.audit.by_patient import read_patients
-from bts.audit.split_file import read_sides
+from bts.audit.patients import read_patients
+from bts.audit.run import with_split_file
 from bts.csv_files import as_text, dict_reader, dict_writer, original, read_frame, write_frame, writer
 from bts.data.sources.manifest import Manifest
 from bts.data.sources.manifest_table import write_manifest
@@ -128,7 +128,7 @@ def test_tables_of_the_audit_read_hostile_cells(tmp_path: Path) -> None:
     split = _write(tmp_path / "split.csv", ("path", "part", "patient"), [("=a.png", "train", "-one-")])
 
     assert read_patients(table) == {"=a.png": "+one"}
-    sides = read_sides(AuditSet("set", None), split)  # type: ignore[arg-type]
+    sides = with_split_file(AuditSet("set", None), split)  # type: ignore[arg-type]
     assert (sides.parts, sides.patients) == ({"=a.png": "train"}, {"=a.png": "-one-"})
     assert_no_formula(table)
     assert_no_formula(split)
