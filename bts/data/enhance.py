@@ -1,6 +1,6 @@
-"""What may be done to a picture's contrast and frame before the network sees it? CLAHE, sharpening, a crop to the head.
+"""Optional preprocessing: CLAHE, sharpening and a crop to the head.
 
-All three are off by default; a model folder says which of them its model was trained with.
+All three are off by default; the model folder records which of them its model was trained with.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-HEAD_LEVEL = 45
-"""Bytes above which a smoothed pixel belongs to the head: the threshold that published brain crops share."""
-SMALLEST_SHARE = 0.2
-"""A head whose box is narrower or lower than this share of the picture is not believed, and nothing is cropped."""
-MARGIN = 0.02
-"""Share of the picture's longer side that is left around the head."""
+SMALLEST_SHARE = 0.1
+"""A head whose box is narrower or lower than this share of the picture is an artefact, and nothing is cropped."""
+FIRST_LEVEL, LEVEL = 0.15, 0.3
+"""Threshold of the head above the background: first as a share of the range, then of the median of what was found."""
 
 
 class Box(NamedTuple):
@@ -41,25 +39,54 @@ def whole(shape: tuple[int, ...]) -> Box:
 
 
 def head_box(values: np.ndarray) -> Box:
-    """Return the box around the largest bright piece of `values` (H, W) float in [0, 255], with a margin.
+    """Return the box around the head in `values` (H, W) of any range.
 
-    The picture is smoothed before the threshold, so that noise joins nothing; a picture without a head of a believable size
-    keeps its whole frame.
+    The head is the largest bright component after smoothing. Smoothing and threshold are taken from the head that a first
+    pass finds, not from the picture, so neither the width of a margin nor the intensity scale changes the box. No rim is left
+    around the head: a head that touches the border of its picture has none to leave. A picture without a head of a believable
+    size keeps its whole frame.
     """
+    values = np.asarray(values, dtype=np.float32)
+    everything = whole(values.shape)
+    found = _largest_component(values, everything, longer=max(values.shape), level=None)
+    if found is None:
+        return everything
+    for _ in range(2):
+        box, level = found
+        longer = max(box.shape)
+        found = _largest_component(values, _grown(box, longer // 4, values.shape), longer=longer, level=level)
+        if found is None:
+            return everything
+    box, _ = found
+    height, width = values.shape
+    if box.bottom - box.top < SMALLEST_SHARE * height or box.right - box.left < SMALLEST_SHARE * width:
+        return everything
+    return box
+
+
+def _grown(box: Box, rim: int, shape: tuple[int, ...]) -> Box:
+    top, left = max(box.top - rim, 0), max(box.left - rim, 0)
+    return Box(top, left, min(box.bottom + rim, shape[0]), min(box.right + rim, shape[1]))
+
+
+def _largest_component(values: np.ndarray, within: Box, *, longer: int, level: float | None) -> tuple[Box, float] | None:
+    """Return the box of the largest component above the threshold inside of a box, and the threshold of the next pass."""
     from scipy import ndimage
 
-    height, width = values.shape
-    longer = max(height, width)
-    pieces, count = ndimage.label(ndimage.gaussian_filter(values, sigma=longer / 100) > HEAD_LEVEL)
+    smooth = ndimage.gaussian_filter(within.cut(values), sigma=longer / 100, mode="nearest")
+    ground = float(np.percentile(smooth, 2))
+    if level is None:
+        level = ground + FIRST_LEVEL * (float(np.percentile(smooth, 99)) - ground)
+    inside = smooth > level
+    pieces, count = ndimage.label(inside)
     if not count:
-        return whole(values.shape)
+        return None
     largest = int(np.bincount(pieces.ravel())[1:].argmax())
     rows, columns = ndimage.find_objects(pieces)[largest]
-    if rows.stop - rows.start < SMALLEST_SHARE * height or columns.stop - columns.start < SMALLEST_SHARE * width:
-        return whole(values.shape)
-    rim = round(MARGIN * longer)
-    top, left = max(rows.start - rim, 0), max(columns.start - rim, 0)
-    return Box(top, left, min(rows.stop + rim, height), min(columns.stop + rim, width))
+    typical = float(np.median(smooth[pieces == largest + 1]))
+    top, left = within.top, within.left
+    box = Box(top + rows.start, left + columns.start, top + rows.stop, left + columns.stop)
+    return box, ground + LEVEL * (typical - ground)
 
 
 def equalise(square: np.ndarray, *, clip_limit: float, tiles: int) -> np.ndarray:

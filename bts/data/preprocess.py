@@ -80,17 +80,17 @@ class Preprocessing:
         array = np.asarray(array)
         if not self.crop_brain:
             return whole(array.shape)
-        return head_box(_window(array, self.low_percentile, self.high_percentile))
+        return head_box(array)
 
     def image(self, array: np.ndarray) -> np.ndarray:
         """Return the network's picture (S, S) uint8 of an `array` (H, W) of any real type.
 
         The window between the two percentiles becomes [0, 255], the shorter side is padded with its low end to a square,
         and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end. A crop comes
-        between window and padding, CLAHE and sharpening after the scaling.
+        before the window, so that margins do not change the intensities either; CLAHE and sharpening after the scaling.
         """
-        scaled = _window(np.asarray(array), self.low_percentile, self.high_percentile)
-        square = _resize_square(head_box(scaled).cut(scaled) if self.crop_brain else scaled, self.size)
+        shown = self.box(array).cut(np.asarray(array))
+        square = _resize_square(_window(shown, self.low_percentile, self.high_percentile), self.size)
         if self.clahe_clip_limit:
             square = equalise(square, clip_limit=self.clahe_clip_limit, tiles=self.clahe_tiles)
         if self.sharpen_amount:
