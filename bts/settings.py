@@ -74,7 +74,7 @@ class SplitSettings:
 
 @dataclass
 class AugmentSettings:
-    """How training slices are varied; nothing is varied in validation and test."""
+    """Augmentation of training slices; validation and test slices are never augmented."""
 
     share: float = 0.5
     """Share of the slices that are varied at all."""
@@ -98,6 +98,12 @@ class AugmentSettings:
     """What rotation, zoom, shift and shear leave empty is black, or continues the nearest pixel."""
     brightness: float = 0.0
     """Largest relative change of brightness and contrast."""
+    preset: Literal["none", "domain"] = "none"
+    """`domain` adds the appearance of other scanners, publishers and file formats, with ranges of its own."""
+    remove_tumour: float = 0.0
+    """Share of the slices with a tumour that lose it: it is replaced by tissue of the slice, and the class is `no_tumour`."""
+    paste_tumour: float = 0.0
+    """Share of the healthy slices that get the tumour of another training slice, with its class and mask."""
 
 
 @dataclass

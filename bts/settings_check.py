@@ -60,6 +60,8 @@ RULES = {
     "augment.shift": LESS_THAN_ALL,
     "augment.shear": Rule("degrees from 0 to 45", lambda value: 0 <= value <= 45),
     "augment.brightness": LESS_THAN_ALL,
+    "augment.remove_tumour": SHARE_OR_NONE,
+    "augment.paste_tumour": SHARE_OR_NONE,
     "optim.epochs": ONE_OR_MORE,
     "optim.lr": POSITIVE,
     "optim.lr_random": POSITIVE,

@@ -1,4 +1,4 @@
-"""Which slice comes next, and as which tensors? The map from arrays in memory to a loader's items."""
+"""Items of a loader: slices in memory as tensors, and the order of an epoch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from torch.utils.data import Dataset, Sampler
 
 from bts.data.arrays import Arrays
 from bts.data.augment import Augmenter
+from bts.data.counterfactual import CounterfactualAugmenter
 from bts.errors import RequestError
 
 Item = dict[str, torch.Tensor]
 
 
 class SliceDataset(Dataset[Item]):
-    """Slices as tensors, varied when there is an augmenter."""
+    """Slices as tensors: first turned into counterfactuals, then augmented, where there is an augmenter for it."""
 
-    def __init__(self, arrays: Arrays, augmenter: Augmenter | None = None) -> None:
+    def __init__(
+        self,
+        arrays: Arrays,
+        augmenter: Augmenter | None = None,
+        counterfactuals: CounterfactualAugmenter | None = None,
+    ) -> None:
         self.arrays = arrays
         self.augmenter = augmenter
+        self.counterfactuals = counterfactuals
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -32,14 +39,16 @@ class SliceDataset(Dataset[Item]):
         known), index int64.
         """
         epoch, i = which if isinstance(which, tuple) else (0, which)
-        image, mask = self.arrays.images[i], self.arrays.masks[i]
+        image, mask, label = self.arrays.images[i], self.arrays.masks[i], int(self.arrays.labels[i])
+        if self.counterfactuals:
+            image, mask, label = self.counterfactuals(epoch=epoch, index=i)
         if self.augmenter:
             image, mask = self.augmenter(image, mask, epoch=epoch, index=i)
         return {
             "image": torch.tensor(image[None]).float().div_(255),
             "mask": torch.tensor(mask[None]).float(),
-            "has_mask": torch.tensor(bool(self.arrays.has_mask[i])),
-            "label": torch.tensor(int(self.arrays.labels[i])),
+            "has_mask": torch.tensor(bool(self.arrays.has_mask[i] or mask.any())),
+            "label": torch.tensor(label),
             "index": torch.tensor(int(i)),
         }
 

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from bts.data.arrays import Arrays
 from bts.data.augment import Augmenter
+from bts.data.counterfactual import CounterfactualAugmenter
 from bts.data.dataset import EpochSampler, SliceDataset
 
 Loader = DataLoader[dict[str, torch.Tensor]]
@@ -16,13 +17,14 @@ Loader = DataLoader[dict[str, torch.Tensor]]
 class SliceData(pl.LightningDataModule):
     """Batches of the training and the validation part.
 
-    The order of the slices and their augmentation depend on (seed, epoch, index) alone, not on the number of workers or on where
-    a run was interrupted. With several devices each takes its own share of every epoch.
+    The order of the slices and their augmentation depend on (seed, epoch, index) alone, not on the number of workers or on
+    where a run was interrupted. With several devices each takes its own share of every epoch.
 
     Args:
         train: slices to learn from.
         val: slices that pick the best epoch; never augmented.
         augmenter: random augmentation of the training slices.
+        counterfactuals: removes and pastes tumours in the training slices, before the augmentation.
         batch_size: slices a step and device.
         workers: loader processes.
         seed: seed of the order.
@@ -35,13 +37,14 @@ class SliceData(pl.LightningDataModule):
         val: Arrays,
         *,
         augmenter: Augmenter | None,
+        counterfactuals: CounterfactualAugmenter | None = None,
         batch_size: int,
         workers: int = 0,
         seed: int = 0,
         pin_memory: bool = False,
     ) -> None:
         super().__init__()
-        self.train, self.val, self.augmenter = train, val, augmenter
+        self.train, self.val, self.augmenter, self.counterfactuals = train, val, augmenter, counterfactuals
         self.batch_size, self.workers, self.seed, self.pin_memory = batch_size, workers, seed, pin_memory
 
     def train_dataloader(self) -> Loader:
@@ -58,7 +61,7 @@ class SliceData(pl.LightningDataModule):
         sampler = EpochSampler(count, seed=self.seed, shuffle=learn, rank=rank, world=world)
         drop_last = learn and count >= self.batch_size * world
         return DataLoader(
-            SliceDataset(arrays, self.augmenter if learn else None),
+            SliceDataset(arrays, self.augmenter, self.counterfactuals) if learn else SliceDataset(arrays),
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,

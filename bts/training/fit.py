@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import numpy as np
 
 from bts.data.augment import Augmenter
+from bts.data.counterfactual import make_counterfactuals
 from bts.data.sources.base import Source
 from bts.data.split import Split
 from bts.errors import Interrupted, RequestError
@@ -117,6 +118,7 @@ def _data(job: Job, stage: Stage, prepared: Prepared) -> SliceData:
         prepared.train,
         prepared.val,
         augmenter=Augmenter(settings.augment, seed=seed),
+        counterfactuals=make_counterfactuals(settings.augment, prepared.train, prepared.source.classes, seed=seed),
         batch_size=settings.data.batch_size,
         workers=choose_workers(settings.data.workers, device=job.machine.device, cores=os.cpu_count() or 1),
         seed=seed,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bts.data.augment import Augmenter, AugmentParams, apply_augment, draw_params
+from bts.data.augment import CHANCES, DOMAIN, Augmenter, AugmentParams, apply_augment, bias_field, draw_params
 from bts.errors import RequestError
 from bts.settings import AugmentSettings
 
@@ -203,7 +203,8 @@ def test_a_negative_seed_is_refused() -> None:
 
 def test_every_setting_is_covered_here() -> None:
     assert {field.name for field in fields(AugmentSettings)} == {
-        *("share", *OFF, "flip_vertical", "scale", "zoom_out", "shift", "shear", "fill", "brightness")
+        *("share", *OFF, "flip_vertical", "scale", "zoom_out", "shift", "shear", "fill", "brightness", "preset"),
+        *("remove_tumour", "paste_tumour"),  # tests/data/test_counterfactual.py
     }
 
 
@@ -327,3 +328,125 @@ def test_contrast_and_brightness_are_relative_to_the_slice() -> None:
     image[:, :32] = 200  # mean 150
     assert (apply_augment(image, image // 200, AugmentParams(contrast=0.5))[0] == image / 2).all()
     assert (apply_augment(image, image // 200, AugmentParams(brightness=0.2))[0] == image + 30.0).all()
+
+
+# ---- the preset of appearances
+
+
+def test_the_preset_stays_within_its_ranges_and_reaches_their_ends() -> None:
+    """Lengths are in pixels of 224: at 64 pixels they are shorter."""
+    drawn = _drawn(_settings(preset="domain"), 4000)
+    unit = SIDE / 224
+    for name, (low, high), none in (
+        ("gamma", DOMAIN.gamma, 1.0),
+        ("contrast", DOMAIN.contrast, 1.0),
+        ("skull_px", (DOMAIN.skull_px[0] * unit, DOMAIN.skull_px[1] * unit), 0.0),
+        ("blur_px", (DOMAIN.blur_px[0] * unit, DOMAIN.blur_px[1] * unit), 0.0),
+        ("sharpen", DOMAIN.sharpen, 0.0),
+        ("downscale", DOMAIN.downscale, 1.0),
+        ("noise", DOMAIN.noise, 0.0),
+        ("jpeg_quality", DOMAIN.jpeg_quality, 0),
+    ):
+        values = np.array([getattr(each, name) for each in drawn])
+        changed = values[values != none]
+        margin = 0.02 * (high - low)
+        assert low <= changed.min() < low + margin
+        assert high - margin < changed.max() <= high
+        assert abs(len(changed) / len(drawn) - CHANCES[name]) < 0.03
+    scale = np.array([each.scale for each in drawn])
+    assert (scale[:, 0] == scale[:, 1]).all()  # the preset keeps the shape of the head
+    assert 0.6 <= scale.min() < 0.61
+    assert 1.24 < scale.max() <= 1.25
+    assert abs((scale[:, 0] != 1).mean() - CHANCES["scale"]) < 0.03
+    assert {value for each in drawn for value in each.shift_px} == set(range(-6, 7))  # 64 * 0.1 = 6.4
+    coefficients = np.array([each.bias for each in drawn if each.bias])
+    assert abs(len(coefficients) / len(drawn) - CHANCES["bias"]) < 0.03
+    assert 0.39 < np.abs(coefficients).max() <= DOMAIN.bias
+
+
+def test_the_preset_is_added_to_the_other_settings_and_reproducible() -> None:
+    settings = _settings(preset="domain", rotate=20.0, flip=True)
+    plain, drawn = _drawn(replace(settings, preset="none"), 50), _drawn(settings, 50)
+    assert [each.rotate_deg for each in plain] == [each.rotate_deg for each in drawn]
+    first, again = (_each(Augmenter(settings, seed=3), 30, image=_scan(), mask=_disc()) for _ in range(2))
+    for (image, mask), (other_image, other_mask) in zip(first, again, strict=True):
+        assert (image == other_image).all()
+        assert (mask == other_mask).all()
+
+
+APPEARANCE = {
+    "skull_px": 5.0,
+    "bias": (0.3, -0.2, 0.1, 0.2, -0.3),
+    "gamma": 1.5,
+    "blur_px": 1.0,
+    "sharpen": 1.0,
+    "downscale": 0.5,
+    "noise": 0.03,
+    "jpeg_quality": 40,
+}
+
+
+@pytest.mark.parametrize("name", APPEARANCE)
+def test_each_change_of_appearance_changes_the_picture_and_not_the_mask(name: str) -> None:
+    mask = (_scan() > 100).astype(np.uint8) * 0
+    image, found = apply_augment(_scan(), mask, AugmentParams(**{name: APPEARANCE[name]}))
+    assert image.shape == (SIDE, SIDE)
+    assert image.dtype == np.uint8
+    assert (image != _scan()).any()
+    assert not found.any()
+
+
+def test_gamma_is_an_exponent_on_grey_values_in_0_to_1() -> None:
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (SIDE, 1))
+    image, _ = apply_augment(ramp, ramp * 0, AugmentParams(gamma=2.0))
+    assert np.abs(image - 255 * (ramp / 255.0) ** 2).max() <= 1
+
+
+def test_a_bias_field_is_smooth_and_1_on_average_of_its_logarithm() -> None:
+    field = bias_field((0.4, -0.4, 0.2, 0.3, -0.1), size=SIDE)
+    assert abs(np.log(field).mean()) < 0.02
+    assert np.abs(np.diff(field, axis=0)).max() < 0.1
+    assert bias_field((0.4, 0.0, 0.0, 0.0, 0.0), size=SIDE)[10] == pytest.approx(np.exp(0.4 * np.linspace(-1, 1, SIDE)))
+
+
+def test_blur_and_downscaling_soften_and_sharpening_steepens_an_edge() -> None:
+    edge = np.full((SIDE, SIDE), 60, dtype=np.uint8)
+    edge[:, 32:] = 160
+
+    def steepest(**values: float) -> int:
+        image, _ = apply_augment(edge, edge * 0, AugmentParams(**values))  # type: ignore[arg-type]
+        return int(np.abs(np.diff(image[32].astype(int))).max())
+
+    assert steepest() == 100
+    assert steepest(blur_px=1.5) < 60
+    assert steepest(downscale=0.4) < 70
+    assert steepest(sharpen=1.0) > 120
+
+
+def test_noise_has_its_deviation_and_its_seed() -> None:
+    even = np.full((SIDE, SIDE), 128, dtype=np.uint8)
+    one, again, other = (
+        apply_augment(even, even * 0, AugmentParams(noise=0.04, noise_seed=seed))[0].astype(float) for seed in (1, 1, 2)
+    )
+    assert one.std() == pytest.approx(0.04 * 255, rel=0.1)
+    assert (one == again).all()
+    assert (one != other).any()
+
+
+def test_skull_removal_takes_the_outer_layer_and_spares_a_slice_whose_tumour_lies_there() -> None:
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    radius = np.hypot(rows - 31.5, columns - 31.5)
+    image = np.where(radius < 26, 100, 0).astype(np.uint8)
+    image[(radius >= 23) & (radius < 26)] = 250
+    inner, outer = ((np.hypot(rows - 31.5, columns - at) < 5).astype(np.uint8) for at in (31.5, 54))
+    stripped, mask = apply_augment(image, inner, AugmentParams(skull_px=6.0))
+    assert stripped.max() == 100
+    assert (stripped[radius < 18] == 100).all()
+    assert (stripped[radius > 24] == 0).all()
+    assert (mask == inner).all()
+    assert (apply_augment(image, outer, AugmentParams(skull_px=6.0))[0] == image).all()
+
+
+def test_compression_changes_pixels_by_little() -> None:
+    image, _ = apply_augment(_scan(), _scan() * 0, AugmentParams(jpeg_quality=60))
+    assert 0 < np.abs(image.astype(int) - _scan()).mean() < 6

@@ -75,6 +75,26 @@ def test_without_augmenter_the_epoch_changes_nothing(arrays: Arrays) -> None:
     assert torch.equal(dataset[(0, 3)]["image"], dataset[(9, 3)]["image"])
 
 
+def test_a_counterfactual_sets_image_mask_and_label(arrays: Arrays) -> None:
+    class Healed:
+        def __call__(self, *, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray, int]:
+            return np.full((SIDE, SIDE), epoch, np.uint8), np.zeros((SIDE, SIDE), np.uint8), 3
+
+    item = SliceDataset(arrays, counterfactuals=Healed())[(51, 4)]  # type: ignore[arg-type]
+    assert float(item["image"].max()) == pytest.approx(0.2)
+    assert not item["mask"].any()
+    assert int(item["label"]) == 3
+
+
+def test_a_pasted_tumour_counts_as_a_mask_also_where_the_slice_had_none(arrays: Arrays) -> None:
+    class Pasted:
+        def __call__(self, *, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray, int]:
+            return np.zeros((SIDE, SIDE), np.uint8), np.ones((SIDE, SIDE), np.uint8), 0
+
+    assert not SliceDataset(arrays)[0]["has_mask"]
+    assert SliceDataset(arrays, counterfactuals=Pasted())[0]["has_mask"]  # type: ignore[arg-type]
+
+
 def _epoch(arrays: Arrays, *, workers: int, epoch: int) -> list[dict[str, torch.Tensor]]:
     dataset = SliceDataset(arrays, Augmenter(AugmentSettings(share=0.7, scale=0.1, brightness=0.1), seed=5))
     sampler = EpochSampler(len(dataset), seed=5, shuffle=True)
