@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
 from bts.data.phantom_scan import draw_slices
+from bts.data.readers.picture import open_picture
 from bts.glossary import FIGSHARE_CLASSES
 
 HEAD_MODEL = "phantom.png"
@@ -52,7 +52,12 @@ def sample_photographs() -> list[np.ndarray]:
     import skimage
 
     files = sorted(Path(skimage.__file__).parent.glob("data/*.[pj][np]g"))
-    return [np.asarray(Image.open(file).convert("L"), np.float32) for file in files if file.name != HEAD_MODEL]
+    return [_grey(file) for file in files if file.name != HEAD_MODEL]
+
+
+def _grey(file: Path) -> np.ndarray:
+    with open_picture(file) as picture:
+        return np.asarray(picture.convert("L"), np.float32)
 
 
 def from_slices(squares: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:

@@ -1,4 +1,4 @@
-"""How do the pictures of a source become `train.npz` and `test.npz`? Squares of bytes, class names, patients where known.
+"""Pictures of a source as `train.npz` and `test.npz`: squares of bytes, class names, patients where known.
 
 What is written here the source `npz` reads (`bts.data.sources.arrays_npz`).
 """

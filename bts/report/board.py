@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from bts.data.readers.picture import open_picture
 from bts.runs import Run
 
 
@@ -16,5 +16,6 @@ def show_on_board(run: Run, pictures: Iterable[Path]) -> None:
     """Write PNGs into the run's events, under `report/<name>`."""
     with SummaryWriter(str(run.path)) as writer:
         for path in pictures:
-            with Image.open(path) as picture:
-                writer.add_image(f"report/{path.stem}", np.asarray(picture.convert("RGB")), dataformats="HWC")
+            with open_picture(path) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            writer.add_image(f"report/{path.stem}", pixels, dataformats="HWC")

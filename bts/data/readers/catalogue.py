@@ -1,17 +1,22 @@
-"""Which reader reads this file? One entry for every format; each yields a `Scan`."""
+"""The reader of each file format; every one yields a `Scan`.
+
+A new format gets its suffix in `SUFFIXES`, a branch in `_read`, limits from `bts.data.readers.bounds`, and a branch in
+`claimed_values` where its header tells a size.
+"""
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
 
+from bts.data.readers.bounds import NO_MEMORY
 from bts.data.readers.dicom import is_dicom, read_dicom
 from bts.data.readers.picture import read_picture
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.errors import InputError
 
-__all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "read_scan", "read_slice"]
+__all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "claimed_values", "read_scan", "read_slice"]
 
 SUFFIXES = (".mat", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii", ".nii.gz", ".dcm", ".dicom")
 """What is readable by its name, in small or capital letters; DICOM is also known by its content, under any other name."""
@@ -31,6 +36,8 @@ def read_scan(path: str | Path, *, axis: int | None = None) -> Scan:
         return _read(Path(path), axis=axis)
     except InputError as error:
         raise error.at(path) from error
+    except MemoryError as error:
+        raise InputError(f"{path}: {NO_MEMORY}") from error
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror or error}): check the disk and the permissions") from error
 
@@ -41,6 +48,26 @@ def read_slice(path: str | Path) -> Slice:
     if scan.volume is not None:
         raise InputError(f"{path}: a volume of {scan.volume.n_slices} slices where one is wanted: save the slice that is meant")
     return scan.slices[0]
+
+
+def claimed_values(path: str | Path) -> int:
+    """Return how many values the header of a volume or a `.mat` file claims, without reading them.
+
+    0 where it can't be told: the reader says what is wrong, and all other formats are limited to one picture there.
+    """
+    kind = suffix(path)
+    try:
+        if kind in (".nii", ".nii.gz"):
+            from bts.data.readers.nifti import claimed_voxels
+
+            return claimed_voxels(path)
+        if kind == ".mat":
+            from bts.data.readers.mat import claimed_pixels
+
+            return claimed_pixels(path)
+    except Exception:  # a damaged file raises anything: the reader names the damage in one line
+        return 0
+    return 0
 
 
 def suffix(path: str | PathLike[str]) -> str:

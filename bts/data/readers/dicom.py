@@ -1,18 +1,27 @@
-"""How does a DICOM file become a slice? Only pixels and their spacing are taken; no patient field is ever kept."""
+"""DICOM files as slices. Only pixels and their spacing are taken; no patient field is ever kept."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bts.data.readers.bounds import MAX_PICTURE_BYTES, NO_MEMORY, inflate, refuse_claim
+from bts.data.readers.codestream import claimed_size, refuse_scans
 from bts.data.readers.picture import to_grey
 from bts.data.slice import MAX_SIDE, Slice
 from bts.errors import InputError
 
 MAGIC = b"DICM"
+JPEG = b"\xff\xd8"
+MAX_COMPONENTS = 4
+"""Most channels of a compressed picture: decoders allocate for all of them."""
 
 
 def is_dicom(path: str | Path) -> bool:
@@ -27,8 +36,8 @@ def read_dicom(path: str | Path) -> Slice:
     MONOCHROME1, where low values are bright, is mirrored within its own range. `spacing_mm` is PixelSpacing.
 
     Raises:
-        InputError: pydicom is missing, no DICOM, no picture in it, several frames, colour, or a compression that
-            can't be decoded here.
+        InputError: pydicom is missing, no DICOM, no picture in it, several frames, colour, a compression that can't be decoded
+            here, or more bytes than the picture can have.
     """
     try:
         import pydicom
@@ -37,17 +46,42 @@ def read_dicom(path: str | Path) -> Slice:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every odd field of the header, none of which is used here
         try:
-            data = pydicom.dcmread(path)
+            with _BoundedFile(path) as file:
+                data = pydicom.dcmread(file)
             _check_header(data)
+            _refuse_bytes(data)
             image, spacing_mm = _pixels(data), _spacing_mm(data)
         except InputError:
             raise
+        except MemoryError as error:
+            raise InputError(NO_MEMORY) from error
         except pydicom.errors.InvalidDicomError as error:
             raise InputError("no DICOM file (the letters DICM are missing): export it again") from error
         except Exception as error:  # damaged elements and missing decoders surface as almost anything
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"DICOM that can't be decoded here ({reason}): export it uncompressed, or as PNG") from error
     return Slice(image=image, source="file", path=str(path), spacing_mm=spacing_mm)
+
+
+class _BoundedFile(io.BufferedReader):
+    """A file that never gives more than it has, and whose rest unpacks to no more than a picture may.
+
+    A length of 4 GiB in a header is cut to what is left of the file before memory is taken for it. pydicom reads the whole
+    rest, without a length, only to inflate it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._end = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes; refuses a rest that inflates over the limit."""
+        if size is not None and size >= 0:
+            return super().read(min(size, max(self._end - self.tell(), 0)))
+        rest = super().read()
+        with contextlib.suppress(zlib.error):  # pydicom says so itself
+            inflate(rest, what="the deflated DICOM data set", most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
+        return rest
 
 
 def _check_header(data: Any) -> None:
@@ -63,6 +97,28 @@ def _check_header(data: Any) -> None:
         raise InputError(
             f"{frames} frames in one file: expected one slice, convert the volume to NIfTI (for instance by dcm2niix)"
         )
+
+
+def _refuse_bytes(data: Any) -> None:
+    """Refuse a picture that its stored bytes can't hold, and a compressed one that claims another size than the header."""
+    rows, columns = int(data.Rows), int(data.Columns)
+    values = rows * columns * int(data.get("SamplesPerPixel") or 1)
+    stored = data.PixelData
+    refuse_claim("the picture", claimed=values * max(int(data.get("BitsAllocated") or 8), 8) // 8, stored=len(stored))
+    syntax = data.file_meta.get("TransferSyntaxUID")
+    if syntax is None or not syntax.is_encapsulated:
+        return
+    from pydicom.encaps import get_frame
+
+    frame = get_frame(stored, 0, number_of_frames=1)
+    found = claimed_size(frame)
+    if found is not None and (found[:2] != (rows, columns) or found[2] > MAX_COMPONENTS):
+        raise InputError(
+            f"its compressed picture claims {found[0]} rows, {found[1]} columns and {found[2]} channels, its header "
+            f"{rows} rows and {columns} columns: the file is damaged, export it uncompressed"
+        )
+    if frame.startswith(JPEG):
+        refuse_scans(frame)
 
 
 def _pixels(data: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What stands in one of figshare's `.mat` files? MATLAB 7.3 (HDF5, through h5py) and MATLAB 5 (through SciPy).
+"""Figshare's `.mat` files: MATLAB 7.3 (HDF5, `bts.data.readers.hdf`) and MATLAB 5 (`bts.data.readers.mat_five`).
 
 Both hold a struct `cjdata` with `image`, `label`, `PID`, `tumorMask` and `tumorBorder`. HDF5 keeps a MATLAB array with its
 axes reversed, so a picture read from it is transposed here; SciPy gives it in MATLAB's own order.
@@ -6,7 +6,6 @@ axes reversed, so a picture read from it is transposed here; SciPy gives it in M
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bts.data.slice import MAX_SIDE, Slice
+from bts.data.readers.bounds import NO_MEMORY
+from bts.data.readers.hdf import claimed_values, flag, member, open_hdf, values
+from bts.data.readers.mat_five import load_five
+from bts.data.slice import Slice
 from bts.errors import InputError
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
 
+STRUCT = "cjdata"
+PIXELS = ("image", "tumorMask")
+"""The large fields of the struct."""
 SYNTHETIC = "bts_synthetic"
 """Attribute of the HDF5 root that marks a phantom."""
 
@@ -76,15 +81,21 @@ def read_mat_border(path: str | Path) -> np.ndarray | None:
 
 def read_mat_variable(path: str | Path, name: str) -> np.ndarray:
     """Return a top-level numeric variable such as `cvind` of `cvind.mat`, in MATLAB's order, of either MATLAB version."""
-    with _Mat(path) as mat:
+    with _Mat(path, variable=name) as mat:
         return _numbers(mat.variable(name), name)
+
+
+def claimed_pixels(path: str | Path) -> int:
+    """Return how many values the largest field claims, from the header alone; 0 where none is told."""
+    with _Mat(path) as mat:
+        return mat.claimed_pixels()
 
 
 class _Mat:
     """One open file of either version. Whatever the libraries raise on a broken file leaves as `InputError`."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, *, variable: str = STRUCT) -> None:
+        self.path, self.wanted = path, variable
 
     def __enter__(self) -> _Mat:
         with open(self.path, "rb") as file:
@@ -92,9 +103,9 @@ class _Mat:
         self._hdf: h5py.File | None = None
         self._five: dict[str, Any] = {}
         if h5py.is_hdf5(self.path):
-            self._hdf = self._guard(lambda: h5py.File(self.path, "r", locking="best-effort"))
+            self._hdf = self._guard(lambda: open_hdf(self.path))
         elif len(head) == 128 and head[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
-            self._five = self._guard(lambda: _load_five(self.path))
+            self._five = self._guard(lambda: load_five(self.path, self.wanted))
         elif head[124:128] == b"\x00\x02IM":
             raise InputError("truncated MATLAB 7.3 file (its HDF5 part is missing): download or export it again")
         else:
@@ -110,38 +121,50 @@ class _Mat:
             return read()
         except InputError:
             raise
+        except MemoryError as error:
+            raise InputError(NO_MEMORY) from error
         except Exception as error:  # h5py and SciPy raise anything from OSError to zlib.error on a damaged file
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"truncated or damaged MATLAB file ({reason}): download or export it again") from error
 
     def head(self) -> MatHead:
-        synthetic = self._hdf is not None and int(self._hdf.attrs.get(SYNTHETIC, 0)) == 1
+        hdf = self._hdf
+        synthetic = hdf is not None and self._guard(lambda: flag(hdf, SYNTHETIC))
         return MatHead(_label(self.field("label"), synthetic=synthetic), _patient(self.field("PID")), synthetic)
 
     def has(self, name: str) -> bool:
-        return name in self._struct()
+        return self._in_struct(name) is not None
 
     def field(self, name: str) -> np.ndarray:
-        struct = self._struct()
-        if name not in struct:
+        item = self._in_struct(name)
+        if item is None:
             fields = "image, label, PID and tumorMask"
             raise InputError(f"field '{name}' is missing in cjdata: figshare's files hold {fields}; use PNG for a bare picture")
-        return self._array(struct[name], name)
+        return self._array(item, name)
 
     def variable(self, name: str) -> np.ndarray:
-        where = self._hdf if self._hdf is not None else self._five
-        if name not in where:
+        item = self._member(self._hdf, name) if self._hdf is not None else self._five.get(name)
+        if item is None:
             raise InputError(f"variable '{name}' is missing: this is another MATLAB file than expected; download it again")
-        return self._array(where[name], name)
+        return self._array(item, name)
 
-    def _struct(self) -> Any:
+    def claimed_pixels(self) -> int:
+        if self._hdf is None:
+            return max((np.size(self._in_struct(name)) for name in PIXELS if self.has(name)), default=0)
+        return int(self._guard(lambda: max(claimed_values(self._in_struct(name)) for name in PIXELS)))
+
+    def _in_struct(self, name: str) -> Any:
+        """Return a field of the struct, an HDF5 dataset or an array, or None where there is none."""
         if self._hdf is not None:
-            struct = self._guard(lambda: self._hdf.get("cjdata"))  # type: ignore[union-attr]
-            return struct if isinstance(struct, h5py.Group) else self._no_struct()
-        struct = self._five.get("cjdata")
+            struct = self._member(self._hdf, STRUCT)
+            return self._member(struct if isinstance(struct, h5py.Group) else self._no_struct(), name)
+        struct = self._five.get(STRUCT)
         if not isinstance(struct, np.ndarray) or struct.dtype.names is None or struct.size != 1:
             return self._no_struct()
-        return {name: struct[name].item() for name in struct.dtype.names}
+        return struct[name].item() if name in struct.dtype.names else None
+
+    def _member(self, group: h5py.Group, name: str) -> Any:
+        return self._guard(lambda: member(group, name))
 
     def _no_struct(self) -> Any:
         raise InputError("struct 'cjdata' is missing: this is no figshare file; export the picture as PNG or NIfTI")
@@ -149,21 +172,9 @@ class _Mat:
     def _array(self, item: Any, name: str) -> np.ndarray:
         if self._hdf is None:
             return np.asarray(item)
-        if not isinstance(item, h5py.Dataset):
-            raise InputError(f"'{name}' is no array in this file: expected numbers")
-        if item.attrs.get("MATLAB_empty", 0):  # an empty array is stored as its size, which is no data
-            return np.zeros((0, 0), np.float64)
-        if max(item.shape, default=0) > MAX_SIDE**2 or item.size > MAX_SIDE**2:
-            raise InputError(f"'{name}' claims {item.size} values: at most {MAX_SIDE}x{MAX_SIDE} are accepted")
-        return self._guard(lambda: item[()]).T
-
-
-def _load_five(path: str | Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SciPy warns of a variable written twice, and takes the last
-        return loadmat(str(path), struct_as_record=True, squeeze_me=False)
+        if isinstance(item, h5py.Dataset) and self._guard(lambda: flag(item, "MATLAB_empty")):
+            return np.zeros((0, 0), np.float64)  # an empty array is stored as its size, which is no data
+        return self._guard(lambda: values(item, name)).T
 
 
 def _numbers(array: np.ndarray, name: str) -> np.ndarray:

@@ -1,20 +1,28 @@
-"""How does a NIfTI file become slices? One for a picture, one for each plane of a volume that is not blank."""
+"""NIfTI files as slices: one for a picture, one for each plane of a volume that is not blank.
+
+The header is read apart from nibabel's loader, which would first unpack and parse every extension, whatever its size.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.openers import ImageOpener
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from bts.data.readers.bounds import MAX_NIFTI_OFFSET, MAX_VOLUME_BYTES, MAX_VOXELS, NO_MEMORY, refuse_claim
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import MAX_SIDE, Slice
 from bts.errors import InputError
 
-MAX_VOXELS = 2**28
-"""Largest volume accepted (1 GiB as float32); an MRI of 512 x 512 x 400 has 10^8."""
+HEADERS = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+HEADER_BYTES = 540
+"""Of NIfTI-2; the header of NIfTI-1 has 348."""
 THICK = 1.5
 """Slices this many times farther apart than their pixels are taken for the planes that were scanned."""
 MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -35,26 +43,73 @@ def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
         InputError: damaged, too large, more than three dimensions, colour, or no slice that is not blank.
     """
     try:
-        image: Any = nibabel.load(path)
+        image = _open(path)
         shape, known = _shape(image), _is_oriented(image)
+        _refuse_bytes(image, path)
         geometry, spacing = _geometry(image, shape, axis=axis, known=known)
         array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(NO_MEMORY) from error
     except Exception as error:  # nibabel lets through what gzip, zlib, mmap and numpy raise on damaged files
         reason = " ".join(str(error).split())[:120].replace(str(path), "")
         raise InputError(f"truncated or damaged NIfTI file ({reason}): export or download it again") from error
     return _cut(array, geometry, path=str(path), spacing_mm=spacing)
 
 
-def _shape(image: Any) -> tuple[int, int, int]:
+def claimed_voxels(path: str | Path) -> int:
+    """Return how many voxels the header claims; raises what nibabel raises where there is none."""
+    return int(np.prod(_open(path).shape, dtype=object))
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A file whose voxels are not read yet.
+
+    Attributes:
+        header: of NIfTI-1 or NIfTI-2.
+        dataobj: reads the voxels, scaled as the header says.
+        affine: (4, 4) voxel index to position.
+    """
+
+    header: Any
+    dataobj: ArrayProxy
+    affine: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes that the header claims."""
+        return tuple(int(size) for size in self.dataobj.shape)
+
+
+def _open(path: str | Path) -> _Image:
+    """Return an image as `nibabel.load` does, but for its extensions, which stay unread."""
+    with ImageOpener(str(path)) as file:
+        block = file.read(HEADER_BYTES)
+    kind = next((each for each in HEADERS if each.may_contain_header(block)), None)
+    if kind is None:
+        raise InputError("truncated or damaged NIfTI file (no NIfTI header): export or download it again")
+    header = kind(block[: kind.sizeof_hdr])
+    return _Image(header, ArrayProxy(str(path), header.copy()), header.get_best_affine())
+
+
+def _refuse_bytes(image: _Image, path: str | Path) -> None:
+    """Refuse a claim that the file can't keep, and voxels that lie far behind the header."""
+    offset = int(image.dataobj.offset)
+    if not 0 <= offset <= MAX_NIFTI_OFFSET:
+        most = f"at most {MAX_NIFTI_OFFSET} are accepted"
+        raise InputError(f"its voxels begin at byte {offset}: {most}, save it without extensions")
+    size = int(np.prod(image.shape, dtype=object)) * image.header.get_data_dtype().itemsize
+    refuse_claim("its header", claimed=size, stored=Path(path).stat().st_size, most=MAX_VOLUME_BYTES)
+
+
+def _shape(image: _Image) -> tuple[int, int, int]:
     """Return three sizes, a plane with a third one of 1; told from the header alone."""
-    if not isinstance(image, nibabel.Nifti1Image):
-        raise InputError(f"a {type(image).__name__} under a NIfTI name: convert it to NIfTI")
-    dtype = image.get_data_dtype()
+    dtype = image.header.get_data_dtype()
     if dtype.kind not in "buif":
         raise InputError(f"voxels of type {dtype}: expected one real number each, export the scan as grey")
-    sizes = [int(size) for size in image.shape]
+    sizes = list(image.shape)
     claims = " x ".join(map(str, sizes))
     if min(sizes, default=0) < 1 or max(sizes) > MAX_SIDE or int(np.prod(sizes, dtype=object)) > MAX_VOXELS:
         raise InputError(f"its header claims {claims} voxels: accepted are 1 to {MAX_SIDE} a side and {MAX_VOXELS} in all")
@@ -66,7 +121,7 @@ def _shape(image: Any) -> tuple[int, int, int]:
     return rows, columns, planes[0] if planes else 1
 
 
-def _is_oriented(image: Any) -> bool:
+def _is_oriented(image: _Image) -> bool:
     """Tell whether the header states an orientation that can be followed."""
     if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
         return False
@@ -76,7 +131,7 @@ def _is_oriented(image: Any) -> bool:
 
 
 def _geometry(
-    image: Any, shape: tuple[int, int, int], *, axis: int | None, known: bool
+    image: _Image, shape: tuple[int, int, int], *, axis: int | None, known: bool
 ) -> tuple[VolumeGeometry, tuple[float, float] | None]:
     """Return how to cut, and the spacing (row, column) of a slice where it is known."""
     unit = image.header.get_xyzt_units()[0]

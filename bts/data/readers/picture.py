@@ -1,22 +1,37 @@
-"""How does a PNG, JPEG or TIFF become a slice?
+"""PNG, JPEG and TIFF pictures as slices, and the one place of the package that opens picture files.
 
 16-bit and floating-point pictures keep their values. A colour file of a grey scan becomes grey; a coloured one is refused,
 because a drawn contour or a colour map would be read as tissue.
+
+Every picture of a user, mask or scan, is opened by `open_picture`: without a list of formats Pillow goes by a file's content,
+and a PostScript file named `mask.png` would start Ghostscript. A further format is added to `FORMATS` and to the checks there.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from bts.data.readers.bounds import MAX_PAGES, MAX_PIXELS, NO_MEMORY, refuse_claim
+from bts.data.readers.codestream import refuse_scans
 from bts.data.slice import MAX_SIDE, Slice
 from bts.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "TIFF")
+NAMES = "PNG, JPEG or TIFF"
 GREY_MODES = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+"""Bytes of a decoded pixel by Pillow's mode; 4 in all others."""
+TIFF_COMPRESSIONS = ("raw", "tiff_ccitt", "group3", "group4", "tiff_lzw", "tiff_jpeg", "jpeg", "tiff_adobe_deflate",
+                     "tiff_deflate", "tiff_raw_16", "packbits", "zstd")  # fmt: skip
+"""Accepted packings of a TIFF. LZMA is left out: a file of 100 bytes may ask it for a dictionary of 4 GiB."""
+TILE_SIDES = (322, 323)
+"""TIFF tags of the width and height of a tile, for which libtiff allocates whatever the picture's own size."""
 COLOUR_TOLERANCE = 24
 """Largest difference between two channels of one pixel, of 255, that still counts as grey: JPEG's rounding of colour stays
 under 10, while the faintest line that people draw on a scan is far above."""
@@ -24,25 +39,44 @@ TRANSPARENT = "transparent parts of the picture were read as black"
 WHITE_IS_ZERO = (262, 0)  # TIFF tag and value; Pillow minds it in 8 bits but not in 16
 
 
-def read_picture(path: str | Path) -> Slice:
-    """Return the slice of a picture file, turned as its EXIF orientation says, without label, mask, patient or spacing.
+@contextmanager
+def open_picture(path: str | Path, *, what: str = NAMES) -> Iterator[Image.Image]:
+    """Yield an opened picture of one of `FORMATS` that no pixel was decoded of yet.
+
+    Args:
+        path: the file.
+        what: it should be, for the message on a damaged one.
 
     Raises:
-        InputError: damaged, too large (told from the header, before any pixel is decoded), several pages, or coloured.
+        FileNotFoundError: no such file.
+        InputError: another format, damaged (also where this shows inside the `with`), too large, more than a picture of this
+            size can be packed to, or several pages.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's warnings (bomb, odd tags): what matters of them is refused below in words
         try:
             with Image.open(path, formats=FORMATS) as picture:
-                _check_header(picture)
-                image, notes = _pixels(picture)
-        except InputError:
+                _check_header(picture, Path(path))
+                yield picture
+        except (InputError, FileNotFoundError):
             raise
+        except MemoryError as error:
+            raise InputError(NO_MEMORY) from error
         except Image.DecompressionBombError as error:
             raise InputError(f"a picture of too many pixels: at most {MAX_SIDE} a side are accepted, scale it down") from error
         except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error ... on damaged files
             reason = "no picture in it" if isinstance(error, Image.UnidentifiedImageError) else str(error)[:80]
-            raise InputError(f"not a readable PNG, JPEG or TIFF ({reason}): export or download it again") from error
+            raise InputError(f"not a readable {what} ({reason}): export or download it again") from error
+
+
+def read_picture(path: str | Path) -> Slice:
+    """Return the slice of a picture file, turned as its EXIF orientation says, without label, mask, patient or spacing.
+
+    Raises:
+        InputError: as `open_picture`, or coloured.
+    """
+    with open_picture(path) as picture:
+        image, notes = _pixels(picture)
     return Slice(image=image.astype(np.float32), source="file", path=str(path), warnings=notes)
 
 
@@ -52,7 +86,7 @@ def to_grey(colour: np.ndarray) -> np.ndarray:
     Raises:
         InputError: the picture is coloured.
     """
-    spread = colour.max(axis=2).astype(int) - colour.min(axis=2)
+    spread = colour.max(axis=2) - colour.min(axis=2)  # never below 0
     if spread.max() > COLOUR_TOLERANCE:
         share = 100 * float((spread > COLOUR_TOLERANCE).mean())
         shown = f"{share:.2g}" if share < 99.5 else "100"
@@ -63,13 +97,45 @@ def to_grey(colour: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(colour).convert("L"))
 
 
-def _check_header(picture: Image.Image) -> None:
+def _check_header(picture: Image.Image, path: Path) -> None:
     if max(picture.size) > MAX_SIDE:
         size = f"{picture.height} rows and {picture.width} columns"
         raise InputError(f"a picture of {size}: at most {MAX_SIDE} a side are accepted, scale it down")
-    pages = getattr(picture, "n_frames", 1)
+    pages = _pages(picture)
     if pages > 1:
-        raise InputError(f"{pages} pages in one file: expected one slice, save the page that is meant, or a volume as NIfTI")
+        told = pages if pages < MAX_PAGES else f"{MAX_PAGES} or more"
+        raise InputError(f"{told} pages in one file: expected one slice, save the page that is meant, or a volume as NIfTI")
+    claimed = picture.width * picture.height * PIXEL_BYTES.get(picture.mode, 4)
+    refuse_claim("the picture", claimed=claimed, stored=path.stat().st_size)
+    if picture.format == "TIFF":
+        _refuse_packing(picture)
+    elif picture.format != "PNG":
+        refuse_scans(path.read_bytes())
+
+
+def _pages(picture: Image.Image) -> int:
+    """Return the number of pages; those of a TIFF, which lie scattered over the file, are counted up to `MAX_PAGES`."""
+    if picture.format != "TIFF":
+        return int(getattr(picture, "n_frames", 1))
+    count = 1
+    try:
+        while count < MAX_PAGES:
+            picture.seek(count)
+            count += 1
+    except EOFError:
+        picture.seek(0)
+    return count
+
+
+def _refuse_packing(picture: Image.Image) -> None:
+    """Refuse a TIFF whose tiles or packing take memory that the picture's size does not show."""
+    packing = picture.info.get("compression")
+    if packing not in TIFF_COMPRESSIONS:
+        raise InputError(f"a TIFF packed with {packing}: accepted are {', '.join(TIFF_COMPRESSIONS)}, export it as PNG")
+    tags = getattr(picture, "tag_v2", {})
+    sides = [int(tags.get(tag, 0)) for tag in TILE_SIDES]
+    if max(sides) > MAX_SIDE or sides[0] * sides[1] > MAX_PIXELS:
+        raise InputError(f"a TIFF with tiles of {sides[1]} x {sides[0]} pixels: at most {MAX_SIDE} a side, export it as PNG")
 
 
 def _pixels(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -1,10 +1,13 @@
-"""Which slices are in arrays? `train.npz`, `val.npz`, `test.npz` (or one file), each with `images` and `labels`.
+"""Slices in arrays: `train.npz`, `val.npz`, `test.npz` (or one file), each with `images` and `labels`.
 
 A pickled object in such a file would run its own code when read, so arrays of objects are refused (`allow_pickle=False`).
+The headers of all arrays are compared with the bytes that are stored before any array is unpacked.
 """
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from bts.data.readers.bounds import MAX_NPY_HEADER, MAX_SET_BYTES, refuse_claim
 from bts.data.readers.picture import to_grey
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
@@ -23,6 +27,8 @@ from bts.glossary import Part
 
 NEEDED = ("images", "labels")
 OPTIONAL = ("masks", "patients", "classes")
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What NumPy writes. The other packings of zip files can inflate without a limit."""
 
 
 @dataclass
@@ -108,24 +114,38 @@ def _open(file: Path) -> _File:
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each array from the headers alone; refuses objects before anything is unpickled."""
+    """Return the shape of each array from the headers alone; refuses objects and bombs before anything is unpacked."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return {name.removesuffix(".npy"): _shape(archive, name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+            headers = {name.removesuffix(".npy"): _header(archive, name) for name in archive.namelist()}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, zlib.error) as error:
         raise RequestError(f"no .npz file ({str(error)[:80]}): write it with numpy.savez_compressed") from error
+    claimed = sum(size for _, size in headers.values())
+    try:
+        refuse_claim("the file", claimed=claimed, stored=file.stat().st_size, most=MAX_SET_BYTES)
+    except InputError as error:
+        raise RequestError(str(error)) from None
+    return {name: shape for name, (shape, _) in headers.items()}
 
 
-def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
-    with archive.open(name) as stream:
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        version = np.lib.format.read_magic(stream)
-        shape, _, kind = read_header.get(version, np.lib.format.read_array_header_2_0)(stream)
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], int]:
+    """Return shape and bytes that an array claims."""
+    member = archive.getinfo(name)
+    if member.compress_type not in PACKINGS:
+        raise RequestError(f"'{name}' is packed in a way that NumPy does not write: write it with numpy.savez_compressed")
+    with archive.open(name) as packed:
+        stream = io.BytesIO(packed.read(MAX_NPY_HEADER))  # a header may claim 4 GiB, which NumPy would read
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    shape, _, kind = read_header.get(version, np.lib.format.read_array_header_2_0)(stream)
     if kind.hasobject:
         raise RequestError(
             f"'{name.removesuffix('.npy')}' holds pickled objects, which run code when they are read: store plain arrays"
         )
-    return tuple(shape)
+    size = math.prod(shape) * kind.itemsize
+    if min(shape, default=0) < 0 or size > member.file_size:
+        raise RequestError(f"'{name.removesuffix('.npy')}' claims {size} bytes and holds fewer: write the file again")
+    return tuple(shape), size
 
 
 def _refuse_shapes(shapes: dict[str, tuple[int, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""Which picture files lie in a folder, and how do a picture and its mask become a slice?"""
+"""Picture files of a folder, and the slice that a picture and its mask make."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bts.data.readers.catalogue import SUFFIXES, read_slice
+from bts.data.readers.picture import open_picture
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.errors import InputError, RequestError
@@ -83,15 +83,15 @@ def read_mask(path: Path) -> np.ndarray:
         InputError: missing or no picture, with the path in front.
     """
     try:
-        with Image.open(path) as picture:
+        with open_picture(path, what="mask picture") as picture:
             values = np.asarray(
                 picture if picture.mode in ("1", "L", "P", "I", "F") or "16" in picture.mode else picture.convert("L")
             )
             has_palette = picture.mode == "P"
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such mask file: correct its name or leave it out") from error
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ... on damaged files
-        raise InputError(f"{path}: not a readable mask picture ({str(error)[:80]}): export it again") from error
+    except InputError as error:
+        raise error.at(path) from error
     top = values.max(initial=0)
     if has_palette or top <= 1:
         return values > 0

@@ -1,0 +1,91 @@
+"""Limits on what one file may claim and unpack to, the same for every format.
+
+A reader compares a header's claim with `refuse_claim` before it allocates, and unpacks through `inflate`. A new format
+takes its limits from here.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from bts.data.slice import MAX_SIDE
+from bts.errors import InputError
+
+MIB = 2**20
+MAX_PIXELS = MAX_SIDE**2
+"""Most pixels of one slice, and most values of one field of a `.mat` file."""
+MAX_PICTURE_BYTES = 2**28
+"""Largest decoded slice or field in bytes: `MAX_PIXELS` in 4 bytes each."""
+MAX_VOXELS = 2**28
+"""Most voxels of a volume (1 GiB as float32); an MRI of 512 x 512 x 400 has 10^8."""
+MAX_VOLUME_BYTES = 2**31
+"""Largest volume in bytes as it is stored, `MAX_VOXELS` in 8 bytes each."""
+MAX_SET_BYTES = 2**35
+"""Most bytes of all arrays of one `.npz` file together."""
+MAX_INFLATION = 1100
+"""Most bytes that one stored byte may claim to hold: deflate reaches 1032, and no scan comes near it."""
+FREE_BYTES = 2**24
+"""Claim in bytes that is accepted whatever the file's size: small pictures of one grey compress without limit."""
+MAX_CHUNKS = 2**16
+"""Most chunks of one HDF5 dataset."""
+MAX_TEXT = 2**12
+"""Most characters of one text field."""
+MAX_NIFTI_OFFSET = 2**26
+"""Largest offset of the voxels in a NIfTI file, header and extensions before it; they are skipped, not read."""
+MAX_JPEG_SCANS = 200
+"""Most passes of one progressive JPEG: each costs the time of a whole picture, whatever its size in the file."""
+MAX_PAGES = 100
+"""Pages of one TIFF that are counted for the message that refuses them."""
+MAX_NPY_HEADER = 2**16
+"""Largest header in bytes of one array in a `.npz` file."""
+READ_MEMORY_MIB = 2048
+"""Memory that reading one upload may take."""
+READ_SECONDS = 60
+"""Time that reading one upload may take."""
+READ_LANES = 2
+"""Uploads that are read at once."""
+NO_MEMORY = "reading it takes more memory than there is: scale it down, or save one slice of it"
+
+
+def refuse_claim(what: str, *, claimed: int, stored: int, most: int = MAX_PICTURE_BYTES) -> None:
+    """Refuse bytes that can't be meant, before any of them is allocated.
+
+    Args:
+        what: the subject of the message, such as `field 'image'`.
+        claimed: bytes after unpacking, by the header.
+        stored: bytes in the file that hold them.
+        most: largest claim.
+
+    Raises:
+        InputError: over `most`, or more than `MAX_INFLATION` times `stored`.
+    """
+    if claimed > most:
+        raise InputError(f"{what} claims {_told(claimed)}: at most {_told(most)} are accepted, scale the picture down")
+    if claimed > max(FREE_BYTES, MAX_INFLATION * stored):
+        raise InputError(
+            f"{what} claims {_told(claimed)} and {_told(stored)} are stored: the file is damaged or made to exhaust the "
+            "memory, export it again"
+        )
+
+
+def inflate(data: Any, *, what: str, most: int, wbits: int = zlib.MAX_WBITS) -> bytes:
+    """Return what a deflate stream holds, and stop unpacking at `most` bytes.
+
+    Raises:
+        InputError: it holds more than `most`.
+        zlib.error: damaged.
+    """
+    found = zlib.decompressobj(wbits).decompress(data, most + 1)
+    if len(found) > most:
+        raise InputError(f"{what} unpacks to more than {_told(most)}, the most that is accepted: export it again")
+    return found
+
+
+def _told(size: int) -> str:
+    """Return a number of bytes in a unit that reads well.
+
+    >>> _told(2**28), _told(5000)
+    ('256 MiB', '5000 bytes')
+    """
+    return f"{size} bytes" if size < MIB else f"{size / MIB:.0f} MiB"
