@@ -13,6 +13,7 @@ from bts.apps.web.intake import read_upload
 from bts.apps.web.limits import Limits
 from bts.data.readers.catalogue import claimed_values, read_scan
 from bts.data.readers.mat import read_mat_border, read_mat_head, read_mat_variable
+from bts.data.slice import Slice
 from bts.data.sources.figshare import Figshare
 from bts.errors import InputError
 
@@ -31,6 +32,12 @@ def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
     path.write_bytes(np.random.default_rng(1).integers(1, 255, SIDE * SIDE, np.uint8).tobytes())
     return path
+
+
+def first_slice(root: Path) -> Slice:
+    """Read the first slice of a folder as training does."""
+    source = Figshare(root)
+    return source.read(source.records()[0])
 
 
 def test_a_whole_file_is_read(tmp_path: Path) -> None:
@@ -60,8 +67,7 @@ def test_the_page_refuses_it_too(way: str, secret: Path, tmp_path: Path) -> None
 def test_training_refuses_it_too(way: str, secret: Path, tmp_path: Path) -> None:
     write_stolen(tmp_path / "1.mat", secret, way)
     with pytest.raises(InputError, match=REFUSED[way].format(field="image")):
-        source = Figshare(tmp_path)
-        source.read(source.records()[0])
+        first_slice(tmp_path)
 
 
 @pytest.mark.parametrize("way", WAYS)

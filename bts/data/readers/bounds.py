@@ -7,7 +7,7 @@ takes its limits from here.
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Iterator
 
 from bts.data.slice import MAX_SIDE
 from bts.errors import InputError
@@ -33,12 +33,18 @@ MAX_TEXT = 2**12
 """Most characters of one text field."""
 MAX_NIFTI_OFFSET = 2**26
 """Largest offset of the voxels in a NIfTI file, header and extensions before it; they are skipped, not read."""
+MAX_DICOM_ELEMENTS = 2**15
+"""Most elements of a DICOM header, those in sequences not counted; a slice has hundreds."""
+MAX_DICOM_READS = 2**19
+"""Most pieces in which a DICOM header is read, a few for each element, those in sequences too."""
 MAX_JPEG_SCANS = 200
 """Most passes of one progressive JPEG: each costs the time of a whole picture, whatever its size in the file."""
 MAX_PAGES = 100
 """Pages of one TIFF that are counted for the message that refuses them."""
 MAX_NPY_HEADER = 2**16
 """Largest header in bytes of one array in a `.npz` file."""
+INFLATED_PIECE = 2**16
+"""Bytes of a deflate stream that are unpacked at once."""
 READ_MEMORY_MIB = 2048
 """Memory that reading one upload may take."""
 READ_SECONDS = 60
@@ -69,17 +75,43 @@ def refuse_claim(what: str, *, claimed: int, stored: int, most: int = MAX_PICTUR
         )
 
 
-def inflate(data: Any, *, what: str, most: int, wbits: int = zlib.MAX_WBITS) -> bytes:
+def inflate(data: bytes, *, what: str, most: int, wbits: int = zlib.MAX_WBITS) -> bytearray:
     """Return what a deflate stream holds, and stop unpacking at `most` bytes.
 
     Raises:
         InputError: it holds more than `most`.
         zlib.error: damaged.
     """
-    found = zlib.decompressobj(wbits).decompress(data, most + 1)
-    if len(found) > most:
-        raise InputError(f"{what} unpacks to more than {_told(most)}, the most that is accepted: export it again")
+    found = bytearray()
+    for part in _inflated(data, wbits):
+        found += part
+        _refuse_size(len(found), what=what, most=most)
     return found
+
+
+def refuse_inflation(data: bytes, *, what: str, most: int, wbits: int = zlib.MAX_WBITS) -> None:
+    """Refuse a deflate stream that holds more than `most` bytes, keeping none of them; raises as `inflate`."""
+    size = 0
+    for part in _inflated(data, wbits):
+        size += len(part)
+        _refuse_size(size, what=what, most=most)
+
+
+def _inflated(data: bytes, wbits: int) -> Iterator[bytes]:
+    """Yield what a deflate stream holds, up to `MIB` at once."""
+    stream = zlib.decompressobj(wbits)
+    for start in range(0, len(data), INFLATED_PIECE):
+        rest = data[start : start + INFLATED_PIECE]
+        while rest and not stream.eof:
+            yield stream.decompress(rest, MIB)
+            rest = stream.unconsumed_tail
+        if stream.eof:
+            return
+
+
+def _refuse_size(size: int, *, what: str, most: int) -> None:
+    if size > most:
+        raise InputError(f"{what} unpacks to more than {_told(most)}, the most that is accepted: export it again")
 
 
 def _told(size: int) -> str:

@@ -7,12 +7,20 @@ import io
 import os
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bts.data.readers.bounds import MAX_PICTURE_BYTES, NO_MEMORY, inflate, refuse_claim
+from bts.data.readers.bounds import (
+    MAX_DICOM_ELEMENTS,
+    MAX_DICOM_READS,
+    MAX_PICTURE_BYTES,
+    NO_MEMORY,
+    refuse_claim,
+    refuse_inflation,
+)
 from bts.data.readers.codestream import claimed_size, refuse_scans
 from bts.data.readers.picture import to_grey
 from bts.data.slice import MAX_SIDE, Slice
@@ -41,13 +49,14 @@ def read_dicom(path: str | Path) -> Slice:
     """
     try:
         import pydicom
+        from pydicom.filereader import read_partial
     except ImportError as error:
         raise InputError("reading DICOM needs pydicom: pip install 'bts[dicom]'") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every odd field of the header, none of which is used here
         try:
             with _BoundedFile(path) as file:
-                data = pydicom.dcmread(file)
+                data = read_partial(file, _end_of_elements())  # as dcmread, with a limit
             _check_header(data)
             _refuse_bytes(data)
             image, spacing_mm = _pixels(data), _spacing_mm(data)
@@ -64,7 +73,7 @@ def read_dicom(path: str | Path) -> Slice:
 
 
 class _BoundedFile(io.BufferedReader):
-    """A file that never gives more than it has, and whose rest unpacks to no more than a picture may.
+    """A file that never gives more than it has, in no more pieces than a header has, and whose rest inflates to a limit.
 
     A length of 4 GiB in a header is cut to what is left of the file before memory is taken for it. pydicom reads the whole
     rest, without a length, only to inflate it.
@@ -72,16 +81,33 @@ class _BoundedFile(io.BufferedReader):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(io.FileIO(path))
-        self._end = os.fstat(self.fileno()).st_size
+        self._end, self._reads = os.fstat(self.fileno()).st_size, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to `size` bytes; refuses a rest that inflates over the limit."""
+        """Return up to `size` bytes; refuses a rest that inflates over the limit, and endless elements."""
+        self._reads += 1
+        if self._reads > MAX_DICOM_READS:
+            raise InputError("its header has elements without end: the file is damaged, export it again")
         if size is not None and size >= 0:
             return super().read(min(size, max(self._end - self.tell(), 0)))
         rest = super().read()
         with contextlib.suppress(zlib.error):  # pydicom says so itself
-            inflate(rest, what="the deflated DICOM data set", most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
+            refuse_inflation(rest, what="the deflated DICOM data set", most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
         return rest
+
+
+def _end_of_elements() -> Callable[[Any, str | None, int], bool]:
+    """Return what pydicom asks at each element whether to stop, which refuses more of them than a header has."""
+    count = 0
+
+    def stop(_tag: Any, _vr: str | None, _length: int) -> bool:
+        nonlocal count
+        count += 1
+        if count > MAX_DICOM_ELEMENTS:
+            raise InputError(f"a header of more than {MAX_DICOM_ELEMENTS} elements: the file is damaged, export it again")
+        return False
+
+    return stop
 
 
 def _check_header(data: Any) -> None:

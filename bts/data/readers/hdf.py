@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5l, h5t, h5z
 
-from bts.data.readers.bounds import FREE_BYTES, MAX_CHUNKS, MAX_INFLATION, MAX_PIXELS, inflate, refuse_claim
+from bts.data.readers.bounds import FREE_BYTES, MAX_CHUNKS, MAX_INFLATION, MAX_PIXELS, refuse_claim, refuse_inflation
 from bts.data.slice import MAX_SIDE
 from bts.errors import InputError
 
@@ -137,6 +137,6 @@ def _refuse_chunks(item: h5py.Dataset, name: str, *, chunk_bytes: int) -> None:
         if skipped & (1 << filters.index(h5z.FILTER_DEFLATE)):
             continue  # stored as it is
         try:
-            inflate(packed, what=f"a chunk of field '{name}'", most=max(chunk_bytes + 4, FREE_BYTES))  # + a checksum
+            refuse_inflation(packed, what=f"a chunk of field '{name}'", most=max(chunk_bytes + 4, FREE_BYTES))  # + a checksum
         except zlib.error:
             raise InputError(f"'{name}' is damaged: download or export the file again") from None

@@ -1,4 +1,4 @@
-"""What does reading a file give? The slices in it, and for a volume what is needed to write a mask back beside it."""
+"""What reading a file gives: the slices in it, and for a volume what is needed to write a mask back beside it."""
 
 from __future__ import annotations
 
