@@ -157,6 +157,7 @@ def test_other_variables_are_not_unpacked(tmp_path: Path) -> None:
         (matrix(2, (2**12, 2**12), "", b""), "'image' is a struct: expected real numbers"),
         (struct.pack("<2I", 14, 2**31) + bytes(64), "truncated or damaged MATLAB file"),
     ],
+    ids=["few", "many", "overflow", "negative", "text", "cells", "sparse", "object", "structs", "cut"],
 )
 def test_a_field_that_claims_what_it_does_not_hold(content: bytes, message: str, tmp_path: Path) -> None:
     refused(write_five(tmp_path / "1.mat", five(five_fields(image=content)), compress=True), message)
@@ -353,6 +354,7 @@ def test_a_picture_of_many_samples(tmp_path: Path) -> None:
             "64 rows, 64 columns and 16000 channels",
         ),
     ],
+    ids=["JPEG", "JPEG, one column", "JPEG-LS", "JPEG 2000", "JPEG 2000, channels"],
 )
 def test_a_compressed_picture_of_another_size_than_its_header(syntax: str, stream: bytes, told: str, tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", syntax=syntax, data=frames(stream))
