@@ -1,7 +1,7 @@
 """Train one network for mask and class: an attention U-Net whose encoder also answers the class.
 
 python train_joint.py                                    # configs/joint.yaml
-python train_joint.py --loss.weighting learned           # any setting from the command line
+python train_joint.py --loss.cross_entropy_weight 0.5    # any setting from the command line
 python train_joint.py --resume runs/joint/<time>         # go on with an interrupted run
 python train_joint.py --help                             # every setting
 """

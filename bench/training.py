@@ -39,7 +39,7 @@ class Seen:
     module: TaskModule
     data: SliceData
     machine: Machine
-    clip: float
+    gradient_clip_val: float
     rates: list[float] = field(default_factory=list)
 
 
@@ -55,10 +55,6 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         device = seen[0].machine.lines[0]
         fixed = f"{task}, one fixed batch"
         lines += [Line(fixed, tuple(seen[0].rates), unit="slices/s"), *_lines(made, task, against=fixed, must=RATE)]
-        if task == "joint":  # one for all: the compiler takes a minute or two
-            seen[0].module.compile_steps()
-            compiled = _bare_step(seen[0], steps=14)
-            lines.append(Line("joint, one fixed batch, compiled", tuple(compiled), unit="slices/s", against=fixed))
         if torch.cuda.is_available():
             lines.append(Line(f"{task}, GPU memory", (torch.cuda.max_memory_allocated() / 2**20,), unit="MiB"))
             torch.cuda.reset_peak_memory_stats()
@@ -66,7 +62,6 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         f"{_encoder(quick)}, random weights, batches of {_settings('seg', work, quick).data.batch_size} at "
         f"{_settings('seg', work, quick).data.size} pixels; {device}",
         "training: the whole loop of an epoch without its validation, every slice augmented as the settings say",
-        "compiled: the network through torch.compile (trainer.compile), once that is done",
         "one fixed batch: forward, loss, backward, clipping and optimiser of a copy of the same module, no Lightning, "
         "no loader; some steps after each epoch of the training, so that both meet the same machine",
     ]
@@ -105,7 +100,7 @@ def _watched(*, steps: int) -> Iterator[list[Seen]]:
     run_stage = fitting.run_stage
 
     def keep(module: TaskModule, data: SliceData, **rest: Any) -> Any:
-        found = Seen(copy.deepcopy(module), data, rest["machine"], rest["settings"].optim.clip)
+        found = Seen(copy.deepcopy(module), data, rest["machine"], rest["settings"].optim.gradient_clip_val)
         if found.machine.channels_last:
             found.module.network.to(memory_format=torch.channels_last)
         seen.append(found)
@@ -137,8 +132,8 @@ def _bare_step(seen: Seen, *, steps: int) -> list[float]:
             loss = module.training_step(batch, 0)
         optimizer.zero_grad()
         loss.backward()
-        if seen.clip:
-            torch.nn.utils.clip_grad_norm_(module.parameters(), seen.clip)
+        if seen.gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), seen.gradient_clip_val)
         optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()

@@ -113,10 +113,10 @@ class Length:
         """Return the rule in words.
 
         >>> Length(5, 5).words("a list"), Length(1).words("a text"), Length(2, 3).words("a list")
-        ('a list of length 5', 'a text that is not empty', 'a list of length 2 to 3')
+        ('a list of length 5', 'a non-empty text', 'a list of length 2 to 3')
         """
         if self.high is None:
-            return f"{noun} that is not empty" if self.low == 1 else f"{noun} of length {self.low} or more"
+            return f"a non-empty {noun.removeprefix('a ')}" if self.low == 1 else f"{noun} of length {self.low} or more"
         return f"{noun} of length {self.low}" + ("" if self.low == self.high else f" to {self.high}")
 
 
@@ -184,17 +184,26 @@ def has_type(hint: Any, value: Any) -> bool:
     return False
 
 
-def from_mapping(cls: type[T], values: Any, where: str, *, error: type[BtsError] = RequestError) -> T:
+def from_mapping(cls: type[T], values: Any, where: str, *, complete: bool = False, error: type[BtsError] = RequestError) -> T:
     """Return a dataclass built from a plain mapping such as the content of a JSON file.
 
     Mappings become nested dataclasses, lists become tuples and whole numbers floats where the fields ask for them.
+
+    Args:
+        cls: the dataclass.
+        values: what is to become one; anything may be in it.
+        where: what the error names, such as a path.
+        complete: whether fields with a default must be there too; not so in nested dataclasses.
+        error: kind of the error.
 
     Raises:
         BtsError: (of the kind `error`) a line that begins with `where` and names each unknown field with the nearest known
             name, each missing field, and each value of a wrong type or out of range.
     """
     found: list[str] = []
-    built = _read(cls, values, "", found)
+    built = _read_fields(cls, values, "", found, complete=complete)
+    if not found:
+        found = problems(built)
     if found:
         raise error(f"{where}: {'; '.join(found)}")
     return typing.cast(T, built)
@@ -228,13 +237,16 @@ def expectation(hint: Any) -> str:
     """Return in words what a type hint accepts.
 
     >>> expectation(Annotated[float, Range(0, low_open=True)] | None), expectation(tuple[int, ...])
-    ('a number above 0 or null', 'a list, each item a whole number')
+    ('a number above 0, or null', 'a list, each item a whole number')
+    >>> expectation(Literal["a", "b", "c"])
+    "'a', 'b' or 'c'"
     """
     if len(_options(hint)) > 1:
-        return " or ".join(expectation(each) for each in _options(hint))
+        return ", or ".join(expectation(each) for each in _options(hint))
     base = _base(hint)
     if get_origin(base) is Literal:
-        words = " or ".join(repr(each) for each in get_args(base))
+        *others, last = (repr(each) for each in get_args(base))
+        words = f"{', '.join(others)} or {last}" if others else last
     elif dataclasses.is_dataclass(base):
         words = f"a mapping with {', '.join(hints(base))}"
     else:
@@ -303,7 +315,7 @@ def _read(hint: Any, value: Any, name: str, found: list[str]) -> Any:
     count = len(found)
     for option in map(_base, _options(hint)):
         kind = get_origin(option) or option
-        if dataclasses.is_dataclass(kind) and (isinstance(value, Mapping) or not name):
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
             value = _read_fields(kind, value, name, found)
         elif kind is float and type(value) is int and int not in _options(hint):
             value = float(value)
@@ -313,11 +325,11 @@ def _read(hint: Any, value: Any, name: str, found: list[str]) -> Any:
         elif kind is dict and isinstance(value, Mapping) and get_args(option):
             value = {key[1:]: _read(inner, item, name + key, found) for inner, item, key in _items(option, value)}
     if len(found) == count:
-        found += problems(value) if not name else value_problems(hint, value, name)
+        found += value_problems(hint, value, name)
     return value
 
 
-def _read_fields(cls: Any, values: Any, name: str, found: list[str]) -> Any:
+def _read_fields(cls: Any, values: Any, name: str, found: list[str], *, complete: bool = False) -> Any:
     """Return a dataclass of the fields in a mapping; the mapping itself where something is wrong, which `found` then says."""
     if not isinstance(values, Mapping):
         found.append(f"expected {expectation(cls)}, received {_SHORT.repr(values)}")
@@ -328,7 +340,7 @@ def _read_fields(cls: Any, values: Any, name: str, found: list[str]) -> Any:
     for each in dataclasses.fields(cls):
         if each.name in values:
             read[each.name] = _read(known[each.name], values[each.name], prefix + each.name, found)
-        elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+        elif complete or (each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING):
             found.append(f"field '{prefix}{each.name}' is missing: expected {expectation(known[each.name])}")
     if len(found) > count:
         return values

@@ -1,318 +1,354 @@
-"""What can be set, what does it mean, and what is it when nobody says anything?
+"""Settings of a training: name, type, limits, default and help of each, on one field.
 
-Defaults stand here and nowhere else; a YAML file in `configs/` holds what differs, the command line has the last word.
-Settings stop at the builders: networks, losses and transforms take plain numbers.
+Defaults stand here and nowhere else; a YAML file in `configs/` holds what differs, and the command line has the last word.
+Limits are checked by `bts.fields.problems`, rules between fields stand in the `conflicts` of their dataclass. Settings stop at
+the builders: networks, losses and transforms take plain numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from bts.fields import Conflict, Length, Pattern, Range
 from bts.glossary import Task
+
+Name = Annotated[str, Length(1)]
+Positive = Annotated[float, Range(0, low_open=True)]
+NotNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+BelowOne = Annotated[float, Range(0, 1, high_open=True)]
+Inside = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
+Count = Annotated[int, Range(1)]
+CountOrZero = Annotated[int, Range(0)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+
+LARGEST_SIDE = 1024
+"""Largest side of the network input in pixels."""
+Size = Annotated[int, Range(32, LARGEST_SIDE, multiple_of=32)]
+Percentile = Annotated[float, Range(0, 100)]
+Tiles = Annotated[int, Range(1, LARGEST_SIDE // 4)]
+SharpenAmount = Annotated[float, Range(0, 10)]
+SharpenSigma = Annotated[float, Range(0, 32, low_open=True)]
+EncoderName = Annotated[str, Pattern(r"[A-Za-z0-9_.\-]{1,100}", "a name of letters, digits, _ . and -")]
+Attention = Literal["additive", "none"]
+Channels = Annotated[tuple[Annotated[int, Range(1, 1024)], ...], Length(5, 5)]
+Hidden = Annotated[tuple[Annotated[int, Range(1, 8192)], ...], Length(0, 8)]
+InChannels = Literal[1, 3]
+MaskDilation = Annotated[int, Range(0, 256, multiple_of=4)]
+Normalisation = Literal["weights", "unit", "imagenet"]
+Trainable = Annotated[
+    str,
+    Pattern(
+        r"all|head|last_block|last:[1-9]\d*",
+        "all, head, last_block or last:N, such as last:10",
+        known=("all", "head", "last_block", "last:N"),
+    ),
+]
+Monitor = Literal["auto", "loss", "dice", "iou", "balanced_accuracy", "accuracy", "f1", "joint"]
 
 
 @dataclass
 class DataSettings:
-    """Which slices, where they lie, and how they become tensors."""
+    """Data source, preprocessing and loading."""
 
-    source: str = "figshare"
-    """Data source by name (`bts sources` lists them)."""
-    root: str = "data/figshare"
-    """Folder of the data."""
+    source: Name = "figshare"
+    """Name of the data source; `bts sources` lists them."""
+    root: Name = "data/figshare"
+    """Folder that holds the data."""
     unreadable: Literal["refuse", "skip"] = "refuse"
-    """What becomes of a slice that can't be read: nothing is trained, or it is named and left out of every part."""
-    size: int = 224
-    """Side of the square that the network sees, in pixels; a multiple of 32."""
-    low_percentile: float = 0.5
-    """Intensities at or under this percentile of a slice become 0."""
-    high_percentile: float = 99.5
-    """Intensities at or over this percentile of a slice become 1."""
+    """What to do about slices that cannot be read: `refuse` to train, or `skip` them in every part and log their names."""
+    size: Size = 224
+    """Side length of the square network input, in pixels."""
+    low_percentile: Percentile = 0.5
+    """Percentile of a slice's intensities that is mapped to 0."""
+    high_percentile: Percentile = 99.5
+    """Percentile of a slice's intensities that is mapped to 1."""
     crop_brain: bool = False
-    """Whether only the box around the head is shown to the network."""
-    clahe_clip_limit: float = 0.0
-    """Limit of CLAHE as a share of a tile's pixels: 0.01 is near OpenCV's 2.0; 0 leaves the contrast as it is."""
-    clahe_tiles: int = 8
-    """Tiles a side of CLAHE."""
-    sharpen_amount: float = 0.0
-    """Share of the difference from a Gaussian blur that is added: 0.5 for the sum of 1.5 and -0.5; 0 adds nothing."""
-    sharpen_sigma_px: float = 1.5
-    """Deviation of that blur in pixels of the square."""
+    """Whether to crop each slice to the bounding box of the head."""
+    clahe_clip_limit: Fraction = 0.0
+    """Clip limit of CLAHE as a fraction of a tile's pixels; 0.01 is close to OpenCV's 2.0, and 0 disables CLAHE."""
+    clahe_tiles: Tiles = 8
+    """Number of CLAHE tiles along each side, at most a quarter of `size`."""
+    sharpen_amount: SharpenAmount = 0.0
+    """Fraction of the difference between the slice and its Gaussian blur that is added to the slice; 0 disables sharpening."""
+    sharpen_sigma_px: SharpenSigma = 1.5
+    """Standard deviation of that blur, in pixels of the network input."""
     cache: str = "data/cache"
-    """Folder for decoded slices; an empty string turns the cache off."""
-    cache_gib: float = 4.0
-    """Size in GiB above which the slices unused for longest are dropped from the cache."""
-    batch_size: int = 16
-    """Slices a step and device."""
-    workers: int | None = None
-    """Loader processes; none chooses 0 on CPU and up to 8 beside a GPU."""
+    """Folder for the cache of preprocessed slices; an empty string disables the cache."""
+    cache_gib: Positive = 4.0
+    """Maximum size of the cache in GiB; the least recently used slices are removed first."""
+    batch_size: Count = 16
+    """Number of slices per step and device."""
+    workers: CountOrZero | None = None
+    """Number of data loader processes; null selects 0 on a CPU and up to 8 with a GPU."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values that do not go together."""
+        yield from preprocessing_conflicts(self)
+
+
+def preprocessing_conflicts(values: Any) -> Iterator[Conflict]:
+    """Yield preprocessing values that do not go together; used for the settings and for the preprocessing of a model."""
+    low, high = values.low_percentile, values.high_percentile
+    if low >= high:
+        yield ("low_percentile", "high_percentile"), f"expected low < high, received {low:g} and {high:g}"
+    if values.clahe_tiles > values.size // 4:
+        most = f"expected {values.size // 4} or fewer at size {values.size}"
+        yield ("clahe_tiles",), f"{most}, received {values.clahe_tiles}"
 
 
 @dataclass
 class SplitSettings:
-    """Who is trained on, who validates, who tests: always whole patients."""
+    """Split into training, validation and test parts, always by whole patients."""
 
     kind: Literal["ratios", "folds", "cvind", "published", "file"] = "ratios"
-    """`ratios`, k balanced `folds`, the author's own folds (`cvind`), the publisher's own parts (`published`), or a `file`."""
-    train: float = 0.7
-    """Share of the slices for training, with `ratios`."""
-    val: float = 0.15
-    """Share for validation: of all slices with `ratios`, of what the test fold or part leaves with folds and `published`."""
-    folds: int = 5
+    """How to split: by `ratios`, into k balanced `folds`, by the figshare author's own folds (`cvind`), into the publisher's
+    own parts (`published`), or as in a `file`."""
+    train: Inside = 0.7
+    """Fraction of the slices used for training, with `ratios`."""
+    val: Inside = 0.15
+    """Fraction used for validation: of all slices with `ratios`, of the slices outside the test part with `folds`, `cvind` and
+    `published`."""
+    folds: Annotated[int, Range(2)] = 5
     """Number of folds, with `folds`."""
-    fold: int = 5
-    """The test fold, 1 to `folds`, with `folds` and `cvind`."""
+    fold: Count = 5
+    """Number of the test fold, from 1, with `folds` and `cvind`."""
     group: Literal["family", "exact"] = "family"
-    """`family` takes MR040240 and MR040240B for one person, `exact` for two."""
-    file: str | None = None
-    """CSV with `path, patient, label, part`, with `file`."""
+    """Whether patient IDs that differ by a suffix only (MR040240, MR040240B) are one patient (`family`) or two (`exact`)."""
+    file: Name | None = None
+    """CSV file with the columns `path, patient, label, part`, with `file`."""
     leaks: Literal["refuse", "allow"] = "refuse"
-    """Before the training, look for held-out slices that were seen (copies in any guise, once a split), or `allow` them."""
-    seed: int = 0
-    """Seed of the draw of patients."""
+    """Whether to refuse a split in which held-out slices have copies in the training part, or to `allow` it."""
+    seed: CountOrZero = 0
+    """Seed of the random draw of patients."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values that do not go together."""
+        if self.kind == "ratios" and self.train + self.val >= 1:
+            received = f"received {self.train:g} + {self.val:g} = {self.train + self.val:g}"
+            yield ("train", "val"), f"expected a sum below 1, so that a test part is left, {received}"
+        last = {"folds": self.folds, "cvind": 5}.get(self.kind, self.fold)
+        if self.fold > last:
+            yield ("fold",), f"expected 1 to {last} with split.kind {self.kind}, received {self.fold}"
+        if self.kind == "file" and not self.file:
+            yield (
+                ("file",),
+                "expected a CSV file with the columns `path, patient, label, part` with split.kind file, received null",
+            )
+        if self.kind != "file" and self.file:
+            yield ("file",), f"used with split.kind file only, received split.kind {self.kind}: add `--split.kind file`"
 
 
 @dataclass
 class AugmentSettings:
     """Augmentation of training slices; validation and test slices are never augmented."""
 
-    share: float = 0.5
-    """Share of the slices that are varied at all."""
-    rotate: float = 15.0
-    """Largest rotation in degrees, either way."""
+    share: Fraction = 0.5
+    """Fraction of the training slices that are augmented."""
+    rotate: Annotated[float, Range(0, 180)] = 15.0
+    """Largest rotation in degrees, in either direction."""
     flip: bool = True
-    """Mirror left to right, every second time."""
-    crop: float = 0.1
-    """Largest share of a side that a random crop takes away before it is resized back."""
+    """Whether to mirror left to right with probability 0.5."""
+    crop: Annotated[float, Range(0, 0.9)] = 0.1
+    """Largest fraction of a side removed by a random crop, which is resized to the input size."""
     flip_vertical: bool = False
-    """Mirror top to bottom, every second time."""
-    scale: float = 0.0
+    """Whether to mirror top to bottom with probability 0.5."""
+    scale: Annotated[float, Range(0, 0.9)] = 0.0
     """Largest relative zoom in or out."""
-    zoom_out: float = 0.0
-    """Largest relative zoom out, where it is to be larger than `scale`."""
-    shift: float = 0.0
-    """Largest shift as a share of the side."""
-    shear: float = 0.0
+    zoom_out: Annotated[float, Range(0, 0.9)] = 0.0
+    """Largest relative zoom out, where it exceeds `scale`."""
+    shift: Annotated[float, Range(0, 0.9)] = 0.0
+    """Largest shift as a fraction of the side."""
+    shear: Annotated[float, Range(0, 45)] = 0.0
     """Largest shear in degrees, along either side."""
     fill: Literal["black", "nearest"] = "black"
-    """What rotation, zoom, shift and shear leave empty is black, or continues the nearest pixel."""
-    brightness: float = 0.0
-    """Largest relative change of brightness and contrast."""
+    """Fill of the pixels that rotation, zoom, shift and shear leave empty: `black`, or the `nearest` pixel."""
+    brightness: Fraction = 0.0
+    """Largest relative change of brightness and of contrast."""
     preset: Literal["none", "domain"] = "none"
-    """`domain` adds the appearance of other scanners, publishers and file formats, with ranges of its own."""
-    remove_tumour: float = 0.0
-    """Share of the slices with a tumour that lose it: it is replaced by tissue of the slice, and the class is `no_tumour`."""
-    paste_tumour: float = 0.0
-    """Share of the healthy slices that get the tumour of another training slice, with its class and mask."""
+    """`domain` also varies the appearance of scanners, publishers and file formats, within ranges of its own."""
+    remove_tumour: Fraction = 0.0
+    """Fraction of the slices with a tumour whose tumour is replaced by tissue of the slice; the class becomes `no_tumour`."""
+    paste_tumour: Fraction = 0.0
+    """Fraction of the healthy slices that get the tumour of another training slice, with its class and mask."""
 
 
 @dataclass
 class OptimSettings:
-    """Optimiser, schedule and length."""
+    """Optimiser, learning-rate schedule and length."""
 
-    epochs: int = 30
-    """Epochs with all layers trainable."""
-    lr: float = 3e-4
-    """Learning rate at its highest."""
-    lr_random: float | None = None
-    """Learning rate in place of `lr` where the weights are random, and a rate for fine-tuning would teach nothing."""
-    trainable: str = "all"
-    """What learns in this stage: `all`, `head`, `last_block` or `last:N`, the last N layers; all of it with random weights."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """Optimiser: AdamW, Adam, or SGD with Nesterov's momentum."""
-    momentum: float = 0.9
-    """Momentum of `sgd`."""
-    weight_decay: float = 1e-4
-    """Weight decay: decoupled with `adamw`, part of the gradient with the others."""
+    epochs: Count = 30
+    """Number of epochs of the main stage."""
+    lr: Positive = 3e-4
+    """Peak learning rate."""
+    lr_random: Positive | None = None
+    """Peak learning rate used in place of `lr` if training starts from random weights."""
+    trainable: Trainable = "all"
+    """Part of the network that is trained: `all`, `head`, `last_block` or `last:N` (the last N layers). Always `all` if
+    training starts from random weights."""
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """Optimiser."""
+    weight_decay: NotNegative = 1e-4
+    """Weight decay: decoupled with `adamw`, added to the gradient with `adam`. Norms and biases are not decayed."""
     schedule: Literal["cosine", "step", "plateau", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up."""
-    step_epochs: int = 7
-    """Epochs between two falls of the rate, with `step`."""
-    step_factor: float = 0.1
-    """Factor on the rate at each fall, with `step`."""
-    warmup_epochs: float = 1.0
-    """Epochs of linear warm-up from a tenth of the rate."""
-    plateau_factor: float = 0.3
-    """Factor on the rate when the monitored score stalls, with `plateau`."""
-    plateau_patience: int = 5
-    """Epochs without a better score before that, with `plateau`."""
-    plateau_min_delta: float = 0.0
-    """By how much a score must be better to count, with `plateau`."""
-    clip: float = 1.0
-    """Largest norm of the gradient; 0 turns clipping off."""
-    ema_decay: float = 0.0
-    """Decay a step of a moving average of the weights, which is what validates and is kept: 0.99 averages over some hundred
-    steps; 0 keeps the weights themselves."""
+    """Learning-rate schedule after the warm-up."""
+    step_epochs: Count = 7
+    """Number of epochs between two reductions of the learning rate, with `step`."""
+    step_factor: Inside = 0.1
+    """Factor by which the learning rate is multiplied at each reduction, with `step`."""
+    warmup_epochs: NotNegative = 1.0
+    """Number of epochs of linear warm-up, which starts at a tenth of the learning rate."""
+    plateau_factor: Inside = 0.3
+    """Factor by which the learning rate is multiplied when the monitored score stops improving, with `plateau`."""
+    plateau_patience: CountOrZero = 5
+    """Number of epochs without improvement before that, with `plateau`."""
+    gradient_clip_val: NotNegative = 1.0
+    """Largest norm of the gradient; 0 disables clipping."""
+    ema_decay: BelowOne = 0.0
+    """Decay per step of an exponential moving average of the weights, which is validated and saved in place of the weights;
+    0.99 averages over about 100 steps, and 0 disables averaging."""
 
 
 @dataclass
 class FreezeSettings:
-    """Stage 1: part of the network is frozen. Skipped, and said, where the weights are random."""
+    """Stage 1, in which part of the network is frozen; skipped if training starts from random weights."""
 
-    trainable: str = "last_block"
-    """What learns in stage 1: `head`, `last_block`, `last:N` or `all`; a frozen batch norm stays in eval mode."""
-    epochs: int = 0
-    """Length of stage 1; 0 skips it."""
-    lr: float = 1e-3
-    """Learning rate of stage 1."""
+    trainable: Trainable = "last_block"
+    """Part of the network that is trained in stage 1: `head`, `last_block`, `last:N` or `all`. Frozen batch norms stay in eval
+    mode."""
+    epochs: CountOrZero = 0
+    """Number of epochs of stage 1; 0 skips it."""
+    lr: Positive = 1e-3
+    """Peak learning rate of stage 1."""
 
 
 @dataclass
 class TrainerSettings:
-    """The loop: device, precision, stopping, logging."""
+    """Hardware, early stopping and logging."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    """Kind of device."""
-    devices: int = 1
-    """Devices a node; -1 takes all."""
-    nodes: int = 1
-    """Machines."""
+    """Kind of device to train on."""
+    devices: Annotated[int, Range(1, also=((-1, "all"),))] = 1
+    """Number of devices per node."""
+    num_nodes: Count = 1
+    """Number of machines."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """`auto` takes bf16 where the processor computes in it, else 32 bits."""
-    channels_last: bool | None = None
-    """Memory layout; none chooses it where it is known to help."""
-    compile: bool = False
-    """Whether the network is compiled by `torch.compile`, which takes minutes at the start and a C++ compiler."""
-    monitor: str = "auto"
-    """Validation score that picks the best epoch: `dice`, `balanced_accuracy`, `accuracy`, `joint` (mean of the first two, of a
-    joint network) or `loss`; `auto` by task."""
-    patience: int = 10
-    """Epochs without a better score before training stops early; 0 never stops."""
-    min_delta: float = 0.0
-    """By how much a score must be better for training to go on; the best epoch is kept however small its lead."""
-    images: int = 6
-    """Validation slices drawn in TensorBoard at each epoch."""
+    """Floating-point precision; `auto` selects bf16 if the processor supports it in hardware, otherwise 32 bits."""
+    monitor: Monitor = "auto"
+    """Validation score that selects the best epoch; `auto` selects `dice`, `balanced_accuracy` or, for the joint network,
+    `joint` (the mean of the two)."""
+    patience: CountOrZero = 10
+    """Number of epochs without improvement before training stops early; 0 disables early stopping."""
+    min_delta: NotNegative = 0.0
+    """Smallest change of the score that counts as an improvement for early stopping; the best epoch is saved regardless."""
+    images: CountOrZero = 6
+    """Number of validation slices drawn in TensorBoard at each epoch."""
     histograms: bool = False
-    """Whether TensorBoard also gets a histogram of every layer's weights at each epoch."""
-    limit_batches: int | None = None
-    """At most so many batches an epoch, for a quick look; a run cut short says so in its scores."""
+    """Whether to log a histogram of each layer's weights to TensorBoard at each epoch."""
+    limit_batches: Count | None = None
+    """Maximum number of batches per epoch, for quick trials; it is recorded next to the scores."""
 
 
 @dataclass
-class SegModelSettings:
-    """The attention U-Net."""
+class EncoderSettings:
+    """Encoder and its input."""
 
-    encoder: str = "resnet50"
-    """Any encoder of segmentation-models-pytorch or timm, by name."""
-    weights: str = "imagenet"
-    """`imagenet` (timm's hub), `none` (random), or a file."""
-    attention: Literal["additive", "scse", "none"] = "additive"
-    """Attention on the skip connections."""
-    channels: tuple[int, ...] = (256, 128, 64, 32, 16)
-    """Decoder channels, from deep to shallow."""
-    conv1: Literal["mean", "sum"] = "sum"
-    """How the first kernels' RGB becomes grey."""
-    in_channels: Literal[1, 3] = 1
-    """What the encoder sees: the grey picture, or the same picture three times."""
-    normalisation: Literal["weights", "unit", "symmetric", "imagenet", "zscore"] = "weights"
-    """Of the picture in [0, 1]: what the `weights` need, none (`unit`), to [-1, 1] (`symmetric`), ImageNet's, or z-scores."""
-    input_mean: float | None = None
-    """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
-    input_std: float | None = None
-    """Divides after that; none as above."""
+    encoder: EncoderName = "resnet50"
+    """Name of an encoder of segmentation-models-pytorch or timm."""
+    weights: Name = "imagenet"
+    """Initial weights of the encoder: `imagenet` (from timm's hub), `none` (random), or a file."""
+    in_channels: InChannels = 1
+    """Number of input channels of the encoder: 1, or 3 equal ones."""
+    normalisation: Normalisation = "weights"
+    """Normalisation of the input in [0, 1]: as the `weights` expect, none (`unit`), or by ImageNet's mean and standard
+    deviation (`imagenet`)."""
+    input_mean: Fraction | None = None
+    """Mean subtracted from the input in [0, 1], with `weights`; null takes the value that the weights were trained with."""
+    input_std: Positive | None = None
+    """Standard deviation by which the input is then divided, with `weights`; null as above."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values that do not go together."""
+        if self.normalisation != "weights" and (self.input_mean, self.input_std) != (None, None):
+            received = f"received normalisation {self.normalisation}: leave one out"
+            yield ("input_mean", "input_std"), f"used only with normalisation weights, {received}"
 
 
 @dataclass
-class ClsModelSettings:
-    """The grey-scale classifier."""
+class SegModelSettings(EncoderSettings):
+    """Attention U-Net."""
 
-    encoder: str = "resnet50"
-    """Any encoder of segmentation-models-pytorch or timm, by name."""
-    weights: str = "imagenet"
-    """`imagenet` (timm's hub), `none` (random), or a file."""
-    dropout: float = 0.2
-    """Dropout before the linear head, or behind each hidden layer."""
-    hidden: tuple[int, ...] = ()
-    """Widths of dense layers between the pooled maps and the classes."""
+    attention: Attention = "additive"
+    """Attention gates on the skip connections: `additive` (Oktay 2018), or `none` for a plain U-Net."""
+    channels: Channels = (256, 128, 64, 32, 16)
+    """Number of channels of the five decoder blocks, from deep to shallow."""
+
+
+@dataclass
+class ClsModelSettings(EncoderSettings):
+    """Classifier of grey-scale slices."""
+
+    dropout: BelowOne = 0.2
+    """Dropout probability before the last linear layer and after each hidden layer."""
+    hidden: Hidden = ()
+    """Widths of dense layers between the pooled features and the output layer."""
     head_norm: bool = False
-    """Batch norms before the first hidden layer and before the classes."""
-    conv1: Literal["mean", "sum"] = "sum"
-    """How the first kernels' RGB becomes grey."""
-    in_channels: Literal[1, 3] = 1
-    """What the encoder sees: the grey picture, or the same picture three times."""
-    normalisation: Literal["weights", "unit", "symmetric", "imagenet", "zscore"] = "weights"
-    """Of the picture in [0, 1]: what the `weights` need, none (`unit`), to [-1, 1] (`symmetric`), ImageNet's, or z-scores."""
-    input_mean: float | None = None
-    """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
-    input_std: float | None = None
-    """Divides after that; none as above."""
+    """Whether to use batch norm before the first hidden layer and before the output layer."""
+
+
+@dataclass
+class JointModelSettings(SegModelSettings):
+    """Attention U-Net with a class head."""
+
+    dropout: BelowOne = 0.2
+    """Dropout probability before the linear class head."""
+    mask_dilation_px: MaskDilation = 0
+    """Number of pixels by which the mask is dilated before features are averaged over it for the class; more of the class
+    activation map lies inside the tumour with a smaller value."""
+    slice_dropout: BelowOne = 0.5
+    """Fraction of training slices that are classified from the average over the mask alone; more of the class activation map
+    lies inside the tumour with a larger value."""
 
 
 @dataclass
 class SegLossSettings:
-    """Weights of the parts of the segmentation loss."""
+    """Segmentation loss."""
 
-    dice: float = 1.0
+    dice_weight: NotNegative = 1.0
     """Weight of the soft Dice loss."""
-    bce: float = 1.0
-    """Weight of the binary cross-entropy."""
-    focal_gamma: float = 0.0
-    """Exponent of the focal loss: takes the cross-entropy's weight off pixels that are easy; 0 is plain cross-entropy."""
+    bce_weight: NotNegative = 1.0
+    """Weight of the binary cross-entropy of the mask."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values that do not go together."""
+        if self.dice_weight == self.bce_weight == 0:
+            yield ("dice_weight", "bce_weight"), "expected one above 0, received 0 and 0"
 
 
 @dataclass
 class ClsLossSettings:
-    """The classification loss."""
+    """Classification loss."""
 
     class_weights: Literal["none", "balanced"] = "none"
-    """`balanced` weighs a class by the inverse of its share in training."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
+    """Class weights of the cross-entropy; `balanced` weights a class by the inverse of its frequency in training."""
 
 
 @dataclass
-class JointModelSettings:
-    """The attention U-Net with a class head."""
+class JointLossSettings(SegLossSettings, ClsLossSettings):
+    """Segmentation loss and classification loss, added up."""
 
-    encoder: str = "resnet50"
-    """Any encoder of segmentation-models-pytorch or timm, by name."""
-    weights: str = "imagenet"
-    """`imagenet` (timm's hub), `none` (random), or a file."""
-    attention: Literal["additive", "scse", "none"] = "additive"
-    """Attention on the skip connections."""
-    channels: tuple[int, ...] = (256, 128, 64, 32, 16)
-    """Decoder channels, from deep to shallow."""
-    dropout: float = 0.2
-    """Dropout before the linear class head."""
-    rim_px: int = 0
-    """Pixels by which the mask grows before the class is averaged over it, a multiple of 4: a narrower rim, a sharper map."""
-    slice_dropout: float = 0.5
-    """Share of training slices whose class is told from the average over the mask alone: more of the map in the tumour."""
-    conv1: Literal["mean", "sum"] = "sum"
-    """How the first kernels' RGB becomes grey."""
-    in_channels: Literal[1, 3] = 1
-    """What the encoder sees: the grey picture, or the same picture three times."""
-    normalisation: Literal["weights", "unit", "symmetric", "imagenet", "zscore"] = "weights"
-    """Of the picture in [0, 1]: what the `weights` need, none (`unit`), to [-1, 1] (`symmetric`), ImageNet's, or z-scores."""
-    input_mean: float | None = None
-    """Subtracted from the input in [0, 1]; none takes what the weights were trained with (state it if their file doesn't)."""
-    input_std: float | None = None
-    """Divides after that; none as above."""
-
-
-@dataclass
-class JointLossSettings:
-    """The loss on masks and the loss on classes, and how they add up."""
-
-    dice: float = 1.0
-    """Weight of the soft Dice loss."""
-    bce: float = 1.0
-    """Weight of the binary cross-entropy of the mask."""
-    focal_gamma: float = 0.0
-    """Exponent of the focal loss: takes the cross-entropy's weight off pixels that are easy; 0 is plain cross-entropy."""
-    cross_entropy: float = 1.0
+    cross_entropy_weight: Positive = 1.0
     """Weight of the cross-entropy of the class."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """`balanced` weighs a class by the inverse of its share in training."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
-    weighting: Literal["fixed", "learned"] = "fixed"
-    """`learned` also weighs mask against class by their uncertainties, which are trained (Kendall 2018)."""
 
 
 @dataclass
 class Settings:
-    """What all tasks share."""
+    """Settings that all tasks share."""
+
+    monitors: ClassVar[tuple[Monitor, ...]] = ()
+    """Validation scores, besides `loss`, that can select the best epoch; `auto` selects the first."""
 
     data: DataSettings = field(default_factory=DataSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
@@ -320,15 +356,23 @@ class Settings:
     optim: OptimSettings = field(default_factory=OptimSettings)
     freeze: FreezeSettings = field(default_factory=FreezeSettings)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    seed: int = 0
-    """Seed of weights, order and augmentation."""
-    runs: str = "runs"
-    """Folder of the runs; this one lands in `<runs>/<task>/<time>`."""
+    seed: Seed = 0
+    """Seed of the initial weights, the order of the slices and the augmentation."""
+    runs: Name = "runs"
+    """Folder of all runs; a run is written to `<runs>/<task>/<time>`."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values of different groups that do not go together."""
+        known = ("auto", "loss", *self.monitors)
+        if self.monitors and self.trainer.monitor not in known:
+            yield ("trainer.monitor",), f"expected one of {', '.join(known)} for this task, received '{self.trainer.monitor}'"
 
 
 @dataclass
 class SegSettings(Settings):
     """Segmentation: an attention U-Net trained with Dice and cross-entropy."""
+
+    monitors = ("dice", "iou")
 
     model: SegModelSettings = field(default_factory=SegModelSettings)
     loss: SegLossSettings = field(default_factory=SegLossSettings)
@@ -338,13 +382,23 @@ class SegSettings(Settings):
 class ClsSettings(Settings):
     """Classification: a grey-scale network trained with cross-entropy."""
 
+    monitors = ("balanced_accuracy", "accuracy", "f1")
+
     model: ClsModelSettings = field(default_factory=ClsModelSettings)
     loss: ClsLossSettings = field(default_factory=ClsLossSettings)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values of different groups that do not go together."""
+        yield from super().conflicts()
+        if self.model.head_norm and self.data.batch_size == 1:
+            yield ("data.batch_size", "model.head_norm"), "expected batches of 2 or more with batch norm, received 1"
 
 
 @dataclass
 class JointSettings(Settings):
-    """Mask and class from one network, trained with both losses at once."""
+    """Segmentation and classification by one network, trained with both losses at once."""
+
+    monitors = ("joint", "dice", "iou", "balanced_accuracy", "accuracy", "f1")
 
     model: JointModelSettings = field(default_factory=JointModelSettings)
     loss: JointLossSettings = field(default_factory=JointLossSettings)

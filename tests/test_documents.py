@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bts.apps import cli
-from bts.apps.settings_line import known_settings
+from bts.fields import leaf_hints
 from bts.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +59,7 @@ def test_every_command_exists_with_its_options(document: Path, capsys: pytest.Ca
             assert words[1] in cli.COMMANDS, line
             known = options_of(words[1], capsys)
             if words[1] in TAKE_SETTINGS:
-                known += " ".join(f"--{key}" for task in SETTINGS for key in known_settings(task))
+                known += " ".join(f"--{key}" for task in SETTINGS for key, _ in leaf_hints(SETTINGS[task]))
             assert all(option in known for option in options), line
         elif script := next((word for word in words if re.fullmatch(r"(train_\w+|infer)\.py", word)), None):
             assert (ROOT / script).is_file(), line
@@ -93,7 +93,7 @@ def test_python_in_documents_names_what_there_is(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_settings_in_documents_exist(document: Path) -> None:
-    known = {key for task in SETTINGS for key in known_settings(task)}
+    known = {key for task in SETTINGS for key, _ in leaf_hints(SETTINGS[task])}
     groups = {name.split(".")[0] for name in known if "." in name}
     for name in re.findall(r"--([a-z]+\.[a-z_]+)", document.read_text(encoding="utf-8")):
         assert name.split(".")[0] not in groups or name in known, name

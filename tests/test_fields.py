@@ -68,14 +68,14 @@ def test_a_constraint_accepts_what_lies_inside_and_nothing_else(constraint: Any,
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"name": " "}, "name: expected a text that is not empty, received ' '"),
-        ({"name": 3}, "name: expected a text that is not empty, received 3"),
+        ({"name": " "}, "name: expected a non-empty text, received ' '"),
+        ({"name": 3}, "name: expected a non-empty text, received 3"),
         ({"size": 100}, "size: expected a multiple of 32 from 32 to 1024, received 100"),
         ({"size": 64.0}, "size: expected a multiple of 32 from 32 to 1024, received 64.0"),
         ({"size": True}, "size: expected a multiple of 32 from 32 to 1024, received True"),
         ({"share": 1}, "share: expected a number above 0 and below 1, received 1"),
         ({"share": math.nan}, "share: expected a number above 0 and below 1, received nan"),
-        ({"rate": math.inf}, "rate: expected a number above 0 or null, received inf"),
+        ({"rate": math.inf}, "rate: expected a number above 0, or null, received inf"),
         ({"share": None}, "share: expected a number above 0 and below 1, received None"),
         ({"mode": "meen"}, "mode: expected 'mean' or 'sum', received 'meen' (did you mean 'mean'?)"),
         ({"norm": 1}, "norm: expected true or false, received 1"),
@@ -88,7 +88,7 @@ def test_a_constraint_accepts_what_lies_inside_and_nothing_else(constraint: Any,
         ({"window": Window(low=-1)}, "window.low: expected a number from 0 to 100, received -1"),
         ({"window": Window(60, 40)}, "window.low, window.high: expected low < high, received 60 and 40"),
         ({"windows": (Window(), Window(3, 2))}, "windows[1].low, windows[1].high: expected low < high, received 3 and 2"),
-        ({"digest": "xyz"}, "digest: expected four hexadecimal digits or null, received 'xyz'"),
+        ({"digest": "xyz"}, "digest: expected four hexadecimal digits, or null, received 'xyz'"),
         ({"part": "alll"}, "part: expected all or last:N, received 'alll' (did you mean 'all'?)"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_mapping_becomes_the_dataclass_with_its_types() -> None:
     [
         ({"name": "a", "sise": 32}, "model.json: unknown field 'sise' (did you mean 'size'?)"),
         ({"name": "a", "window": {"lo": 3}}, "model.json: unknown field 'window.lo' (did you mean 'low'?)"),
-        ({"size": 32}, "model.json: field 'name' is missing: expected a text that is not empty"),
+        ({"size": 32}, "model.json: field 'name' is missing: expected a non-empty text"),
         ({"name": "a", "size": "32"}, "model.json: size: expected a multiple of 32 from 32 to 1024, received '32'"),
         ({"name": "a", "window": 3}, "model.json: window: expected a mapping with low, high, received 3"),
         (
@@ -162,6 +162,12 @@ def test_a_mapping_that_does_not_fit_is_refused_in_one_line(values: Any, message
 def test_every_mistake_of_a_mapping_is_told_in_the_error_that_is_asked_for() -> None:
     with pytest.raises(InputError, match=r"^a: unknown field 'x'; field 'name' is missing: .*; size: .* received 1$"):
         from_mapping(Card, {"x": 1, "size": 1}, "a", error=InputError)
+
+
+def test_fields_with_a_default_may_be_missing_unless_all_are_wanted() -> None:
+    assert from_mapping(Window, {"low": 2}, "a") == Window(2.0)
+    with pytest.raises(RequestError, match=r"^a: field 'high' is missing: expected a number from 0 to 100$"):
+        from_mapping(Window, {"low": 2}, "a", complete=True)
 
 
 def test_an_error_of_the_dataclass_itself_names_the_file() -> None:

@@ -41,7 +41,7 @@ NO_SHORTENING = (
     "split.",
     "runs",
 )
-NO_SHORTENING_EITHER = ("trainer.accelerator", "trainer.devices", "trainer.nodes", "trainer.precision", "trainer.images")
+NO_SHORTENING_EITHER = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision", "trainer.images")
 """Settings, or beginnings of some, that say where things lie and what computes, not how long is trained."""
 UNITS = {"data.size": "px", "optim.epochs": "epochs", "freeze.epochs": "epochs of stage 1", "data.batch_size": "slices a batch"}
 

@@ -1,26 +1,25 @@
-"""Which settings are there? The reference page of the documentation, written from the settings themselves."""
+"""Reference page of all settings, written from their definitions."""
 
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bts.apps.run import DONE, OneLineParser
-from bts.apps.settings_line import expectation, known_settings, make_parser
+from bts.apps.settings_line import make_parser
+from bts.fields import expectation, hints, leaf_hints, leaves
 from bts.settings import SETTINGS
-from bts.settings_check import RULES, leaves
 
 HEAD = """# Settings
 
-For everyone who trains: each setting, what it takes, and its default. Written by `python -m tools settings`.
+For everyone who trains: all settings with accepted values, default and meaning. Written by `python -m tools settings`.
 
-Set one on the command line (`--optim.lr 3e-4`) or in a YAML file (`optim: {lr: 3e-4}`); the files in `configs/` hold what the
+Set them on the command line (`--optim.lr 3e-4`) or in a YAML file (`optim: {lr: 3e-4}`). The files in `configs/` hold what the
 shipped trainings change.
 """
-TABLE = ("| setting | takes | default | meaning |", "|---|---|---|---|")
+TABLE = ("| setting | accepted values | default | meaning |", "|---|---|---|---|")
 
 
 def command(argv: Sequence[str]) -> int:
@@ -55,11 +54,12 @@ def rows(task: Any) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Yield group, title of the group, and the four cells of each setting of a task."""
     defaults = dict(leaves(SETTINGS[task]()))
     meanings = {action.dest: " ".join(str(action.help).split()) for action in make_parser(task)._actions}
-    hints = typing.get_type_hints(SETTINGS[task])
-    for key, hint in known_settings(task).items():
+    groups = hints(SETTINGS[task])
+    for key, hint in leaf_hints(SETTINGS[task]):
         group = key.split(".")[0] if "." in key else ""
-        title = (inspect.getdoc(hints[group]) or "").splitlines()[0] if group else ""
-        yield group, title, (f"`{key}`", takes(key, hint), f"`{written(defaults[key])}`", meanings[key])
+        title = (inspect.getdoc(groups[group]) or "").splitlines()[0] if group else ""
+        accepted = expectation(hint).replace("'", "`")
+        yield group, title, (f"`{key}`", accepted, f"`{written(defaults[key])}`", meanings[key])
 
 
 def table(found: dict[tuple[str, ...], list[str]]) -> Iterator[str]:
@@ -67,13 +67,6 @@ def table(found: dict[tuple[str, ...], list[str]]) -> Iterator[str]:
     for cells, tasks in found.items():
         only = "" if len(tasks) == len(SETTINGS) else f" ({', '.join(tasks)} only)"
         yield f"| {' | '.join(cells)}{only} |"
-
-
-def takes(key: str, hint: Any) -> str:
-    """Return what a setting takes: the rule about its number, or its type."""
-    if key not in RULES:
-        return expectation(hint).replace("'", "`")
-    return RULES[key].words + (" or null" if type(None) in typing.get_args(hint) else "")
 
 
 def written(value: Any) -> str:

@@ -1,14 +1,12 @@
-"""Which settings does a user ask for, in a YAML file and on the command line, and what is wrong with them?
+"""Settings from YAML files and the command line.
 
-Every mistake is told at once: unknown names with the nearest known one, wrong types, and values that make no sense.
+All mistakes are reported at once: unknown names with the nearest known one, wrong types, and values out of range.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,15 @@ import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from bts.errors import RequestError
+from bts.fields import expectation, has_type, leaf_hints, problems
 from bts.glossary import Task
 from bts.registry import suggestion
 from bts.settings import SETTINGS, Settings
-from bts.settings_check import check
 
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """One setting as a user gave it: `key` such as `optim.lr`, and where it was said."""
+    """One setting as a user gave it: `key` such as `optim.lr`, and where it was given."""
 
     key: str
     value: Any
@@ -37,18 +35,19 @@ def read_settings(task: Task, given: Sequence[Given]) -> Settings:
     Raises `RequestError` that names every mistake.
     """
     parser = make_parser(task)
-    mistakes = [message for each in given if (message := mistake(parser, task, each))]
+    known = dict(leaf_hints(SETTINGS[task]))
+    mistakes = [message for each in given if (message := mistake(parser, known, each))]
     if mistakes:
-        raise RequestError(told_at_once(mistakes))
+        raise RequestError(in_one_line(mistakes))
     asked = parser.parse_object(nested({each.key: each.value for each in given}))
     parts = vars(parser.instantiate(asked))
     settings = SETTINGS[task](**{each.name: parts[each.name] for each in dataclasses.fields(SETTINGS[task])})
-    if mistakes := check(settings):
-        raise RequestError(told_at_once(mistakes))
+    if mistakes := problems(settings):
+        raise RequestError(in_one_line(mistakes))
     return settings
 
 
-def told_at_once(mistakes: Sequence[str]) -> str:
+def in_one_line(mistakes: Sequence[str]) -> str:
     """Return all mistakes as one line."""
     count = f"{len(mistakes)} settings are wrong: " if len(mistakes) > 1 else ""
     return count + "; ".join(mistakes)
@@ -62,64 +61,33 @@ def make_parser(task: Task) -> ArgumentParser:
     return parser
 
 
-def known_settings(task: Task) -> dict[str, Any]:
-    """Return the type of each setting by its whole name, such as `optim.lr`."""
-
-    def walk(kind: type, prefix: str) -> Iterator[tuple[str, Any]]:
-        hints = typing.get_type_hints(kind)
-        for each in dataclasses.fields(kind):
-            if dataclasses.is_dataclass(hints[each.name]):
-                yield from walk(hints[each.name], f"{prefix}{each.name}.")
-            else:
-                yield prefix + each.name, hints[each.name]
-
-    return dict(walk(SETTINGS[task], ""))
-
-
-def mistake(parser: ArgumentParser, task: Task, given: Given) -> str | None:
+def mistake(parser: ArgumentParser, known: Mapping[str, Any], given: Given) -> str | None:
     """Return what is wrong with one setting by itself, or None."""
-    known = known_settings(task)
     if given.key not in known:
         inside = [key for key in known if key.startswith(f"{given.key}.")]
         if inside:
             return f"'{given.key}' is a group ({given.where}): set one of {', '.join(inside)}"
         return f"unknown setting '{given.key}'{nearest(given.key, known)} ({given.where})"
+    hint = known[given.key]
     try:
-        right = given.value is not None or types.NoneType in typing.get_args(known[given.key])
+        right = given.value is not None or has_type(hint, None)
         parser.parse_object(nested({given.key: given.value}))
-    except Exception:  # whatever jsonargparse raises over one value, the value is what's wrong
+    except Exception:  # jsonargparse raises exceptions of several kinds; the only cause can be this value
         right = False
     if not right:
-        return f"{given.key}: expected {expectation(known[given.key])}, received {given.value!r} ({given.where})"
+        return f"{given.key}: expected {expectation(hint)}, received {given.value!r} ({given.where})"
     return None
 
 
-def nearest(key: str, known: dict[str, Any]) -> str:
-    """Return a suggestion for a whole name, also where only the group was left out or mistaken."""
+def nearest(key: str, known: Mapping[str, Any]) -> str:
+    """Return the nearest known name, also where only the group is missing or wrong."""
     last = key.split(".")[-1]
     same = [each for each in known if each.split(".")[-1] == last]
     return f" (did you mean '{same[0]}'?)" if same else suggestion(key, known)
 
 
-def expectation(hint: Any) -> str:
-    """Return a type in a user's words.
-
-    >>> expectation(int | None), expectation(typing.Literal["mean", "sum"])
-    ('a whole number or null', "'mean' or 'sum'")
-    """
-    plain = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
-    if hint in plain:
-        return plain[hint]
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(repr(each) for each in arguments)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(expectation(each) for each in arguments)
-    return "a list of whole numbers such as [64, 32]" if typing.get_origin(hint) is tuple else str(hint)
-
-
 def from_yaml(path: Path) -> list[Given]:
-    """Return the settings of a YAML file; raises `RequestError` where it can't be read."""
+    """Return the settings of a YAML file; raises `RequestError` if it cannot be read."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,14 +1,15 @@
-"""How does a picture of any size and range become the network's square, and how does a map find its way back?
+"""Preprocessing of a slice to the square network input, and the way back for maps.
 
-The square of bytes is the whole contract with the network, whatever runs it: its input is `image / 255`.
+The square of bytes is the whole contract with the network, whatever the runtime: its input is `image / 255`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,40 +17,38 @@ from PIL import Image
 from bts.data.enhance import Box, equalise, head_box, sharpen, whole
 from bts.data.percentiles import percentiles
 from bts.errors import RequestError
-from bts.settings import DataSettings
+from bts.fields import Conflict, from_mapping, problems
+from bts.settings import (
+    DataSettings,
+    Fraction,
+    Percentile,
+    SharpenAmount,
+    SharpenSigma,
+    Size,
+    Tiles,
+    preprocessing_conflicts,
+)
 
 TOLERANCE = 1e-4
 """Shares of a pixel closer than this are equal: keeps a mirrored mask's result the mirrored result."""
-ALWAYS = ("size", "low_percentile", "high_percentile")
-"""Fields that every model folder has; the others are there where they are in use."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Deterministic way from a slice to the network and back; it stands in every model folder.
+    """Deterministic mapping from a slice to the network input and back; part of every model folder.
 
-    Attributes:
-        size: side S of the square in pixels, a multiple of 32.
-        low_percentile: intensities at or under this percentile of the picture become 0.
-        high_percentile: intensities at or over this percentile become 255.
-        crop_brain: only the box around the head is looked at; maps are 0 outside of it.
-        clahe_clip_limit: share of a tile's pixels above which CLAHE clips its histogram; 0 leaves the contrast as it is.
-        clahe_tiles: tiles a side of CLAHE.
-        sharpen_amount: how much of the picture's difference from its Gaussian blur is added to it; 0 adds nothing.
-        sharpen_sigma_px: deviation of that blur in pixels of the square.
-
-    CLAHE comes first, then sharpening, both on the square. What is off is left out of `to_dict`, so that a model that uses
-    none of it can be read by versions which know none of it.
+    The fields, their limits and defaults are those of `bts.settings.DataSettings`. CLAHE is applied before sharpening, both on
+    the square. With `crop_brain` maps are 0 outside of the head's bounding box.
     """
 
-    size: int = 224
-    low_percentile: float = 0.5
-    high_percentile: float = 99.5
-    crop_brain: bool = False
-    clahe_clip_limit: float = 0.0
-    clahe_tiles: int = 8
-    sharpen_amount: float = 0.0
-    sharpen_sigma_px: float = 1.5
+    size: Size = DataSettings.size
+    low_percentile: Percentile = DataSettings.low_percentile
+    high_percentile: Percentile = DataSettings.high_percentile
+    crop_brain: bool = DataSettings.crop_brain
+    clahe_clip_limit: Fraction = DataSettings.clahe_clip_limit
+    clahe_tiles: Tiles = DataSettings.clahe_tiles
+    sharpen_amount: SharpenAmount = DataSettings.sharpen_amount
+    sharpen_sigma_px: SharpenSigma = DataSettings.sharpen_sigma_px
 
     @classmethod
     def of(cls, settings: DataSettings) -> Preprocessing:
@@ -57,20 +56,12 @@ class Preprocessing:
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 32 or self.size % 32:
-            raise RequestError(f"size {self.size}: the network's side must be a whole multiple of 32, for example 224")
-        low, high = self.low_percentile, self.high_percentile
-        if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and 0 <= low < high <= 100):
-            raise RequestError(f"percentiles {low} and {high}: expected numbers with 0 <= low < high <= 100")
-        if not (0 <= self.clahe_clip_limit <= 1 and 1 <= self.clahe_tiles <= self.size // 4):
-            raise RequestError(
-                f"CLAHE with a limit of {self.clahe_clip_limit} and {self.clahe_tiles} tiles: expected a share from 0 to 1 "
-                f"and 1 to {self.size // 4} tiles"
-            )
-        if not (0 <= self.sharpen_amount <= 10 and 0 < self.sharpen_sigma_px <= self.size):
-            raise RequestError(
-                f"sharpening by {self.sharpen_amount} over {self.sharpen_sigma_px} px: expected 0 to 10 and a width above 0"
-            )
+        if found := problems(self):
+            raise RequestError("; ".join(found))
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values that do not go together."""
+        return preprocessing_conflicts(self)
 
     def box(self, array: np.ndarray) -> Box:
         """Return the part of the picture `array` (H, W) that the square shows: all of it, or the head's box.
@@ -142,21 +133,13 @@ class Preprocessing:
         return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=frame))
 
     def to_dict(self) -> dict[str, float]:
-        """Return the fields by name, for JSON; the later ones only where they are not as usual."""
-        return {name: value for name, value in asdict(self).items() if name in ALWAYS or value != getattr(type(self), name)}
+        """Return all fields by name, for JSON."""
+        return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, float]) -> Preprocessing:
-        """Return what `to_dict` wrote; `RequestError` names a field that is unknown or missing."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        missing = [name for name in ALWAYS if name not in values]
-        if unknown or missing:
-            raise RequestError(
-                f"preprocessing: expected {', '.join(known)}; unknown: {', '.join(unknown) or 'none'}, "
-                f"missing: {', '.join(missing) or 'none'}: was it written by another version?"
-            )
-        return cls(**values)  # type: ignore[arg-type]
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Return what `to_dict` wrote; raises `RequestError` for unknown, missing and wrong fields."""
+        return from_mapping(cls, values, "preprocessing", complete=True)
 
 
 def _window(array: np.ndarray, low_percentile: float, high_percentile: float) -> np.ndarray:

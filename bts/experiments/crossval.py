@@ -32,7 +32,7 @@ from bts.report.publish import Extras, Look, publish
 from bts.report.report import new_evaluated, warnings_of
 from bts.runs import Run
 from bts.settings import Settings
-from bts.training.resolved import flat_settings, with_later
+from bts.training.resolved import flat, flat_settings
 from bts.training.run_data import read_run, refuse_training_patients
 
 log = logging.getLogger("bts.evaluation")
@@ -90,7 +90,7 @@ def run_fold(settings: Settings, task: Task, train: Train, *, device: str = "aut
 
 def _refuse_other_recipe(run: Run, settings: Settings) -> None:
     """Raise RequestError where a fold was begun with other settings: pooled, the two would be the score of neither."""
-    before = with_later(yaml.safe_load(run.settings_file.read_text(encoding="utf-8")), settings)
+    before = flat(yaml.safe_load(run.settings_file.read_text(encoding="utf-8")))
     now = flat_settings(settings)
     changed = [key for key in now if key not in ELSEWHERE and before.get(key) != now[key]]
     if changed:

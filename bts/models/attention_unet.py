@@ -1,4 +1,4 @@
-"""How is the tumour's mask computed? An attention U-Net: a pretrained encoder, and a decoder whose skips are gated."""
+"""Attention U-Net: a pretrained encoder and a decoder with gated skip connections."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AdditiveGate(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The U-Net's way up: five blocks, each doubles the grid; the first four take a skip, gated or with scse (Roy 2018)."""
+    """U-Net decoder: five blocks that each double the grid; the first four take a skip, gated with `additive` attention."""
 
     def __init__(self, *, encoder_channels: tuple[int, ...], channels: tuple[int, ...], attention: str) -> None:
         super().__init__()
@@ -53,8 +53,7 @@ class Decoder(nn.Module):
         skips = [*encoder_channels[1:-1][::-1], 0]
         signals = [encoder_channels[-1], *channels[:-1]]
         self.blocks = nn.ModuleList(
-            UnetDecoderBlock(signal, skip, out, attention_type="scse" if attention == "scse" else None)
-            for signal, skip, out in zip(signals, skips, channels, strict=True)
+            UnetDecoderBlock(signal, skip, out) for signal, skip, out in zip(signals, skips, channels, strict=True)
         )
         self.gates = nn.ModuleList(
             AdditiveGate(skip_channels=skip, signal_channels=signal) if attention == "additive" and skip else nn.Module()

@@ -1,4 +1,4 @@
-"""What do all networks share? The grey input's normalisation, the size check, and frozen batch norms that stay frozen."""
+"""Base of all networks: input normalisation, size check, and frozen batch norms that stay frozen."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ INPUT_MEAN, INPUT_STD = 0.449, 0.226
 
 IMAGENET_MEANS, IMAGENET_STDS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's red, green and blue."""
-FIXED = {"unit": (0.0, 1.0), "symmetric": (0.5, 0.5), "imagenet": (INPUT_MEAN, INPUT_STD), "zscore": (0.0, 1.0)}
+FIXED = {"unit": (0.0, 1.0), "imagenet": (INPUT_MEAN, INPUT_STD)}
 """Normalisation -> mean and deviation that do not depend on the weights."""
-DARKEST_STD = 1 / 255
-"""Least deviation that z-scores divide by: an even picture stays even."""
 
 
 class Network(nn.Module):
@@ -27,7 +25,7 @@ class Network(nn.Module):
 
     The normalisation that the weights expect lives inside, as the buffers `input_mean` and `input_std` (scalars, or a value for
     each of three channels), so that a caller hands over grey values in [0, 1] whatever the weights, and an exported graph needs
-    nothing beside it. With `zscore` the picture's own mean and deviation take their place.
+    nothing beside it.
     """
 
     weights_note: str = "random weights"
@@ -53,10 +51,6 @@ class Network(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Return `x (B, 1, H, W)` in [0, 1] as the encoder wants it, (B, 1 or 3, H, W)."""
-        if self.architecture.normalisation == "zscore":
-            mean = x.mean(dim=(2, 3), keepdim=True)
-            std = (x - mean).square().mean(dim=(2, 3), keepdim=True).sqrt()
-            return (x - mean) / std.clamp(min=DARKEST_STD)
         return (x - self.input_mean) / self.input_std
 
     def train(self, mode: bool = True) -> Network:

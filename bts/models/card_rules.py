@@ -20,8 +20,18 @@ from typing import Annotated, Any, BinaryIO, TypeVar
 
 from bts.errors import RequestError
 from bts.fields import Conflict, Length, Pattern, Range, expectation, from_mapping, value_problems
-from bts.models.architecture import LARGEST_SIDE, STRIDE
 from bts.registry import suggestion
+from bts.settings import (
+    LARGEST_SIDE,
+    DataSettings,
+    Fraction,
+    Percentile,
+    SharpenAmount,
+    SharpenSigma,
+    Size,
+    Tiles,
+    preprocessing_conflicts,
+)
 
 LARGEST_CARD = 8 * 2**20
 """Bytes of a `model.json`; 888 patients and the reference of `outside` take 100 kB."""
@@ -66,24 +76,18 @@ class OperatingPointRules:
 class PreprocessingRules:
     """Fields of a card's `preprocessing`, those of `bts.data.preprocess.Preprocessing` without NumPy."""
 
-    size: Annotated[int, Range(STRIDE, LARGEST_SIDE, multiple_of=STRIDE)]
-    low_percentile: Annotated[float, Range(0, 100)] = 0.5
-    high_percentile: Annotated[float, Range(0, 100)] = 99.5
-    crop_brain: bool = False
-    clahe_clip_limit: Share = 0.0
-    clahe_tiles: Annotated[int, Range(1, LARGEST_SIDE // 4)] = 8
-    sharpen_amount: Annotated[float, Range(0, 10)] = 0.0
-    sharpen_sigma_px: Annotated[float, Range(0, LARGEST_SIDE, low_open=True)] = 1.5
+    size: Size
+    low_percentile: Percentile = DataSettings.low_percentile
+    high_percentile: Percentile = DataSettings.high_percentile
+    crop_brain: bool = DataSettings.crop_brain
+    clahe_clip_limit: Fraction = DataSettings.clahe_clip_limit
+    clahe_tiles: Tiles = DataSettings.clahe_tiles
+    sharpen_amount: SharpenAmount = DataSettings.sharpen_amount
+    sharpen_sigma_px: SharpenSigma = DataSettings.sharpen_sigma_px
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield what does not go together."""
-        if self.low_percentile >= self.high_percentile:
-            received = f"{self.low_percentile:g} and {self.high_percentile:g}"
-            yield ("low_percentile", "high_percentile"), f"expected low < high, received {received}"
-        if self.clahe_tiles > self.size // 4:
-            yield ("clahe_tiles", "size"), f"expected up to {self.size // 4} tiles, received {self.clahe_tiles}"
-        if self.sharpen_sigma_px > self.size:
-            yield ("sharpen_sigma_px", "size"), f"expected up to {self.size} px, received {self.sharpen_sigma_px:g}"
+        """Yield values that do not go together."""
+        return preprocessing_conflicts(self)
 
 
 @dataclass

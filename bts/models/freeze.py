@@ -1,4 +1,4 @@
-"""Which part of a network learns? The head, the last block too, the last N layers, or all of it."""
+"""Freezing: which part of a network is trained, from the head alone to all of it."""
 
 from __future__ import annotations
 
@@ -6,40 +6,42 @@ import torch
 from torch import Tensor, nn
 
 from bts.errors import RequestError
+from bts.fields import expectation
 from bts.models.base import Network
-from bts.registry import suggestion
-
-KINDS = ("all", "last_block", "head", "last:N")
+from bts.settings import Trainable
 
 
-def set_trainable(network: Network, what: str) -> str:
+def set_trainable(network: Network, trainable: str) -> str:
     """Make a part of `network` trainable and freeze the rest; return a line that says how much that is.
 
     Args:
         network: any network of `build_network`.
-        what: `all`; `head` (all but the encoder: class head, decoder, gates); `last_block` (that and the encoder's last stage);
-            `last:N` (the last N layers in the order of the forward pass; a layer is a module that holds parameters itself).
+        trainable: `all`; `head` (all but the encoder: class head, decoder, gates); `last_block` (that and the encoder's last
+            stage); `last:N` (the last N layers in the order of the forward pass; a layer is a module that holds parameters
+            itself).
 
     A frozen batch norm keeps its statistics: it stays in eval mode, also after `network.train()`.
 
     Raises:
-        RequestError: `what` is none of these, or N is no number from 1 to the number of layers.
+        RequestError: `trainable` is none of these, or N exceeds the number of layers.
     """
-    chosen = {id(parameter) for parameter in _chosen(network, what)}
+    chosen = {id(parameter) for parameter in _chosen(network, trainable)}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in chosen)
     network.train(network.training)
-    return describe_trainable(network, what)
+    return describe_trainable(network, trainable)
 
 
-def describe_trainable(network: nn.Module, what: str) -> str:
+def describe_trainable(network: nn.Module, trainable: str) -> str:
     """Return a line such as `last_block: 14,966,784 of 23,514,179 parameters (63.6%) in 21 of 107 layers learn`."""
     parameters = list(network.parameters())
     learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     whole = sum(parameter.numel() for parameter in parameters)
     layers = [layer for layer in network.modules() if layer._parameters]
     learn = sum(any(parameter.requires_grad for parameter in layer.parameters(recurse=False)) for layer in layers)
-    return f"{what}: {learning:,} of {whole:,} parameters ({learning / whole:.1%}) in {learn} of {len(layers)} layers learn"
+    return (
+        f"{trainable}: {learning:,} of {whole:,} parameters ({learning / whole:.1%}) in {learn} of {len(layers)} layers learn"
+    )
 
 
 def last_block(network: Network) -> list[nn.Parameter]:
@@ -73,24 +75,24 @@ def layers_in_order(network: Network) -> list[nn.Module]:
     return layers
 
 
-def _chosen(network: Network, what: str) -> list[nn.Parameter]:
+def _chosen(network: Network, trainable: str) -> list[nn.Parameter]:
     encoder = {id(parameter) for parameter in network.encoder.parameters()}
     head = [parameter for parameter in network.parameters() if id(parameter) not in encoder]
-    if what == "all":
+    if trainable == "all":
         return list(network.parameters())
-    if what == "head":
+    if trainable == "head":
         return head
-    if what == "last_block":
+    if trainable == "last_block":
         return head + last_block(network)
-    if what.startswith("last:"):
-        return _last_layers(network, what.removeprefix("last:"))
-    raise RequestError(f"unknown part '{what}' to train{suggestion(what, KINDS)}: choose one of {', '.join(KINDS)}")
+    if trainable.startswith("last:"):
+        return _last_layers(network, trainable.removeprefix("last:"))
+    raise RequestError(f"trainable: expected {expectation(Trainable)}, received '{trainable}'")
 
 
 def _last_layers(network: Network, count: str) -> list[nn.Parameter]:
     layers = layers_in_order(network)
     if not count.isdecimal() or not 1 <= int(count) <= len(layers):
-        raise RequestError(f"'last:{count}': a number of layers from 1 to {len(layers)} is needed, as in last:10")
+        raise RequestError(f"trainable: expected last:1 to last:{len(layers)} for this network, received 'last:{count}'")
     return [parameter for layer in layers[-int(count) :] for parameter in layer.parameters(recurse=False)]
 
 

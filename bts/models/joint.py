@@ -1,4 +1,4 @@
-"""How do mask and class come from one pass? One encoder, the attention U-Net's decoder, a class head that looks at the mask."""
+"""Joint network: one encoder, the attention U-Net's decoder, and a class head that averages features over the mask."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bts.models.classifier import ClassNetwork, weigh
 from bts.models.output import Output
 
 CELL = 4
-"""Side in pixels of the cells in which the mask is dilated: at full size the same dilation costs sixteen times as much. The
-architecture's rim, by which a tumour counts as larger than its mask, is a multiple of it."""
+"""Side in pixels of the cells in which the mask is dilated: at full size the same dilation costs sixteen times as much.
+`mask_dilation_px` is a multiple of it."""
 FLOOR = 1e-4
 """Weight of a grid place that the mask does not reach: nothing beside a tumour, everything where the mask is empty."""
 FINE = STRIDE // CELL
@@ -27,7 +27,7 @@ class JointNetwork(ClassNetwork):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        self.rim, self.slice_dropout = architecture.rim_px // CELL, architecture.slice_dropout
+        self.mask_dilation_px, self.slice_dropout = architecture.mask_dilation_px, architecture.slice_dropout
         self.decoder = Decoder(
             encoder_channels=self.encoder.channels, channels=architecture.channels, attention=architecture.attention
         )
@@ -47,7 +47,7 @@ class JointNetwork(ClassNetwork):
         """
         if mask_logits is None:
             raise ValueError("the joint network pools over its mask: hand over the mask logits too")
-        weights = mask_weights(mask_logits, rim=self.rim)  # (B, 1, h, w)
+        weights = mask_weights(mask_logits, mask_dilation_px=self.mask_dilation_px)  # (B, 1, h, w)
         by_slice = features.mean(dim=(2, 3))
         if self.training and self.slice_dropout:
             by_slice = by_slice * F.dropout(by_slice.new_ones(len(by_slice), 1), self.slice_dropout)
@@ -68,24 +68,27 @@ class JointNetwork(ClassNetwork):
         """
         weights = torch.stack(gradient.chunk(self.pools, dim=-1), dim=-3).flatten(-3, -2)  # (2K, C) or (B, 2K, C)
         by_slice, by_mask = weigh(features, weights).chunk(self.pools, dim=1)  # (B, K, h, w) each
-        fine = grown_mask(mask_logits, rim=self.rim) + FLOOR  # its mean over a place of the last maps is the place's weight
+        fine = (
+            dilated_mask(mask_logits, mask_dilation_px=self.mask_dilation_px) + FLOOR
+        )  # its mean over a place of the last maps is the place's weight
         fine = fine / fine.sum(dim=(2, 3), keepdim=True)
         average = by_slice / (features.shape[2] * features.shape[3])
         return spread(average, offset_px=offset_px) + spread(by_mask, offset_px=0.0) * (FINE * FINE * fine)
 
 
-def mask_weights(mask_logits: Tensor, *, rim: int) -> Tensor:
+def mask_weights(mask_logits: Tensor, *, mask_dilation_px: int) -> Tensor:
     """Return the weights (B, 1, H/32, W/32), summing to one a slice, with which the last maps are averaged over the mask.
 
-    Probabilities up to a half count nothing, one counts fully, linear between; the region grows by a rim of cells. Where
-    nothing is drawn all weights are equal: the whole slice. No gradient flows: the class must not bend the mask.
+    Probabilities up to 0.5 have no weight, 1 has full weight, linear in between; the region is dilated. All weights are equal
+    where the mask is empty. No gradient flows, so that the class does not change the mask.
     """
-    grid = F.avg_pool2d(grown_mask(mask_logits, rim=rim), FINE) + FLOOR  # (B, 1, H/32, W/32)
+    grid = F.avg_pool2d(dilated_mask(mask_logits, mask_dilation_px=mask_dilation_px), FINE) + FLOOR  # (B, 1, H/32, W/32)
     return grid / grid.sum(dim=(2, 3), keepdim=True)
 
 
-def grown_mask(mask_logits: Tensor, *, rim: int) -> Tensor:
-    """Return (B, 1, H/4, W/4) in [0, 1], how far inside the mask (logits) and its rim of cells each cell lies."""
+def dilated_mask(mask_logits: Tensor, *, mask_dilation_px: int) -> Tensor:
+    """Return (B, 1, H/4, W/4) in [0, 1], by how much each cell belongs to the dilated mask (logits)."""
+    rim = mask_dilation_px // CELL
     inside = F.relu(2 * torch.sigmoid(mask_logits.detach().float()) - 1)  # (B, 1, H, W)
     return F.max_pool2d(F.avg_pool2d(inside, CELL), 2 * rim + 1, stride=1, padding=rim)
 

@@ -1,81 +1,72 @@
-"""What does training minimise? Soft Dice and cross-entropy on masks; cross-entropy on classes. On logits, always in 32 bits."""
+"""Training losses on logits, computed in 32 bits: soft Dice and cross-entropy of masks, cross-entropy of classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from monai.losses import DiceLoss, FocalLoss
+from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 UNKNOWN = -1
-"""Label of a slice whose class is not known: it adds nothing to the classification loss."""
+"""Label of a slice whose class is unknown; it does not contribute to the classification loss."""
 
 
 class SegmentationLoss(nn.Module):
     """Weighted sum of soft Dice (Milletari 2016, through MONAI) and binary cross-entropy.
 
-    Dice is taken slice by slice and then averaged, as the score is; taken over the batch, large tumours would hide small ones.
-    One pixel is added above and below (`smooth_nr = smooth_dr = 1`): beside a tumour of hundreds of pixels it is nothing, and a
-    slice with an empty mask gets a loss that falls as fewer pixels are drawn, where the usual 1e-5 would leave it flat at 1.
+    Dice is computed per slice and then averaged, as the score is; over the batch, large tumours would hide small ones. One
+    pixel is added to numerator and denominator (`smooth_nr = smooth_dr = 1`): it is negligible for a tumour of hundreds of
+    pixels, and for an empty mask the loss decreases with the number of predicted pixels, where the usual 1e-5 would leave it
+    flat at 1.
 
     Args:
-        dice: weight of the soft Dice.
-        bce: weight of the cross-entropy.
-        focal_gamma: a pixel whose truth has probability p costs (1 - p)^gamma of its cross-entropy (Lin 2017, through MONAI);
-            0 is plain cross-entropy.
+        dice_weight: weight of the soft Dice.
+        bce_weight: weight of the cross-entropy.
     """
 
-    def __init__(self, *, dice: float = 1.0, bce: float = 1.0, focal_gamma: float = 0.0) -> None:
+    def __init__(self, *, dice_weight: float = 1.0, bce_weight: float = 1.0) -> None:
         super().__init__()
-        self.dice_weight, self.bce_weight = dice, bce
-        self.cross_entropy = FocalLoss(gamma=focal_gamma, reduction="none")
+        self.dice_weight, self.bce_weight = dice_weight, bce_weight
         self.soft_dice = DiceLoss(sigmoid=True, batch=False, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
 
     def forward(self, logits: Tensor, truth: Tensor, has_mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted parts.
 
         Args:
-            logits: (B, 1, H, W) in any precision; computed on in 32 bits, also inside autocast.
+            logits: (B, 1, H, W) in any precision; the loss is computed in 32 bits, also inside autocast.
             truth: (B, 1, H, W), 0 or 1.
-            has_mask: (B,) bool or None; a slice without a mask adds nothing, a batch without any gives 0 with a zero gradient.
+            has_mask: (B,) bool or None; slices without a mask do not contribute, a batch without any gives 0 with a zero
+                gradient.
         """
         with torch.autocast(logits.device.type, enabled=False):
             logits, truth = logits.float(), truth.float()
             dice = self.soft_dice(logits, truth).flatten(1).mean(1)  # (B,)
-            bce = self.cross_entropy(logits, truth).flatten(1).mean(1)  # (B,)
+            bce = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(1).mean(1)  # (B,)
             parts = {"dice": _mean(dice, has_mask), "bce": _mean(bce, has_mask)}
             return self.dice_weight * parts["dice"] + self.bce_weight * parts["bce"], parts
 
 
 class ClassificationLoss(nn.Module):
-    """Cross-entropy over the slices whose class is known, optionally weighted by class and smoothed (Szegedy 2016)."""
+    """Cross-entropy over the slices whose class is known, optionally weighted by class."""
 
     class_weights: Tensor | None
 
-    def __init__(self, *, class_weights: Sequence[float] | Tensor | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(self, *, class_weights: Sequence[float] | Tensor | None = None) -> None:
         super().__init__()
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights)
-        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its part `cross_entropy` (the same number).
 
         Args:
-            logits: (B, K) in any precision; computed on in 32 bits, also inside autocast.
+            logits: (B, K) in any precision; the loss is computed in 32 bits, also inside autocast.
             labels: (B,) int64; -1 where unknown. A batch without any label gives 0 with a zero gradient.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            total = F.cross_entropy(
-                logits.float(),
-                labels,
-                weight=self.class_weights,
-                ignore_index=UNKNOWN,
-                label_smoothing=self.label_smoothing,
-                reduction="sum",
-            )
+            total = F.cross_entropy(logits.float(), labels, weight=self.class_weights, ignore_index=UNKNOWN, reduction="sum")
             known = (labels != UNKNOWN).float()
             if self.class_weights is not None:
                 known = known * self.class_weights[labels.clamp(min=0)]
@@ -83,8 +74,38 @@ class ClassificationLoss(nn.Module):
             return loss, {"cross_entropy": loss}
 
 
+class JointLoss(nn.Module):
+    """Sum of the loss of masks and the loss of classes; a slice without one of the two truths contributes by the other.
+
+    Args:
+        masks: loss of masks.
+        classes: loss of classes.
+        cross_entropy_weight: weight of the loss of classes.
+    """
+
+    def __init__(self, masks: SegmentationLoss, classes: ClassificationLoss, *, cross_entropy_weight: float = 1.0) -> None:
+        super().__init__()
+        self.masks, self.classes, self.cross_entropy_weight = masks, classes, cross_entropy_weight
+
+    def forward(
+        self, mask_logits: Tensor, class_logits: Tensor, *, truth: Tensor, has_mask: Tensor, labels: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its unweighted parts `dice`, `bce` and `cross_entropy`.
+
+        Args:
+            mask_logits: (B, 1, H, W).
+            class_logits: (B, K).
+            truth: (B, 1, H, W), 0 or 1.
+            has_mask: (B,) bool, whether the truth is known.
+            labels: (B,) int64; -1 where unknown.
+        """
+        of_masks, parts = self.masks(mask_logits, truth, has_mask)
+        of_classes, more = self.classes(class_logits, labels)
+        return of_masks + self.cross_entropy_weight * of_classes, parts | more
+
+
 def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """Return a weight a class, n / (K x count), so that every class weighs the same in sum; a class without slices gets 0.
+    """Return a weight per class, n / (K x count), so that all classes have the same total; 0 for a class without slices.
 
     >>> balanced_weights([10, 20, 10])
     [1.3333333333333333, 0.6666666666666666, 1.3333333333333333]

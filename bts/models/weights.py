@@ -1,4 +1,4 @@
-"""Where do pretrained weights come from, do they fit, and what input do they expect?"""
+"""Pretrained encoder weights: where they come from, whether they fit, and which input they expect."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def load_pretrained(network: Network, weights: str | Path) -> None:
     elif str(weights) != "none":
         pretrained = _from_file(Path(weights), encoder=network.encoder.name)
     if pretrained is not None:
-        note = load_encoder(network.encoder, pretrained.state, conv1=network.architecture.conv1, where=str(weights))
+        note = load_encoder(network.encoder, pretrained.state, where=str(weights))
         own = network.architecture.normalisation
         unlike = "" if own == "weights" else f"; the input is normalised as '{own}' says all the same"
         network.weights_note = f"{pretrained.note}; {note}{unlike}"
     _set_normalisation(network, pretrained)
 
 
-def load_encoder(encoder: Encoder, state: dict[str, Tensor], *, conv1: str, where: str) -> str:
+def load_encoder(encoder: Encoder, state: dict[str, Tensor], *, where: str) -> str:
     """Copy a state dict of torchvision, timm or smp into `encoder`; return a line that says what was done.
 
-    The classifier of the file is left out. A first convolution for RGB becomes one for grey. With `sum` its kernels are added
-    up: the network then computes on a grey picture exactly what the RGB one computes on that picture repeated three times, as
-    long as mean and deviation are the same for the three channels. With `mean` the first map is a third of that.
+    The classifier of the file is left out. The kernels of a first convolution for RGB are added up to one for grey: the network
+    then computes on a grey picture exactly what the RGB one computes on that picture repeated three times, as long as mean and
+    standard deviation are the same for the three channels.
 
     Raises:
         RequestError: keys are missing or unknown, or a tensor has another shape: the first few are named.
@@ -77,18 +77,17 @@ def load_encoder(encoder: Encoder, state: dict[str, Tensor], *, conv1: str, wher
     fitted, grey = {}, 0
     for plain, key in names.items():
         if plain in found:
-            value, was_rgb = _fit(found[plain], target[key], conv1=conv1, where=f"{where}: '{key}'")
+            value, was_rgb = _fit(found[plain], target[key], where=f"{where}: '{key}'")
             fitted[key], grey = value, grey + was_rgb
     encoder.load_state_dict(fitted, strict=False)
-    return f"{len(fitted)} tensors" + (f", first kernels {conv1} over RGB" if grey else "")
+    return f"{len(fitted)} tensors" + (", first kernels summed over RGB" if grey else "")
 
 
-def _fit(value: Tensor, target: Tensor, *, conv1: str, where: str) -> tuple[Tensor, bool]:
+def _fit(value: Tensor, target: Tensor, *, where: str) -> tuple[Tensor, bool]:
     if value.shape == target.shape:
         return value.to(target.dtype), False
     if value.ndim == 4 and value.shape[1] == 3 and target.shape == (value.shape[0], 1, *value.shape[2:]):
-        value = value.float()
-        return value.sum(1, keepdim=True) if conv1 == "sum" else value.mean(1, keepdim=True), True
+        return value.float().sum(1, keepdim=True), True
     raise RequestError(
         f"{where} has shape {tuple(value.shape)}, the encoder needs {tuple(target.shape)}: another encoder's weights"
     )

@@ -1,4 +1,4 @@
-"""How is the classifier trained: network, loss and validation accuracies?"""
+"""Training of the classifier: loss and validation accuracies."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.losses import ClassificationLoss, balanced_weights
 from bts.models.metrics import ClassScores
 from bts.models.output import Output
-from bts.settings import ClsSettings
-from bts.training.module import Batch, Optim, TaskModule
+from bts.settings import ClsSettings, OptimSettings
+from bts.training.module import Batch, TaskModule
 
 
 class Classification(TaskModule):
-    """A grey-scale classifier with cross-entropy; slices without a label don't count."""
+    """A grey-scale classifier with cross-entropy; slices without a label do not contribute."""
 
-    def __init__(self, network: Network, *, loss: ClassificationLoss, optim: Optim, monitor: str, seed: int) -> None:
+    def __init__(self, network: Network, *, loss: ClassificationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
         self.loss, self.classes = loss, ClassScores(classes=network.architecture.classes)
 
@@ -42,27 +41,10 @@ class Classification(TaskModule):
         return self.classes.totals.cpu().numpy()
 
 
-def architecture(settings: ClsSettings, classes: Sequence[str]) -> Architecture:
-    """Return the numbers of the network that the settings ask for."""
-    model = settings.model
-    return Architecture(
-        task="cls",
-        encoder=model.encoder,
-        size=settings.data.size,
-        classes=len(classes),
-        dropout=model.dropout,
-        conv1=model.conv1,
-        hidden=tuple(model.hidden),
-        head_norm=model.head_norm,
-        in_channels=model.in_channels,
-        normalisation=model.normalisation,
-        input_mean=model.input_mean,
-        input_std=model.input_std,
-    )
-
-
-def module(settings: ClsSettings, network: Network, *, optim: Optim, monitor: str, counts: Sequence[int]) -> Classification:
-    """Return the module around a network that is built already; `counts`, the training slices a class, give its weights."""
+def module(
+    settings: ClsSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
+) -> Classification:
+    """Return the training module of a network; `counts`, the number of training slices per class, give the class weights."""
     weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
-    loss = ClassificationLoss(class_weights=weights, label_smoothing=settings.loss.label_smoothing)
+    loss = ClassificationLoss(class_weights=weights)
     return Classification(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)

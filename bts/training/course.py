@@ -53,8 +53,6 @@ def run_stage(
     module.network.train()
     if machine.channels_last:
         module.network.to(memory_format=torch.channels_last)
-    if settings.trainer.compile:
-        module.compile_steps()
     patience, min_delta = settings.trainer.patience, settings.trainer.min_delta
     keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=patience, min_delta=min_delta)
     last = str(keeper.last) if keeper.last.is_file() else None
@@ -64,7 +62,7 @@ def run_stage(
     with quiet_lightning(), signals.in_loop():
         trainer = pl.Trainer(
             max_epochs=stage.epochs,
-            gradient_clip_val=settings.optim.clip or None,
+            gradient_clip_val=settings.optim.gradient_clip_val or None,
             callbacks=[*shown, keeper],
             **_trainer_options(machine, settings.trainer, root=run.path),
         )
@@ -99,7 +97,7 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
     return {
         "accelerator": machine.device,
         "devices": machine.devices,
-        "num_nodes": machine.nodes,
+        "num_nodes": machine.num_nodes,
         "strategy": _data_parallel() if machine.world > 1 else "auto",
         "precision": machine.precision,
         "benchmark": machine.device == "gpu",

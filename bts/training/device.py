@@ -1,9 +1,7 @@
-"""On which device, in which precision and in which memory layout is trained, and why there?"""
+"""Choice of device, precision and memory layout, each with its reason."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,22 +49,13 @@ def cpu_computes_bf16() -> bool:
     return any(probe() for probe in probes if probe is not None)
 
 
-def choose_layout(channels_last: bool | None, *, device: Device, precision: Precision) -> tuple[bool, str]:
-    """Return whether maps lie channels-last in memory, and the reason."""
-    if channels_last is not None:
-        return channels_last, "asked for"
+def choose_layout(*, device: Device, precision: Precision) -> tuple[bool, str]:
+    """Return whether to use the channels-last memory layout, and the reason."""
     if device == "mps":
         return False, "not known to help there"
     if precision == "32-true" and device == "gpu":
         return False, "helps GPUs in 16 bits only"
     return True, "the convolutions there are written for it"
-
-
-def check_compiler() -> None:
-    """Raise RequestError where torch.compile would find nothing to compile with: it says so only in the middle of a step."""
-    names = [name for name in (os.environ.get("CXX"), "g++", "clang++", "cl") if name]
-    if not any(shutil.which(name) for name in names):
-        raise RequestError(f"trainer.compile: no C++ compiler was found ({', '.join(names)}): install one, or leave it false")
 
 
 @dataclass(frozen=True)
@@ -77,13 +66,13 @@ class Machine:
     precision: Precision
     channels_last: bool
     devices: int
-    nodes: int
+    num_nodes: int
     lines: tuple[str, ...]
 
     @property
     def world(self) -> int:
         """Processes that train together."""
-        return self.devices * self.nodes
+        return self.devices * self.num_nodes
 
 
 def choose_machine(settings: TrainerSettings) -> Machine:
@@ -94,19 +83,13 @@ def choose_machine(settings: TrainerSettings) -> Machine:
         raise RequestError(
             f"trainer.devices {settings.devices}: this machine has {there} GPU(s): take at most that many, or -1"
         )
-    if settings.devices < -1 or settings.devices == 0 or settings.nodes < 1:
-        raise RequestError(
-            f"trainer.devices {settings.devices} and trainer.nodes {settings.nodes}: at least one of each (devices -1: all)"
-        )
-    if settings.compile:
-        check_compiler()
     devices = there if settings.devices == -1 else settings.devices
     precision, why_precision = choose_precision(settings.precision, device)
-    channels_last, why_layout = choose_layout(settings.channels_last, device=device, precision=precision)
+    channels_last, why_layout = choose_layout(device=device, precision=precision)
     layout = "channels last" if channels_last else "channels first"
     lines = (
-        f"device: {device} ({why_device}), {devices} a node, {settings.nodes} node(s)",
+        f"device: {device} ({why_device}), {devices} per node, {settings.num_nodes} node(s)",
         f"precision: {precision} ({why_precision})",
         f"memory layout: {layout} ({why_layout})",
-    ) + (("the network is compiled (asked for): its first steps take minutes",) if settings.compile else ())
-    return Machine(device, precision, channels_last, devices, settings.nodes, lines)
+    )
+    return Machine(device, precision, channels_last, devices, settings.num_nodes, lines)

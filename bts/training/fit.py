@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -33,11 +33,11 @@ from bts.training.datamodule import SliceData, choose_workers
 from bts.training.interrupt import StopSignals
 from bts.training.job import Job, run_folder
 from bts.training.log import logged
-from bts.training.module import Optim, TaskModule
+from bts.training.module import TaskModule
 from bts.training.prepare import Prepared, prepare
 from bts.training.ranks import is_first
 from bts.training.stages import Stage
-from bts.training.tasks import KITS
+from bts.training.tasks import KITS, build_architecture
 
 log = logging.getLogger("bts.training")
 
@@ -106,7 +106,7 @@ def _network(job: Job, prepared: Prepared, run: Run) -> Network:
     found = [path for path in last if path.is_file()]
     if found:
         return build_network(Architecture.from_dict(load_checkpoint(found[-1])["architecture"]))
-    architecture = KITS[job.task].architecture(settings, prepared.source.classes)
+    architecture = build_architecture(settings, prepared.source.classes)
     network = build_network(architecture, weights=settings.model.weights)  # type: ignore[attr-defined]
     log.info(f"network: {architecture.encoder}, {network.weights_note}")
     return network
@@ -141,7 +141,11 @@ def _run_one(
     labels = prepared.train.labels[prepared.train.labels >= 0]  # the joint network also learns from slices without one
     counts = np.bincount(labels, minlength=len(prepared.source.classes))
     module: TaskModule = KITS[job.task].module(
-        settings, network, optim=_optim(settings, stage), monitor=job.monitor, counts=counts.tolist()
+        settings,
+        network,
+        optim=replace(settings.optim, lr=stage.lr, epochs=stage.epochs),
+        monitor=job.monitor,
+        counts=counts.tolist(),
     )
     return run_stage(
         module,
@@ -153,24 +157,6 @@ def _run_one(
         settings=settings,
         classes=prepared.source.classes,
         signals=signals,
-    )
-
-
-def _optim(settings: Settings, stage: Stage) -> Optim:
-    optim = settings.optim
-    return Optim(
-        lr=stage.lr,
-        weight_decay=optim.weight_decay,
-        schedule=optim.schedule,
-        warmup_epochs=optim.warmup_epochs,
-        plateau_factor=optim.plateau_factor,
-        plateau_patience=optim.plateau_patience,
-        plateau_min_delta=optim.plateau_min_delta,
-        step_epochs=optim.step_epochs,
-        step_factor=optim.step_factor,
-        optimizer=optim.optimizer,
-        momentum=optim.momentum,
-        epochs=stage.epochs,
     )
 
 

@@ -1,4 +1,4 @@
-"""Can the request be met on this machine, and in which run folder is it done?"""
+"""Check of a request before any data are read, and its run folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bts.errors import BtsError, RequestError
+from bts.fields import problems
 from bts.glossary import Task
 from bts.runs import Run, new_run
 from bts.settings import Settings
@@ -16,7 +17,7 @@ from bts.training.device import Machine, choose_machine
 from bts.training.ranks import is_first, shared_folder
 from bts.training.resolved import check_same_course, write_settings
 from bts.training.stages import Stage, departures, plan_stages
-from bts.training.tasks import choose_monitor, task_of
+from bts.training.tasks import build_architecture, task_of
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,14 @@ class Job:
 
     @classmethod
     def plan(cls, settings: Settings) -> Job:
-        """Check the settings against this machine and this task; raises RequestError."""
+        """Check the settings by themselves and against this machine; raises RequestError."""
         task = task_of(settings)
+        if found := problems(settings):
+            raise RequestError("; ".join(found))
+        build_architecture(settings, ("any", "two"))  # refuses what does not go together before any data are read
         stages, line = plan_stages(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
-        machine, monitor = choose_machine(settings.trainer), choose_monitor(settings.trainer.monitor, task)
-        return cls(settings, task, machine, monitor, stages, line)
+        monitor = settings.monitors[0] if settings.trainer.monitor == "auto" else settings.trainer.monitor
+        return cls(settings, task, choose_machine(settings.trainer), monitor, stages, line)
 
 
 def is_pretrained(settings: Settings) -> bool:

@@ -1,27 +1,24 @@
-"""How is the network for mask and class trained: both losses at once, and one score that picks the best epoch?"""
+"""Training of the joint network: both losses at once, and one score that selects the best epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from bts.models.architecture import Architecture
 from bts.models.base import Network
-from bts.models.joint_loss import JointLoss
-from bts.models.losses import ClassificationLoss, SegmentationLoss, balanced_weights
+from bts.models.losses import ClassificationLoss, JointLoss, SegmentationLoss, balanced_weights
 from bts.models.metrics import ClassScores, MaskScores
 from bts.models.output import Output
-from bts.settings import JointSettings
-from bts.training.module import Batch, Optim, TaskModule
+from bts.settings import JointSettings, OptimSettings
+from bts.training.module import Batch, TaskModule
 
 
 class Joint(TaskModule):
-    """One network for both tasks; a slice without a mask teaches the class, one without a label the mask."""
+    """One network for both tasks; slices without a mask or without a label contribute to the other loss only."""
 
-    def __init__(self, network: Network, *, loss: JointLoss, optim: Optim, monitor: str, seed: int) -> None:
+    def __init__(self, network: Network, *, loss: JointLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
         self.loss, self.masks = loss, MaskScores()
         self.classes = ClassScores(classes=network.architecture.classes)
@@ -52,16 +49,9 @@ class Joint(TaskModule):
     def confusion(self) -> np.ndarray:
         return self.classes.totals.cpu().numpy()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = super().configure_optimizers()
-        learned = list(self.loss.parameters())  # none with fixed weights; never decayed, 0 is no better than another value
-        if learned:
-            optimizer.add_param_group({"params": learned, "weight_decay": 0.0})
-        return optimizer
-
 
 def joint_score(scores: dict[str, float]) -> float:
-    """Return the mean of Dice and balanced accuracy: both go from 0 to 1, and an epoch good at one alone is not the best.
+    """Return the mean of Dice and balanced accuracy, so that the best epoch is good at both.
 
     >>> joint_score({"dice": 0.5, "balanced_accuracy": 1.0})
     0.75
@@ -69,35 +59,12 @@ def joint_score(scores: dict[str, float]) -> float:
     return (scores["dice"] + scores["balanced_accuracy"]) / 2
 
 
-def architecture(settings: JointSettings, classes: Sequence[str]) -> Architecture:
-    """Return the numbers of the network that the settings ask for."""
-    model = settings.model
-    return Architecture(
-        task="joint",
-        encoder=model.encoder,
-        size=settings.data.size,
-        classes=len(classes),
-        attention=model.attention,
-        channels=tuple(model.channels),
-        dropout=model.dropout,
-        rim_px=model.rim_px,
-        slice_dropout=model.slice_dropout,
-        conv1=model.conv1,
-        in_channels=model.in_channels,
-        normalisation=model.normalisation,
-        input_mean=model.input_mean,
-        input_std=model.input_std,
-    )
-
-
-def module(settings: JointSettings, network: Network, *, optim: Optim, monitor: str, counts: Sequence[int]) -> Joint:
-    """Return the module around a network that is built already; `counts`, the training slices a class, give its weights."""
-    wanted = settings.loss
-    weights = balanced_weights(counts) if wanted.class_weights == "balanced" else None
+def module(settings: JointSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]) -> Joint:
+    """Return the training module of a network; `counts`, the number of training slices per class, give the class weights."""
+    weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
     loss = JointLoss(
-        SegmentationLoss(dice=wanted.dice, bce=wanted.bce, focal_gamma=wanted.focal_gamma),
-        ClassificationLoss(class_weights=weights, label_smoothing=wanted.label_smoothing),
-        cross_entropy=wanted.cross_entropy,
-        learned=wanted.weighting == "learned",
+        SegmentationLoss(dice_weight=settings.loss.dice_weight, bce_weight=settings.loss.bce_weight),
+        ClassificationLoss(class_weights=weights),
+        cross_entropy_weight=settings.loss.cross_entropy_weight,
     )
     return Joint(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)

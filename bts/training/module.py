@@ -1,10 +1,8 @@
-"""What does every task's training step have in common: optimiser, rate, seeds, sums of losses?"""
+"""Training step that all tasks share: optimiser, learning rate, seeds, sums of losses."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,55 +12,27 @@ from torch import Tensor
 
 from bts.models.base import Network
 from bts.models.output import Output
+from bts.settings import OptimSettings
 from bts.training.schedule import Plateau, Schedule
 
 Batch = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Optim:
-    """Numbers of the optimiser; see `bts.settings.OptimSettings`."""
-
-    lr: float
-    weight_decay: float
-    schedule: str
-    warmup_epochs: float
-    plateau_factor: float
-    plateau_patience: int
-    epochs: int
-    plateau_min_delta: float = 0.0
-    step_epochs: int = 7
-    step_factor: float = 0.1
-    optimizer: str = "adamw"
-    momentum: float = 0.9
-
-
 class TaskModule(pl.LightningModule):
     """Base of the tasks: a network, its losses and its validation scores.
 
-    A task gives `losses` and the three score methods; everything else is the same for all. Losses are summed on the device
-    and read once an epoch, so no step waits for the device in order to be logged.
+    A task defines `losses` and the three score methods. Losses are summed on the device and read once per epoch, so that no
+    step waits for the device in order to be logged.
     """
 
-    def __init__(self, network: Network, *, optim: Optim, monitor: str, seed: int) -> None:
+    def __init__(self, network: Network, *, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__()
         self.network, self.optim, self.monitor, self.seed = network, optim, monitor, seed
         self.schedule: Schedule | None = None
-        self.plateau = Plateau(
-            optim.plateau_factor,
-            optim.plateau_patience,
-            higher_is_better=monitor != "loss",
-            min_delta=optim.plateau_min_delta,
-        )
+        self.plateau = Plateau(optim.plateau_factor, optim.plateau_patience, higher_is_better=monitor != "loss")
         self.sums: dict[str, Tensor] = {}
         self.lr = 0.0
         self.scores: dict[str, float] = {}
-        self._learn: Callable[[Tensor], Output] | None = None
-
-    def compile_steps(self) -> None:
-        """Let training steps, but not validation, go through `torch.compile`; the first one then takes minutes."""
-        # the method, not the module: the names of the weights, and so the checkpoints, stay as they are
-        self._learn = torch.compile(self.network.forward)
 
     @abstractmethod
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -89,7 +59,7 @@ class TaskModule(pl.LightningModule):
         return self.network(image)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss, parts = self.losses((self._learn or self)(batch["image"]), batch)
+        loss, parts = self.losses(self(batch["image"]), batch)
         self._add("train", loss, parts, len(batch["image"]))
         return loss
 
@@ -136,14 +106,13 @@ class TaskModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
         if self.schedule is None:
-            steps = int(self.trainer.num_training_batches)
-            warmup = round(self.optim.warmup_epochs * steps)
             self.schedule = Schedule(
-                self.optim.schedule,  # type: ignore[arg-type]
-                warmup,
-                self.optim.epochs * steps,
-                fall_steps=max(1, self.optim.step_epochs * steps),
-                fall_factor=self.optim.step_factor,
+                self.optim.schedule,
+                steps_per_epoch=int(self.trainer.num_training_batches),
+                epochs=self.optim.epochs,
+                warmup_epochs=self.optim.warmup_epochs,
+                step_epochs=self.optim.step_epochs,
+                step_factor=self.optim.step_factor,
             )
         self.lr = self.optim.lr * self.schedule.factor(self.trainer.global_step) * self.plateau.scale
         for group in self.trainer.optimizers[0].param_groups:
@@ -156,7 +125,8 @@ class TaskModule(pl.LightningModule):
             {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": self.optim.weight_decay},
             {"params": [parameter for parameter in learning if parameter.ndim <= 1], "weight_decay": 0.0},
         ]
-        return make_optimizer([group for group in groups if group["params"]], self.optim)
+        optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.optim.optimizer]
+        return optimizer([group for group in groups if group["params"]], lr=self.optim.lr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["plateau"] = self.plateau.state()
@@ -165,14 +135,6 @@ class TaskModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.plateau.restore(checkpoint["plateau"])
-
-
-def make_optimizer(groups: list[dict[str, Any]], optim: Optim) -> torch.optim.Optimizer:
-    """Return the optimiser of parameter groups that bring their own weight decay."""
-    if optim.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.momentum > 0)
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optim.optimizer]
-    return kind(groups, lr=optim.lr)
 
 
 def score_name(monitor: str) -> str:

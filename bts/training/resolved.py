@@ -1,4 +1,4 @@
-"""Which settings did a run have, and may a resumed run have others?"""
+"""Settings of a run on disk, and which of them a resumed run may change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from bts.settings import Settings
 MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.devices",
-    "trainer.nodes",
-    "trainer.compile",
+    "trainer.num_nodes",
     "trainer.images",
     "optim.epochs",
     "data.root",
@@ -26,21 +25,7 @@ MAY_CHANGE = (
     "data.workers",
     "runs",
 )
-"""Settings that a resumed run may take anew: where things lie, what computes, and how long it goes on."""
-
-LATER = (
-    "model.in_channels",
-    "model.normalisation",
-    "model.hidden",
-    "model.head_norm",
-    "model.rim_px",
-    "model.slice_dropout",
-    "loss.focal_gamma",
-)
-"""Settings of network and loss that runs of earlier versions lack: they were trained as the defaults say, or as `THEN`."""
-
-THEN = {"model.rim_px": 8, "model.slice_dropout": 0.0}
-"""What those of them meant whose default is another now."""
+"""Settings that a resumed run may change: paths, hardware and length."""
 
 
 def write_settings(run: Run, settings: Settings) -> None:
@@ -51,14 +36,12 @@ def write_settings(run: Run, settings: Settings) -> None:
 
 
 def check_same_course(run: Run, settings: Settings) -> list[str]:
-    """Return lines on what a resumed run changes; raises RequestError where a change would make it another run."""
-    before, now = with_later(_read(run), settings), flat_settings(settings)
-    foreign = [f"its setting {key} is none of this task and version" for key in before if key not in now]
-    # the joint network has every setting of the two others, so what a run lacks tells tasks apart too
-    foreign += [f"it has no setting {key}" for key in now if key not in before and key.startswith(("model.", "loss."))]
+    """Return a line for each setting that a resumed run changes; raises RequestError for those that must not change."""
+    before, now = flat(_read(run)), flat_settings(settings)
+    foreign = [f"its setting {key} is unknown to this task and version" for key in before if key not in now]
+    foreign += [f"it has no setting {key}" for key in now if key not in before]
     if foreign:
-        told = foreign[0]
-        raise RequestError(f"{run.path}: {told}: resume a run with the program that started it")
+        raise RequestError(f"{run.path}: {foreign[0]}: resume a run with the program that started it")
     changed = [key for key in now if key in before and before[key] != now[key]]
     refused = [key for key in changed if key not in MAY_CHANGE]
     if refused:
@@ -70,14 +53,6 @@ def check_same_course(run: Run, settings: Settings) -> list[str]:
 def flat_settings(settings: Settings) -> dict[str, Any]:
     """Return settings by their whole names, as a file of settings would give them back."""
     return flat(yaml.safe_load(yaml.safe_dump(asdict(settings))))
-
-
-def with_later(before: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return a run's settings by their whole names, with the defaults of what its version did not know yet."""
-    defaults = flat_settings(type(settings)())
-    defaults |= {key: value for key, value in THEN.items() if key in defaults}
-    tells_tasks_apart = ("model.", "loss.")
-    return {key: defaults[key] for key in defaults if key in LATER or not key.startswith(tells_tasks_apart)} | flat(before)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Which learning rate does a step get?
+"""Learning-rate schedules.
 
-The rate is a pure function of the step, so a resumed run needs no scheduler state; only `plateau` remembers, and that is two
-numbers which the checkpoint keeps.
+The rate is a pure function of the step, so a resumed run needs no scheduler state; only `plateau` has some, which the
+checkpoint keeps.
 """
 
 from __future__ import annotations
@@ -11,72 +11,72 @@ from dataclasses import dataclass
 from typing import Literal
 
 WARMUP_START = 0.1
-"""Share of the rate at the first step of the warm-up."""
+"""Fraction of the learning rate at the first step of the warm-up."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Course of the learning rate as a factor on its highest value.
+    """Learning rate of each step as a factor on the peak rate; the names are those of `bts.settings.OptimSettings`.
 
     Attributes:
-        kind: what follows the warm-up: `cosine` to zero, `step` down now and then, or one (`plateau` then scales it by its own
-            factor).
-        warmup_steps: steps of linear warm-up.
-        total_steps: steps of the whole stage.
-        fall_steps: steps between two falls, with `step`; counted from the start of the stage, as epochs are.
-        fall_factor: factor of each fall.
+        schedule: `cosine` to zero, `step` by `step_factor` every `step_epochs`, or constant (`plateau` is scaled by `Plateau`).
+        steps_per_epoch: number of optimiser steps per epoch.
+        epochs: length of the stage.
+        warmup_epochs: epochs of linear warm-up.
+        step_epochs: epochs between two reductions, counted from the start of the stage.
+        step_factor: factor of each reduction.
     """
 
-    kind: Literal["cosine", "step", "plateau", "constant"]
-    warmup_steps: int
-    total_steps: int
-    fall_steps: int = 1
-    fall_factor: float = 1.0
+    schedule: Literal["cosine", "step", "plateau", "constant"]
+    steps_per_epoch: int
+    epochs: int
+    warmup_epochs: float = 0.0
+    step_epochs: int = 1
+    step_factor: float = 1.0
 
     def factor(self, step: int) -> float:
         """Return the factor of step `step` (the first is 0).
 
-        >>> [round(Schedule("cosine", 2, 6).factor(step), 2) for step in range(7)]
+        >>> [round(Schedule("cosine", 1, 6, warmup_epochs=2).factor(step), 2) for step in range(7)]
         [0.1, 0.55, 1.0, 0.85, 0.5, 0.15, 0.0]
-        >>> [Schedule("step", 0, 6, fall_steps=2, fall_factor=0.5).factor(step) for step in range(6)]
+        >>> [Schedule("step", 1, 6, step_epochs=2, step_factor=0.5).factor(step) for step in range(6)]
         [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
         """
-        if step < self.warmup_steps:
-            return WARMUP_START + (1 - WARMUP_START) * step / self.warmup_steps
-        if self.kind == "step":
-            return float(self.fall_factor ** (step // self.fall_steps))
-        if self.kind != "cosine":
+        warmup = round(self.warmup_epochs * self.steps_per_epoch)
+        if step < warmup:
+            return WARMUP_START + (1 - WARMUP_START) * step / warmup
+        if self.schedule == "step":
+            return float(self.step_factor ** (step // max(1, self.step_epochs * self.steps_per_epoch)))
+        if self.schedule != "cosine":
             return 1.0
-        after = max(1, self.total_steps - self.warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - self.warmup_steps) / after)))
+        after = max(1, self.epochs * self.steps_per_epoch - warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / after)))
 
 
 @dataclass
 class Plateau:
-    """Factor that falls each time the loss or score has not become better for `patience` epochs."""
+    """Factor on the learning rate, reduced each time the loss or score has not improved for `plateau_patience` epochs."""
 
-    factor: float
-    patience: int
+    plateau_factor: float
+    plateau_patience: int
     higher_is_better: bool
-    min_delta: float = 0.0
     scale: float = 1.0
     best: float | None = None
     waited: int = 0
 
     def update(self, score: float) -> None:
         """Take the score of an epoch into account."""
-        gain = 0.0 if self.best is None else (score - self.best) * (1 if self.higher_is_better else -1)
-        if self.best is None or gain > self.min_delta:
+        if self.best is None or (score > self.best if self.higher_is_better else score < self.best):
             self.best, self.waited = score, 0
             return
         self.waited += 1
-        if self.waited > self.patience:
-            self.scale, self.waited = self.scale * self.factor, 0
+        if self.waited > self.plateau_patience:
+            self.scale, self.waited = self.scale * self.plateau_factor, 0
 
     def state(self) -> dict[str, float | int | None]:
-        """Return what a checkpoint must keep."""
+        """Return the state for a checkpoint."""
         return {"scale": self.scale, "best": self.best, "waited": self.waited}
 
     def restore(self, state: dict[str, float | int | None]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         self.scale, self.best, self.waited = float(state["scale"] or 0), state["best"], int(state["waited"] or 0)

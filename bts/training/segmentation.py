@@ -1,4 +1,4 @@
-"""How is the segmenter trained: network, loss and validation Dice?"""
+"""Training of the segmentation network: loss and validation Dice."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.losses import SegmentationLoss
 from bts.models.metrics import MaskScores
 from bts.models.output import Output
-from bts.settings import SegSettings
-from bts.training.module import Batch, Optim, TaskModule
+from bts.settings import OptimSettings, SegSettings
+from bts.training.module import Batch, TaskModule
 
 
 class Segmentation(TaskModule):
-    """An attention U-Net with Dice and cross-entropy; slices without a mask don't count."""
+    """An attention U-Net with Dice and cross-entropy; slices without a mask do not contribute."""
 
-    def __init__(self, network: Network, *, loss: SegmentationLoss, optim: Optim, monitor: str, seed: int) -> None:
+    def __init__(self, network: Network, *, loss: SegmentationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
         self.loss, self.masks = loss, MaskScores()
 
@@ -38,25 +37,9 @@ class Segmentation(TaskModule):
         return self.masks.compute()
 
 
-def architecture(settings: SegSettings, classes: Sequence[str]) -> Architecture:
-    """Return the numbers of the network that the settings ask for."""
-    model = settings.model
-    return Architecture(
-        task="seg",
-        encoder=model.encoder,
-        size=settings.data.size,
-        attention=model.attention,
-        channels=tuple(model.channels),
-        conv1=model.conv1,
-        in_channels=model.in_channels,
-        normalisation=model.normalisation,
-        input_mean=model.input_mean,
-        input_std=model.input_std,
-    )
-
-
-def module(settings: SegSettings, network: Network, *, optim: Optim, monitor: str, counts: Sequence[int]) -> Segmentation:
-    """Return the module around a network that is built already."""
-    wanted = settings.loss
-    loss = SegmentationLoss(dice=wanted.dice, bce=wanted.bce, focal_gamma=wanted.focal_gamma)
+def module(
+    settings: SegSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
+) -> Segmentation:
+    """Return the training module of a network."""
+    loss = SegmentationLoss(dice_weight=settings.loss.dice_weight, bce_weight=settings.loss.bce_weight)
     return Segmentation(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)

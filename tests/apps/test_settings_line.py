@@ -1,4 +1,4 @@
-"""Settings from files and command lines: what is taken, and every way to get one wrong."""
+"""Settings from files and command lines: accepted values, and every way to get one wrong."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bts.apps.settings_line import Given, from_arguments, from_yaml, known_settings, make_parser, read_settings
+from bts.apps.settings_line import Given, from_arguments, from_yaml, make_parser, read_settings
 from bts.errors import RequestError
+from bts.fields import leaf_hints, leaves, problems
 from bts.settings import SETTINGS, ClsSettings, SegSettings
-from bts.settings_check import MONITORS, RULES, check, leaves
 
 
 def read(task: str, *arguments: str) -> object:
@@ -34,7 +34,7 @@ def test_the_command_line_lies_over_the_file(tmp_path: Path) -> None:
         (["--optim.lr=3e-4"], "optim.lr", 3e-4),
         (["--data.workers", "null"], "data.workers", None),
         (["--data.workers", "2"], "data.workers", 2),
-        (["--model.channels", "[64, 32]"], "model.channels", (64, 32)),
+        (["--model.channels", "[64, 32, 16, 8, 8]"], "model.channels", (64, 32, 16, 8, 8)),
         (["--augment.flip", "false"], "augment.flip", False),
         (["--data.root", "2024"], "data.root", "2024"),
         (["--data.cache", ""], "data.cache", ""),
@@ -52,16 +52,19 @@ def test_a_value_arrives_with_its_type(arguments: list[str], key: str, value: ob
         (["--optim.lrr", "1"], r"unknown setting 'optim.lrr' \(did you mean 'optim.lr'\?\) \(command line\)"),
         (["--encoder", "x"], r"unknown setting 'encoder' \(did you mean 'model.encoder'\?\)"),
         (["--data", "x"], r"'data' is a group \(command line\): set one of data.source, data.root"),
-        (["--optim.lr", "fast"], "optim.lr: expected a number, received 'fast'"),
-        (["--optim.epochs", "2.5"], "optim.epochs: expected a whole number, received '2.5'"),
-        (["--data.workers", "x"], "data.workers: expected a whole number or null, received 'x'"),
+        (["--optim.lr", "fast"], "optim.lr: expected a number above 0, received 'fast'"),
+        (["--optim.epochs", "2.5"], "optim.epochs: expected a whole number of 1 or more, received '2.5'"),
+        (["--data.workers", "x"], "data.workers: expected a whole number of 0 or more, or null, received 'x'"),
         (["--augment.flip", "perhaps"], "augment.flip: expected true or false, received 'perhaps'"),
         (
             ["--split.kind", "random"],
-            "split.kind: expected 'ratios' or 'folds' or 'cvind' or 'published' or 'file', received",
+            "split.kind: expected 'ratios', 'folds', 'cvind', 'published' or 'file', received",
         ),
-        (["--model.channels", "64"], r"model.channels: expected a list of whole numbers such as \[64, 32\], received '64'"),
-        (["--optim.lr", "null"], "optim.lr: expected a number, received 'null'"),
+        (
+            ["--model.channels", "64"],
+            "model.channels: expected a list of length 5, each item a whole number from 1 to 1024, received '64'",
+        ),
+        (["--optim.lr", "null"], "optim.lr: expected a number above 0, received 'null'"),
         (["--optim.lr"], "--optim.lr has no value: write `--optim.lr VALUE`"),
         (["--optim.lr", "--seed", "1"], "--optim.lr has no value"),
         (["seg"], "'seg' stands where a setting is expected"),
@@ -79,9 +82,9 @@ def test_all_mistakes_are_told_at_once_with_where_they_stand(tmp_path: Path) -> 
         read_settings("seg", [*from_yaml(path), Given("data.sise", "1", "command line")])
     told = str(caught.value)
     assert told.startswith("4 settings are wrong: ")
-    assert f"optim.lr: expected a number, received 'fast' ({path})" in told
+    assert f"optim.lr: expected a number above 0, received 'fast' ({path})" in told
     assert f"unknown setting 'modle.encoder' (did you mean 'model.encoder'?) ({path})" in told
-    assert "seed: expected a whole number, received None" in told
+    assert "seed: expected a whole number from 0 to 4294967295, received None" in told
     assert "unknown setting 'data.sise' (did you mean 'data.size'?) (command line)" in told
     assert "\n" not in told
 
@@ -112,30 +115,31 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 def test_every_setting_has_its_docstring_as_help(task: str) -> None:
     parser = make_parser(task)  # type: ignore[arg-type]
     helps = {action.dest: action.help for action in parser._actions}
-    assert [key for key in known_settings(task) if not helps.get(key)] == []  # type: ignore[arg-type]
+    assert [key for key, _ in leaf_hints(SETTINGS[task]) if not helps.get(key)] == []  # type: ignore[index]
 
 
 @pytest.mark.parametrize("task", SETTINGS)
 def test_the_defaults_make_sense(task: str) -> None:
-    assert check(SETTINGS[task]()) == []  # type: ignore[index]
+    assert problems(SETTINGS[task]()) == []  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
     ("task", "arguments", "message"),
     [
-        ("seg", ["--data.size", "100"], "data.size: expected a multiple of 32 from 32 to 2048, such as 224, received 100"),
+        ("seg", ["--data.size", "100"], "data.size: expected a multiple of 32 from 32 to 1024, received 100"),
         ("seg", ["--optim.lr", "0"], "optim.lr: expected a number above 0, received 0.0"),
         ("seg", ["--optim.lr", ".inf"], "optim.lr: expected a number above 0, received inf"),
-        ("seg", ["--split.train", "1.2"], "split.train: expected a share between 0 and 1, such as 0.15, received 1.2"),
+        ("seg", ["--split.train", "1.2"], "split.train: expected a number above 0 and below 1, received 1.2"),
+        ("seg", ["--augment.crop", "0.95"], "augment.crop: expected a number from 0 to 0.9, received 0.95"),
         (
             "seg",
             ["--split.train", "0.8", "--split.val", "0.2"],
-            r"sum below 1, so that a test part is left, received 0.8 \+ 0.2 = 1",
+            "split.train, split.val: expected a sum below 1, so that a test part is left, received 0.8 + 0.2 = 1",
         ),
         (
             "seg",
             ["--data.low_percentile", "60", "--data.high_percentile", "40"],
-            "expected 0 <= low < high <= 100, received 60 and 40",
+            "data.low_percentile, data.high_percentile: expected low < high, received 60 and 40",
         ),
         (
             "seg",
@@ -147,55 +151,122 @@ def test_the_defaults_make_sense(task: str) -> None:
             ["--split.kind", "folds", "--split.folds", "3"],
             "split.fold: expected 1 to 3 with split.kind folds, received 5",
         ),
-        ("seg", ["--split.kind", "file"], "split.file: expected a CSV"),
-        ("seg", ["--split.file", "a.csv"], "split.file: is read only with split.kind file, received split.kind ratios"),
-        ("seg", ["--loss.dice", "0", "--loss.bce", "0"], "loss.dice, loss.bce: expected one above 0"),
-        ("seg", ["--model.channels", "[]"], r"model.channels: expected whole numbers above 0 .*, received \[\]"),
-        ("seg", ["--model.encoder", " "], "model.encoder: expected a name, received nothing"),
+        (
+            "seg",
+            ["--split.kind", "file"],
+            "split.file: expected a CSV file with the columns `path, patient, label, part` with split.kind file, received null",
+        ),
+        (
+            "seg",
+            ["--split.file", "a.csv"],
+            "split.file: used with split.kind file only, received split.kind ratios: add `--split.kind file`",
+        ),
+        (
+            "seg",
+            ["--loss.dice_weight", "0", "--loss.bce_weight", "0"],
+            "loss.dice_weight, loss.bce_weight: expected one above 0, received 0 and 0",
+        ),
+        (
+            "seg",
+            ["--model.channels", "[256, 128]"],
+            "model.channels: expected a list of length 5, each item a whole number from 1 to 1024, received (256, 128)",
+        ),
+        (
+            "seg",
+            ["--model.channels", "[256, 128, 64, 32, 0]"],
+            "model.channels[4]: expected a whole number from 1 to 1024, received 0",
+        ),
+        ("seg", ["--model.encoder", " "], "model.encoder: expected a name of letters, digits, _ . and -, received ' '"),
         (
             "cls",
             ["--trainer.monitor", "dice"],
-            "trainer.monitor: unknown score 'dice': choose one of auto, loss, balanced_accuracy",
+            "trainer.monitor: expected one of auto, loss, balanced_accuracy, accuracy, f1 for this task, received 'dice'",
         ),
-        ("seg", ["--trainer.monitor", "dise"], r"unknown score 'dise' \(did you mean 'dice'\?\)"),
-        ("seg", ["--trainer.devices", "0"], "trainer.devices: expected 1 or more, or -1 for all, received 0"),
-        ("cls", ["--freeze.trainable", "heads"], r"freeze.trainable: unknown part 'heads' \(did you mean 'head'\?\)"),
-        ("cls", ["--optim.trainable", "last:0"], "optim.trainable: unknown part 'last:0'.*: choose one of .* such as last:10"),
-        ("cls", ["--model.hidden", "[0]"], r"model.hidden: expected whole numbers above 0 .*, received \[0\]"),
+        ("seg", ["--trainer.devices", "0"], "trainer.devices: expected a whole number of 1 or more, or -1 for all, received 0"),
+        (
+            "cls",
+            ["--freeze.trainable", "heads"],
+            "freeze.trainable: expected all, head, last_block or last:N, such as last:10, received 'heads' "
+            "(did you mean 'head'?)",
+        ),
+        (
+            "cls",
+            ["--optim.trainable", "last:0"],
+            "optim.trainable: expected all, head, last_block or last:N, such as last:10, received 'last:0' "
+            "(did you mean 'last:N'?)",
+        ),
+        ("cls", ["--model.hidden", "[0]"], "model.hidden[0]: expected a whole number from 1 to 8192, received 0"),
         (
             "cls",
             ["--model.head_norm", "true", "--data.batch_size", "1"],
-            "data.batch_size: expected 2 or more with model.head_norm",
+            "data.batch_size, model.head_norm: expected batches of 2 or more with batch norm, received 1",
         ),
         (
             "seg",
             ["--model.normalisation", "unit", "--model.input_mean", "0.4"],
-            "model.input_mean, model.input_std: are for model.normalisation weights, received model.normalisation unit",
+            "model.input_mean, model.input_std: used only with normalisation weights, received normalisation unit: "
+            "leave one out",
         ),
-        ("seg", ["--data.clahe_tiles", "20", "--data.size", "64"], "data.clahe_tiles: expected 16 or fewer at data.size 64"),
-        ("seg", ["--data.sharpen_amount", "-1"], "data.sharpen_amount: expected 0 to 10, such as 0.5, received -1"),
-        ("cls", ["--loss.label_smoothing", "1"], "loss.label_smoothing: expected a share from 0 to below 1, received 1.0"),
+        (
+            "seg",
+            ["--data.clahe_tiles", "20", "--data.size", "64"],
+            "data.clahe_tiles: expected 16 or fewer at size 64, received 20",
+        ),
+        ("seg", ["--data.sharpen_amount", "-1"], "data.sharpen_amount: expected a number from 0 to 10, received -1.0"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused(task: str, arguments: list[str], message: str) -> None:
-    with pytest.raises(RequestError, match=message):
+def test_a_value_out_of_range_is_refused(task: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
         read(task, *arguments)
+    assert str(caught.value) == message
 
 
-def test_several_senseless_values_are_told_at_once() -> None:
+def test_several_wrong_values_are_reported_at_once() -> None:
     with pytest.raises(RequestError, match=r"3 settings are wrong: data.size: .*; data.batch_size: .*; optim.epochs: "):
         read("seg", "--data.size", "33", "--data.batch_size", "0", "--optim.epochs", "0")
 
 
-def test_every_rule_is_about_a_setting_that_there_is() -> None:
-    known = {key for task in SETTINGS for key in known_settings(task)}
-    assert set(RULES) <= known
-
-
 def test_the_scores_to_monitor_are_those_that_training_computes() -> None:
-    tasks = pytest.importorskip("bts.training.tasks")
-    for task, kit in tasks.KITS.items():
-        assert set(MONITORS[SETTINGS[task].__name__]) == {"auto", "loss", *kit.scores}
+    metrics = pytest.importorskip("bts.models.metrics")
+    masks = set(metrics.MaskScores().compute())
+    classes = set(metrics.ClassScores(classes=3).compute())
+    assert set(SETTINGS["seg"].monitors) <= masks
+    assert set(SETTINGS["cls"].monitors) <= classes
+    assert set(SETTINGS["joint"].monitors) == {"joint", *SETTINGS["seg"].monitors, *SETTINGS["cls"].monitors}
+
+
+@pytest.mark.parametrize(("task", "best"), [("seg", "dice"), ("cls", "balanced_accuracy"), ("joint", "joint")])
+def test_auto_monitors_the_first_score_of_the_task(task: str, best: str) -> None:
+    pytest.importorskip("torch")
+    from bts.training.job import Job
+
+    settings = SETTINGS[task]()  # type: ignore[index]
+    settings.trainer.accelerator = "cpu"
+    assert Job.plan(settings).monitor == best
+    settings.trainer.monitor = "loss"
+    assert Job.plan(settings).monitor == "loss"
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "message"),
+    [
+        ("augment", "crop", 0.95, "augment.crop: expected a number from 0 to 0.9, received 0.95"),
+        ("model", "channels", (256, 128), "model.channels: expected a list of length 5, .*, received \\(256, 128\\)"),
+        ("optim", "lr", "fast", "optim.lr: expected a number above 0, received 'fast'"),
+    ],
+)
+def test_settings_made_in_python_are_checked_before_any_data_are_read(
+    group: str, name: str, value: object, message: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from bts.training.fit import fit
+
+    settings = SETTINGS["joint"](runs=str(tmp_path / "runs"))
+    settings.data.root = str(tmp_path / "nothing here")  # reading it would be another error
+    setattr(getattr(settings, group), name, value)
+    with pytest.raises(RequestError, match=f"^{message}$"):
+        fit(settings)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_channels_and_hidden_widths_of_a_recipe_can_be_typed() -> None:

@@ -108,11 +108,12 @@ def test_an_interrupted_run_ends_with_130_and_no_scores(asked: list[Any], monkey
 
 
 def test_help_names_every_setting_and_every_option(capsys: Any) -> None:
-    from bts.apps.settings_line import known_settings
+    from bts.fields import leaf_hints
+    from bts.settings import SETTINGS
 
     assert train.main("seg", ["--help"]) == 0
     told = capsys.readouterr().out
-    assert [key for key in known_settings("seg") if f"--{key}" not in told] == []
+    assert [key for key, _ in leaf_hints(SETTINGS["seg"]) if f"--{key}" not in told] == []
     assert all(option in told for option in ("--config", "--resume", "--debug"))
 
 

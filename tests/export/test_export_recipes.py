@@ -22,7 +22,7 @@ from bts.models.networks import build_network
     "values",
     [
         {"encoder": "cnn_scratch", "hidden": (16,), "in_channels": 3, "normalisation": "imagenet"},
-        {"encoder": "test_resnet", "hidden": (16, 8), "head_norm": True, "normalisation": "zscore"},
+        {"encoder": "test_resnet", "hidden": (16, 8), "head_norm": True, "normalisation": "unit"},
     ],
     ids=["small CNN, three channels", "z-scores, batch norms in the head"],
 )

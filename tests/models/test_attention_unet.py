@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from segmentation_models_pytorch.base.modules import SCSEModule
 from torch import nn
 
 from bts.models.architecture import Architecture
@@ -46,14 +45,12 @@ def test_a_gate_opens_where_the_decoder_looks() -> None:
     assert alpha[..., 5:].max() < 0.1
 
 
-@pytest.mark.parametrize(("attention", "gates", "scse"), [("additive", 4, 0), ("scse", 0, 10), ("none", 0, 0)])
-def test_attention_is_on_every_skip_as_chosen(attention: str, gates: int, scse: int) -> None:
+@pytest.mark.parametrize(("attention", "gates"), [("additive", 4), ("none", 0)])
+def test_attention_is_on_every_skip_as_chosen(attention: str, gates: int) -> None:
     network = build_network(
         Architecture("seg", "resnet18", size=64, attention=attention, channels=(32, 32, 16, 16, 16))  # type: ignore[arg-type]
     )
     assert sum(isinstance(module, AdditiveGate) for module in network.modules()) == gates
-    # smp puts one before and one after the convolutions of each of the five blocks
-    assert sum(isinstance(module, SCSEModule) for module in network.modules()) == scse
 
 
 def test_a_transformer_without_maps_at_stride_two_has_one_gate_less() -> None:

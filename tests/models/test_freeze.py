@@ -112,11 +112,11 @@ def test_freezing_neither_switches_the_mode_nor_leaves_gradients() -> None:
     [
         (
             "last_blok",
-            r"unknown part 'last_blok' to train \(did you mean 'last_block'\?\): choose one of all, last_block, head, last:N",
+            r"^trainable: expected all, head, last_block or last:N, such as last:10, received 'last_blok'$",
         ),
-        ("last:0", r"'last:0': a number of layers from 1 to \d+ is needed, as in last:10"),
-        ("last:many", r"'last:many': a number of layers from 1 to \d+ is needed"),
-        ("last:9999", r"'last:9999': a number of layers from 1 to \d+ is needed"),
+        ("last:0", r"^trainable: expected last:1 to last:\d+ for this network, received 'last:0'$"),
+        ("last:many", r"^trainable: expected last:1 to last:\d+ for this network, received 'last:many'$"),
+        ("last:9999", r"^trainable: expected last:1 to last:\d+ for this network, received 'last:9999'$"),
     ],
 )
 def test_a_part_that_is_none_is_refused(what: str, message: str) -> None:

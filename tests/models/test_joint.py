@@ -1,4 +1,4 @@
-"""Does the class head of the joint network look at the tumour, and leave the mask alone?"""
+"""Joint network: the class head averages over the mask, and leaves the mask alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bts.models.architecture import Architecture
-from bts.models.joint import FINE, JointNetwork, grown_mask, mask_weights, regions, spread
+from bts.models.joint import FINE, JointNetwork, dilated_mask, mask_weights, regions, spread
 from bts.models.networks import build_network
 
 EMPTY, FULL = -20.0, 20.0
@@ -16,7 +16,7 @@ EMPTY, FULL = -20.0, 20.0
 def network() -> JointNetwork:
     torch.manual_seed(0)
     built = build_network(
-        Architecture("joint", "test_resnet", size=128, classes=3, channels=(8, 8, 8, 4, 4), dropout=0.5)
+        Architecture("joint", "test_resnet", size=128, classes=3, channels=(8, 8, 8, 4, 4), dropout=0.5, mask_dilation_px=8)
     ).eval()
     assert isinstance(built, JointNetwork)
     return built
@@ -29,36 +29,38 @@ def logits_of(*, rows: slice, columns: slice) -> torch.Tensor:
 
 
 def test_an_empty_mask_means_the_whole_slice() -> None:
-    weights = mask_weights(logits_of(rows=slice(0, 0), columns=slice(0, 0)), rim=2)
+    weights = mask_weights(logits_of(rows=slice(0, 0), columns=slice(0, 0)), mask_dilation_px=8)
     torch.testing.assert_close(weights, torch.full((1, 1, 4, 4), 1 / 16))
 
 
 def test_an_unsure_mask_means_the_whole_slice_too() -> None:
-    torch.testing.assert_close(mask_weights(torch.full((1, 1, 128, 128), -0.1), rim=2), torch.full((1, 1, 4, 4), 1 / 16))
+    torch.testing.assert_close(
+        mask_weights(torch.full((1, 1, 128, 128), -0.1), mask_dilation_px=8), torch.full((1, 1, 4, 4), 1 / 16)
+    )
 
 
 def test_a_mask_inside_one_place_of_the_grid_takes_all_the_weight() -> None:
-    weights = mask_weights(logits_of(rows=slice(40, 56), columns=slice(72, 88)), rim=2)[0, 0]
+    weights = mask_weights(logits_of(rows=slice(40, 56), columns=slice(72, 88)), mask_dilation_px=8)[0, 0]
     assert weights[1, 2] > 0.99  # rows 32 to 63, columns 64 to 95; the rim of 8 pixels stays inside
     assert float(weights.sum()) == pytest.approx(1)
 
 
 def test_the_rim_of_a_mask_reaches_the_neighbours() -> None:
-    weights = mask_weights(logits_of(rows=slice(32, 64), columns=slice(64, 96)), rim=2)[0, 0]
+    weights = mask_weights(logits_of(rows=slice(32, 64), columns=slice(64, 96)), mask_dilation_px=8)[0, 0]
     # the place itself is full (1024 pixels); each neighbour at a side has a strip of 8 of its 32 rows or columns
     assert float(weights[0, 2] / weights[1, 2]) == pytest.approx(8 / 32, rel=0.01)
     assert float(weights[1, 1] / weights[1, 2]) == pytest.approx(8 / 32, rel=0.01)
     assert float(weights[0, 1] / weights[1, 2]) == pytest.approx(8 * 8 / 32**2, rel=0.01)
 
 
-@pytest.mark.parametrize("rim", [0, 1, 2])
-def test_a_mask_grows_by_the_rim_that_was_asked_for(rim: int) -> None:
-    grown = grown_mask(logits_of(rows=slice(40, 56), columns=slice(72, 88)), rim=rim)
-    assert float(grown.sum()) == pytest.approx((4 + 2 * rim) ** 2, rel=1e-3)  # cells of 4 pixels, 4 along a side without a rim
+@pytest.mark.parametrize("mask_dilation_px", [0, 4, 8])
+def test_a_mask_is_dilated_by_the_number_of_pixels(mask_dilation_px: int) -> None:
+    dilated = dilated_mask(logits_of(rows=slice(40, 56), columns=slice(72, 88)), mask_dilation_px=mask_dilation_px)
+    assert float(dilated.sum()) == pytest.approx(((16 + 2 * mask_dilation_px) / 4) ** 2, rel=1e-3)  # in cells of 4 pixels
 
 
-def test_the_rim_of_the_architecture_is_that_of_the_network() -> None:
-    made = JointNetwork(Architecture("joint", "test_resnet", size=128, classes=3, rim_px=4))
+def test_the_dilation_of_the_architecture_is_that_of_the_network() -> None:
+    made = JointNetwork(Architecture("joint", "test_resnet", size=128, classes=3, mask_dilation_px=4))
     features, mask = torch.rand(1, made.encoder.channels[-1], 4, 4), logits_of(rows=slice(32, 64), columns=slice(64, 96))
     features[..., 1, 2] = 0  # the mask's own place gives nothing: what is left comes from the rim of 4 of its 32 pixels
     features[:, :, 0, 2] = features[:, :, 2, 2] = features[:, :, 1, 1] = features[:, :, 1, 3] = 1
@@ -82,7 +84,9 @@ def test_the_average_over_the_slice_is_dropped_for_a_share_of_the_training_slice
 
 def test_weights_sum_to_one_for_any_mask() -> None:
     torch.manual_seed(0)
-    weights = mask_weights(torch.randn(5, 1, 64, 96) * torch.tensor([0.01, 0.1, 1, 10, 100]).view(5, 1, 1, 1), rim=2)
+    weights = mask_weights(
+        torch.randn(5, 1, 64, 96) * torch.tensor([0.01, 0.1, 1, 10, 100]).view(5, 1, 1, 1), mask_dilation_px=8
+    )
     torch.testing.assert_close(weights.sum((1, 2, 3)), torch.ones(5))
     assert weights.min() > 0
 
@@ -164,7 +168,7 @@ def test_what_the_mask_gives_lies_in_the_mask_and_what_the_slice_gives_is_spread
     half = features.shape[1]
     by_slice, by_mask = gradient.clone(), gradient.clone()
     by_slice[:, half:], by_mask[:, :half] = 0, 0
-    inside = grown_mask(mask, rim=2)[0, 0] > 0
+    inside = dilated_mask(mask, mask_dilation_px=8)[0, 0] > 0
     assert float(inside.float().mean()) == (32 * 32) / 128**2  # 16 pixels and a rim of 8 on either side
     drawn = network.shares(features, mask, by_mask, offset_px=-15.5)[0].abs()
     assert (drawn[:, inside].sum(1) > 0.98 * drawn.sum((1, 2))).all()

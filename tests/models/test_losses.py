@@ -1,4 +1,4 @@
-"""Are the losses the numbers that a hand computes, also where there is nothing to learn from?"""
+"""Losses against values computed by hand, also where no truth is known."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ import math
 import pytest
 import torch
 
-from bts.models.losses import ClassificationLoss, SegmentationLoss, balanced_weights
+from bts.models.losses import ClassificationLoss, JointLoss, SegmentationLoss, balanced_weights
 
 TRUTH = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])  # (1, 1, 2, 2)
 
 
 def test_an_undecided_mask_costs_what_a_hand_computes() -> None:
-    total, parts = SegmentationLoss(dice=2.0, bce=3.0)(torch.zeros(1, 1, 2, 2), TRUTH)
+    total, parts = SegmentationLoss(dice_weight=2.0, bce_weight=3.0)(torch.zeros(1, 1, 2, 2), TRUTH)
     # p = 1/2 everywhere: 2 x 1 shared + 1 over 2 + 2 + 1; cross-entropy ln 2 a pixel
     assert float(parts["dice"]) == pytest.approx(1 - 3 / 5)
     assert float(parts["bce"]) == pytest.approx(math.log(2))
     assert float(total) == pytest.approx(2 * 0.4 + 3 * math.log(2))
-
-
-def test_a_focal_exponent_takes_weight_off_easy_pixels() -> None:
-    logits = torch.tensor([[[[math.log(3), 0.0], [0.0, math.log(3)]]]])  # truth has 3/4, 1/2, 1/2 and 1/4
-    _, parts = SegmentationLoss(focal_gamma=2.0)(logits, TRUTH)
-    costs = [0.25**2 * math.log(4 / 3), 0.5**2 * math.log(2), 0.5**2 * math.log(2), 0.75**2 * math.log(4)]
-    assert float(parts["bce"]) == pytest.approx(sum(costs) / 4)
 
 
 def test_a_right_mask_costs_nothing_and_a_wrong_one_everything() -> None:
@@ -103,15 +96,54 @@ def test_class_weights_weigh_the_mean() -> None:
     assert float(loss) == pytest.approx((math.log(2) + 3 * math.log(1 + math.exp(2))) / 4)
 
 
-def test_smoothing_moves_its_share_to_all_classes() -> None:
-    loss, _ = ClassificationLoss(label_smoothing=0.2)(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
-    # target (0.9, 0.1)
-    assert float(loss) == pytest.approx(0.9 * math.log(1 + math.exp(-2)) + 0.1 * math.log(1 + math.exp(2)))
-
-
 def test_balanced_weights_give_every_class_the_same_sum() -> None:
     counts = [708, 1426, 930]
     weights = balanced_weights(counts)
     sums = [weight * count for weight, count in zip(weights, counts, strict=True)]
     assert sums == pytest.approx([sum(counts) / 3] * 3)
     assert balanced_weights([4, 0, 4]) == [1.0, 0.0, 1.0]
+
+
+# ---- both losses
+
+UNDECIDED_MASK = 1 - 3 / 5 + math.log(2)
+"""Dice and cross-entropy of a mask of probability 0.5 over TRUTH: half of 2 + 2 pixels overlaps, one is added to both terms."""
+UNDECIDED_CLASS = math.log(3)
+"""Cross-entropy of equal logits of three classes."""
+
+
+def undecided() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(2, 1, 2, 2, requires_grad=True), torch.zeros(2, 3, requires_grad=True)
+
+
+def known(*, masks: tuple[bool, bool] = (True, True), labels: tuple[int, int] = (0, 2)) -> dict[str, torch.Tensor]:
+    return {"truth": TRUTH.repeat(2, 1, 1, 1), "has_mask": torch.tensor(masks), "labels": torch.tensor(labels)}
+
+
+def test_the_joint_loss_is_the_weighted_sum() -> None:
+    total, parts = JointLoss(SegmentationLoss(), ClassificationLoss(), cross_entropy_weight=0.5)(*undecided(), **known())
+    assert total.item() == pytest.approx(UNDECIDED_MASK + 0.5 * UNDECIDED_CLASS)
+    assert {name: pytest.approx(value.item()) for name, value in parts.items()} == {
+        "dice": 0.4,
+        "bce": math.log(2),
+        "cross_entropy": UNDECIDED_CLASS,
+    }
+
+
+@pytest.mark.parametrize(
+    ("truths", "mask_learns", "class_learns"),
+    [
+        ({"masks": (False, True)}, [False, True], [True, True]),
+        ({"labels": (-1, 2)}, [True, True], [False, True]),
+        ({"masks": (False, False)}, [False, False], [True, True]),
+    ],
+)
+def test_a_slice_without_one_truth_contributes_by_the_other(
+    truths: dict, mask_learns: list[bool], class_learns: list[bool]
+) -> None:
+    mask, classes = undecided()
+    JointLoss(SegmentationLoss(), ClassificationLoss())(mask, classes, **known(**truths))[0].backward()
+    assert mask.grad is not None
+    assert classes.grad is not None
+    assert [bool(each.any()) for each in mask.grad] == mask_learns
+    assert [bool(each.any()) for each in classes.grad] == class_learns

@@ -148,7 +148,7 @@ def flip_last_bit(folder: Path) -> None:
         (change(format=2), r"model.json: format 2, this version of bts reads format 1: use the bts that wrote it"),
         (change(colour="red"), r"model.json: unknown field 'colour'"),
         (drop("weights_sha256"), r"model.json: no field 'weights_sha256'"),
-        (change(task="cook"), r"model.json: task: expected 'seg' or 'cls' or 'joint', received 'cook'"),
+        (change(task="cook"), r"model.json: task: expected 'seg', 'cls' or 'joint', received 'cook'"),
         (change(operating_point={"threshold": 0.5}), r"operating_point: field 'min_area' is missing"),
         (change(temperature=0), r"temperature: expected a number above 0 and up to 1000, received 0"),
         (change(classes=["a", "b"]), r"2 class names, the network has 3 classes"),

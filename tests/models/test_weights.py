@@ -39,10 +39,10 @@ def built(task: str, encoder: str, weights: Path, **values: object) -> torch.nn.
 
 
 @needs_mobilenet
-def test_with_sum_a_grey_picture_gives_what_the_rgb_network_gives_on_it_three_times() -> None:
+def test_a_grey_picture_gives_what_the_rgb_network_gives_on_it_three_times() -> None:
     rgb = timm.create_model("mobilenetv2_100")
     rgb.load_state_dict({key: value.float() for key, value in load_file(MOBILENET).items()}, strict=False)
-    ours = built("cls", "mobilenetv2_100", MOBILENET, conv1="sum")
+    ours = built("cls", "mobilenetv2_100", MOBILENET)
     x = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
         expected = rgb.eval().forward_features((x.expand(-1, 3, -1, -1) - 0.5) / 0.5)
@@ -59,17 +59,13 @@ def test_the_shared_weights_fit_every_task_and_bring_their_normalisation(task: s
     assert "mean 0.5 and deviation 0.5 (a known file)" in network.weights_note
 
 
-def test_with_mean_the_first_kernels_are_a_third_of_their_sum() -> None:
+def test_the_first_kernels_are_summed_over_rgb() -> None:
     state = rgb_network("resnet18").state_dict()
-    kernels = {}
-    for conv1 in ("sum", "mean"):
-        encoder = Encoder("resnet18", top=False)
-        note = load_encoder(encoder, dict(state), conv1=conv1, where="here")
-        assert note.endswith(f"first kernels {conv1} over RGB")
-        kernels[conv1] = encoder.state_dict()["body.conv1.weight"]
+    encoder = Encoder("resnet18", top=False)
+    note = load_encoder(encoder, dict(state), where="here")
+    assert note.endswith("first kernels summed over RGB")
     red, green, blue = state["conv1.weight"].unbind(1)
-    torch.testing.assert_close(kernels["sum"][:, 0], red + green + blue)
-    torch.testing.assert_close(kernels["mean"][:, 0], (red + green + blue) / 3)
+    torch.testing.assert_close(encoder.state_dict()["body.conv1.weight"][:, 0], red + green + blue)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +79,7 @@ def test_with_mean_the_first_kernels_are_a_third_of_their_sum() -> None:
 )
 def test_an_encoder_takes_timms_own_keys(ours: str, theirs: str) -> None:
     rgb, encoder = rgb_network(theirs), Encoder(ours, top=False).eval()
-    load_encoder(encoder, dict(rgb.state_dict()), conv1="sum", where="here")
+    load_encoder(encoder, dict(rgb.state_dict()), where="here")
     x = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         expected = timm_maps(rgb, x.expand(-1, 3, -1, -1))
@@ -98,7 +94,7 @@ def timm_maps(network: torch.nn.Module, x: Tensor) -> Tensor:
 def test_a_grey_first_convolution_is_taken_as_it_is() -> None:
     state = timm.create_model("resnet18", in_chans=1).state_dict()
     encoder = Encoder("resnet18", top=False)
-    note = load_encoder(encoder, dict(state), conv1="mean", where="here")
+    note = load_encoder(encoder, dict(state), where="here")
     assert "RGB" not in note
     assert torch.equal(encoder.state_dict()["body.conv1.weight"], state["conv1.weight"])
 
@@ -135,7 +131,7 @@ def test_another_encoders_weights_are_refused_naming_what_is_missing() -> None:
     with pytest.raises(
         RequestError, match=r"file: the weights do not fit encoder 'resnet18': \d+ \(.*, \.\.\.\) missing, \d+ \("
     ):
-        load_encoder(Encoder("resnet18", top=False), dict(state), conv1="sum", where="file")
+        load_encoder(Encoder("resnet18", top=False), dict(state), where="file")
 
 
 def test_an_unknown_and_a_missing_key_are_counted_and_named() -> None:
@@ -145,7 +141,7 @@ def test_an_unknown_and_a_missing_key_are_counted_and_named() -> None:
     with pytest.raises(
         RequestError, match=r"1 \(body.layer1.0.conv1.weight\) missing, 1 \(extra_weight\) unknown; name the encoder"
     ):
-        load_encoder(Encoder("resnet18", top=False), state, conv1="sum", where="file")
+        load_encoder(Encoder("resnet18", top=False), state, where="file")
 
 
 def test_a_tensor_of_another_shape_is_named() -> None:
@@ -154,7 +150,7 @@ def test_a_tensor_of_another_shape_is_named() -> None:
     with pytest.raises(
         RequestError, match=r"'body.layer1.0.conv1.weight' has shape \(64, 64, 1, 1\), the encoder needs \(64, 64, 3, 3\)"
     ):
-        load_encoder(Encoder("resnet18", top=False), state, conv1="sum", where="file")
+        load_encoder(Encoder("resnet18", top=False), state, where="file")
 
 
 class Malice:

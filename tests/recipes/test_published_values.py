@@ -15,7 +15,7 @@ from recipe_data import RECIPES, shipped
 from bts.models.networks import build_network
 from bts.settings import AugmentSettings
 from bts.training.resolved import flat_settings
-from bts.training.tasks import KITS
+from bts.training.tasks import build_architecture
 
 BY_NAME = {path.stem: path for path in RECIPES}
 
@@ -158,7 +158,7 @@ def test_each_backbone_sees_the_size_that_its_weights_were_made_for(name: str) -
 
 def test_the_small_cnn_has_three_convolutions_of_3x3_with_32_64_and_128_maps() -> None:
     settings = shipped(BY_NAME["npz_cnn_scratch"])
-    network = build_network(KITS["cls"].architecture(settings, ("a", "b", "c", "d")))
+    network = build_network(build_architecture(settings, ("a", "b", "c", "d")))
     shapes = [tuple(value.shape) for value in network.parameters()]
     assert [shape for shape in shapes if len(shape) == 4] == [(32, 3, 3, 3), (64, 32, 3, 3), (128, 64, 3, 3)]
     assert [shape for shape in shapes if len(shape) == 2] == [(256, 128), (4, 256)]

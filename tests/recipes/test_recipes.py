@@ -11,7 +11,7 @@ from recipe_data import RECIPES, shipped, shrunk_recipe, task_of_recipe
 from bts.models.folder import read_card
 from bts.models.networks import build_network
 from bts.training.fit import fit
-from bts.training.tasks import KITS
+from bts.training.tasks import build_architecture
 
 NAMES = [
     "brisc_resnet18_cls",
@@ -46,7 +46,7 @@ def test_every_recipe_says_what_it_is_and_loads(recipe: Path) -> None:
 def test_every_recipe_s_network_can_be_built(recipe: Path) -> None:
     settings = copy.deepcopy(shipped(recipe))
     settings.data.size = 64
-    architecture = KITS[task_of_recipe(recipe)].architecture(settings, ("a", "b", "c", "d"))
+    architecture = build_architecture(settings, ("a", "b", "c", "d"))
     network = build_network(architecture)
     assert network.architecture.encoder == settings.model.encoder  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Is the device there, and is the reason of each choice told?"""
+"""Choice of device, precision and memory layout."""
 
 from __future__ import annotations
 
@@ -45,10 +45,9 @@ def test_auto_takes_the_gpu_and_names_it() -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-@pytest.mark.parametrize("devices", [3, 0, -2])
-def test_a_number_of_devices_that_is_not_there_is_refused(devices: int) -> None:
-    with pytest.raises(RequestError, match=f"trainer.devices {devices}"):
-        choose_machine(TrainerSettings(devices=devices))
+def test_more_devices_than_there_are_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"trainer\.devices 3"):
+        choose_machine(TrainerSettings(devices=3))
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
@@ -67,15 +66,8 @@ def test_half_precision_on_a_cpu_is_refused() -> None:
         choose_precision("16-mixed", "cpu")
 
 
-def test_compiling_without_a_compiler_is_one_line_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv("CXX", "mycxx")
-    with pytest.raises(RequestError, match=r"trainer\.compile: no C\+\+ compiler was found \(mycxx, g\+\+.*leave it false"):
-        choose_machine(TrainerSettings(accelerator="cpu", compile=True))
-    choose_machine(TrainerSettings(accelerator="cpu"))
-
-
-def test_the_layout_asked_for_is_taken() -> None:
-    assert choose_layout(False, device="cpu", precision="bf16-mixed") == (False, "asked for")
-    assert choose_layout(None, device="mps", precision="32-true")[0] is False
-    assert choose_layout(None, device="gpu", precision="32-true")[0] is False
+def test_channels_last_is_taken_where_it_is_faster() -> None:
+    assert choose_layout(device="cpu", precision="bf16-mixed")[0] is True
+    assert choose_layout(device="gpu", precision="bf16-mixed")[0] is True
+    assert choose_layout(device="gpu", precision="32-true")[0] is False
+    assert choose_layout(device="mps", precision="32-true")[0] is False

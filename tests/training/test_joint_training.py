@@ -1,4 +1,4 @@
-"""Is one network trained for mask and class, from settings to a prediction that has both?"""
+"""Training of the joint network, from settings to a prediction with mask and class."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from small_settings import Make
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bts.data.arrays import Arrays
 from bts.errors import RequestError
 from bts.inference.predictor import Predictor
-from bts.models.folder import load_network, read_card
+from bts.models.folder import read_card
 from bts.runs import Run
 from bts.training.checkpoints import load_checkpoint
 from bts.training.fit import fit
 from bts.training.prepare import prepare
-from bts.training.tasks import choose_monitor
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -68,7 +66,6 @@ def test_each_epoch_has_both_losses_both_scores_and_their_mean(joint: Make) -> N
 
 
 def test_the_best_epoch_is_the_one_with_the_highest_mean_of_dice_and_balanced_accuracy(joint: Make) -> None:
-    assert choose_monitor("auto", "joint") == "joint"
     settings = joint()
     settings.optim.epochs = 3
     run = fit(settings)
@@ -76,37 +73,15 @@ def test_the_best_epoch_is_the_one_with_the_highest_mean_of_dice_and_balanced_ac
     assert load_checkpoint(run.checkpoints / "stage2" / "best.ckpt")["epoch"] == int(np.argmax(scores))
 
 
-def test_learned_weights_move_are_shown_and_stay_out_of_the_model(joint: Make) -> None:
-    settings = joint()
-    settings.loss.weighting, settings.optim.lr = "learned", 1e-2  # type: ignore[attr-defined]
-    run = fit(settings)
-    last = load_checkpoint(run.checkpoints / "stage2" / "last.ckpt")["state_dict"]
-    assert (last["loss.log_variances"] != 0).all()
-    assert float(rows(run.curves)[-1]["val_loss_weight_mask"]) == pytest.approx(
-        float(torch.exp(-last["loss.log_variances"][0])), rel=1e-4
-    )
-    network, _ = load_network(run.model, expect="joint")
-    assert not [key for key in network.state_dict() if "log_variances" in key]
-
-
 def test_a_run_of_one_task_is_not_resumed_for_both(seg: Make, cls: Make, joint: Make) -> None:
-    for make, told in ((seg, "it has no setting loss.class_weights"), (cls, "its setting model.hidden is none of this task")):
+    for make, told in (
+        (seg, "it has no setting loss.class_weights"),
+        (cls, "its setting model.hidden is unknown to this task"),
+    ):
         settings = make()
         settings.optim.epochs = 1
         with pytest.raises(RequestError, match=rf"{told}.*: resume a run with the program that started it"):
             fit(joint(), resume=fit(settings).path)
-
-
-def test_a_resumed_run_goes_on_with_its_learned_weights(joint: Make) -> None:
-    settings, longer = joint(), joint()
-    for each in (settings, longer):
-        each.loss.weighting, each.optim.schedule, each.optim.lr = "learned", "constant", 1e-2  # type: ignore[attr-defined]
-    longer.optim.epochs = 4
-    unbroken = fit(longer)
-    broken = fit(settings)
-    fit(longer, resume=broken.path)
-    first, second = (load_checkpoint(run.checkpoints / "stage2" / "last.ckpt")["state_dict"] for run in (unbroken, broken))
-    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def without(

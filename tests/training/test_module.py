@@ -1,4 +1,4 @@
-"""Are seeds, sums and groups of parameters what they should be?"""
+"""Seeds, loss sums, parameter groups and optimisers of the training module."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bts.errors import RequestError
 from bts.models.architecture import Architecture
 from bts.models.losses import SegmentationLoss
 from bts.models.networks import build_network
-from bts.settings import SegSettings, Settings
+from bts.settings import OptimSettings, SegSettings, Settings
 from bts.training.log import quiet_lightning
-from bts.training.module import Optim, mix, score_name
+from bts.training.module import mix, score_name
 from bts.training.segmentation import Segmentation
-from bts.training.tasks import choose_monitor, task_of
+from bts.training.tasks import task_of
 
-OPTIM = Optim(lr=1e-3, weight_decay=0.1, schedule="cosine", warmup_epochs=0, plateau_factor=0.5, plateau_patience=1, epochs=1)
+OPTIM = OptimSettings(lr=1e-3, weight_decay=0.1, warmup_epochs=0, epochs=1)
 
 
 @pytest.fixture
@@ -61,13 +60,8 @@ def test_only_the_named_warnings_of_lightning_are_kept_back() -> None:
     assert [str(warning.message) for warning in seen] == ["something else"]
 
 
-def test_the_monitored_score_is_the_tasks_own_or_the_loss() -> None:
-    assert choose_monitor("auto", "seg") == "dice"
-    assert choose_monitor("auto", "cls") == "balanced_accuracy"
-    assert choose_monitor("accuracy", "cls") == "accuracy"
-    assert score_name(choose_monitor("loss", "seg")) == "val_loss"
-    with pytest.raises(RequestError, match="task seg knows loss, dice, iou"):
-        choose_monitor("accuracy", "seg")
+def test_the_monitored_loss_is_that_of_the_validation() -> None:
+    assert (score_name("loss"), score_name("dice")) == ("val_loss", "dice")
 
 
 def test_the_task_is_told_by_the_settings() -> None:
@@ -76,10 +70,9 @@ def test_the_task_is_told_by_the_settings() -> None:
         task_of(Settings())
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)])
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
 def test_the_optimiser_is_the_one_that_was_asked_for(module: Segmentation, name: str, kind: type) -> None:
-    module.optim = replace(OPTIM, optimizer=name, momentum=0.8)
+    module.optim = replace(OPTIM, optimizer=name)  # type: ignore[arg-type]
     made = module.configure_optimizers()
     assert type(made) is kind
     assert made.param_groups[0]["lr"] == 1e-3
-    assert name != "sgd" or (made.param_groups[0]["momentum"], made.param_groups[0]["nesterov"]) == (0.8, True)
