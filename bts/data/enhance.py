@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 SMALLEST_SHARE = 0.1
 """A head whose box is narrower or lower than this share of the picture is an artefact, and nothing is cropped."""
+COARSE_SIDE = 160
+"""The head is looked for in blocks of pixels, so that its longer side has at least this many, which is six times as fast."""
 FIRST_LEVEL, LEVEL = 0.15, 0.3
 """Threshold of the head above the background: first as a share of the range, then of the median of what was found."""
 
@@ -73,7 +76,9 @@ def _largest_component(values: np.ndarray, within: Box, *, longer: int, level: f
     """Return the box of the largest component above the threshold inside of a box, and the threshold of the next pass."""
     from scipy import ndimage
 
-    smooth = ndimage.gaussian_filter(within.cut(values), sigma=longer / 100, mode="nearest")
+    step = max(1, longer // COARSE_SIDE)
+    coarse = np.asarray(Image.fromarray(np.ascontiguousarray(within.cut(values))).reduce(step))
+    smooth = ndimage.gaussian_filter(coarse, sigma=longer / step / 100, mode="nearest")
     ground = float(np.percentile(smooth, 2))
     if level is None:
         level = ground + FIRST_LEVEL * (float(np.percentile(smooth, 99)) - ground)
@@ -85,7 +90,12 @@ def _largest_component(values: np.ndarray, within: Box, *, longer: int, level: f
     rows, columns = ndimage.find_objects(pieces)[largest]
     typical = float(np.median(smooth[pieces == largest + 1]))
     top, left = within.top, within.left
-    box = Box(top + rows.start, left + columns.start, top + rows.stop, left + columns.stop)
+    box = Box(
+        top + step * rows.start,
+        left + step * columns.start,
+        min(top + step * rows.stop, within.bottom),
+        min(left + step * columns.stop, within.right),
+    )
     return box, ground + LEVEL * (typical - ground)
 
 
