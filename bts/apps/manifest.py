@@ -1,4 +1,4 @@
-"""How is one table made of several sets, tumour slices of one and healthy slices of another?"""
+"""`bts manifest`: one table of several sets, with the tumours of some and the healthy slices of others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 from bts.apps.audit import counter, open_sets
 from bts.apps.run import DONE, OneLineParser
+from bts.errors import RequestError
 
 EPILOG = """
 examples:
   bts manifest figshare:data/figshare --healthy brisc:data/brisc kaggle=folders:data/kaggle/Training \\
-      --out data/model/manifest.csv
+      --tumours brisc:data/brisc kaggle=folders:data/kaggle/Training --hold-out 1 --out data/model/manifest.csv
   python train_joint.py --data.source manifest --data.root data/model
 """
 
@@ -22,8 +23,8 @@ def command(argv: Sequence[str]) -> int:
     parser = OneLineParser(
         prog="bts manifest",
         description="Write one table of the slices of several sets. Healthy slices without a patient get an invented one, "
-        "the same for all that look alike, so that a split by patient keeps copies together. What copies or looks like a "
-        "picture of a set named before it is left out.",
+        "the same for all that look alike, so that a split by patient keeps copies together. A copy of a picture of an earlier "
+        "set is left out, and so are healthy slices known to be CT, T2-weighted or to show a mass.",
         epilog=EPILOG,
     )
     parser.add_argument(
@@ -33,16 +34,47 @@ def command(argv: Sequence[str]) -> int:
         help="all slices of NAME:FOLDER (`bts sources` lists the names); WORD= before it is what the table calls the set",
     )
     parser.add_argument("--healthy", nargs="+", default=[], metavar="SOURCE", help="of these only the slices without a tumour")
+    parser.add_argument(
+        "--tumours",
+        nargs="+",
+        default=[],
+        metavar="SOURCE",
+        help="of these only the slices with a tumour that no set before them has, each once",
+    )
+    parser.add_argument(
+        "--hold-out",
+        type=int,
+        choices=(1, 2),
+        metavar="FOLD",
+        help="leave fold 1 or 2 of the --tumours out, by groups of look-alikes, and write it to held_out.csv beside the table",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, such as data/model/manifest.csv")
     options = parser.parse_args(argv)
+    from bts.audit.exclusions import REASONS
     from bts.audit.mixing import mix
     from bts.data.sources.manifest_table import write_manifest
 
-    rows = mix(open_sets(options.sets), open_sets(options.healthy), folder=options.out.parent, progress=counter("reading"))
-    write_manifest(options.out, rows)
-    for (source, label), count in Counter((row["source"], row["label"]) for row in rows).items():
-        patients = {row["patient_id"] for row in rows if (row["source"], row["label"]) == (source, label)}
+    if options.hold_out and not options.tumours:
+        raise RequestError("--hold-out: expected sets of --tumours to hold out from, received none: name them, or leave it out")
+    mixed = mix(
+        *(open_sets(sets) for sets in (options.sets, options.healthy, options.tumours)),
+        folder=options.out.parent,
+        hold_out=options.hold_out,
+        progress=counter("reading"),
+    )
+    write_manifest(options.out, mixed.rows)
+    for (source, label), count in Counter((row["source"], row["label"]) for row in mixed.rows).items():
+        patients = {row["patient_id"] for row in mixed.rows if (row["source"], row["label"]) == (source, label)}
         print(f"{source:<12} {label or 'not known':<12} {count:>6} slices {len(patients):>5} patients")
+    if mixed.excluded:
+        reasons = ", ".join(f"{count} {REASONS[reason]}" for reason, count in mixed.excluded.most_common())
+        print(f"left out of the healthy slices: {reasons}")
+    if options.hold_out:
+        held_out = options.out.with_name("held_out.csv")
+        write_manifest(held_out, mixed.held_out)
+        print(f"{len(mixed.held_out)} slices of fold {options.hold_out} are held out in {held_out}")
     where = options.out.parent if options.out.name == "manifest.csv" else options.out
-    print(f"{len(rows)} slices are in {options.out}\nnext: python train_joint.py --data.source manifest --data.root {where}")
+    print(
+        f"{len(mixed.rows)} slices are in {options.out}\nnext: python train_joint.py --data.source manifest --data.root {where}"
+    )
     return DONE
