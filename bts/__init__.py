@@ -14,7 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bts.privacy import switch_off_telemetry
+
 __version__ = "0.1.0"
+
+switch_off_telemetry()
 
 __all__ = [
     "AuditSet",

@@ -5,11 +5,8 @@ Parameters are drawn first (`draw_params`) and applied by a deterministic functi
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import Literal
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise the import looks for a newer version over the network
 
 import cv2
 import numpy as np

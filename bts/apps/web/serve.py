@@ -22,7 +22,7 @@ from bts.apps.web.limits import MIB
 from bts.errors import RequestError
 
 LOG = logging.getLogger(__name__)
-QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}
+QUIET = {"GRADIO_RUN_HISTORY": "False"}  # telemetry is switched off in bts.privacy
 
 
 @dataclass(frozen=True)
