@@ -88,8 +88,8 @@ def test_no_command_contacts_another_machine_or_writes_to_the_home_folder(tmp_pa
     said = run(TOGETHER, recorder, work)
     for name, words in APART.items():
         said |= run({name: words}, recorder, work)
-    wrong = {name: text for name, text in said.items() if f"{name} ended with {2 if name == ASKED_FOR else 0}" not in text}
-    assert wrong == {}
+    for name, text in said.items():
+        assert f"{name} ended with {2 if name == ASKED_FOR else 0}" in text, text
     assert "event: complete" in show_a_scan(recorder, work)
 
     calls = {(call.during, call.where) for call in recorder.outgoing()}
