@@ -6,8 +6,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-export NO_ALBUMENTATIONS_UPDATE := 1
-
 .PHONY: install demo test lint bench docs figures model
 
 install: $(STAMP)

@@ -23,11 +23,17 @@ from bts.export.bundle_configs import Answer
 from bts.inference.decision import decide_mask
 from bts.models.architecture import Architecture
 from bts.models.networks import build_network
+from bts.models.output import Output
 
 SHAPE = "slice_shape"
 """Name under which a picture's metadata keep the rows and columns of the slice that it was made from."""
 BOX = "slice_box"
 """Name of the part of that slice which the picture shows, where the preprocessing crops."""
+
+
+def answer_in(output: Output, answer: Answer) -> Tensor | None:
+    """Return the logits of one answer."""
+    return output.mask_logits if answer == "mask" else output.class_logits
 
 
 class BundleNetwork(nn.Module):
@@ -46,8 +52,8 @@ class BundleNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the answer to `x (B, 1, S, S)` in [0, 1]."""
-        found = getattr(self.network(x), self.answer)
-        assert isinstance(found, Tensor), f"a network for task '{self.network.architecture.task}' has no {self.answer}"
+        found = answer_in(self.network(x), self.answer)
+        assert found is not None, f"a network for task '{self.network.architecture.task}' has no {self.answer}"
         return found
 
 
