@@ -1,10 +1,11 @@
-"""Which things of a kind are there, and what was meant by a name that is none of them?"""
+"""Registries of named items, nearest spellings, and classes by import path."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from bts.errors import RequestError
 
@@ -18,7 +19,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Names of one kind of thing. A contract test iterates over it, so registering puts a thing under test.
+    """Items of one kind by name. A contract test iterates over it, so registering an item puts it under test.
+
+    Args:
+        kind: what the items are, for messages.
+        base: class from which a class given by its import path must inherit; None accepts no import paths.
 
     >>> shapes = Registry[type]("shape")
     >>> @shapes.register("square")
@@ -27,12 +32,12 @@ class Registry(Generic[T]):
     'Square'
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, *, base: type | None = None) -> None:
+        self.kind, self.base = kind, base
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that files its object under `name`; a name taken already is a programming error."""
+        """Return a decorator that registers its object under `name`; a name that is taken is a programming error."""
 
         def keep(item: T) -> T:
             if name in self._items:
@@ -48,8 +53,43 @@ class Registry(Generic[T]):
             raise RequestError(f"unknown {self.kind} '{name}'{suggestion(name, self._items)}: choose one of {known}")
         return self._items[name]
 
+    def find(self, name: str) -> T:
+        """Return the item `name`, or the class at an import path such as `my_package.MySource`.
+
+        Raises:
+            RequestError: no item has this name, or the path leads to no class that inherits from `base`.
+        """
+        if self.base is None or "." not in name or not all(part.isidentifier() for part in name.split(".")):
+            return self[name]
+        found = import_path(name, self.kind)
+        if not (isinstance(found, type) and self.base in found.__mro__):  # a protocol supports no issubclass
+            base = f"{self.base.__module__}.{self.base.__name__}"
+            raise RequestError(f"{self.kind} '{name}': expected a class that inherits from {base}, found {found!r}")
+        return cast(T, found)
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._items))
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def import_path(path: str, kind: str) -> Any:
+    """Return the object at an import path such as `my_package.MySource`; `kind` names it in the error.
+
+    Raises:
+        RequestError: the module cannot be imported, or has no such name.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"{kind} '{path}': no module named '{error.name}': install it, or add its folder to PYTHONPATH"
+        ) from error
+    except Exception as error:  # the module is a user's own and may raise anything
+        line = str(error).splitlines()[0] if str(error) else "no message"
+        raise RequestError(f"{kind} '{path}': importing '{module}' failed ({type(error).__name__}: {line})") from error
+    if not hasattr(found, name):
+        raise RequestError(f"{kind} '{path}': module '{module}' has no '{name}'{suggestion(name, vars(found))}")
+    return getattr(found, name)

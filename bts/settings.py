@@ -54,7 +54,8 @@ class DataSettings:
     """Data source, preprocessing and loading."""
 
     source: Name = "figshare"
-    """Name of the data source; `bts sources` lists them."""
+    """Name of the data source (`bts sources` lists them), or the import path of your own class, such as
+    `my_package.MySource`."""
     root: Name = "data/figshare"
     """Folder that holds the data."""
     unreadable: Literal["refuse", "skip"] = "refuse"

@@ -61,4 +61,4 @@ class Source(Protocol):
         ...
 
 
-sources: Registry[type[Source]] = Registry("data source")
+sources: Registry[type[Source]] = Registry("data source", base=Source)
