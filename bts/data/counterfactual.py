@@ -412,6 +412,15 @@ class CounterfactualAugmenter:
             image = image if replaced is None else replaced
         return image, mask, label
 
+    def class_counts(self, classes: int) -> list[int]:
+        """Return how many slices of each class an epoch shows on average."""
+        counts = np.bincount(self.arrays.labels[self.arrays.labels >= 0], minlength=classes).astype(float)
+        donors = np.bincount(self.arrays.labels[self.donors], minlength=classes)
+        pasted = self.shares.paste_tumour * counts[self.healthy]
+        counts += pasted * donors / donors.sum() - self.shares.remove_tumour * donors
+        counts[self.healthy] += self.shares.remove_tumour * donors.sum() - pasted
+        return [round(count) for count in counts]
+
     def _head(self, index: int) -> Head:
         if index not in self._heads:
             self._heads[index] = find_head(self.arrays.images[index], without=self.arrays.masks[index])

@@ -139,13 +139,15 @@ def _run_one(
 ) -> Best:
     settings = job.settings
     labels = prepared.train.labels[prepared.train.labels >= 0]  # the joint network also learns from slices without one
-    counts = np.bincount(labels, minlength=len(prepared.source.classes))
+    counts = np.bincount(labels, minlength=len(prepared.source.classes)).tolist()
+    if data.counterfactuals is not None:
+        counts = data.counterfactuals.class_counts(len(prepared.source.classes))
     module: TaskModule = KITS[job.task].module(
         settings,
         network,
         optim=replace(settings.optim, lr=stage.lr, epochs=stage.epochs),
         monitor=job.monitor,
-        counts=counts.tolist(),
+        counts=counts,
     )
     return run_stage(
         module,

@@ -281,6 +281,12 @@ def test_shares_are_honoured_and_both_publishers_show_both_states() -> None:
         assert states[key] / n == pytest.approx(share, abs=0.06)
 
 
+def test_class_counts_are_those_of_an_epoch_on_average() -> None:
+    """60 of either tumour class lose 21, 40 healthy slices get 0.4 * 40 = 16 tumours, half of either class."""
+    arrays = made_arrays(120, 40)
+    assert made_augmenter(arrays, remove=0.35, paste=0.4).class_counts(3) == [60 - 21 + 8, 60 - 21 + 8, 40 + 42 - 16]
+
+
 def test_seams_are_as_frequent_with_a_tumour_as_without() -> None:
     arrays = made_arrays(80, 40)
     augmenter = made_augmenter(arrays)
