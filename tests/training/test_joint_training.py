@@ -11,6 +11,7 @@ from small_settings import Make
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bts.data.arrays import Arrays
+from bts.data.phantom import write_phantom
 from bts.errors import RequestError
 from bts.inference.predictor import Predictor
 from bts.models.folder import read_card
@@ -127,3 +128,25 @@ def test_a_part_without_one_of_the_two_truths_is_one_line(
         RequestError, match=rf"none of the \d+ slices in part 'train' has a {missing}: the joint task needs them"
     ):
         prepare(joint(), "joint", Run(tmp_path))
+
+
+def test_counterfactuals_and_appearance_take_part_in_a_training_that_is_the_same_again(joint: Make, tmp_path: Path) -> None:
+    write_phantom(tmp_path / "both", patients=9, slices_per_patient=(2, 2), healthy=6, seed=3)
+    runs, losses = [], []
+    for remove, preset in ((0.0, "none"), (0.5, "domain"), (0.5, "domain")):
+        settings = joint()
+        settings.data.root, settings.split.leaks = str(tmp_path / "both"), "allow"
+        settings.augment.share, settings.augment.preset = 1.0, preset  # type: ignore[assignment]
+        settings.augment.remove_tumour = settings.augment.paste_tumour = remove
+        runs.append(fit(settings))
+        losses.append([float(row["train_loss"]) for row in rows(runs[-1].curves)])
+    assert losses[0] != losses[1] == losses[2]
+    assert "counterfactuals: " not in runs[0].log.read_text()
+    assert "counterfactuals: remove_tumour 50%, control_tumour " in runs[1].log.read_text()
+
+
+def test_counterfactuals_without_healthy_slices_are_refused_in_one_line(joint: Make) -> None:
+    settings = joint()
+    settings.augment.remove_tumour = 0.3
+    with pytest.raises(RequestError, match=r"augment\.remove_tumour, augment\.paste_tumour: expected a class 'no_tumour'"):
+        fit(settings)
