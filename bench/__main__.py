@@ -6,6 +6,7 @@
     python -m bench reading                 # first epoch, second epoch, second run
     python -m bench growth                  # bootstrap, audit and report as their data double
     python -m bench app                     # the page: drop to picture beside infer.py, memory after 200 uploads
+    python -m bench hostile --minutes 10    # hostile uploads: does the page still answer, what is left of memory and disk
     python -m bench all                     # one after another, each in a process of its own, into bench.jsonl
     python -m bench page bench.jsonl --out docs/performance.md
 
@@ -28,7 +29,7 @@ from typing import Any
 
 from bench.lines import rows, table
 from bench.machine import describe_machine
-from bts.apps.run import DONE, OneLineParser, run_app
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser, run_app
 from bts.errors import RequestError
 from bts.registry import suggestion
 
@@ -52,9 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(argv: Sequence[str]) -> int:
     """Run a benchmark, all of them, or write the page."""
     parser = OneLineParser(prog="python -m bench", description=str(__doc__))
-    parser.add_argument("name", metavar="NAME", help=f"{', '.join(NAMES)}, all, or page")
+    parser.add_argument("name", metavar="NAME", help=f"{', '.join(NAMES)}, hostile, all, or page")
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS", help="with page: files of JSON lines")
     parser.add_argument("--quick", action="store_true", help="smallest sizes: shows that it works, measures nothing")
+    parser.add_argument("--minutes", type=float, default=10, metavar="N", help="with hostile: how long [10]")
+    parser.add_argument("--most", type=int, default=20_000, metavar="N", help="with hostile: requests at most [20000]")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the JSON line is added, or the page written")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep phantoms and models there [a temporary folder]")
     options = parser.parse_args(argv)
@@ -62,14 +65,16 @@ def command(argv: Sequence[str]) -> int:
         return write_page(options.results, options.out or Path("docs/performance.md"))
     if options.results:
         raise RequestError(f"'{options.results[0]}': only page takes files of results")
-    if options.name not in (*NAMES, "all"):
-        known = [*NAMES, "all", "page"]
+    if options.name not in (*NAMES, "hostile", "all"):
+        known = [*NAMES, "hostile", "all", "page"]
         raise RequestError(f"no benchmark '{options.name}'{suggestion(options.name, known)}: there are {', '.join(known)}")
     with tempfile.TemporaryDirectory(prefix="bts-bench-") as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         if options.name == "all":
             return run_all(work, out=options.out or RESULTS, quick=options.quick)
+        if options.name == "hostile":
+            return run_hostile(work, minutes=options.minutes, most=options.most)
         measure(options.name, work, out=options.out, quick=options.quick)
     return DONE
 
@@ -82,6 +87,18 @@ def run_all(work: Path, *, out: Path, quick: bool) -> int:
         line = [sys.executable, "-m", "bench", name, "--work", str(work), "--out", str(out), *(["--quick"] if quick else [])]
         status = subprocess.run(line, check=False).returncode or status
     return status
+
+
+def run_hostile(work: Path, *, minutes: float, most: int) -> int:
+    """Attack the page, print what came of it, and return 1 where something is not as it must be."""
+    from bench.hostile import run
+
+    lines, notes = run(work, minutes=minutes, most=most)
+    found = rows(lines)
+    print(f"\n{table(found)}\n")
+    for note in notes:
+        print(f"- {note}")
+    return SOME_FAILED if any(row["met"] is False for row in found) else DONE
 
 
 def measure(name: str, work: Path, *, out: Path | None, quick: bool) -> dict[str, Any]:

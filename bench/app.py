@@ -83,6 +83,7 @@ class Visitor:
         client: an open connection.
         key: which visit it is.
         handler: number of what happens when a scan is dropped.
+        batch: number of what happens when many scans are to be answered.
     """
 
     def __init__(self, client: Any) -> None:
@@ -90,6 +91,8 @@ class Visitor:
         config = client.get("/config").json()
         (zone,) = (each["id"] for each in config["components"] if each["props"].get("elem_id") == "bts-upload")
         (self.handler,) = (each["id"] for each in config["dependencies"] if [zone, "upload"] in each["targets"])
+        (files,) = (each["id"] for each in config["components"] if each["props"].get("elem_id") == "bts-files")
+        (self.batch,) = (each["id"] for each in config["dependencies"] if each["inputs"] == [files])
 
     def drop(self, path: Path) -> None:
         """Send a scan and wait for its picture."""
@@ -122,11 +125,11 @@ def visiting(url: str) -> Iterator[Visitor]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield address and process of a page over a model."""
+def serving(folder: Path, *options: str, temporary: Path | None = None) -> Iterator[tuple[str, int]]:
+    """Yield address and process of a page over a model, with further options, and with a temporary folder of its own."""
     line = [sys.executable, "-m", "bts.apps.cli", "app", "--joint", str(folder), "--runtime", "onnx", "--device", "cpu"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([*line, "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment) as server:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"TMPDIR": str(temporary)} if temporary else {})
+    with subprocess.Popen([*line, "--port", "0", *options], stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None
         try:
             said = next((words for words in server.stdout if words.startswith("open ")), None)

@@ -1,10 +1,11 @@
-"""How is the page in the browser started?"""
+"""`bts app`: the page in the browser."""
 
 from __future__ import annotations
 
 import getpass
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bts.apps.run import DONE, OneLineParser, add_model_options
@@ -15,19 +16,30 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def command(argv: Sequence[str]) -> int:
-    """Serve the page until Ctrl-C and return the exit status."""
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, remove everything and return the exit status."""
     options = make_parser().parse_args(argv)
     password = _password(ask=options.password)
     from bts.apps.web.desk import Desk
+    from bts.apps.web.hosts import Hosts
     from bts.apps.web.limits import Limits
-    from bts.apps.web.serve import Address, build_app, open_socket, private_root, quiet_server
+    from bts.apps.web.serve import Address, build_app, end_on_hangup, open_socket, private_root, quiet_server
     from bts.inference.predictor import Predictor
 
-    limits = Limits(upload_mib=options.max_upload, seconds=options.max_seconds, waiting=options.max_waiting)
-    if min(limits.upload_mib, limits.seconds, limits.waiting) <= 0:
-        raise RequestError("--max-upload, --max-seconds and --max-waiting: expected numbers over 0")
+    limits = Limits(
+        upload_mib=options.max_upload,
+        disk_mib=options.max_disk,
+        seconds=options.max_seconds,
+        waiting=options.max_waiting,
+        idle_seconds=options.max_idle,
+        sweep_seconds=min(Limits.sweep_seconds, options.max_idle / 4),
+    )
+    if min(limits.upload_mib, limits.disk_mib, limits.seconds, limits.waiting, limits.idle_seconds) <= 0:
+        raise RequestError("--max-upload, --max-disk, --max-seconds, --max-waiting and --max-idle: expected numbers over 0")
+    Hosts(given=tuple(options.host_name))  # a wrong name is told before anything is loaded
     listening = open_socket(Address(options.host, options.port))
+    end_on_hangup()
     with listening, private_root() as root:
+        hosts = Hosts(options.host, port=listening.getsockname()[1], given=tuple(options.host_name))
         predictor = Predictor.load(
             seg=options.seg,
             cls=options.cls,
@@ -37,7 +49,7 @@ def command(argv: Sequence[str]) -> int:
             runtime=options.runtime,
         )
         desk = Desk(predictor, root=root, limits=limits)
-        server = quiet_server(build_app(desk, password=password, root_path=options.root_path))
+        server = quiet_server(build_app(desk, password=password, root_path=options.root_path, hosts=hosts))
         for note in predictor.notes:
             print(note)
         if options.host not in LOOPBACK and password is None:
@@ -48,7 +60,8 @@ def command(argv: Sequence[str]) -> int:
         try:
             server.run(sockets=[listening])
         except KeyboardInterrupt:  # the usual way to end it
-            print("ended, all uploads and results are removed")
+            with suppress(OSError):  # the terminal may be closed
+                print("ended, all uploads and results are removed", flush=True)
     return DONE
 
 
@@ -66,6 +79,13 @@ def make_parser() -> OneLineParser:
         "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32 or auto, the fastest [auto]"
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 lets other machines in [127.0.0.1]")
+    parser.add_argument(
+        "--host-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="further name under which the page may be asked, as of a proxy; may be given several times [none]",
+    )
     parser.add_argument("--port", type=int, default=7860, metavar="N", help="0 takes a free one [7860]")
     parser.add_argument("--root-path", default="", metavar="PATH", help="path under which a proxy shows the page, as /bts")
     parser.add_argument(
@@ -74,7 +94,13 @@ def make_parser() -> OneLineParser:
         help=f"ask for a password to be wanted from visitors; {PASSWORD} sets one without asking",
     )
     parser.add_argument("--max-upload", type=float, default=200, metavar="MIB", help="largest file [200]")
+    parser.add_argument(
+        "--max-disk", type=float, default=4096, metavar="MIB", help="uploads and results of all visitors [4096]"
+    )
     parser.add_argument("--max-seconds", type=float, default=120, metavar="S", help="longest time for one scan [120]")
+    parser.add_argument(
+        "--max-idle", type=float, default=1800, metavar="S", help="scans of a visitor who asks nothing for so long go [1800]"
+    )
     parser.add_argument("--max-waiting", type=int, default=16, metavar="N", help="requests that may wait [16]")
     return parser
 

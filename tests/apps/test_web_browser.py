@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,15 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright is
 
 PATIENCE_MS = 300_000
 """A busy machine is no failure."""
-FLAGS = ["--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
+OWN, FOREIGN = "scans.test", "evil.test"
+"""Names that the browser finds on this machine: the page is called the first one too."""
+FLAGS = [
+    f"--host-resolver-rules=MAP {OWN} 127.0.0.1, MAP {FOREIGN} 127.0.0.1",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--no-first-run",
+]
 if hasattr(os, "geteuid") and os.geteuid() == 0:  # Chromium's sandbox refuses root
     FLAGS.append("--no-sandbox")
 
@@ -39,8 +49,8 @@ class Visit:
         complaints: errors in the console.
     """
 
-    def __init__(self, browser: Any, served: Served, **how: Any) -> None:
-        self.served = served
+    def __init__(self, browser: Any, served: Served, *, url: str | None = None, **how: Any) -> None:
+        self.served, self.url = served, url or served.url
         self.asked: list[str] = []
         self.complaints: list[str] = []
         self.page = browser.new_context(**how).new_page()
@@ -48,12 +58,12 @@ class Visit:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(served.url)
+        self.page.goto(self.url)
         self.page.wait_for_selector("#bts-upload input[type=file]", state="attached")
 
     @property
     def foreign(self) -> list[str]:
-        return [url for url in self.asked if not url.startswith((self.served.url + "/", "data:", "blob:"))]
+        return [url for url in self.asked if not url.startswith((self.url + "/", "data:", "blob:"))]
 
     def drop(self, path: Path) -> None:
         self.page.set_input_files("#bts-upload input[type=file]", str(path))
@@ -67,7 +77,7 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("browser"), upload_mib=1) as page:
+    with serving(tmp_path_factory.mktemp("browser"), upload_mib=1, host_names=(OWN,)) as page:
         yield page
 
 
@@ -289,3 +299,72 @@ def test_every_control_has_a_name(visit: Visit, tmp_path: Path) -> None:
     visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
     visit.shows("glioma")
     assert visit.page.evaluate(nameless) == []
+
+
+# --- other sites ------------------------------------------------------------------------------------------------------------
+
+REACH = """async (url) => {
+  const form = () => { const data = new FormData(); data.append('files', new File(['planted'], 'planted.png')); return data; };
+  const said = async (address, how) => {
+    try { const answer = await fetch(url + address, how); return answer.type === 'opaque' ? 'opaque' : answer.status; }
+    catch { return 'refused by the browser'; }
+  };
+  const plain = { method: 'POST', mode: 'no-cors', headers: { 'content-type': 'text/plain' }, body: '{"data": []}' };
+  return [
+    await said('/config', { credentials: 'include' }),
+    await said('/gradio_api/upload', { method: 'POST', body: form(), credentials: 'include' }),
+    await said('/gradio_api/upload', { method: 'POST', body: form(), mode: 'no-cors', credentials: 'include' }),
+    await said('/gradio_api/call/predict', plain),
+  ];
+}"""
+"""Asks the page from another site, with and without wanting to read the answer."""
+
+
+@pytest.fixture
+def foreign_site(served: Served) -> Iterator[str]:
+    """Address of another site with a link to the page."""
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = f'<!DOCTYPE html><title>other</title><a href="{served.url}/">scans</a>'.encode()
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{FOREIGN}:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_page_of_another_site_reaches_nothing_but_a_link(browser: Any, served: Served, foreign_site: str) -> None:
+    before = set(served.root.rglob("*"))
+    page = browser.new_context().new_page()
+    page.goto(foreign_site)
+    came = page.evaluate(REACH, served.url)
+    assert came == ["refused by the browser"] * 4
+    assert set(served.root.rglob("*")) <= before  # what the browser sends all the same is refused by the server
+    with page.expect_navigation() as followed:
+        page.get_by_role("link", name="scans").click()
+    assert followed.value.status == 200
+    page.context.close()
+
+
+def test_a_name_that_is_pointed_at_this_machine_is_refused(browser: Any, served: Served) -> None:
+    page = browser.new_context().new_page()
+    answer = page.goto(served.url.replace("127.0.0.1", FOREIGN))
+    assert answer.status == 421
+    assert "start it with --host-name evil.test" in page.content()
+    page.context.close()
+
+
+def test_the_page_works_by_a_name_that_it_was_given(enter: Callable[..., Visit], served: Served, tmp_path: Path) -> None:
+    visit = enter(url=served.url.replace("127.0.0.1", OWN))
+    visit.drop(write_png(tmp_path / "slice.png"))
+    visit.shows("90.9%")

@@ -51,7 +51,20 @@ def test_limits_and_password_reach_the_page(built: list[dict[str, Any]], monkeyp
     assert cli.main(["app", "--port", "0", "--max-upload", "5", "--max-seconds", "7", "--max-waiting", "3"]) == 0
     limits = built[0]["desk"].limits
     assert (limits.upload_mib, limits.seconds, limits.waiting) == (5, 7, 3)
+    assert (limits.disk_mib, limits.idle_seconds, limits.sweep_seconds) == (4096, 1800, 30)
     assert built[0]["password"] == "sesam"
+
+
+def test_host_names_and_what_may_be_kept_reach_the_page(built: list[dict[str, Any]]) -> None:
+    names = ["--host-name", "scans.example.org", "--host-name", "other.example.org:8443"]
+    assert cli.main(["app", "--port", "0", *names, "--max-disk", "9", "--max-idle", "8"]) == 0
+    limits, hosts = built[0]["desk"].limits, built[0]["hosts"]
+    assert (limits.disk_mib, limits.idle_seconds, limits.sweep_seconds) == (9, 8, 2)
+    assert hosts.bound == "127.0.0.1"
+    assert hosts.port > 0
+    assert hosts.known("scans.example.org")
+    assert hosts.known("other.example.org:8443")
+    assert not hosts.known("third.example.org")
 
 
 def test_a_password_is_asked_for(built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +83,15 @@ def test_an_open_door_is_told(built: list[dict[str, Any]], capsys: Any) -> None:
     [
         (["--port", "99999"], "port 99999: expected 0 to 65535"),
         (["--port", "0", "--host", "203.0.113.7"], "203.0.113.7 is no address of this machine: leave --host out"),
-        (["--max-upload", "0"], "--max-upload, --max-seconds and --max-waiting: expected numbers over 0"),
+        (
+            ["--max-upload", "0"],
+            "--max-upload, --max-disk, --max-seconds, --max-waiting and --max-idle: expected numbers over 0",
+        ),
+        (
+            ["--max-disk", "-1"],
+            "--max-upload, --max-disk, --max-seconds, --max-waiting and --max-idle: expected numbers over 0",
+        ),
+        (["--host-name", "http://a.example"], "--host-name 'http://a.example': expected a host name as scans.example.org"),
         (["--prot", "0"], "unknown argument '--prot' (did you mean '--port'?)"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,12 +20,21 @@ SLOW_S = 1.0
 
 
 class Served(NamedTuple):
-    """A running page: its address, its private folder, where what it prints goes, and its machine's temporary folder."""
+    """A running page.
+
+    Attributes:
+        url: its address.
+        root: its private folder.
+        log: where what it prints goes.
+        elsewhere: its machine's temporary folder.
+        pid: its process.
+    """
 
     url: str
     root: Path
     log: Path
     elsewhere: Path
+    pid: int
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
@@ -42,21 +52,33 @@ def _slow(root: Path) -> Path:
 
 
 @contextmanager
-def serving(folder: Path, *, upload_mib: float = 200, password: str = "") -> Iterator[Served]:
+def serving(
+    folder: Path, *, password: str = "", host_names: tuple[str, ...] = (), loopback_is_public: bool = False, **limits: float
+) -> Iterator[Served]:
+    """Serve the page.
+
+    Args:
+        folder: for everything that it writes.
+        password: that it wants, or an empty one.
+        host_names: as `--host-name` gives them.
+        loopback_is_public: lets Gradio's own filter take this machine for an address of the internet, which it may fetch.
+        limits: fields of `Limits`.
+    """
     log = folder / "log.txt"
     path = os.pathsep.join([str(ROOT), *(entry for entry in (os.environ.get("PYTHONPATH"),) if entry)])
     (folder / "elsewhere").mkdir()
     environment = os.environ | {"PYTHONPATH": path, "PASSWORD": password, "TMPDIR": str(folder / "elsewhere")}
+    how = {"limits": limits, "host_names": host_names, "loopback_is_public": loopback_is_public}
     with log.open("wb") as written:
         server = subprocess.Popen(
-            [sys.executable, __file__, str(folder / "private"), str(upload_mib)],
+            [sys.executable, __file__, str(folder / "private"), json.dumps(how)],
             env=environment,
             cwd=folder,
             stdout=written,
             stderr=subprocess.STDOUT,
         )
     try:
-        yield Served(_address(server, log), folder / "private", log, folder / "elsewhere")
+        yield Served(_address(server, log), folder / "private", log, folder / "elsewhere", server.pid)
     finally:
         server.terminate()
         server.wait(120)
@@ -77,11 +99,16 @@ def main() -> None:
     from web_models import PaperRuntime
 
     from bts.apps.web.desk import Desk
+    from bts.apps.web.hosts import Hosts
     from bts.apps.web.limits import Limits
     from bts.apps.web.serve import Address, build_app, open_socket, quiet_server
     from bts.inference.predictor import Predictor
 
-    root = Path(sys.argv[1])
+    root, how = Path(sys.argv[1]), json.loads(sys.argv[2])
+    if how["loopback_is_public"]:
+        import safehttpx
+
+        safehttpx.is_public_ip = lambda ip: True
 
     class Runtime(PaperRuntime):
         def run(self, *given: Any, **named: Any) -> Any:
@@ -91,11 +118,13 @@ def main() -> None:
             return super().run(*given, **named)
 
     predictor = Predictor([Runtime(task) for task in ("seg", "cls")])
-    desk = Desk(predictor, root=root, limits=Limits(upload_mib=float(sys.argv[2])))
+    desk = Desk(predictor, root=root, limits=Limits(**how["limits"]))
     listening = open_socket(Address(port=0))
-    server = quiet_server(build_app(desk, password=os.environ["PASSWORD"] or None))
+    port = listening.getsockname()[1]
+    hosts = Hosts(port=port, given=tuple(how["host_names"]))
+    server = quiet_server(build_app(desk, password=os.environ["PASSWORD"] or None, hosts=hosts))
     listening.listen()
-    sys.stdout.write(f"http://127.0.0.1:{listening.getsockname()[1]}\n")
+    sys.stdout.write(f"http://127.0.0.1:{port}\n")
     sys.stdout.flush()
     server.run(sockets=[listening])
 

@@ -84,6 +84,7 @@ class Batch:
                 break
             try:
                 deadline.check()
+                self.desk.sessions.check_room()
                 scan = self.desk.receive(path, session=self.session)
                 folder = folders.folder(scan.path)
                 if scan.volume is None:

@@ -63,8 +63,10 @@ class Desk:
 
         Raises:
             InputError: the time is over.
+            RequestError: all visitors together fill the disk that they may.
             GoneError: the visitor has left.
         """
+        self.sessions.check_room()
         folder = session.new_folder(safe_name(scan.path))
         try:
             answers = self.write(scan, folder, session=session, deadline=Deadline(self.limits.seconds), tell=tell)

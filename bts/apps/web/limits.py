@@ -1,4 +1,4 @@
-"""How much may one visitor of the page ask for?"""
+"""What the page accepts, of one visitor and of all together."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class Limits:
         voxels: largest scan in pixels or voxels, told from the header before anything is read.
         held_voxels: of all scans that are kept for open pages; beyond it the oldest ones are let go.
         idle_seconds: after that long without a request a visitor's scan and results are removed.
+        disk_mib: uploads and results of all visitors together; beyond it no further upload is taken.
+        stall_seconds: after that long without a byte of an upload it is broken off.
+        sweep_seconds: how often what has expired is removed.
     """
 
     upload_mib: float = 200
@@ -33,6 +36,9 @@ class Limits:
     voxels: int = 2**26
     held_voxels: int = 2**27
     idle_seconds: float = 1800
+    disk_mib: float = 4096
+    stall_seconds: float = 60
+    sweep_seconds: float = 30
 
 
 @dataclass

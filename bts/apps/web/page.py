@@ -1,4 +1,4 @@
-"""Which parts does the page have, and what happens when one is touched? The only place that speaks Gradio's language."""
+"""The parts of the page, and what happens when one is touched. The only place that speaks Gradio's language."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Page:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self._stale: set[str] = set()
         with gr.Blocks(title="bts", analytics_enabled=False, fill_width=True) as self.blocks:
             gr.HTML(head(desk.predictor, upload_mib=desk.limits.upload_mib))
             with gr.Tabs():
@@ -118,7 +119,12 @@ class Page:
         session = self._session(request)
         if path is None:
             return (gr.skip(),) * 5
-        return *self._answer(session, lambda: self.desk.receive(path, session=session), progress, path=path), None
+        return *self._answer(session, lambda: self._receive(path, session), progress, path=path), None
+
+    def _receive(self, path: str, session: Session) -> Scan:
+        """Return what an upload of this visitor holds."""
+        self.desk.sessions.claim(path, session)
+        return self.desk.receive(path, session=session)
 
     def _example(self, name: str) -> Callable[..., tuple[Any, ...]]:
         def answer(request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
@@ -176,6 +182,8 @@ class Page:
         """Answer many files, the table growing."""
         session, total = self._session(request), len(paths or [])
         try:
+            for path in paths or []:
+                self.desk.sessions.claim(path, session)
             work = Batch(self.desk, session, session.new_batch())
             for rows in work.work(paths or []):
                 yield table(rows, total=total)
@@ -189,7 +197,7 @@ class Page:
         """Return `result.json` of a scan, with the paths on this server where its files can be fetched for half an hour."""
         session = self._session(request)
         try:
-            result = self.desk.analyse(self.desk.receive(file, session=session), session=session)
+            result = self.desk.analyse(self._receive(file, session), session=session)
             if cam_class and not result.is_volume:
                 self.desk.explain(session, index=result.first, cam_class=cam_class)
         except GoneError:
@@ -209,6 +217,27 @@ class Page:
         state = None if holder is None else holder.session_data.get(key)
         if state is not None:
             state.config_values.clear()
+
+    def tidy(self) -> None:
+        """Let Gradio forget answers that nobody fetched and visitors who are gone. Must run in the thread of its event loop.
+
+        What is found twice in a row is dropped: the first time a request may be on its way.
+        """
+        queue, holder = self.blocks._queue, self.blocks.state_holder
+        kinds: list[dict[str, Any]] = [
+            queue.pending_messages_per_session,
+            queue.pending_event_ids_session,
+            holder.session_data,
+            holder.time_last_used,
+        ]
+        kept = self.desk.sessions.keys() | {event.session_hash for event in queue.event_ids_to_events.values()}
+        stale = {key for kind in kinds for key in kind} - kept
+        for key in stale & self._stale:
+            for kind in kinds:
+                kind.pop(key, None)
+        self._stale = stale
+        for files in self.blocks.temp_file_sets:  # every path that was ever read
+            files.clear()
 
     def _session(self, request: gr.Request) -> Session:
         self.desk.sessions.sweep()

@@ -1,16 +1,19 @@
-"""How is the page served? One server on one port: the page, its API, and the files of results, behind one guard."""
+"""The server of the page: one port for the page, its API and the files of results, behind one guard."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,18 @@ from typing import Any
 from bts.apps.web.desk import Desk
 from bts.apps.web.files import result_file
 from bts.apps.web.guard import Guard
+from bts.apps.web.hosts import Hosts
 from bts.apps.web.limits import MIB
+from bts.apps.web.refusal import Refusal
+from bts.apps.web.sweeper import Sweeper
+from bts.apps.web.upload import Uploads
 from bts.errors import RequestError
 
 LOG = logging.getLogger(__name__)
 QUIET = {"GRADIO_RUN_HISTORY": "False"}  # telemetry is switched off in bts.privacy
+
+REMEMBERED, UNREAD = 500, 256
+"""Visitors of whom Gradio remembers what it showed (60 KiB each), and whose unread answers it keeps (400 KiB each)."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,42 @@ def private_root() -> Iterator[Path]:
     try:
         yield root
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        with undisturbed():
+            shutil.rmtree(root, ignore_errors=True)
 
 
-def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -> Any:
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no signal that ends a program break off the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), signal.SIG_IGN) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), signal.SIG_DFL if handler is None else handler)
+
+
+def end_on_hangup() -> None:
+    """Let SIGHUP (a terminal or a connection that is closed) end the program as SIGTERM does, unless `nohup` keeps it."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+
+
+def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", hosts: Hosts | None = None) -> Any:
     """Return the ASGI application: the page, its API and the results.
+
+    Args:
+        desk: answers.
+        password: that visitors must give, or None.
+        root_path: folder of the address under which a proxy shows the page.
+        hosts: names under which the page answers, loopback names where None.
 
     Raises:
         RequestError: Gradio is not installed.
@@ -61,7 +102,8 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -
     try:
         import gradio as gr
         from fastapi import FastAPI, HTTPException
-        from fastapi.responses import FileResponse
+        from fastapi.responses import FileResponse, PlainTextResponse
+        from gradio.utils import LRUCache
     except ImportError as error:
         raise RequestError(f'the page needs Gradio ({error}): pip install "bts[app]"') from error
     from bts.apps.web.page import Page, theme
@@ -69,7 +111,27 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -
     from bts.apps.web.style import CSS
 
     silence_tracebacks()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    page = Page(desk)
+
+    @asynccontextmanager
+    async def swept(app: Any) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+
+        def sweep() -> None:
+            desk.sessions.sweep()
+            loop.call_soon_threadsafe(page.tidy)
+
+        with Sweeper(sweep, seconds=desk.limits.sweep_seconds):
+            yield
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=swept)
+
+    def refused(request: Any, error: Exception) -> Any:
+        assert isinstance(error, Refusal)
+        return PlainTextResponse(f"{error.line}\n", status_code=error.status)
+
+    app.add_exception_handler(Refusal, refused)
+    Uploads(desk.sessions, desk.limits).add_to(app)
 
     @app.get("/results/{secret}/{name}")
     def fetch(secret: str, name: str) -> Any:
@@ -79,7 +141,8 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -
         shown = "inline" if name == "print.html" else "attachment"
         return FileResponse(path, filename=name, content_disposition_type=shown)
 
-    blocks = Page(desk).blocks
+    blocks = page.blocks
+    blocks.state_session_capacity = REMEMBERED
     blocks.queue(max_size=desk.limits.waiting, default_concurrency_limit=4, api_open=False)
     gr.mount_gradio_app(
         app,
@@ -97,8 +160,9 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "") -
         css=CSS,
         head=HEAD,
     )
+    blocks._queue.pending_messages_per_session = LRUCache(UNREAD)
     blocks.has_launched = True  # or Gradio, mounted, takes any path of this machine for an upload
-    return Guard(app, password=password, largest=int(desk.limits.upload_mib * MIB))
+    return Guard(app, uploads=desk.sessions.uploads, limits=desk.limits, hosts=hosts, password=password)
 
 
 def silence_tracebacks() -> None:

@@ -1,0 +1,205 @@
+"""What the page keeps on the disk: how much, how long, and what is left when something breaks off or the server ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from web_models import paper_predictor, write_png
+from web_server import ROOT, Served, serving
+
+from bts.apps.web.desk import Desk
+from bts.apps.web.limits import MIB, Limits
+from bts.errors import RequestError
+
+pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
+import httpx
+from web_client import FILE, answered, ask, events, files_in, one_line, until, upload, uploaded
+
+HALF = b'--b\r\nContent-Disposition: form-data; name="files"; filename="half.png"\r\n\r\n' + bytes(100_000)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A page that removes nothing by itself while the tests run, but what stalls."""
+    with serving(tmp_path_factory.mktemp("served"), upload_mib=1, disk_mib=2, stall_seconds=1) as page:
+        yield page
+
+
+def connected(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def head(url: str, *lines: str) -> bytes:
+    kind = "Content-Type: multipart/form-data; boundary=b"
+    return "\r\n".join(["POST /gradio_api/upload HTTP/1.1", f"Host: {url[7:]}", kind, *lines, "", ""]).encode()
+
+
+def test_a_body_that_breaks_off_leaves_nothing(served: Served) -> None:
+    before = set(served.root.rglob("*"))
+    with connected(served.url) as client:
+        client.sendall(head(served.url, "Content-Length: 500000") + HALF)
+        assert until(lambda: bool(set(served.root.rglob("half.png"))))
+    assert until(lambda: set(served.root.rglob("*")) <= before)
+    with connected(served.url) as client:
+        client.sendall(head(served.url, "Transfer-Encoding: chunked") + b"%x\r\n" % len(HALF) + HALF + b"\r\n")
+        assert until(lambda: bool(set(served.root.rglob("half.png"))))
+    assert until(lambda: set(served.root.rglob("*")) <= before)
+    assert "Traceback" not in served.log.read_text(encoding="utf-8")
+
+
+def test_a_body_that_stalls_is_broken_off(served: Served) -> None:
+    before = set(served.root.rglob("*"))
+    with connected(served.url) as client:
+        client.sendall(head(served.url, "Content-Length: 500000") + HALF)
+        told = client.recv(65536).decode()
+        assert told.startswith("HTTP/1.1 408")
+    assert until(lambda: set(served.root.rglob("*")) <= before)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [HALF, b"", b"--b--\r\n", b"no form at all", b"--b\r\nContent-Disposition: " + b"a" * 100_000,
+     b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\n' + bytes(900_000) + b"\r\n--b--\r\n",
+     b"--b\r\n" + b"X-Any: 1\r\n" * 1000 + b"\r\n\r\n--b--\r\n"],
+)  # fmt: skip
+def test_a_form_that_is_not_whole_is_one_line_and_leaves_nothing(body: bytes, served: Served) -> None:
+    before = set(served.root.rglob("*"))
+    answer = httpx.post(
+        f"{served.url}/gradio_api/upload",
+        content=body,
+        headers={"content-type": "multipart/form-data; boundary=b"},
+        timeout=60,
+    )
+    assert answer.status_code == 400
+    assert "no whole form with a file" in one_line(answer)
+    assert set(served.root.rglob("*")) <= before
+
+
+def test_too_large_a_file_leaves_nothing_however_it_is_sent(served: Served) -> None:
+    before = set(served.root.rglob("*"))
+    assert upload(served.url, bytes(2 * MIB), "large.png").status_code == 413
+    pieces = iter([HALF, *[bytes(2**16)] * 30, b"\r\n--b--\r\n"])
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    try:
+        answer = httpx.post(f"{served.url}/gradio_api/upload", content=pieces, headers=headers, timeout=60)
+        assert answer.status_code == 413
+        assert "this page takes no larger file" in one_line(answer)
+    except (httpx.WriteError, httpx.ReadError):  # refused and hung up before all was sent
+        pass
+    assert until(lambda: set(served.root.rglob("*")) <= before)
+
+
+def test_more_files_at_once_than_the_page_takes_leave_nothing(served: Served) -> None:
+    before = set(served.root.rglob("*"))
+    files = [("files", (f"{number}.png", b"a")) for number in range(201)]
+    answer = httpx.post(f"{served.url}/gradio_api/upload", files=files, timeout=60)
+    assert answer.status_code == 413
+    assert "more than 200 files at once" in one_line(answer)
+    assert set(served.root.rglob("*")) <= before
+
+
+def test_all_visitors_together_fill_no_more_than_they_may(tmp_path: Path) -> None:
+    with serving(tmp_path, upload_mib=1, disk_mib=2, idle_seconds=3, sweep_seconds=0.2) as page:
+        came = [upload(page.url, bytes(MIB * 9 // 10), f"{number}.png") for number in range(4)]
+        assert [answer.status_code for answer in came] == [200, 200, 507, 507]
+        assert one_line(came[-1]) == "all visitors together fill the 2 MiB of this page: try again later"
+        assert sum(path.stat().st_size for path in files_in(page.root)) <= 2 * MIB
+        assert until(lambda: files_in(page.root) == [])  # nobody asked about them
+        assert upload(page.url, bytes(MIB * 9 // 10), "next.png").status_code == 200
+
+
+def test_results_count_too(tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(disk_mib=1))
+    session = desk.sessions.of("anna")
+    scan = desk.receive(write_png(tmp_path / "scan.png"), session=session)
+    desk.analyse(scan, session=session)
+    (desk.sessions.results / "large").write_bytes(bytes(MIB))
+    with pytest.raises(RequestError, match="all visitors together fill the 1 MiB of this page"):
+        desk.analyse(scan, session=session)
+
+
+def test_what_has_expired_goes_without_another_request(tmp_path: Path) -> None:
+    with serving(tmp_path, upload_mib=1, idle_seconds=1, sweep_seconds=0.1) as page:
+        path = uploaded(page.url, tmp_path)
+        uploaded(page.url, tmp_path, "orphan.png")
+        found = answered(events(page.url, ask(page.url, [{"path": path, **FILE}, ""])))
+        assert found["class"] == "glioma"
+        assert until(lambda: list((page.root / "uploads").iterdir()) + list((page.root / "results").iterdir()) == [])
+        assert httpx.get(page.url + found["files"]["mask.png"], timeout=60).status_code == 404
+
+
+def test_who_is_still_there_keeps_the_uploads(tmp_path: Path) -> None:
+    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(idle_seconds=1000))
+    session = desk.sessions.of("anna")
+    path = write_png(desk.sessions.new_upload() / "scan.png")
+    desk.sessions.claim(path, session)
+    for each in (path, path.parent):
+        os.utime(each, (0, 0))
+    desk.sessions.sweep()
+    assert path.is_file()
+    desk.sessions.close("anna")
+    assert not path.parent.exists()
+
+
+APP = """
+import sys
+from web_models import paper_predictor
+from bts.apps import cli
+from bts.inference.predictor import Predictor
+
+Predictor.load = staticmethod(lambda **how: paper_predictor())
+sys.exit(cli.main(["app", "--port", "0"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_server_and_nothing_is_left(name: str, tmp_path: Path) -> None:
+    with app(tmp_path) as (server, url):
+        uploaded(url, tmp_path)
+        assert list((tmp_path / "temporary").iterdir()) != []
+        server.send_signal(getattr(signal, name))
+        told, _ = server.communicate(timeout=120)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert server.returncode == 0
+    assert "ended, all uploads and results are removed" in told
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    with app(tmp_path, before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as (server, url):
+        server.send_signal(signal.SIGHUP)
+        assert httpx.get(url, timeout=60).status_code == 200
+        server.terminate()
+        server.communicate(timeout=120)
+    assert server.returncode == 0
+
+
+@contextmanager
+def app(folder: Path, *, before: Callable[[], object] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `bts app` with models on paper, in a process and with a temporary folder of its own; yield it and its address."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "apps")])
+    server = subprocess.Popen(
+        [sys.executable, "-c", APP],
+        env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary)},
+        preexec_fn=before,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    try:
+        said = next(line for line in server.stdout if line.startswith("open "))
+        yield server, said.split()[1]
+    finally:
+        if server.poll() is None:
+            server.kill()
+        server.wait()
