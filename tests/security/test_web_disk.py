@@ -108,7 +108,7 @@ def test_more_files_at_once_than_the_page_takes_leave_nothing(served: Served) ->
 
 
 def test_all_visitors_together_fill_no_more_than_they_may(tmp_path: Path) -> None:
-    with serving(tmp_path, upload_mib=1, disk_mib=2, idle_seconds=3, sweep_seconds=0.2) as page:
+    with serving(tmp_path, upload_mib=1, disk_mib=2, idle_seconds=10, sweep_seconds=0.2) as page:
         came = [upload(page.url, bytes(MIB * 9 // 10), f"{number}.png") for number in range(4)]
         assert [answer.status_code for answer in came] == [200, 200, 507, 507]
         assert one_line(came[-1]) == "all visitors together fill the 2 MiB of this page: try again later"
@@ -128,9 +128,9 @@ def test_results_count_too(tmp_path: Path) -> None:
 
 
 def test_what_has_expired_goes_without_another_request(tmp_path: Path) -> None:
-    with serving(tmp_path, upload_mib=1, idle_seconds=1, sweep_seconds=0.1) as page:
-        path = uploaded(page.url, tmp_path)
+    with serving(tmp_path, upload_mib=1, idle_seconds=10, sweep_seconds=0.1) as page:
         uploaded(page.url, tmp_path, "orphan.png")
+        path = uploaded(page.url, tmp_path)
         found = answered(events(page.url, ask(page.url, [{"path": path, **FILE}, ""])))
         assert found["class"] == "glioma"
         assert until(lambda: list((page.root / "uploads").iterdir()) + list((page.root / "results").iterdir()) == [])

@@ -18,7 +18,7 @@ MOST = 90
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    with serving(tmp_path, upload_mib=8, disk_mib=64, idle_seconds=2, sweep_seconds=0.5) as page:
+    with serving(tmp_path, upload_mib=8, disk_mib=64, idle_seconds=12, sweep_seconds=0.5) as page:
         yield page
 
 
