@@ -6,7 +6,6 @@ format, another size and another contrast. The slices were judged by eye on cont
 
 from __future__ import annotations
 
-import csv
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bts.audit.descriptor import FINE, VIEW_SIDE, describe
+from bts.csv_files import dict_reader
 
 TABLE = Path(__file__).with_name("excluded_slices.csv")
 REASONS = {
@@ -45,7 +45,7 @@ def exclusion_reason(thumb: np.ndarray, *, table: Path = TABLE) -> str | None:
 def read_exclusions(table: Path) -> tuple[np.ndarray, list[str]]:
     """Return the signs (N, 120) bool and the reasons of the slices in a table of exclusions."""
     with table.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+        rows = list(dict_reader(handle))
     keys = np.array([list(bytes.fromhex(row["key"])) for row in rows], dtype=np.uint8)
     return np.unpackbits(keys, axis=1).astype(bool), [row["reason"] for row in rows]
 

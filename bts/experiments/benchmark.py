@@ -22,6 +22,7 @@ from bts.evaluation.scored import read_scored
 from bts.experiments.compare import Comparison, compare, rows_of
 from bts.experiments.crossval import Train, run_fold
 from bts.glossary import Task
+from bts.markdown import escape
 from bts.report.figures import COLOURS, chart
 from bts.runs import Run
 from bts.settings import Settings
@@ -133,7 +134,7 @@ def markdown(done: Mapping[str, Finished], task: Task, comparisons: Sequence[Com
     shown = shown_rows(first, task)
     titles = [row.name for row in shown]
     lines = [
-        f"# Benchmark: {', '.join(done)}",
+        f"# Benchmark: {escape(', '.join(done))}",
         "",
         f"Test: {measured_on(first)}. 95% intervals over the same draws.",
         "",
@@ -142,11 +143,11 @@ def markdown(done: Mapping[str, Finished], task: Task, comparisons: Sequence[Com
     ]
     for name, each in done.items():
         rows = {row.key: row for row in headline(each.summary)}
-        lines.append(f"| {name} | {' | '.join(_score(rows.get(row.key)) for row in shown)} |")
+        lines.append(f"| {escape(name)} | {' | '.join(_score(rows.get(row.key)) for row in shown)} |")
     lines += ["", "| recipe | network | trained on |", "|---|---|---|"]
     for name, each in done.items():
         network = recipe(each.settings) if each.settings else ""
-        lines.append(f"| {name} | {network} | {each.card.trained_on if each.card else ''} |")
+        lines.append(f"| {escape(name)} | {escape(network)} | {escape(each.card.trained_on if each.card else '')} |")
     if comparisons:
         lines += ["", *_difference_lines(list(done), comparisons)]
     return "\n".join(lines) + "\n"

@@ -24,6 +24,7 @@ from bts.experiments.benchmark import Benchmark, benchmark, refuse_other_data
 from bts.experiments.by_patient import draw_or_read_split, published_split
 from bts.experiments.gap import SIDES, UNPAIRED, Gap, Side, draw_gaps, find_gaps, gap_rows, gap_table, make_side
 from bts.glossary import Task
+from bts.markdown import escape
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.prepare import open_data
@@ -128,12 +129,13 @@ def _markdown(
     sides: Mapping[str, tuple[Side, Side]], gaps: Mapping[str, list[Gap]], published: Benchmark, by_patient: Benchmark
 ) -> str:
     first = next(iter(sides.values()))
-    lines = [f"# Benchmark: {', '.join(sides)}", ""]
+    lines = [f"# Benchmark: {escape(', '.join(sides))}", ""]
     lines += [f"- {name}: tested on {side.told}" for name, side in zip(SIDES, first, strict=True)]
     lines += ["", UNPAIRED, "", gap_table(gaps), "", "| recipe | split | network | trained on |", "|---|---|---|---|"]
     for name in sides:
         for title, each in zip(SIDES, (published, by_patient), strict=True):
             done = read_finished(each.runs[name].path)
             network = recipe(done.settings) if done.settings else ""
-            lines.append(f"| {name} | {title} | {network} | {done.card.trained_on if done.card else ''} |")
+            cells = (name, title, network, done.card.trained_on if done.card else "")
+            lines.append(f"| {' | '.join(map(escape, cells))} |")
     return "\n".join(lines) + "\n"

@@ -29,6 +29,7 @@ from bts.evaluation.intervals import (
     unpaired_difference,
 )
 from bts.experiments.compare import CLASS_STATISTICS
+from bts.markdown import escape
 from bts.report.figures import COLOURS, chart
 
 SIDES = ("published split", "by recovered patient")
@@ -152,7 +153,7 @@ def gap_table(gaps: Mapping[str, Sequence[Gap]]) -> str:
             cells = [
                 cell for one in (each.published, each.by_patient) for cell in (one.text(), f"{one.n_slices}, {one.n_patients}")
             ]
-            lines.append(f"| {recipe} | {each.score} | {' | '.join(cells)} | {each.gap.text()} | {each.verdict} |")
+            lines.append(f"| {escape(recipe)} | {each.score} | {' | '.join(cells)} | {each.gap.text()} | {each.verdict} |")
     return "\n".join(lines)
 
 

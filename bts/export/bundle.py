@@ -18,10 +18,11 @@ from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.export.base import Trained, Written, writing
-from bts.export.bundle_configs import TASK_TEXT, answers_of, inference_of, metadata_of
+from bts.export.bundle_configs import TASK_TEXT, answers_of, inference_of, metadata_of, refuse_foreign
 from bts.export.bundle_parts import BundleNetwork, answer_in
 from bts.glossary import DISCLAIMER
-from bts.models.card import ModelCard, to_json
+from bts.markdown import escape
+from bts.models.card import ModelCard, check_card, to_json
 
 META, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
 EXAMPLE_SIDE = 256
@@ -34,6 +35,8 @@ def write_bundle(model: Trained, out: Path | None) -> Written:
         RequestError: the place can't be written to or holds something else, or MONAI does not accept the bundle.
     """
     path = out or model.folder.parent / f"{model.folder.name}_bundle"
+    check_card(model.card, model.folder / "model.json")
+    refuse_foreign(model.card)
     if path.exists() and not (path / META).is_file() and (not path.is_dir() or any(path.iterdir())):
         raise RequestError(f"{path}: holds something else than a bundle: name another --out")
     with writing(path):
@@ -96,16 +99,16 @@ def verify(folder: Path, model: Trained) -> None:
 
 def readme(card: ModelCard) -> str:
     """Return `docs/README.md`."""
-    finds = {"mask": "the tumour's mask, `RESULTS/<scan>_mask.png`", "classes": f"a class of {', '.join(card.classes)}"}
+    finds = {"mask": "the tumour's mask, `RESULTS/<scan>_mask.png`", "classes": f"a class of {escape(', '.join(card.classes))}"}
     answers = [answer for answer, _ in answers_of(card.task)]
     told = {
-        "Trained on": card.trained_on or "not told",
-        "Licence of the weights": card.licence,
-        "Intended use": card.intended_use,
+        "Trained on": escape(card.trained_on or "not told"),
+        "Licence of the weights": escape(card.licence),
+        "Intended use": escape(card.intended_use),
         "Fingerprint of the weights": card.fingerprint,
     }
     columns = "`RESULTS/predictions.csv` has a row a scan: its name, then a probability for each class in the order above."
-    return f"""# {card.name}
+    return f"""# {escape(card.name)}
 
 {TASK_TEXT[card.task]}. It gives {" and ".join(finds[answer] for answer in answers)}.
 {columns if "classes" in answers else ""}
@@ -129,7 +132,7 @@ Network and metadata are checked by
 ## What is known of it
 
 {chr(10).join(f"- {name}: {text}" for name, text in told.items())}
-- Scores: {json.dumps(card.scores, ensure_ascii=False) if card.scores else "none in the model card"}
+- Scores: {escape(json.dumps(card.scores, ensure_ascii=False)) if card.scores else "none in the model card"}
 
 `models/model.json` is the whole model card.
 """

@@ -1,13 +1,22 @@
-"""What do the two JSON files of a MONAI bundle say? Metadata after MONAI's specification, an inference that runs as it is."""
+"""The two JSON files of a MONAI bundle: metadata after MONAI's specification, and an inference that runs as it is.
+
+MONAI's parser evaluates texts that begin with `$`, `@` or `%`. None of those in these files comes from a model card: numbers
+and names of the card are typed, and `refuse_foreign` compares the finished files with those of a card that is empty.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Literal
 
 import bts
+from bts.data.preprocess import Preprocessing
+from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, Task
+from bts.models.architecture import Architecture
 from bts.models.card import ModelCard
+from bts.models.card_rules import EVALUATED, shortened
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 VERSION = "0.1.0"
@@ -115,7 +124,7 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
             "transforms": [
                 {"_target_": "LoadImaged", "keys": "image", "reader": "$SliceReader"},
                 {"_target_": "EnsureChannelFirstd", "keys": "image"},
-                {"_target_": f"{PARTS}.PrepareSliced", "keys": "image", "preprocessing": card.preprocessing},
+                {"_target_": f"{PARTS}.PrepareSliced", "keys": "image", "preprocessing": preprocessing_of(card)},
             ],
         },
         "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
@@ -128,6 +137,47 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
     return config | {"run": [f"$@{prefix}evaluator.run()" for _, prefix in answers]}
 
 
+def architecture_of(card: ModelCard) -> dict[str, Any]:
+    """Return the architecture as `Architecture` checks and types it."""
+    return Architecture.from_dict(card.architecture).to_dict()
+
+
+def preprocessing_of(card: ModelCard) -> dict[str, Any]:
+    """Return the preprocessing as `Preprocessing` checks and types it."""
+    return Preprocessing.from_dict(card.preprocessing).to_dict()
+
+
+def refuse_foreign(card: ModelCard) -> None:
+    """Raise `RequestError` where a file of the bundle holds a text that MONAI evaluates and that comes from the card."""
+    architecture = Architecture(card.task, classes=0 if card.task == "seg" else 2)
+    empty = ModelCard(
+        card.task, "none", architecture.to_dict(), Preprocessing().to_dict(), operating_point={**card.operating_point}
+    )
+    empty.operating_point.update(threshold=0.5, min_area=0.0)
+    for name, make in (("metadata.json", metadata_of), ("inference.json", inference_of)):
+        own = set(evaluated(make(empty)))
+        if foreign := next((text for text in evaluated(make(card)) if text not in own), None):
+            raise RequestError(
+                f"{name} of the bundle would evaluate {shortened(foreign)!r} of the model card: nothing was written"
+            )
+
+
+def evaluated(values: Any) -> Iterator[str]:
+    """Yield every text, keys too, that MONAI's parser evaluates or builds an object of."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            if EVALUATED.search(str(key)):
+                yield str(key)
+            if key == "_target_":
+                yield str(value)
+            yield from evaluated(value)
+    elif isinstance(values, (list, tuple)):
+        for value in values:
+            yield from evaluated(value)
+    elif isinstance(values, str) and EVALUATED.search(values):
+        yield values
+
+
 def network_config(card: ModelCard, answer: Answer, prefix: str) -> dict[str, Any]:
     """Return what is one network's own: its weights, what is made of its answer, and the engine that runs it."""
     loader = {
@@ -138,7 +188,7 @@ def network_config(card: ModelCard, answer: Answer, prefix: str) -> dict[str, An
     }
     transforms, handlers = (_mask_steps(card), []) if answer == "mask" else _class_steps(card)
     return {
-        "network_def": {"_target_": f"{PARTS}.BundleNetwork", "architecture": card.architecture, "answer": answer},
+        "network_def": {"_target_": f"{PARTS}.BundleNetwork", "architecture": architecture_of(card), "answer": answer},
         "network": f"$@{prefix}network_def.to(@device)",
         "postprocessing": {"_target_": "Compose", "transforms": transforms},
         "handlers": [loader, *handlers],
@@ -159,9 +209,9 @@ def _mask_steps(card: ModelCard) -> list[dict[str, Any]]:
         "_target_": f"{PARTS}.RestoreMaskd",
         "keys": "pred",
         "image_key": "image",
-        "preprocessing": card.preprocessing,
-        "threshold": card.operating_point["threshold"],
-        "min_area": card.operating_point["min_area"],
+        "preprocessing": preprocessing_of(card),
+        "threshold": float(card.operating_point["threshold"]),
+        "min_area": float(card.operating_point["min_area"]),
     }
     save = {
         "_target_": "SaveImaged",
@@ -179,7 +229,7 @@ def _mask_steps(card: ModelCard) -> list[dict[str, Any]]:
 
 
 def _class_steps(card: ModelCard) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    softmax = {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda x: torch.softmax(x / {card.temperature!r}, dim=0)"}
+    softmax = {"_target_": f"{PARTS}.Softmaxd", "keys": "pred", "temperature": float(card.temperature)}
     save = {
         "_target_": "ClassificationSaver",
         "output_dir": "@output_dir",

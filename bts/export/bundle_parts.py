@@ -101,6 +101,21 @@ class RestoreMaskd(MapTransform):
         return found
 
 
+class Softmaxd(MapTransform):
+    """Makes class probabilities (K,) of class scores, each divided by the temperature before."""
+
+    def __init__(self, keys: KeysCollection, temperature: float) -> None:
+        super().__init__(keys)
+        self.temperature = temperature
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the probabilities in place of the scores."""
+        found = dict(data)
+        for key in self.key_iterator(found):
+            found[key] = torch.softmax(found[key] / self.temperature, dim=0)
+        return found
+
+
 class MirrorInferer(SimpleInferer):
     """Asks a network for the picture and its mirror image: masks are averaged as probabilities, class scores as they are."""
 

@@ -13,6 +13,7 @@ from bts.evaluation.headline import find
 from bts.evaluation.scored import Scored, read_scored
 from bts.glossary import DISCLAIMER, NO_TUMOUR
 from bts.inference.decision import PHANTOM_MODEL
+from bts.markdown import escape
 from bts.models.folder import ModelCard
 from bts.report.card_tables import failure_rows, group_table, headline_table, parts_table, score_cells, table
 from bts.runs import Run
@@ -74,8 +75,8 @@ def _words(path: Path) -> str:
 def _lines(
     done: Finished, card: ModelCard, split: Split, cases: Scored, other: Scored | None, words: str | None, name: str
 ) -> Iterator[str]:
-    yield f"# Model card: {name}\n"
-    yield f"**{DISCLAIMER}** {card.intended_use}\n"
+    yield f"# Model card: {escape(name)}\n"
+    yield f"**{DISCLAIMER}** {escape(card.intended_use)}\n"
     if card.synthetic:
         yield f"**{PHANTOM_MODEL[0].upper()}{PHANTOM_MODEL[1:]}.**\n"
     typed = "no number is typed" if words is None else "only the words on what was seen are typed"
@@ -106,19 +107,19 @@ def _what(done: Finished, card: ModelCard) -> Iterator[str]:
     side, split, made = card.preprocessing.get("size"), done.settings["split"], done.scores.get("made", {})
     rows = [
         ("gives", f"{gives}, from one grey slice"),
-        ("classes", ", ".join(card.classes) or "none"),
-        ("network", f"{card.architecture.get('encoder')}, {side} x {side} pixels"),
+        ("classes", escape(", ".join(card.classes) or "none")),
+        ("network", escape(f"{card.architecture.get('encoder')}, {side} x {side} pixels")),
         ("fingerprint", f"`{card.fingerprint}` (of the run's weights)"),
-        ("trained on", card.trained_on),
-        ("weights at the start", Path(str(done.settings["model"]["weights"])).name),
+        ("trained on", escape(card.trained_on)),
+        ("weights at the start", escape(Path(str(done.settings["model"]["weights"])).name)),
         ("seed", done.settings["seed"]),
         ("split", f"{split['kind']}, seed {split['seed']}, fingerprint `{card.data_fingerprint}`"),
         ("operating point", _operating_point(card)),
         ("chosen on", "validation; the test part was scored once"),
         ("time", _took(Run(done.folder).log)),
-        ("machine", f"{made.get('machine', 'not noted')}, {made.get('device', '')}"),
-        ("made with", f"bts {made.get('bts', '')}, commit {made.get('commit', '')}, {made.get('versions', '')}"),
-        ("licence", card.licence),
+        ("machine", escape(f"{made.get('machine', 'not noted')}, {made.get('device', '')}")),
+        ("made with", escape(f"bts {made.get('bts', '')}, commit {made.get('commit', '')}, {made.get('versions', '')}")),
+        ("licence", escape(card.licence)),
     ]
     yield "## What it is\n"
     yield table(["", ""], rows) + "\n"
@@ -176,5 +177,6 @@ def _foreign(other: Scored | None) -> Iterator[str]:
     if other is None:
         yield "Not scored.\n"
         return
-    yield f"{other.scores.get('title', other.folder.name)}, without patients and copies of slices that the model knows.\n"
+    title = escape(other.scores.get("title", other.folder.name))
+    yield f"{title}, without patients and copies of slices that the model knows.\n"
     yield headline_table(other.summary) + "\n"

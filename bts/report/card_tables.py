@@ -15,6 +15,7 @@ from bts.evaluation.headline import find, headline
 from bts.evaluation.intervals import Interval
 from bts.evaluation.segmentation_scores import LARGE_SHARE
 from bts.glossary import NO_TUMOUR, PARTS
+from bts.markdown import escape
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -36,7 +37,7 @@ def parts_table(split: Split) -> str:
         for part in PARTS:
             some = [row for row in split.part(part) if label in ("all", row.label)]
             cells.append(f"{len(some)} of {len({person(row.patient, split.group) for row in some})}")
-        rows.append([label or "not known", *cells])
+        rows.append([escape(label or "not known"), *cells])
     return table(["slices of patients", "training", "validation", "test"], rows)
 
 
@@ -65,7 +66,7 @@ def group_table(summary: dict[str, Any], group: str) -> str:
         cells += [find(classes, f"{name}.{score}") for score in ("precision", "recall")] if classes else []
         counted = next((cell for cell in cells if cell is not None), None)
         counts = [counted.n_patients, counted.n_slices] if counted else ["", ""]
-        rows.append([name, *("" if cell is None else cell.text() for cell in cells), *counts])
+        rows.append([escape(name), *("" if cell is None else cell.text() for cell in cells), *counts])
     head = ["Dice", "no mask at all", *(["precision", "recall"] if classes else []), "patients", "slices"]
     return table([group, *head], rows) if rows else ""
 
@@ -86,7 +87,7 @@ def failure_rows(cases: pd.DataFrame) -> list[list[object]]:
     if "predicted" in cases:
         wrong = cases[cases["predicted"] != cases["label"]]
         for (label, predicted), count in Counter(zip(wrong["label"], wrong["predicted"], strict=True)).items():
-            found.append((f"{label} taken for {predicted}", count, int((cases["label"] == label).sum())))
+            found.append((escape(f"{label} taken for {predicted}"), count, int((cases["label"] == label).sum())))
     if "consistent" in cases:
         found.append(("mask and class contradict each other", int((~cases["consistent"].astype(bool)).sum()), len(cases)))
     ordered = sorted((each for each in found if each[2]), key=lambda each: -each[1] / each[2])

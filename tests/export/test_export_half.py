@@ -90,6 +90,6 @@ def test_weights_cut_short_are_told_in_one_line(boxed: Path, tmp_path: Path) -> 
     folder = shutil.copytree(boxed, tmp_path / "small")
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[:-10])
-    with pytest.raises(RequestError, match="whose SHA-256 is not the card's: cut short or changed") as caught:
+    with pytest.raises(RequestError, match="no whole safetensors file .*: cut short or changed") as caught:
         load_network(folder)
     assert "\n" not in str(caught.value)

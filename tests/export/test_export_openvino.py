@@ -56,7 +56,7 @@ def test_the_two_files_are_enough(folder: Path, tmp_path: Path) -> None:
 
 def test_one_file_without_the_other_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "model.xml", tmp_path / "model.xml")
-    with pytest.raises(RequestError, match=r"model.xml: OpenVINO can't open it") as error:
+    with pytest.raises(RequestError, match=r"model.xml: it is not opened .*model.bin has 0") as error:
         open_runtime("openvino", tmp_path / "model.xml", device="cpu")
     assert "\n" not in str(error.value)
 

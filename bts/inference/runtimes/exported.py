@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
 from bts.errors import RequestError
 from bts.glossary import Task
 from bts.inference.runtimes.base import RawOutput
-from bts.inference.runtimes.onnx_metadata import read_metadata
+from bts.inference.runtimes.onnx_metadata import check_graph, read_metadata
+from bts.inference.runtimes.openvino_ir import check_ir, read_ir
 from bts.models.card import ModelCard, parse_card
 from bts.models.folder import read_card
 
@@ -83,7 +83,7 @@ def card_in(file: Path) -> ModelCard:
     """
     if not file.is_file():
         raise RequestError(f"{file}: no such file: export a model with `bts export MODEL`")
-    text = read_metadata(file).get(CARD_KEY) if file.suffix.lower() == ".onnx" else _card_in_ir(file)
+    text = read_metadata(file).get(CARD_KEY) if file.suffix.lower() == ".onnx" else read_ir(file, card_key=CARD_KEY).card
     if text is None:
         raise RequestError(f"{file}: not exported by `bts export`: it carries no model card, so its classes are not known")
     return parse_card(text, file)
@@ -120,6 +120,18 @@ def find_exported(kind: str, place: Path) -> Exported:
 def file_in(folder: Path, kind: str) -> Path | None:
     """Return the file of a model folder that a kind of runtime answers from, None where there is none."""
     return next((folder / name for name in FILES[kind] if (folder / name).is_file()), None)
+
+
+def check_before_opening(file: Path) -> None:
+    """Refuse a file of a stranger that holds more than a network; called before a runtime's library sees it.
+
+    Raises:
+        RequestError: data outside of the file, operations of other libraries, or sizes that the file does not have.
+    """
+    if file.suffix.lower() == ".onnx":
+        check_graph(file)
+    else:
+        check_ir(file, card_key=CARD_KEY)
 
 
 def check_signature(exported: Exported, *, inputs: dict[str, list[object]], outputs: list[str]) -> None:
@@ -162,12 +174,3 @@ def as_raw_output(found: dict[str, np.ndarray], *, cam_class: int | None) -> Raw
     rows = np.arange(len(class_logits))
     cam = found["cam"][rows, class_logits.argmax(1) if cam_class is None else cam_class]
     return RawOutput(mask_prob=mask_prob, class_logits=class_logits, cam=cam, features=found["features"])
-
-
-def _card_in_ir(file: Path) -> str | None:
-    """Return the card in the run-time information at the end of an OpenVINO file, None where there is none."""
-    try:
-        found = ElementTree.parse(file).getroot().find(f"./rt_info/{CARD_KEY}")
-    except ElementTree.ParseError as error:
-        raise RequestError(f"{file}: no OpenVINO file, or only a part of one ({error}): export or copy it anew") from error
-    return None if found is None else found.get("value")

@@ -16,6 +16,7 @@ from bts.inference.runtimes.exported import (
     Exported,
     as_input,
     as_raw_output,
+    check_before_opening,
     check_signature,
     find_exported,
     threads_asked,
@@ -63,6 +64,7 @@ def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[In
         RequestError: onnxruntime is not installed, the device is not there, or the file is damaged or not as its card says.
     """
     library = _library()
+    check_before_opening(exported.file)
     device, why = choose_device(device, providers=library.get_available_providers())
     options = library.SessionOptions()
     options.log_severity_level = ERRORS_ONLY

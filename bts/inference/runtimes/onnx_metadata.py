@@ -1,74 +1,199 @@
-"""What does an ONNX file say of itself? Its metadata, read without any library and without reading its weights.
+"""ONNX files without any library: the metadata, and a check of the graph before a runtime opens it.
 
 An ONNX file is one protobuf message, `ModelProto` of onnx.proto3: a row of fields, each a key (number and wire type) and a
-value. Only `metadata_props` is looked at; the graph with the weights is stepped over, whatever its size.
+value. Weights are stepped over, whatever their size.
 """
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from bts.errors import RequestError
+from bts.models.card_rules import LARGEST_CARD
+from bts.models.weights_file import LARGEST_WEIGHTS
 
-GRAPH, METADATA = 7, 14
-"""Numbers of the fields `graph` and `metadata_props` in `ModelProto`."""
+LARGEST_FILE = LARGEST_WEIGHTS + 2**26
+MOST_NODES, LARGEST_NODE, MOST_SIDES = 100_000, 2**24, 16
+DOMAINS = ("", "ai.onnx")
+"""Where the operations of an exported graph come from; those of another domain are code of another library."""
+
+GRAPH, METADATA, TRAINING, FUNCTIONS = 7, 14, 20, 25
+"""Numbers of fields in `ModelProto`."""
+NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
+"""Numbers of fields in `GraphProto`."""
+OPERATION, ATTRIBUTE, DOMAIN = 4, 5, 7
+"""Numbers of fields in `NodeProto`."""
+TENSOR, SUBGRAPH, TENSORS, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS = 5, 6, 10, 11, 22, 23
+"""Numbers of fields in `AttributeProto`."""
+DIMS, DATA_TYPE, NAME, EXTERNAL_DATA, DATA_LOCATION = 1, 2, 8, 13, 14
+"""Numbers of fields in `TensorProto`."""
+TEXT_TYPE = 8
+"""Number of the data type `STRING`."""
 KEY, VALUE = 1, 2
-"""Numbers of the fields of one entry, `StringStringEntryProto`."""
+"""Numbers of the fields of one entry of the metadata, `StringStringEntryProto`."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Protobuf's wire types."""
+
+
+class Field(NamedTuple):
+    """One field of a message: its number, its value where it is a number, and where its bytes lie."""
+
+    number: int
+    value: int
+    start: int
+    length: int
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of an ONNX file by name.
 
     Raises:
-        RequestError: the file can't be read, or is no whole ONNX file.
+        RequestError: the file can't be read, is no whole ONNX file, or is larger than any that is exported.
     """
-    try:
-        with path.open("rb") as file:
-            entries, numbers = _fields(file, os.fstat(file.fileno()).st_size, wanted=METADATA)
-            pairs = [dict(_strings(entry)) for entry in entries]
-    except OSError as error:
-        raise RequestError(f"{path}: can't be read ({error.strerror or error})") from error
-    except (ValueError, EOFError) as error:
-        raise RequestError(f"{path}: no ONNX file, or only a part of one ({error}): export or copy it anew") from error
+    with _Reading(path) as file:
+        numbers, pairs, total = set(), [], 0
+        for field in _fields(file, _size(file)):
+            numbers.add(field.number)
+            if field.number == METADATA:
+                total += field.length
+                if total > 2 * LARGEST_CARD:
+                    raise ValueError(f"over {2 * LARGEST_CARD:,} bytes of metadata")
+                pairs.append(_entry(file.read(field.length)))
     if GRAPH not in numbers:
         raise RequestError(f"{path}: no ONNX file: there is no graph in it")
-    return {pair.get(KEY, ""): pair.get(VALUE, "") for pair in pairs}
+    return dict(pairs)
 
 
-def _fields(file: BinaryIO, size: int, *, wanted: int) -> tuple[list[bytes], set[int]]:
-    """Return the contents of the fields of one number, and the numbers of all; the others are stepped over."""
-    found, numbers = [], set()
-    while file.tell() < size:
+def check_graph(path: Path) -> None:
+    """Refuse a graph that holds more than operations of ONNX and their weights.
+
+    Raises:
+        RequestError: external data, operations of another library, graphs within a graph (loops), functions, or tensors that
+            declare more values than the file holds.
+    """
+    with _Reading(path) as file:
+        for field in _fields(file, _size(file)):
+            if field.number in (TRAINING, FUNCTIONS):
+                raise ValueError("training steps or functions in it, none are exported")
+            if field.number == GRAPH:
+                _check_graph(file, field.start + field.length)
+
+
+def _check_graph(file: BinaryIO, end: int) -> None:
+    nodes = 0
+    for field in _fields(file, end):
+        if field.number == SPARSE_INITIALIZER:
+            raise ValueError("sparse weights in it, none are exported")
+        if field.number == INITIALIZER:
+            _check_tensor(file, field.start + field.length)
+        elif field.number == NODE:
+            nodes += 1
+            if nodes > MOST_NODES or field.length > LARGEST_NODE:
+                raise ValueError(f"over {MOST_NODES:,} operations, or one of {field.length:,} bytes")
+            _check_node(BytesIO(file.read(field.length)), field.length)
+
+
+def _check_node(node: BinaryIO, length: int) -> None:
+    for field in _fields(node, length):
+        if field.number == DOMAIN and (domain := _text(node.read(field.length))) not in DOMAINS:
+            raise ValueError(f"an operation of '{domain[:40]}', only those of ONNX itself are exported")
+        if field.number == ATTRIBUTE:
+            for inner in _fields(node, field.start + field.length):
+                if inner.number in (SUBGRAPH, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS):
+                    raise ValueError("a graph within the graph or a sparse tensor, none are exported")
+                if inner.number in (TENSOR, TENSORS):
+                    _check_tensor(node, inner.start + inner.length)
+
+
+def _check_tensor(file: BinaryIO, end: int) -> None:
+    """Refuse a tensor whose values lie elsewhere, or that says it has more of them than its bytes can hold."""
+    begin, name = file.tell(), ""
+    sides: list[int] = []
+    for field in _fields(file, end):
+        if field.number == DIMS and field.length:  # packed
+            packed = BytesIO(file.read(field.length))
+            while packed.tell() < field.length and len(sides) <= MOST_SIDES:
+                sides.append(_varint(packed))
+        elif field.number == DIMS:
+            sides.append(field.value)
+        elif field.number == NAME:
+            name = _text(file.read(field.length))[:100]
+        elif field.number == EXTERNAL_DATA or (field.number == DATA_LOCATION and field.value):
+            raise ValueError(f"tensor '{name}' keeps its values in another file, none is exported so")
+        elif field.number == DATA_TYPE and field.value == TEXT_TYPE:
+            raise ValueError(f"tensor '{name}' of texts, none is exported")
+        if len(sides) > MOST_SIDES:
+            raise ValueError(f"tensor '{name}' of over {MOST_SIDES} sides")
+    if math.prod(sides) > 2 * (end - begin):  # values of four bits are the smallest
+        raise ValueError(f"tensor '{name}' of {math.prod(sides):,} values in {end - begin:,} bytes")
+
+
+class _Reading:
+    """Opens a file, and says in one line why it can't be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> BinaryIO:
+        try:
+            self.file = self.path.open("rb")
+        except OSError as error:
+            raise RequestError(f"{self.path}: can't be read ({error.strerror or error})") from error
+        if _size(self.file) > LARGEST_FILE:
+            self.file.close()
+            raise RequestError(f"{self.path}: over {LARGEST_FILE:,} bytes, no exported file is so large")
+        return self.file
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.file.close()
+        if isinstance(error, OSError):
+            raise RequestError(f"{self.path}: can't be read ({error.strerror or error})") from error
+        if isinstance(error, (ValueError, EOFError)):
+            raise RequestError(
+                f"{self.path}: no ONNX file, or none that is opened ({error}): export or copy it anew"
+            ) from error
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _fields(file: BinaryIO, end: int) -> Iterator[Field]:
+    """Yield the fields of a message that ends at `end`; the file stands at the bytes of the field, and may be moved."""
+    while (place := file.tell()) < end:
         key = _varint(file)
         number, wire = key >> 3, key & 7
-        numbers.add(number)
+        value, length = 0, 0
         if wire == VARINT:
-            _varint(file)
-            continue
-        if wire not in (FIXED64, BYTES, FIXED32):
+            value = _varint(file)
+        elif wire == BYTES:
+            length = _varint(file)
+        elif wire not in (FIXED64, FIXED32):
             raise ValueError(f"a field of wire type {wire}")
-        length = {FIXED64: 8, FIXED32: 4}.get(wire) or _varint(file)
-        if file.tell() + length > size:
-            raise EOFError(f"a field of {length:,} bytes where {size - file.tell():,} are left")
-        if number == wanted and wire == BYTES:
-            found.append(file.read(length))
-        else:
-            file.seek(length, os.SEEK_CUR)
-    return found, numbers
+        start = file.tell()
+        after = start + (length if wire == BYTES else {FIXED64: 8, FIXED32: 4}.get(wire, 0))
+        if after > end or after <= place:
+            raise EOFError(f"a field of {after - start:,} bytes where {end - start:,} are left")
+        yield Field(number, value, start, length)
+        file.seek(after)
 
 
-def _strings(entry: bytes) -> list[tuple[int, str]]:
-    """Return the fields of a `StringStringEntryProto`, number and text."""
-    return [
-        (number, text.decode("utf-8"))
-        for number in (KEY, VALUE)
-        for text in _fields(BytesIO(entry), len(entry), wanted=number)[0]
-    ]
+def _entry(data: bytes) -> tuple[str, str]:
+    """Return name and text of a `StringStringEntryProto`."""
+    file, found = BytesIO(data), {KEY: "", VALUE: ""}
+    for field in _fields(file, len(data)):
+        if field.number in found:
+            found[field.number] = _text(file.read(field.length))
+    return found[KEY], found[VALUE]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8")
 
 
 def _varint(file: BinaryIO) -> int:

@@ -25,6 +25,7 @@ from bts.inference.runtimes.exported import (
     Exported,
     as_input,
     as_raw_output,
+    check_before_opening,
     check_signature,
     find_exported,
     outputs_of,
@@ -88,6 +89,7 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool, lane
         raise RequestError(
             f"device '{device}': runtime 'openvino' computes on the CPU: use `--device cpu` or `--runtime torch`"
         )
+    check_before_opening(exported.file)
     settings: dict[str, Any] = {"NUM_STREAMS": lanes} if lanes > 1 else {"PERFORMANCE_HINT": "LATENCY"}
     settings |= {"INFERENCE_PRECISION_HINT": "f32"} if full_precision else {}
     threads = threads_a_lane(lanes) * lanes or threads_asked()
