@@ -60,11 +60,11 @@ def cam_of_every_class(
         network: whose head it is.
         features: (B, C, h, w), the last maps.
         mask_logits: (B, 1, H, W) for the joint network, None for a classifier.
-        offset_px: a joint network's card has it, for `JointNetwork.shares`; None is Grad-CAM.
+        offset_px: a joint network's card has it, for `JointNetwork.class_contributions`; None is Grad-CAM.
     """
     h, w = features.shape[2:]
     jacobian = head_jacobian(network.class_head, network.pool(features, mask_logits))  # (K, pools * C) or (B, K, pools * C)
     if offset_px is not None and mask_logits is not None and isinstance(network, JointNetwork):
-        return torch.relu(network.shares(features, mask_logits, jacobian, offset_px=offset_px))
+        return torch.relu(network.class_contributions(features, mask_logits, jacobian, offset_px=offset_px))
     alpha = jacobian.unflatten(-1, (network.pools, -1)).sum(dim=-2) / (h * w)  # (K, C) or (B, K, C)
     return torch.relu(weigh(features, alpha))

@@ -126,7 +126,7 @@ def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offs
     with torch.enable_grad():
         score = network.classify(pooled).gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, pooled)  # (B, 2C)
-    return torch.relu(network.shares(features, mask_logits, gradient[:, None], offset_px=offset_px)[:, 0])
+    return torch.relu(network.class_contributions(features, mask_logits, gradient[:, None], offset_px=offset_px)[:, 0])
 
 
 def map_by_autograd(network: nn.Module, x: Tensor, *, layer: str, cam_class: int | None = None) -> tuple[Output, Tensor]:

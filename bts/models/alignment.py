@@ -1,4 +1,4 @@
-"""Where in the picture does a cell of the last maps look?
+"""Position in the picture at which a cell of the last maps is centred.
 
 A map of 7 x 7 cells over 224 pixels is usually drawn as if cell j looked at the middle of the j-th 32 pixels. It does not: a
 halving convolution or pooling with one pixel of padding on either side is centred on every second pixel, counted from the

@@ -15,11 +15,11 @@ from bts.models.output import Output
 
 
 class AdditiveGate(nn.Module):
-    """Weighs a skip by what the decoder, one step coarser, is looking for (Oktay et al. 2018, arXiv 1804.03999).
+    """Additive attention gate on a skip connection (Oktay et al. 2018, arXiv 1804.03999).
 
-    alpha = sigmoid(psi(relu(theta(skip) + phi(signal)))), all three 1x1 convolutions. As in the paper the sum is made on the
-    signal's grid and alpha enlarged to the skip's; on the skip's own grid the gates would take a tenth of a training step, half
-    of it here. The paper's code brings the skip to that grid by the stride of theta; averaging it first keeps theta small.
+    alpha = sigmoid(psi(relu(theta(skip) + phi(signal)))), all three 1x1 convolutions. As in the paper the sum is computed on
+    the signal's grid and alpha is upsampled to the skip's; on the skip's grid the gates take 10% of a training step, here 5%.
+    The paper's code brings the skip to that grid by the stride of theta; averaging it first keeps theta small.
     """
 
     def __init__(self, *, skip_channels: int, signal_channels: int) -> None:
@@ -30,7 +30,7 @@ class AdditiveGate(nn.Module):
         self.psi = nn.Conv2d(hidden, 1, kernel_size=1)
 
     def forward(self, skip: Tensor, signal: Tensor) -> Tensor:
-        """Return `skip (B, C, 2h, 2w)`, each pixel times a weight in (0, 1) found from the skip and `signal (B, G, h, w)`."""
+        """Return `skip (B, C, 2h, 2w)` times weights in (0, 1) that depend on the skip and on `signal (B, G, h, w)`."""
         return skip * self.weights(skip, signal)
 
     def weights(self, skip: Tensor, signal: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Decoder(nn.Module):
         if len(encoder_channels) != len(channels) + 1:
             raise RequestError(
                 f"this encoder halves the picture {len(encoder_channels) - 1} times, a decoder needs {len(channels)} halvings: "
-                "take it for classification, or another encoder (--model.encoder)"
+                "use it for classification, or select another encoder (--model.encoder)"
             )
         skips = [*encoder_channels[1:-1][::-1], 0]
         signals = [encoder_channels[-1], *channels[:-1]]
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
 
 
 class AttentionUNet(Network):
-    """Encoder, gated decoder, and a 3x3 convolution to one logit a pixel."""
+    """Encoder, gated decoder, and a 3x3 convolution to one logit per pixel."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture, Encoder(architecture.encoder, top=False, in_channels=architecture.in_channels))

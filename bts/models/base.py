@@ -12,20 +12,19 @@ from bts.models.encoders import Encoder
 from bts.models.output import Output
 
 INPUT_MEAN, INPUT_STD = 0.449, 0.226
-"""ImageNet's mean and deviation over its three channels, averaged: where nothing else is known of the weights."""
+"""Mean and standard deviation of ImageNet, averaged over its channels; used if those of the weights are unknown."""
 
 IMAGENET_MEANS, IMAGENET_STDS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's red, green and blue."""
+"""Means and standard deviations of ImageNet's channels."""
 FIXED = {"unit": (0.0, 1.0), "imagenet": (INPUT_MEAN, INPUT_STD)}
-"""Normalisation -> mean and deviation that do not depend on the weights."""
+"""Mean and standard deviation by normalisation, where they do not depend on the weights."""
 
 
 class Network(nn.Module):
     """Base of every network: `forward(x (B, 1, H, W) in [0, 1]) -> Output`.
 
-    The normalisation that the weights expect lives inside, as the buffers `input_mean` and `input_std` (scalars, or a value for
-    each of three channels), so that a caller hands over grey values in [0, 1] whatever the weights, and an exported graph needs
-    nothing beside it.
+    The normalisation that the weights expect is part of the network, as the buffers `input_mean` and `input_std` (scalars, or
+    one value per channel), so that the input is grey values in [0, 1] whatever the weights, also of an exported graph.
     """
 
     weights_note: str = "random weights"
@@ -50,7 +49,7 @@ class Network(nn.Module):
         return self.encoder(self.normalise(x).expand(-1, self.architecture.in_channels, -1, -1))
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Return `x (B, 1, H, W)` in [0, 1] as the encoder wants it, (B, 1 or 3, H, W)."""
+        """Return `x (B, 1, H, W)` in [0, 1] normalised for the encoder, (B, 1 or 3, H, W)."""
         return (x - self.input_mean) / self.input_std
 
     def train(self, mode: bool = True) -> Network:
@@ -63,7 +62,7 @@ class Network(nn.Module):
 
 
 def known_normalisation(architecture: Architecture) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of the input as far as the architecture alone knows them, ImageNet's where it does not."""
+    """Return mean and standard deviation of the input from the architecture, ImageNet's where it leaves them open."""
     if architecture.normalisation == "imagenet" and architecture.in_channels == 3:
         mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (IMAGENET_MEANS, IMAGENET_STDS))
         return mean, std

@@ -55,7 +55,7 @@ class ModelCard:
         cam_offset_px: pixels of the network's square by which a cell of the map looks further down and right than its even
             place (`bts.models.alignment`).
         cell_offset_px: of a joint network, the same of a cell of the last maps: its own map is finer and has it in it already
-            (`JointNetwork.shares`). None: a folder of before, whose map is Grad-CAM.
+            (`JointNetwork.class_contributions`). None: a folder of before, whose map is Grad-CAM.
         refer_below: largest class probability under which a case is marked for review; None marks none.
         doubt_mask_below: confidence of a mask (`decision.mask_confidence`) under which it is called doubtful; None calls none
             so, as in older folders.

@@ -1,4 +1,4 @@
-"""Which tumour is it? A pretrained encoder for grey pictures, averaged over the slice, and a linear head."""
+"""Classifier: a pretrained encoder for grey slices, global average pooling, and a linear head."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bts.models.output import Output
 
 
 class ClassNetwork(Network):
-    """Base of the networks that give classes: encoder, pooling to `pools` vectors, and a head.
+    """Base of the networks with classes: encoder, pooling to `pools` vectors, and a head.
 
-    The steps behind the encoder can be called apart, because Grad-CAM needs no more than them. Each vector is an average of the
+    The steps after the encoder can be called separately, as Grad-CAM needs only these. Each vector is an average of the
     last maps with weights that sum to one, so Grad-CAM's weight of map k (the mean over the grid of a score's gradient) is the
     sum over the vectors of the score's gradient at their entry k, divided by the number of places in the grid.
     """
 
     pools: int
-    """How many vectors of C channels `pool` puts side by side."""
+    """Number of vectors of C channels that `pool` concatenates."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture, Encoder(architecture.encoder, top=True, in_channels=architecture.in_channels))
@@ -31,7 +31,7 @@ class ClassNetwork(Network):
         return self.classify(self.pool(features, mask_logits))
 
     def pool(self, features: Tensor, mask_logits: Tensor | None = None) -> Tensor:
-        """Return (B, pools * C): averages of `features (B, C, h, w)`, one after another."""
+        """Return (B, pools * C): averages of `features (B, C, h, w)`, concatenated."""
         raise NotImplementedError
 
     def classify(self, pooled: Tensor) -> Tensor:
@@ -40,8 +40,8 @@ class ClassNetwork(Network):
 
 
 def weigh(features: Tensor, weights: Tensor) -> Tensor:
-    """Return (B, K, h, w): the maps `features (B, C, h, w)` added up with `weights`, (K, C) or of each picture (B, K, C)."""
-    if weights.ndim == 2:  # the same for every picture: one 1x1 convolution
+    """Return (B, K, h, w): the maps `features (B, C, h, w)` summed with `weights`, (K, C) or per slice (B, K, C)."""
+    if weights.ndim == 2:  # the same for every slice: one 1x1 convolution
         return F.conv2d(features, weights[:, :, None, None])
     return (weights @ features.flatten(2)).unflatten(2, features.shape[2:])
 
@@ -70,5 +70,5 @@ class Classifier(ClassNetwork):
         return Output(mask_logits=None, class_logits=self.head(features), features=features)
 
     def pool(self, features: Tensor, mask_logits: Tensor | None = None) -> Tensor:
-        """Return (B, C), the average over the slice; a mask plays no part."""
+        """Return (B, C), the average over the slice; the mask is not used."""
         return features.mean(dim=(2, 3))

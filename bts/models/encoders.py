@@ -1,4 +1,4 @@
-"""Which network turns a picture into feature maps, and by what name is it found?"""
+"""Encoders: feature maps by any network of segmentation-models-pytorch or timm."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bts.models.scratch import SCRATCH, ScratchBody
 from bts.registry import suggestion
 
 TIMM = "tu-"
-"""Prefix under which segmentation-models-pytorch reaches timm's networks."""
+"""Prefix of timm's networks in segmentation-models-pytorch."""
 STRIDES = 5
-"""Halvings that an encoder must do, one after another."""
+"""Number of times that an encoder halves the picture."""
 
 
 class Encoder(nn.Module):
-    """A backbone: maps at strides 1 to 32 (`cnn_scratch`: to 8), and the last maps that a class head looks at.
+    """Backbone with maps at strides 1 to 32 (`cnn_scratch`: to 8), and the last maps for a class head.
 
-    The EfficientNet family (MobileNetV2 among it) has one more 1x1 convolution before its pooling. A U-Net does not need it, a
-    class head does: half of what ImageNet taught such a network about classes sits there. `top=True` keeps it.
+    The EfficientNet family, which includes MobileNetV2, has one more 1x1 convolution before its pooling. A U-Net does not need
+    it; a class head does, as the pretrained classifier sits on top of it. `top=True` keeps it.
 
     Attributes:
         channels: channels of the six maps; a transformer has none (0) at stride 2.
@@ -40,19 +40,19 @@ class Encoder(nn.Module):
         self.last_channels: int = self.channels[-1] if convolution is None else convolution.out_channels
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps of `x (B, C, H, W)`: (B, channels[i], H / 2^i, W / 2^i) for i = 0 to 5; the first is not for use."""
+        """Return the maps of `x (B, C, H, W)`: (B, channels[i], H / 2^i, W / 2^i) for i = 0 to 5; the first is unused."""
         return self.body(x)
 
     def last(self, maps: list[Tensor]) -> Tensor:
-        """Return (B, last_channels, H/32, W/32): the maps behind the last convolution before the pooling."""
+        """Return (B, last_channels, H/32, W/32): the maps after the last convolution before the pooling."""
         return self.top(maps[-1])
 
 
 def resolve(name: str) -> str:
-    """Return the name under which segmentation-models-pytorch knows an encoder; its own names go before timm's.
+    """Return the name of an encoder in segmentation-models-pytorch, whose own names come before timm's.
 
     Raises:
-        RequestError: neither knows it; the nearest spelling is named.
+        RequestError: neither library has it; the nearest name is suggested.
     """
     if name == SCRATCH:
         return name
@@ -64,11 +64,11 @@ def resolve(name: str) -> str:
         _check_tag(plain)
         return TIMM + plain
     near = suggestion(plain, [SCRATCH, *native, *timm.list_models()])
-    raise RequestError(f"unknown encoder '{name}'{near}: any encoder of segmentation-models-pytorch or timm will do")
+    raise RequestError(f"unknown encoder '{name}'{near}: use any encoder of segmentation-models-pytorch or timm")
 
 
 def _check_tag(name: str) -> None:
-    """Refuse a tag (resnet50.a1_in1k: which training of the weights) that timm does not have."""
+    """Refuse a tag of pretrained weights (resnet50.a1_in1k) that timm does not have."""
     architecture, _, tag = name.partition(".")
     known = timm.list_pretrained(f"{architecture}.*") if tag else []
     if tag and name not in known:
@@ -81,7 +81,7 @@ def _build_body(name: str, *, in_channels: int) -> nn.Module:
         return ScratchBody(in_channels=in_channels)
     try:
         with warnings.catch_warnings():
-            # timm announces renamed models and module moves to its own developers; the user can't act on it.
+            # timm announces renamed models and modules; the user cannot act on it
             warnings.simplefilter("ignore")
             body = smp.encoders.get_encoder(name, in_channels=in_channels, depth=STRIDES, weights=None)
     except (ValueError, RuntimeError, AssertionError, NotImplementedError, TypeError, AttributeError, IndexError) as error:

@@ -33,33 +33,32 @@ def set_trainable(network: Network, trainable: str) -> str:
 
 
 def describe_trainable(network: nn.Module, trainable: str) -> str:
-    """Return a line such as `last_block: 14,966,784 of 23,514,179 parameters (63.6%) in 21 of 107 layers learn`."""
+    """Return a line such as `last_block: 14,966,784 of 23,514,179 parameters (63.6%) in 21 of 107 layers are trained`."""
     parameters = list(network.parameters())
     learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     whole = sum(parameter.numel() for parameter in parameters)
     layers = [layer for layer in network.modules() if layer._parameters]
     learn = sum(any(parameter.requires_grad for parameter in layer.parameters(recurse=False)) for layer in layers)
-    return (
-        f"{trainable}: {learning:,} of {whole:,} parameters ({learning / whole:.1%}) in {learn} of {len(layers)} layers learn"
-    )
+    share = f"{learning:,} of {whole:,} parameters ({learning / whole:.1%})"
+    return f"{trainable}: {share} in {learn} of {len(layers)} layers are trained"
 
 
 def last_block(network: Network) -> list[nn.Parameter]:
-    """Return the encoder's parameters that its last maps depend on and the maps before do not: layer4 of a ResNet.
+    """Return the encoder's parameters on which its last maps depend and earlier maps do not: layer4 of a ResNet.
 
-    Read off autograd's graph, so that no name of any architecture has to be known.
+    They are found in autograd's graph, independently of the names of an architecture.
     """
     body = list(network.encoder.body.parameters())
     after = list(network.encoder.top.parameters())
     *earlier, last = _used_by_maps(network, body)
-    for used in reversed(earlier):  # a VGG's last maps are pooled ones: nothing is learned between them and the maps before
+    for used in reversed(earlier):  # a VGG's last maps are pooled earlier ones, without parameters in between
         if last - used:
             return [parameter for parameter in body if id(parameter) in last - used] + after
     return body + after
 
 
 def layers_in_order(network: Network) -> list[nn.Module]:
-    """Return the modules that hold parameters themselves, in the order in which a forward pass ends with them."""
+    """Return the modules that hold parameters themselves, in the order of the forward pass."""
     layers: list[nn.Module] = []
     hooks = [
         module.register_forward_hook(lambda layer, *_: layers.append(layer) if layer not in layers else None)
@@ -110,7 +109,7 @@ def _used_by_maps(network: Network, body: list[nn.Parameter]) -> list[set[int]]:
 
 
 def _used(maps: Tensor) -> set[int]:
-    """Return the ids of the parameters at the leaves of the graph that autograd recorded for `maps`."""
+    """Return the ids of the parameters in autograd's graph of `maps`."""
     seen, found, waiting = set(), set(), [maps.grad_fn]
     while waiting:
         node = waiting.pop()
@@ -129,7 +128,7 @@ def _example(network: Network) -> Tensor:
 
 
 class _Evaluating:
-    """Eval mode for a moment, so that a look at the network changes no batch norm."""
+    """Context in eval mode, so that a forward pass changes no batch norm."""
 
     def __init__(self, network: Network) -> None:
         self.network, self.training = network, network.training

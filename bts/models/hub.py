@@ -1,4 +1,4 @@
-"""How are ImageNet weights fetched, quickly refused where there is no network, and what input do they expect?"""
+"""ImageNet weights from timm's hub, a quick refusal without a network, and the input that they expect."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ CELL = 4
 """Side in pixels of the cells in which the mask is dilated: at full size the same dilation costs sixteen times as much.
 `mask_dilation_px` is a multiple of it."""
 FLOOR = 1e-4
-"""Weight of a grid place that the mask does not reach: nothing beside a tumour, everything where the mask is empty."""
+"""Weight of a grid place outside of the mask: negligible next to a tumour, uniform where the mask is empty."""
 FINE = STRIDE // CELL
 """Cells of the dilation along a side of a place of the last maps."""
 
 
 class JointNetwork(ClassNetwork):
-    """Mask and class on one encoder; the class head sees the last maps averaged over the slice and over the predicted mask."""
+    """Mask and class on one encoder; the class head gets the last maps averaged over the slice and over the predicted mask."""
 
     pools = 2
 
@@ -53,7 +53,7 @@ class JointNetwork(ClassNetwork):
             by_slice = by_slice * F.dropout(by_slice.new_ones(len(by_slice), 1), self.slice_dropout)
         return torch.cat([by_slice, (features * weights).sum(dim=(2, 3))], dim=1)
 
-    def shares(self, features: Tensor, mask_logits: Tensor, gradient: Tensor, *, offset_px: float) -> Tensor:
+    def class_contributions(self, features: Tensor, mask_logits: Tensor, gradient: Tensor, *, offset_px: float) -> Tensor:
         """Return (B, K, H/4, W/4), what each place adds to each class score; over all places that is gradient times vectors.
 
         For a linear head the sum is the score without its bias: nothing is lost. What the average over the mask adds stands
@@ -68,9 +68,8 @@ class JointNetwork(ClassNetwork):
         """
         weights = torch.stack(gradient.chunk(self.pools, dim=-1), dim=-3).flatten(-3, -2)  # (2K, C) or (B, 2K, C)
         by_slice, by_mask = weigh(features, weights).chunk(self.pools, dim=1)  # (B, K, h, w) each
-        fine = (
-            dilated_mask(mask_logits, mask_dilation_px=self.mask_dilation_px) + FLOOR
-        )  # its mean over a place of the last maps is the place's weight
+        # the mean over a place of the last maps is the weight of the place
+        fine = dilated_mask(mask_logits, mask_dilation_px=self.mask_dilation_px) + FLOOR
         fine = fine / fine.sum(dim=(2, 3), keepdim=True)
         average = by_slice / (features.shape[2] * features.shape[3])
         return spread(average, offset_px=offset_px) + spread(by_mask, offset_px=0.0) * (FINE * FINE * fine)
@@ -96,7 +95,7 @@ def dilated_mask(mask_logits: Tensor, *, mask_dilation_px: int) -> Tensor:
 def spread(maps: Tensor, *, offset_px: float) -> Tensor:
     """Return (B, K, 8h, 8w): each place of `maps (B, K, h, w)` spread evenly over the finer places nearest to it; sums stay.
 
-    Nothing is interpolated: a place has one value, and what lies between two of them is nobody's.
+    Nothing is interpolated: each finer place belongs to one coarse place.
     """
     rows, columns = (regions(side, offset_px=offset_px).to(maps) for side in maps.shape[2:])
     return ((maps @ columns).transpose(2, 3) @ rows).transpose(2, 3)

@@ -1,4 +1,4 @@
-"""How good is the network on validation, while it trains? Sums that add up over batches and devices.
+"""Validation scores during training, as sums over batches and devices.
 
 These serve the curves and the choice of the best epoch. The scores that are reported come from `bts.evaluation`, per case.
 """
@@ -23,7 +23,7 @@ class MaskScores:
         self.totals = torch.zeros(3, dtype=_precision(device), device=device)
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the sums."""
         self.totals.zero_()
 
     def update(self, logits: Tensor, truth: Tensor, has_mask: Tensor | None = None) -> None:
@@ -60,7 +60,7 @@ class ClassScores:
         self.totals = torch.zeros(classes, classes, dtype=torch.int64, device=device)
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the sums."""
         self.totals.zero_()
 
     def update(self, logits: Tensor, labels: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""How does a network come from its architecture and its weights?"""
+"""Networks from an architecture and pretrained weights."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def build_network(architecture: Architecture, *, weights: str | Path = "none") -
         architecture: what to build.
         weights: `none` (random), `imagenet` (through timm's hub), or a file.
 
-    `network.architecture` says what was built, with the input's mean and deviation as the weights need them;
-    `network.weights_note` says in a line what was loaded.
+    `network.architecture` holds the input's mean and standard deviation that the weights need; `network.weights_note` is one
+    line on what was loaded.
 
     Raises:
-        RequestError: an unknown encoder, one that can't do this size, weights that can't be had or do not fit.
+        RequestError: the encoder is unknown or does not support this size, or the weights are unavailable or do not fit.
     """
     network = create_network(architecture)
     load_pretrained(network, weights)
@@ -44,12 +44,12 @@ def build_network(architecture: Architecture, *, weights: str | Path = "none") -
 
 
 def create_network(architecture: Architecture) -> Network:
-    """Return the network with random weights, untried: for weights that a tried one has left."""
+    """Return the network with random weights, without a trial forward pass."""
     return NETWORKS[architecture.task](architecture)
 
 
 def _try_on(network: Network) -> None:
-    """Refuse, before any data is read, an encoder whose maps do not fit: made for another size, or that does not pad."""
+    """Refuse an encoder whose maps do not fit, because it is made for another size or does not pad."""
     size, name = network.architecture.size, network.encoder.name
     example, training = torch.zeros(1, 1, size, size, device=network.input_mean.device), network.training
     try:

@@ -1,4 +1,4 @@
-"""What does every network return?"""
+"""Output of every network."""
 
 from __future__ import annotations
 

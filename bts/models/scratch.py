@@ -1,4 +1,4 @@
-"""Which network is small enough to learn from nothing? Three convolutions, as published beside a fine-tuned MobileNetV2."""
+"""Small encoder for training from random weights: three convolutions, as published next to a fine-tuned MobileNetV2."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ CHANNELS = (32, 64, 128)
 class ScratchBody(nn.Module):
     """Three blocks of a 3x3 convolution, ReLU and a halving by the maximum; no norms, as published.
 
-    Its last maps have an eighth of the picture's sides, where other encoders have a thirty-second: it carries a class head, and
-    no decoder fits it.
+    Its last maps are at stride 8, where other encoders reach stride 32: it supports a class head, but no decoder.
     """
 
     def __init__(self, *, in_channels: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bts.errors import BtsError, RequestError
 from bts.fields import problems
 from bts.glossary import Task
+from bts.models.encoders import resolve
 from bts.runs import Run, new_run
 from bts.settings import Settings
 from bts.training.device import Machine, choose_machine
@@ -44,7 +45,7 @@ class Job:
         task = task_of(settings)
         if found := problems(settings):
             raise RequestError("; ".join(found))
-        build_architecture(settings, ("any", "two"))  # refuses what does not go together before any data are read
+        resolve(build_architecture(settings, ("any", "two")).encoder)  # refuse what cannot be built before any data are read
         stages, line = plan_stages(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
         monitor = settings.monitors[0] if settings.trainer.monitor == "auto" else settings.trainer.monitor
         return cls(settings, task, choose_machine(settings.trainer), monitor, stages, line)

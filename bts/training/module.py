@@ -51,7 +51,7 @@ class TaskModule(pl.LightningModule):
         """Return the validation scores over all slices and devices, by the names that `monitor` uses."""
 
     def confusion(self) -> np.ndarray | None:
-        """Return the last validation's confusion matrix (K, K), rows the truth, where the task has classes."""
+        """Return the confusion matrix (K, K) of the last validation, rows the truth, or None without classes."""
         return None
 
     def forward(self, image: Tensor) -> Output:
@@ -80,7 +80,7 @@ class TaskModule(pl.LightningModule):
         return None if pair is None else float(pair[0] / pair[1])
 
     def on_train_epoch_start(self) -> None:
-        # the random state is a function of (seed, stage, epoch, rank), so that a resumed run draws what an unbroken one draws
+        # the random state is a function of (seed, stage, epoch, rank), so that a resumed run draws what any other draws
         state = [self.seed, self.trainer.current_epoch, self.trainer.global_rank]
         pl.seed_everything(mix(state), verbose=False)
         self.sums.clear()

@@ -253,6 +253,7 @@ def test_auto_monitors_the_first_score_of_the_task(task: str, best: str) -> None
         ("augment", "crop", 0.95, "augment.crop: expected a number from 0 to 0.9, received 0.95"),
         ("model", "channels", (256, 128), "model.channels: expected a list of length 5, .*, received \\(256, 128\\)"),
         ("optim", "lr", "fast", "optim.lr: expected a number above 0, received 'fast'"),
+        ("model", "encoder", "resnet5", r"unknown encoder 'resnet5' \(did you mean 'resnet50'\?\): use any .*"),
     ],
 )
 def test_settings_made_in_python_are_checked_before_any_data_are_read(

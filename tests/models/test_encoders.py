@@ -48,7 +48,7 @@ def test_the_efficientnet_family_keeps_its_last_convolution_for_the_class_head_o
     [
         ("resnet5O", r"unknown encoder 'resnet5O' \(did you mean 'resnet50'\?\)"),
         ("convnext_tny", r"unknown encoder 'convnext_tny' \(did you mean 'convnext_tiny'\?\)"),
-        ("tu-nothing_like_it", r"unknown encoder 'tu-nothing_like_it': any encoder of"),
+        ("tu-nothing_like_it", r"unknown encoder 'tu-nothing_like_it': use any encoder of"),
         ("resnet18.a1_in2k", r"unknown tag 'a1_in2k' of encoder 'resnet18' \(did you mean 'resnet18.a1_in1k'\?\)"),
         (
             "vit_tiny_patch16_224",

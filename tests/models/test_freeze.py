@@ -79,7 +79,7 @@ def test_the_description_counts_parameters_and_layers() -> None:
     learned = 3 * 1280 + 3  # the linear head
     line = set_trainable(network, "head")
     assert line.startswith(f"head: 3,843 of {whole:,} parameters ({learned / whole:.1%}) in 1 of ")
-    assert line.endswith(" layers learn")
+    assert line.endswith(" layers are trained")
 
 
 def test_a_frozen_batch_norm_keeps_its_statistics_in_training() -> None:

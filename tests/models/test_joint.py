@@ -142,7 +142,7 @@ def test_the_places_add_up_to_the_class_scores_without_their_bias(
     network: JointNetwork, mask: torch.Tensor, offset_px: float
 ) -> None:
     features, gradient = asked(network, mask)
-    shares = network.shares(features, mask, gradient, offset_px=offset_px)
+    shares = network.class_contributions(features, mask, gradient, offset_px=offset_px)
     assert shares.shape == (1, 3, 32, 32)
     with torch.no_grad():
         scores = network.head(features, mask) - network.class_head[1].bias
@@ -154,7 +154,7 @@ def test_over_a_cell_of_the_last_maps_the_places_add_up_to_gradient_times_activa
     network: JointNetwork, mask: torch.Tensor
 ) -> None:
     features, gradient = asked(network, mask)
-    shares = network.shares(features, mask, gradient, offset_px=0.0)
+    shares = network.class_contributions(features, mask, gradient, offset_px=0.0)
     blocks = shares.unflatten(3, (4, FINE)).unflatten(2, (4, FINE)).sum((3, 5))  # (1, K, 4, 4)
     features.requires_grad_()
     for number in range(3):
@@ -170,9 +170,9 @@ def test_what_the_mask_gives_lies_in_the_mask_and_what_the_slice_gives_is_spread
     by_slice[:, half:], by_mask[:, :half] = 0, 0
     inside = dilated_mask(mask, mask_dilation_px=8)[0, 0] > 0
     assert float(inside.float().mean()) == (32 * 32) / 128**2  # 16 pixels and a rim of 8 on either side
-    drawn = network.shares(features, mask, by_mask, offset_px=-15.5)[0].abs()
+    drawn = network.class_contributions(features, mask, by_mask, offset_px=-15.5)[0].abs()
     assert (drawn[:, inside].sum(1) > 0.98 * drawn.sum((1, 2))).all()
-    even = network.shares(features, mask, by_slice, offset_px=0.0)[0]
+    even = network.class_contributions(features, mask, by_slice, offset_px=0.0)[0]
     torch.testing.assert_close(even[:, ::FINE, ::FINE], even[:, FINE - 1 :: FINE, FINE - 1 :: FINE])
 
 
@@ -180,8 +180,8 @@ def test_each_picture_s_own_gradient_gives_what_a_common_one_gives(network: Join
     mask = torch.cat([MASKS["small"], MASKS["unsure"]])
     features, gradient = asked(network, mask)
     features = torch.cat([features, features.flip(2)])
-    together = network.shares(features, mask, gradient, offset_px=-15.5)
-    apart = network.shares(features, mask, gradient.expand(2, -1, -1), offset_px=-15.5)
+    together = network.class_contributions(features, mask, gradient, offset_px=-15.5)
+    apart = network.class_contributions(features, mask, gradient.expand(2, -1, -1), offset_px=-15.5)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-6)
 
 

@@ -34,7 +34,7 @@ def test_two_recipes_are_trained_on_one_split_and_compared(roots: dict[str, Path
     splits = {name: Split.read(run.split_file) for name, run in found.runs.items()}
     assert splits[names[0]].fingerprint == splits[names[1]].fingerprint
     assert len(found.comparisons) == 1
-    assert "the rate is 0.001 in place of 1e-05" in found.table  # a departure stands in the table
+    assert "the learning rate is 0.001 in place of 1e-05" in found.table  # a departure stands in the table
     rows = pd.read_csv(tmp_path / "out" / "benchmark.csv")
     assert set(rows["recipe"]) == set(names)
     for file in ("benchmark.md", "differences.csv", "benchmark.png"):

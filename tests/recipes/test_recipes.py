@@ -61,4 +61,4 @@ def test_every_recipe_trains_from_its_data_to_a_model_folder(
     log = run.log.read_text(encoding="utf-8")
     assert card.preprocessing.get("clahe_clip_limit", 0.0) == settings.data.clahe_clip_limit
     assert ("stage 1:" in log) == (settings.freeze.epochs > 0)
-    assert (f"the rate is {settings.optim.lr_random:g} in place of" in card.trained_on) == ("scratch" in recipe.stem)
+    assert (f"the learning rate is {settings.optim.lr_random:g} in place of" in card.trained_on) == ("scratch" in recipe.stem)

@@ -30,14 +30,18 @@ def test_random_weights_skip_the_first_stage_and_the_line_says_why() -> None:
 def test_the_second_stage_may_train_a_part_too() -> None:
     stages, line = plan_stages(FreezeSettings(epochs=0), OptimSettings(trainable="last:10", lr=5e-6), pretrained=True)
     assert stages == [Stage(2, "last:10", 30, 5e-6)]
-    assert line == "one stage: last:10 learns from the start"
+    assert line == "one stage: last:10 is trained from the start"
 
 
 def test_random_weights_take_their_own_rate_and_every_departure_is_named() -> None:
     optim = OptimSettings(trainable="last:10", lr=5e-6, lr_random=1e-3)
     stages, line = plan_stages(FreezeSettings(epochs=3), optim, pretrained=False)
     assert stages == [Stage(2, "all", 30, 1e-3)]
-    for told in ("stage 1 is skipped", "all layers learn in place of last:10", "the rate is 0.001 in place of 5e-06"):
+    for told in (
+        "stage 1 is skipped",
+        "all layers are trained in place of last:10",
+        "the learning rate is 0.001 in place of 5e-06",
+    ):
         assert told in line
     assert len(departures(FreezeSettings(epochs=3), optim, pretrained=False)) == 3
 
