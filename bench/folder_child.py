@@ -16,10 +16,9 @@ from bts.apps.infer import make_job, make_parser
 from bts.data.preprocess import Preprocessing
 from bts.data.readers.catalogue import read_slice
 from bts.inference.inputs import expand
-from bts.inference.lanes import MOST, lanes_for, map_ordered
+from bts.inference.lanes import MOST, Share, lanes_for, map_ordered
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
-from bts.inference.share import Share
 
 TENTHS = 10
 RADIUS = 0.08

@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     from bts.errors import BtsError, InputError, RequestError
     from bts.inference.prediction import Prediction
     from bts.inference.predictor import Predictor, load_model
-    from bts.inference.volume import write_volume
-    from bts.inference.write import write_prediction
+    from bts.inference.write import write_prediction, write_volume
     from bts.report.report import evaluate
     from bts.settings import ClsSettings, JointSettings, SegSettings
     from bts.training.fit import fit
@@ -77,7 +76,7 @@ _MODULES = {
     "read_scan": "bts.data.readers.catalogue",
     "read_slice": "bts.data.readers.catalogue",
     "write_prediction": "bts.inference.write",
-    "write_volume": "bts.inference.volume",
+    "write_volume": "bts.inference.write",
 }
 """Public name -> module that defines it."""
 

@@ -67,6 +67,9 @@ class Registry(Generic[T]):
             raise RequestError(f"{self.kind} '{name}': expected a class that inherits from {base}, found {found!r}")
         return cast(T, found)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._items))
 

@@ -1,4 +1,4 @@
-"""Where does a run keep what, and which run is the latest worth using?"""
+"""Run folders: the paths in them, new ones, and the latest finished one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bts.glossary import Task
 
 @dataclass(frozen=True)
 class Run:
-    """The folder `<runs>/<task>/<time>` of one training: every path in it by name.
+    """The folder `<runs>/<task>/<time>` of one training.
 
-    A run is finished once `finished.json` stands, which evaluation writes after the test part was scored.
+    A run is finished once `finished.json` exists, which is written after the test part was scored.
     """
 
     path: Path
@@ -33,32 +33,32 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of what resuming needs: `stage1` and `stage2`, each with `best.ckpt` and `last.ckpt`."""
+        """Training checkpoints: `stage1` and `stage2`, each with `best.ckpt` and `last.ckpt`."""
         return self.path / "checkpoints"
 
     @property
     def model(self) -> Path:
-        """Model folder: alone enough to predict."""
+        """Model folder; it is all that inference needs."""
         return self.path / "model"
 
     @property
     def model_stage1(self) -> Path:
-        """Model folder of the best epoch of stage 1, there only where stage 1 was run."""
+        """Model folder of the best epoch of stage 1, if stage 1 was run."""
         return self.path / "model_stage1"
 
     @property
     def scores(self) -> Path:
-        """Folder of the tables that evaluation writes."""
+        """Folder of the evaluation's tables."""
         return self.path / "scores"
 
     @property
     def curves(self) -> Path:
-        """Losses and scores of each epoch, CSV."""
+        """Losses and scores per epoch, CSV."""
         return self.path / "curves.csv"
 
     @property
     def log(self) -> Path:
-        """What was said while it ran."""
+        """Log of the training."""
         return self.path / "run.log"
 
     @property
@@ -67,12 +67,12 @@ class Run:
         return self.path / "finished.json"
 
     def finish(self, *, task: Task, synthetic: bool) -> None:
-        """Mark the run as finished (atomically): from now on `find_latest` may return it."""
+        """Mark the run as finished: from now on `find_latest` may return it."""
         marker = {"task": task, "synthetic": synthetic, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_text(self.finished, json.dumps(marker) + "\n")
 
     def marker(self) -> dict[str, object] | None:
-        """Return what `finish` wrote, or None where the run is not finished or the marker can't be read."""
+        """Return what `finish` wrote, or None where the run is not finished or the file is damaged."""
         try:
             found = json.loads(self.finished.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -83,7 +83,7 @@ class Run:
 def new_run(root: str | Path, task: Task) -> Run:
     """Create `<root>/<task>/<time>` and return it; two runs that start in the same second get two folders.
 
-    Raises RequestError where the folder can't be made (read-only, a file in the way, a full disk).
+    Raises `RequestError` where the folder can't be created (read-only, a file of that name, a full disk).
     """
     folder, stamp = Path(root) / task, time.strftime("%Y-%m-%d_%H-%M-%S")
     try:
@@ -97,21 +97,23 @@ def new_run(root: str | Path, task: Task) -> Run:
             return run
     except OSError as error:
         raise RequestError(
-            f"{folder}: no run folder can be made there ({error.strerror}): choose another with --runs"
+            f"{folder}: can't create a run folder there ({error.strerror}): choose another with --runs"
         ) from error
-    raise RequestError(f"{folder}: a thousand runs in one second: wait a second")
+    raise RequestError(f"{folder}: 999 runs were started within one second: try again")
+
+
+def finished_runs(root: str | Path, task: Task) -> list[Run]:
+    """Return the finished runs of `task` that hold a model, sorted by name."""
+    folder = Path(root) / task
+    found = [Run(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    return [run for run in found if (run.marker() or {}).get("task") == task and (run.model / "model.json").is_file()]
 
 
 def find_latest(root: str | Path, task: Task) -> Run | None:
-    """Return the latest finished run of `task` on real data, else the latest finished one on phantoms, else None.
+    """Return the latest finished run of `task` on real data, else the latest finished one on phantoms, else None."""
 
-    A phantom run knows nothing of patients, so an old real one is always the better answer.
-    """
-    found: list[tuple[bool, str, str, Run]] = []
-    folder = Path(root) / task
-    for path in folder.iterdir() if folder.is_dir() else ():
-        run = Run(path)
-        marker = run.marker()
-        if marker and marker.get("task") == task and (run.model / "model.json").is_file():
-            found.append((not marker.get("synthetic"), str(marker.get("time", "")), path.name, run))
-    return max(found, key=lambda item: item[:3])[3] if found else None
+    def rank(run: Run) -> tuple[bool, str, str]:
+        marker = run.marker() or {}
+        return not marker.get("synthetic"), str(marker.get("time", "")), run.path.name
+
+    return max(finished_runs(root, task), key=rank, default=None)

@@ -48,7 +48,7 @@ def _crashes_are_told(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _empty_box(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the model that comes with the package: a test's answers come from the test's own models."""
+    """Hide the bundled model: a test predicts with its own models."""
     from bts.inference import bundled_model
 
     monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path_factory.getbasetemp() / "no box")

@@ -46,7 +46,7 @@ LIGHT = (
     "bts/inference/drawing.py",
     "bts/inference/prediction.py",
     "bts/inference/runtimes/exported.py",
-    "bts/inference/runtimes/fastest.py",
+    "bts/inference/runtimes/catalogue.py",
     "bts/inference/runtimes/onnx.py",
     "bts/inference/runtimes/onnx_metadata.py",
     "bts/inference/runtimes/openvino.py",

@@ -36,7 +36,7 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> No
 
 def test_a_file_in_the_way_of_the_runs_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    with pytest.raises(RequestError, match=r"no run folder can be made there.*choose another with --runs"):
+    with pytest.raises(RequestError, match=r"can't create a run folder there.*choose another with --runs"):
         new_run(tmp_path / "runs", "seg")
 
 

@@ -140,7 +140,7 @@ def _checked(run: Run, name: str, place: Path) -> ModelCard:
 def _knows_strangers(run: Run, card: ModelCard, root: str | None) -> str:
     """Teach a model that was trained by an older version what is out of place; return what to tell of it."""
     try:
-        return told((card if card.outside else add_reference(read_run(run, root=root), run.model)).outside)
+        return told((card if card.ood else add_reference(read_run(run, root=root), run.model)).ood)
     except (RequestError, InputError) as error:
         return f"a picture that is out of place will not be noticed: {error}"
 

@@ -11,7 +11,7 @@ from bts.errors import RequestError
 EPILOG = """
 examples:
   python -m tools outside runs/joint/TIME
-  python -m tools outside runs/joint/TIME --foreign brisc:data/brisc --out docs/explanations/outside.md
+  python -m tools outside runs/joint/TIME --foreign brisc:data/brisc --out docs/explanations/out_of_distribution.md
 """
 MARKER = "outside"
 """Name of the pair of markers between which the table goes."""

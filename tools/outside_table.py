@@ -10,7 +10,7 @@ import numpy as np
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Source
 from bts.evaluation.outside import Learned, learn, pictures
-from bts.inference.outside import Reference
+from bts.inference.ood import OodReference
 from bts.models.folder import read_card, update_card
 from bts.training.run_data import RunData
 from tools.misplaced import from_slices, made_pictures
@@ -19,7 +19,7 @@ Row = tuple[str, int, int]
 """Kind of picture, how many, how many of them are out of place."""
 
 
-def count_outside(reference: Reference, squares: Sequence[np.ndarray]) -> int:
+def count_outside(reference: OodReference, squares: Sequence[np.ndarray]) -> int:
     """Return how many pictures (S, S) uint8 are over the limit."""
     return int((reference.distance(np.stack(squares)) > reference.limit).sum())
 
@@ -51,9 +51,9 @@ def measure(
     preprocessing = Preprocessing.from_dict(read_card(data.run.model).preprocessing) if trained else _asked_for(data)
     learned = learn(data, preprocessing)
     if trained:
-        update_card(data.run.model, outside=learned.card)
+        update_card(data.run.model, ood=learned.card)
     reference = learned.reference
-    real = [("test slices, patients never trained on", len(learned.test), learned.card["test_outside"])]
+    real = [("test slices, patients never trained on", len(learned.test), learned.card["n_test_ood"])]
     others = []
     for name, source in foreign.items():
         told(name)

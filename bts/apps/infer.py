@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from bts.apps.infer_job import Job
-    from bts.inference.share import Share
+    from bts.inference.lanes import Share
 
 TOLD_ONE_BY_ONE = 20
 """With more inputs than this only the progress bar and the summary are shown."""
@@ -32,7 +32,7 @@ def command(argv: Sequence[str]) -> int:
     """Infer what the arguments name, write the results, and return the exit status."""
     options = make_parser().parse_args(argv)
     from bts.inference.inputs import expand
-    from bts.inference.share import read_share, under_torchrun
+    from bts.inference.lanes import read_share, under_torchrun
 
     share = read_share()
     if options.out is None and (share.world > 1 or options.resume):
@@ -56,7 +56,7 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
     from bts.apps.infer_job import Job, is_nifti
     from bts.inference.lanes import MOST, lanes_for
     from bts.inference.predictor import Predictor
-    from bts.inference.write import ResultFolders
+    from bts.inference.resume import ResultFolders
 
     names = ResultFolders(out)
     folders = {path: names.folder(path) for path in inputs}  # of all inputs: the same names in every process and again

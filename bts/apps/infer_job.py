@@ -108,7 +108,7 @@ class Job:
 
     def volume(self, path: Path, scan: Scan) -> Outcome:
         """Write the result of a volume."""
-        from bts.inference.volume import write_volume
+        from bts.inference.write import write_volume
 
         drawn: list[int] = []
         told: list[tuple[int, tuple[str, ...]]] = []

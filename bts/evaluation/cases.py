@@ -76,7 +76,7 @@ def _mask_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any
     if prediction.mask is None or truth is None:
         return {}
     areas = {"truth_area_px": int(truth.sum()), "predicted_area_px": int(prediction.mask.sum())}
-    sure = {"mask_confidence": prediction.mask_confidence, "mask_doubtful": prediction.mask_doubtful}
+    sure = {"mask_confidence": prediction.mask_confidence, "mask_uncertain": prediction.mask_uncertain}
     return {**mask_scores(prediction.mask, truth, spacing_mm=prediction.slice.spacing_mm), **areas, **sure}
 
 

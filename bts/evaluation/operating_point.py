@@ -47,7 +47,7 @@ class Seen:
 
     Attributes:
         dice: (N, T, A) float64, Dice of each slice at each threshold and smallest region, or None without masks.
-        confidence: (N, T, A) float64, `decision.mask_confidence` there, NaN where nothing is drawn, or None without masks.
+        confidence: (N, T, A) float64, `postprocess.mask_confidence` there, NaN where nothing is drawn, or None without masks.
         logits: (N, K) float64 before the temperature, or None without classes.
         truth: (N,) class numbers, or None without classes.
         cam_peaks: (N,) largest values of the raw maps, or None without maps.
@@ -105,7 +105,7 @@ def mask_grids(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
 
     The Dice is 1 where both masks are empty, 0 where one is; the confidence is NaN where nothing is drawn.
 
-    `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are those of `decision.decide_mask`: pixels that touch at a
+    `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are those of `postprocess.decide_mask`: pixels that touch at a
     corner are one. Each threshold is labelled once; every smallest region follows from areas and overlaps of the regions.
     """
     dice, confidence = np.zeros((2, len(THRESHOLDS), len(MIN_AREAS)))

@@ -20,7 +20,7 @@ from bts.data.cache import SliceCache
 from bts.data.preprocess import Preprocessing
 from bts.errors import BtsError
 from bts.glossary import PARTS, Part
-from bts.inference.outside import Reference, describe
+from bts.inference.ood import OodReference, describe
 from bts.models.folder import ModelCard, read_card, update_card
 from bts.training.run_data import RunData
 
@@ -30,7 +30,7 @@ FLOOR = 1e-6
 """Least variance of a number: what never changes in training must not be divided by nothing."""
 
 
-def fit_reference(train: np.ndarray, val: np.ndarray) -> Reference:
+def fit_reference(train: np.ndarray, val: np.ndarray) -> OodReference:
     """Return what training slices look like, from descriptions (N, 112) and (M, 112) of training and validation.
 
     The covariance is shrunk towards a multiple of the identity (Ledoit & Wolf 2004), as a hundred numbers of a few hundred
@@ -42,7 +42,7 @@ def fit_reference(train: np.ndarray, val: np.ndarray) -> Reference:
     factor = np.linalg.cholesky((inverse + inverse.T) / 2)
     off = np.sqrt((((val - middle) @ factor) ** 2).mean(axis=1))
     limit = float(np.quantile(off, PASS, method="higher"))
-    return Reference(middle.astype(np.float32), factor.astype(np.float32), float(np.nextafter(np.float32(limit), np.inf)))
+    return OodReference(middle.astype(np.float32), factor.astype(np.float32), float(np.nextafter(np.float32(limit), np.inf)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Learned:
         card: what goes into the model card.
     """
 
-    reference: Reference
+    reference: OodReference
     test: np.ndarray
     card: dict[str, Any]
 
@@ -85,7 +85,7 @@ def learn(data: RunData, preprocessing: Preprocessing, *, progress: Callable[[in
     train, val, test = (look(part) for part in PARTS)
     reference = fit_reference(train, val)
     off = reference.distance_of(test)
-    counted = {"n_train": len(train), "n_val": len(val), "n_test": len(off), "test_outside": int((off > reference.limit).sum())}
+    counted = {"n_train": len(train), "n_val": len(val), "n_test": len(off), "n_test_ood": int((off > reference.limit).sum())}
     return Learned(reference, off, reference.to_dict() | counted)
 
 
@@ -102,7 +102,7 @@ def add_reference(data: RunData, folder: Path, *, progress: Callable[[int], None
         InputError: a slice that can't be read.
     """
     preprocessing = Preprocessing.from_dict(read_card(folder).preprocessing)
-    return update_card(folder, outside=learn(data, preprocessing, progress=progress).card)
+    return update_card(folder, ood=learn(data, preprocessing, progress=progress).card)
 
 
 def pictures(data: RunData, part: Part, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
@@ -120,11 +120,11 @@ def pictures(data: RunData, part: Part, preprocessing: Preprocessing) -> Iterato
 def told(outside: dict[str, Any]) -> str:
     """Return in words what a card knows of pictures that are out of place.
 
-    >>> told({"limit": 1.7, "n_train": 90, "n_test": 200, "test_outside": 3})
+    >>> told({"limit": 1.7, "n_train": 90, "n_test": 200, "n_test_ood": 3})
     'over a distance of 1.70 from 90 training slices a picture is out of place: 3 of 200 test slices are (1.5%)'
     """
-    share = outside["test_outside"] / outside["n_test"]
+    share = outside["n_test_ood"] / outside["n_test"]
     return (
         f"over a distance of {outside['limit']:.2f} from {outside['n_train']} training slices a picture is out of place: "
-        f"{outside['test_outside']} of {outside['n_test']} test slices are ({share:.1%})"
+        f"{outside['n_test_ood']} of {outside['n_test']} test slices are ({share:.1%})"
     )

@@ -79,10 +79,10 @@ def _doubts(sample: Sample, drawn: np.ndarray) -> dict[str, Any]:
 
     Nothing where the models have no threshold for it, or the table is from before there was one.
     """
-    if "mask_doubtful" not in sample.cases or sample.cases["mask_doubtful"].isna().all():
+    if "mask_uncertain" not in sample.cases or sample.cases["mask_uncertain"].isna().all():
         return {}
-    told = np.isfinite(sample.column("mask_doubtful")) & drawn
-    doubtful, poor = sample.column("mask_doubtful") == 1, sample.column("dice") < POOR_DICE
+    told = np.isfinite(sample.column("mask_uncertain")) & drawn
+    doubtful, poor = sample.column("mask_uncertain") == 1, sample.column("dice") < POOR_DICE
     return {
         "doubt": {
             "caught": mean_interval(doubtful, sample.bootstrap, keep=told & poor),

@@ -108,7 +108,7 @@ def keep_place(folder: Path) -> None:
 def _learn_what_is_usual(data: RunData, folder: Path) -> ModelCard:
     with _bar(len(data.split.rows), "looking for what is usual") as tell:
         card = add_reference(data, folder, progress=tell)
-    log.info("%s", told(card.outside))
+    log.info("%s", told(card.ood))
     return card
 
 
@@ -127,7 +127,7 @@ def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:
         temperature=choice.temperature,
         cam_scale=choice.cam_scale,
         refer_below=refer,
-        doubt_mask_below=doubt,
+        uncertain_mask_below=doubt,
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bts.data.enhance import Box
 from bts.data.preprocess import Preprocessing
 from bts.export.bundle_configs import Answer
-from bts.inference.decision import decide_mask
+from bts.inference.postprocess import decide_mask
 from bts.models.architecture import Architecture
 from bts.models.networks import build_network
 from bts.models.output import Output

@@ -33,11 +33,11 @@ class ExportGraph(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of `image (B, 1, S, S)` in [0, 1]."""
         output: Output = self.network(image)
-        found = {} if output.mask_logits is None else {"mask": output.mask_logits.sigmoid()}
+        found = {} if output.mask_logits is None else {"mask_prob": output.mask_logits.sigmoid()}
         if output.class_logits is not None and output.features is not None:
             found |= {
                 "class_logits": output.class_logits,
-                "class_probabilities": torch.softmax(output.class_logits / self.temperature, dim=1),
+                "class_prob": torch.softmax(output.class_logits / self.temperature, dim=1),
                 "cam": self._cam(output),
                 "features": output.features.mean(dim=(2, 3)),
             }

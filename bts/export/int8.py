@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 NAME = "model.int8.onnx"
-CLOSING = ("mask", "cam")
+CLOSING = ("mask_prob", "cam")
 """Outputs whose last convolution stays in floats: 256 steps are too few for a probability or a map."""
 FEWEST = 8
 

@@ -1,6 +1,6 @@
-"""How is one result shown on one page? Scan with the mask's contour, heat map, class and probabilities, warnings.
+"""Overlay page of one prediction: scan with the mask's contour, class map, class probabilities and warnings.
 
-Pillow alone draws it, so that a runtime without torch stays light.
+It is drawn with Pillow alone, so that a runtime without torch stays light.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from bts.inference.picture import CONTOUR, contour_of, fitted, grey, heat_strip,
 from bts.inference.prediction import Prediction
 
 SIDE, LEAST = 512, 320
-"""Longer side of a drawn scan and least side of its frame, in pixels."""
+"""Longer side of a drawn scan and smallest side of its frame, in pixels."""
 PANEL, MARGIN, GAP, TITLE, LEGEND = 336, 24, 20, 32, 62
-"""Width of the text, outer margin, space between columns, height of a column's title and of its legend."""
+"""Width of the text panel, outer margin, gap between columns, height of a column's title and of its legend."""
 FRAME = "#000000"
 
 
 def overlay(prediction: Prediction) -> Image.Image:
-    """Return the page of one prediction, an RGB picture; a small scan is drawn larger, one of any shape fits its frame."""
+    """Return the page of one prediction as an RGB image; small scans are enlarged, scans of any shape fit their frame."""
     pictures = _pictures(prediction)
     width = max(LEAST, *(picture.width for _, picture in pictures))
     height = max(LEAST, *(picture.height for _, picture in pictures))
@@ -38,7 +38,7 @@ def overlay(prediction: Prediction) -> Image.Image:
 
 
 def _pictures(prediction: Prediction) -> list[tuple[str, Image.Image]]:
-    """Return title and picture of each column; the contour is in both, so that mask and heat can be compared."""
+    """Return title and picture of each column; the contour is drawn on both, so that mask and class map can be compared."""
     scan = grey(prediction.slice.image, fitted(prediction.slice.image.shape, side=SIDE))
     contour = None if prediction.mask is None else contour_of(prediction.mask, scan.size)
     found = [("Scan" if prediction.mask is None else "Scan and mask", scan.convert("RGB"))]
@@ -71,7 +71,7 @@ def _mask_legend(draw: ImageDraw.ImageDraw, prediction: Prediction, *, at: tuple
 
 
 def _heat_legend(page: Image.Image, *, at: tuple[int, int], width: int) -> None:
-    """Draw the strip from 0 to 1 with its ticks."""
+    """Draw the colour scale from 0 to 1 with its ticks."""
     left, top = at
     draw = ImageDraw.Draw(page)
     write_text(draw, (left, top), "heat", fill=SOFT, size=14)

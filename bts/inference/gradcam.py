@@ -1,17 +1,17 @@
-"""Where did the network look for its class? Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391), raw, before any scaling.
+"""Class activation maps, unscaled: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391), and HiResCAM for joint networks.
 
-The map is ReLU(sum over k of alpha_k A_k), with A the last maps and alpha_k the mean over space of the class score's gradient
-with respect to A_k. Two paths give the same map:
+Grad-CAM is ReLU(sum over k of alpha_k A_k), with A the last feature maps and alpha_k the spatial mean of the class score's
+gradient with respect to A_k. Two ways of computing it give the same map:
 
-- The head alone: the class score depends on the last maps through the head only, so the gradient through the head is the
-  gradient through the network, and the map costs one forward pass. This holds for every network that gives its last maps and
-  a head, linear or not; it is checked once when the network is opened.
-- Autograd: for any other network the last convolution in front of the class is found by asking, and the gradient flows from
-  the class score back to it and no further.
+- Through the head alone: the class score depends on the last maps only through the head, so the gradient through the head is
+  the gradient through the network, and the map costs one forward pass. This holds for every network that returns its last maps
+  and has a head, linear or not; it is checked once when the network is loaded.
+- By autograd: for any other network, the last convolution before the class scores is found by tracing, and the gradient is
+  computed back to it and no further.
 
-The joint network's score also comes from an average over its mask, and the mean over space forgets where that was taken. So its
-map leaves the gradient where it is, place by place, as HiResCAM does (Draelos and Carin 2020, arXiv 2011.08891), on the grid on
-which the mask was pooled. For a network that averages over the slice alone the two are the same map.
+The joint network's score also depends on an average over its mask, whose position the spatial mean of the gradient would lose.
+Its map is therefore HiResCAM (Draelos and Carin 2020, arXiv 2011.08891), gradient times activation in each place, on the grid
+on which the mask is pooled. For a network that only averages over the slice, both give the same map.
 """
 
 from __future__ import annotations
@@ -31,48 +31,51 @@ Head = Callable[[Tensor], Tensor]
 
 
 class GradCam:
-    """Raw Grad-CAM of one network in eval mode, by the cheapest path that is exact for it.
+    """Unscaled class activation map of a network in eval mode, computed in the cheapest way that is exact for it.
 
     Attributes:
-        how: which path was chosen and why, for the user.
-        layer: name of the convolution with the autograd path, else None.
+        how: how the map is computed and why, for the user.
+        layer: name of the convolution where autograd is used, else None.
+        possible: whether the network has a class map.
     """
 
     def __init__(self, network: nn.Module, *, example: Tensor, offset_px: float | None = None) -> None:
-        """Choose the path.
+        """Choose how the map is computed.
 
         Args:
-            network: in eval mode; `forward` gives an `Output` with classes.
-            example: (1, 1, S, S) in [0, 1], a picture to try on.
-            offset_px: `cell_offset_px` of a joint network's card; None is Grad-CAM for it too.
+            network: in eval mode; `forward` returns an `Output` with class logits.
+            example: (1, 1, S, S) in [0, 1], an image to trace with.
+            offset_px: `cell_offset_px` of a joint network's card; None uses Grad-CAM for it too.
         """
         self.network = network
         self.layer: str | None = None
+        self.possible = True
         self.offset_px = offset_px if isinstance(network, JointNetwork) else None
         if self.offset_px is not None:
-            self.how = "Grad-CAM place by place (HiResCAM), where the mask was pooled: the places add up to the class score"
+            self.how = "class map: HiResCAM on the grid on which the mask is pooled; the map sums to the class score"
             return
         reason = why_not_by_head(network, example)
         if reason is None:
-            self.how = "Grad-CAM in the forward pass: the gradient through the head alone is exact for this network"
+            self.how = "class map: Grad-CAM in the forward pass, as the gradient through the head is exact for this network"
             return
         self.layer = last_convolution(network, example)
-        self.how = f"Grad-CAM by autograd at '{self.layer}': {reason}"
-        if self.layer is None:
-            self.how = "no Grad-CAM: the network has no convolution in front of its classes"
+        self.how = f"class map: Grad-CAM by autograd at '{self.layer}', as {reason}"
+        self.possible = self.layer is not None
+        if not self.possible:
+            self.how = "no class map: the network has no convolution before its class scores"
 
     def __call__(self, x: Tensor, *, cam_class: int | None = None) -> tuple[Output, Tensor | None]:
         """Return the network's output and the raw map (B, h, w), at least 0.
 
         Args:
             x: (B, 1, S, S) in [0, 1].
-            cam_class: class that the maps explain; None takes each picture's most probable one.
+            cam_class: index of the class that the maps explain; None takes each image's most probable one.
         """
         if self.layer is not None:
             return map_by_autograd(self.network, x, layer=self.layer, cam_class=cam_class)
         with torch.no_grad():
             output = self.network(x)
-        if self.how.startswith("no "):
+        if not self.possible:
             return output, None
         classes = _classes(output.class_logits, cam_class)
         if self.offset_px is not None:
@@ -81,20 +84,20 @@ class GradCam:
 
 
 def head_of(network: nn.Module, output: Output) -> Head:
-    """Return the function from the last maps to class scores; the joint network's also looks at the mask."""
+    """Return the function from the last maps to class logits; the joint network's also depends on the mask."""
     head = cast(Callable[..., Tensor], network.head)
     return head if output.mask_logits is None else lambda features: head(features, output.mask_logits)
 
 
 def why_not_by_head(network: nn.Module, example: Tensor) -> str | None:
-    """Return why the gradient through the head alone would not be the whole gradient, or None where it is."""
+    """Return why the gradient through the head is not the whole gradient, or None where it is."""
     with torch.no_grad():
         output = network(example)
         if output.features is None or not callable(getattr(network, "head", None)):
-            return "the network does not give its last maps and a head apart"
+            return "the network does not return its last maps or has no separate head"
         again = head_of(network, output)(output.features)
     same = again.shape == output.class_logits.shape and torch.allclose(again, output.class_logits, rtol=1e-4, atol=1e-5)
-    return None if same else "the network's head alone does not give its class scores"
+    return None if same else "the head alone does not reproduce the class scores"
 
 
 def map_by_head(head: Head, features: Tensor, *, classes: Tensor) -> Tensor:
@@ -113,13 +116,13 @@ def map_by_head(head: Head, features: Tensor, *, classes: Tensor) -> Tensor:
 
 
 def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offset_px: float) -> Tensor:
-    """Return the raw map (B, H/4, W/4) of the joint network: what each place adds to the class score, where that is positive.
+    """Return the raw map (B, H/4, W/4) of the joint network: the positive contribution of each place to the class score.
 
     Args:
-        network: gave the output.
-        output: last maps and mask of a batch.
+        network: the joint network.
+        output: last maps and mask logits of a batch.
         classes: (B,) int64, the class that each map explains.
-        offset_px: by how much a cell of the last maps looks down and right of its even place.
+        offset_px: offset of a cell of the last maps from its regular position, down and right.
     """
     features, mask_logits = cast(Tensor, output.features), cast(Tensor, output.mask_logits)
     pooled = network.pool(features, mask_logits).detach().requires_grad_()
@@ -141,9 +144,9 @@ def map_by_autograd(network: nn.Module, x: Tensor, *, layer: str, cam_class: int
 
 
 def last_convolution(network: nn.Module, example: Tensor) -> str | None:
-    """Return the name of the last convolution that the class scores depend on through no other, None where there is none.
+    """Return the name of the last convolution before the class scores, None where there is none.
 
-    Convolutions that see one pixel (squeeze-and-excitation) are left out.
+    Convolutions on a single pixel (squeeze-and-excitation) are left out.
     """
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     with torch.enable_grad(), _cut_open(network, names) as cut:
@@ -158,7 +161,7 @@ def last_convolution(network: nn.Module, example: Tensor) -> str | None:
 
 @contextmanager
 def _cut_open(network: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor]]:
-    """Start autograd's graph anew at the outputs of the named modules, which are collected in the order of their call."""
+    """Restart autograd's graph at the outputs of the named modules, and collect these in the order of the calls."""
     outputs: dict[str, Tensor] = {}
     modules = dict(network.named_modules())
 
@@ -166,7 +169,7 @@ def _cut_open(network: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor
         def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             outputs.pop(name, None)
             outputs[name] = output.detach().requires_grad_()
-            return outputs[name].clone()  # a ReLU that works in place may follow
+            return outputs[name].clone()  # an in-place ReLU may follow
 
         return keep
 

@@ -1,4 +1,4 @@
-"""Which files are meant? Files, folders and patterns become one list in a stable order."""
+"""Input files of a job: files, folders and patterns expanded into one list in a stable order."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from bts.data.readers.catalogue import SUFFIXES
 from bts.data.readers.dicom import is_dicom
 from bts.errors import RequestError
-from bts.inference.write import RESULT
+from bts.inference.writers.base import RESULT
 
 NO_SLICES = ("cvind.mat",)
-"""Files with a readable suffix that hold no picture: figshare's table of folds."""
+"""Files with a readable suffix that hold no slice: figshare's table of folds."""
 
 
 def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[Path]:
-    """Return the files that are meant, each once, in the order of the names and in natural order within a folder.
+    """Return the input files, each once, in the order of the names and in natural order within a folder.
 
-    A file is taken as it is. A folder is searched with everything under it for files that can be read; hidden files and
-    folders, and folders of results, are passed over. A name with `*`, `?` or `[` is a pattern, `**` for any depth.
+    A file is taken as it is. A folder is searched recursively for readable files; hidden files and folders, and folders of
+    results, are skipped. A name with `*`, `?` or `[` is a pattern, `**` for any depth.
 
     Args:
-        named: what the user named.
-        besides: folder that is passed over in the folders that are searched: where the results go.
+        named: files, folders and patterns.
+        besides: folder that is skipped in the search: the output folder.
 
     Raises:
-        RequestError: a name that is nothing, a folder without a readable file, a pattern that nothing matches.
+        RequestError: a name that does not exist, a folder without a readable file, a pattern without a match.
     """
     if not named:
         raise RequestError("no scan is named: name files, folders or patterns")
@@ -55,18 +55,20 @@ def _meant(name: str | Path, besides: Path | None) -> list[Path]:
     if path.exists():
         return [path]
     if not glob.has_magic(str(name)):
-        raise RequestError(f"{name}: there is no such file or folder")
+        raise RequestError(f"{name}: no such file or folder")
     matches = sorted((Path(match) for match in glob.glob(str(name), recursive=True)), key=natural)
     files = [match for match in matches if match.is_file() and _readable(match)]
     if not files:
-        raise RequestError(f"{name}: no readable file matches this pattern ({len(matches)} matches; read are {_suffixes()})")
+        raise RequestError(
+            f"{name}: no readable file matches this pattern ({len(matches)} matches; readable are {_suffixes()})"
+        )
     return files
 
 
 def _inside(folder: Path, besides: Path | None) -> list[Path]:
     files = sorted(_walk(folder, besides), key=natural)
     if not files:
-        raise RequestError(f"{folder}: the folder holds no readable file (read are {_suffixes()})")
+        raise RequestError(f"{folder}: no readable file in this folder (readable are {_suffixes()})")
     return files
 
 
@@ -86,7 +88,7 @@ def _readable(path: Path) -> bool:
         return False
     try:
         return name.endswith(SUFFIXES) or is_dicom(path)
-    except OSError:  # a socket, a broken link, a file of somebody else's: not meant by naming its folder
+    except OSError:  # a socket, a broken link or a file without permission is skipped
         return False
 
 

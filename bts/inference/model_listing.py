@@ -1,4 +1,4 @@
-"""Which models are there? Those of the package and of finished runs, with what their cards say."""
+"""List of the available models: bundled ones and finished runs, with what their cards say."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bts.errors import RequestError
-from bts.glossary import TASKS, Task
+from bts.glossary import TASKS
 from bts.inference.bundled_model import bundled_models, check_sums
-from bts.models.folder import ModelCard, read_card
-from bts.runs import Run
+from bts.models.folder import WEIGHTS, ModelCard, read_card
+from bts.runs import finished_runs
 
 SHOWN = {
-    "segmentation.slice.dice": "Dice a slice",
-    "classification.slice.overall.balanced_accuracy": "balanced accuracy a slice",
+    "segmentation.slice.dice": "Dice per slice",
+    "classification.slice.overall.balanced_accuracy": "balanced accuracy per slice",
 }
 
 
 @dataclass(frozen=True)
 class ListedModel:
-    """One model.
+    """A model folder, its card, and why it can't be used, if so.
 
     Attributes:
-        folder: its model folder.
-        card: what it says of itself; None where it can't be read.
-        fault: why it can't answer, one line; empty where it can.
+        folder: the model folder.
+        card: None where it can't be read.
+        fault: one line on why the model can't be used; empty where it can.
         files: model files beside the weights, such as `model.onnx`.
     """
 
@@ -35,37 +35,31 @@ class ListedModel:
 
     @property
     def lines(self) -> list[str]:
-        """What to tell of it."""
+        """Lines for the user."""
         if self.card is None or self.fault:
-            return [f"{self.folder}", f"  can't answer: {self.fault}"]
+            return [f"{self.folder}", f"  can't be used: {self.fault}"]
         phantoms = "phantoms only, " if self.card.synthetic else ""
         classes = f", classes {', '.join(self.card.classes)}" if self.card.classes else ""
         return [
             f"{self.folder}",
             f"  {self.card.task}{classes}; name {self.card.name}, fingerprint {self.card.fingerprint}",
-            f"  trained on {phantoms}{self.card.trained_on or 'what nobody noted'}",
-            f"  {'; '.join(_scores(self.card)) or 'not scored'}; {', '.join(('model.safetensors', *self.files))}",
+            f"  trained on {phantoms}{self.card.trained_on or 'unknown data'}",
+            f"  {'; '.join(_scores(self.card)) or 'not scored'}; {', '.join((WEIGHTS, *self.files))}",
         ]
 
 
 def list_models(runs: Path) -> list[ListedModel]:
-    """Return the models of the package, then those of finished runs by task and name."""
-    found = [_listed(folder, boxed=True) for folder in bundled_models()]
+    """Return the bundled models, then those of finished runs by task and name."""
+    found = [_listed(folder, bundled=True) for folder in bundled_models()]
     for task in TASKS:
-        found += [_listed(run.model, boxed=False) for run in _finished(runs, task)]
+        found += [_listed(run.model, bundled=False) for run in finished_runs(runs, task)]
     return found
 
 
-def _finished(runs: Path, task: Task) -> list[Run]:
-    folder = runs / task
-    there = [Run(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
-    return [run for run in there if run.marker() and (run.model / "model.json").is_file()]
-
-
-def _listed(folder: Path, *, boxed: bool) -> ListedModel:
+def _listed(folder: Path, *, bundled: bool) -> ListedModel:
     try:
         card = read_card(folder)
-        if boxed:
+        if bundled:
             check_sums(folder)
     except RequestError as error:
         return ListedModel(folder, None, fault=str(error))
@@ -73,11 +67,11 @@ def _listed(folder: Path, *, boxed: bool) -> ListedModel:
 
 
 def _scores(card: ModelCard) -> list[str]:
-    """Return the scores of the card that a list has room for, with their intervals."""
-    told = []
+    """Return the main scores of a card with their intervals."""
+    lines = []
     for key, name in SHOWN.items():
         score = card.scores.get(key)
         numbers = [score.get(each) for each in ("value", "low", "high")] if isinstance(score, dict) else [None]
         if all(isinstance(number, (int, float)) for number in numbers):  # a card of a stranger may hold anything here
-            told.append(f"{name} {numbers[0]:.3f} [{numbers[1]:.3f}, {numbers[2]:.3f}]")
-    return told
+            lines.append(f"{name} {numbers[0]:.3f} [{numbers[1]:.3f}, {numbers[2]:.3f}]")
+    return lines

@@ -1,4 +1,4 @@
-"""Which models answer? Those that are named, else the latest finished runs or the package's own; always told, with reasons."""
+"""Selection of the models that predict: those that are named, else the latest finished runs, else the bundled model."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from bts.runs import Run, find_latest
 
 TRAIN = {"seg": "python train_seg.py", "cls": "python train_cls.py", "joint": "python train_joint.py"}
 RUNS = "runs"
-"""Where runs are looked for when nobody names a folder."""
+"""Default folder of the runs."""
 Named = str | Path | Sequence[str | Path] | None
-"""Model folder, run folder, exported file or name of a model in the package; several of a task answer with their mean."""
+"""Model folder, run folder, exported file or name of a bundled model; of several of one task the mean is taken."""
 PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
 
 
 @dataclass(frozen=True)
 class SelectedModel:
-    """One model folder or exported file that takes part.
+    """A model folder or exported file that takes part, and why.
 
     Attributes:
-        task: what it is asked for.
+        task: task of the model.
         folder: the model folder, or the exported file.
         card: its card.
-        why: `"asked for"`, `"latest finished run"` or `"comes with the package"`.
+        why: `"asked for"`, `"latest finished run"` or `"bundled model"`.
     """
 
     task: Task
@@ -39,32 +39,32 @@ class SelectedModel:
 
 
 def select_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> tuple[list[SelectedModel], tuple[str, ...]]:
-    """Return the models that answer and what to tell the user of the choice.
+    """Return the models that predict, and lines for the user on what was selected and why.
 
-    Where any is named, the named ones answer and no others. Where none is, the latest finished runs do: a segmenter and a
-    classifier, else a joint model. A model trained on phantoms is only taken where there is no model of any task on real data;
-    the model that comes with the package goes before phantoms, unless the folder of the runs was named.
+    If any model is named, only the named ones are taken. Otherwise the latest finished runs are: a segmenter and a classifier,
+    else a joint model. A model trained on phantoms is taken only if there is no model of any task trained on real data; the
+    bundled model comes before phantoms, unless the folder of the runs was named.
 
     Args:
-        seg: model folder, run folder, exported file, or name of a model in the package, of a segmenter; or several.
+        seg: model folder, run folder, exported file or name of a bundled model, or several, of a segmenter.
         cls: of a classifier.
         joint: of a joint model.
-        runs: folder of the runs, for those that are not named.
+        runs: folder of the runs.
 
     Raises:
-        RequestError: where nothing is found, a folder holds no model or one of another task, or joint is named beside others.
+        RequestError: nothing is found, a folder holds no model or one of another task, or joint is named beside others.
     """
     named = {task: paths for task, given in zip(TASKS, (seg, cls, joint), strict=True) if (paths := all_named(given))}
     if "joint" in named and len(named) > 1:
-        raise RequestError("a joint model gives mask and class: name it alone, or a segmenter and a classifier without it")
+        raise RequestError("a joint model predicts mask and class: name it alone, or name a segmenter and a classifier")
     if named:
-        chosen = [_named(task, path) for task, paths in named.items() for path in paths]
-        return chosen, tuple(_format_choice(model) for model in chosen)
+        selected = [_named(task, path) for task, paths in named.items() for path in paths]
+        return selected, tuple(_format_choice(model) for model in selected)
     return _unnamed(Path(runs))
 
 
 def all_named(given: Named) -> list[str | Path]:
-    """Return the paths that were given for a task: none, one or several."""
+    """Return the paths given for a task as a list."""
     if given is None:
         return []
     return [given] if isinstance(given, (str, Path)) else list(given)
@@ -79,10 +79,7 @@ def by_task(models: Sequence[str | Path]) -> dict[Task, list[str | Path]]:
 
 
 def model_folder(path: str | Path) -> Path:
-    """Return the model folder that is meant by its own path, that of a run, or the name of a model in the package.
-
-    An exported file stands for itself.
-    """
+    """Return the model folder for its path, its run's path or a bundled model's name; return an exported file as it is."""
     inside = Run(Path(path)).model
     if (inside / "model.json").is_file():
         return inside
@@ -99,11 +96,11 @@ def _named(task: Task, path: str | Path) -> SelectedModel:
 def _unnamed(runs: Path) -> tuple[list[SelectedModel], tuple[str, ...]]:
     found = _latest(runs)
     on_phantoms = all(model.card.synthetic for model in found.values())
-    box = bundled_models()
-    if box and on_phantoms and (not found or runs == Path(RUNS)):
-        boxed = _from_box(box)
-        left = [f"{model.folder} is left out: it was trained on phantoms" for model in found.values()]
-        return [boxed], (_format_choice(boxed), *left)
+    bundled = bundled_models()
+    if bundled and on_phantoms and (not found or runs == Path(RUNS)):
+        model = _from_package(bundled)
+        left = [f"{other.folder} is left out: it was trained on phantoms" for other in found.values()]
+        return [model], (_format_choice(model), *left)
     if not found:
         raise RequestError(
             f"no finished run in {runs}: train with `{TRAIN['seg']}` and `{TRAIN['cls']}`, "
@@ -121,13 +118,13 @@ def _latest(runs: Path) -> dict[Task, SelectedModel]:
     return found
 
 
-def _from_box(box: list[Path]) -> SelectedModel:
-    """Return the model of the package that answers unasked: a joint one, else the first."""
-    for folder in box:
+def _from_package(folders: list[Path]) -> SelectedModel:
+    """Return the bundled model that predicts if none is named: a joint one, else the first."""
+    models = []
+    for folder in folders:
         check_sums(folder)
-    models = [
-        SelectedModel(card.task, folder, card, "comes with the package") for folder in box for card in [read_card(folder)]
-    ]
+        card = read_card(folder)
+        models.append(SelectedModel(card.task, folder, card, "bundled model"))
     return min(models, key=lambda model: model.task != "joint")
 
 
@@ -138,12 +135,13 @@ def _together(found: dict[Task, SelectedModel], runs: Path) -> tuple[list[Select
             notes.append(f"{found.pop(task).folder} is left out: it was trained on phantoms, and there is a model on real data")
     if "joint" in found and not {"seg", "cls"} <= set(found):
         found = {"joint": found["joint"]}
-    chosen = [model for task, model in found.items() if task != "joint" or len(found) == 1]
-    answered = {model.task for model in chosen}
-    missing = [] if "joint" in answered else [task for task in ("seg", "cls") if task not in answered]
+    selected = [model for task, model in found.items() if task != "joint" or len(found) == 1]
+    tasks = {model.task for model in selected}
+    missing = [] if "joint" in tasks else [task for task in ("seg", "cls") if task not in tasks]
     notes += [f"no {PART[task]}: no finished {task} run in {runs}; train one with `{TRAIN[task]}`" for task in missing]
-    return chosen, (*(_format_choice(model) for model in chosen), *notes)
+    return selected, (*(_format_choice(model) for model in selected), *notes)
 
 
 def _format_choice(model: SelectedModel) -> str:
-    return f"{PART[model.task]}: {model.folder} ({model.why}, trained on {model.card.trained_on})"
+    trained_on = model.card.trained_on or "unknown data"
+    return f"{PART[model.task]}: {model.folder} ({model.why}, trained on {trained_on})"

@@ -1,4 +1,4 @@
-"""What if a batch is too large for the memory? It is halved until it fits, which is told once and remembered."""
+"""Recovery from running out of memory: a batch that does not fit is halved until it does."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from bts.inference.runtimes.base import RawOutput
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
-SAID = re.compile(r"out of memory|bad[ _]alloc|(?:can't|failed to|unable to|could not) allocate", re.IGNORECASE)
-"""How torch, ONNX Runtime and OpenVINO say that memory is short; they share no kind of error for it."""
+MESSAGES = re.compile(r"out of memory|bad[ _]alloc|(?:can't|failed to|unable to|could not) allocate", re.IGNORECASE)
+"""Messages of torch, ONNX Runtime and OpenVINO; their exceptions share no class."""
 
 
 class AdaptiveBatcher:
-    """Asks about batches in parts that fit.
+    """Runs batches in parts that fit in memory, and remembers the size that did.
 
     Attributes:
-        most: slices that are asked about together; None before anything was too large.
+        largest: slices that are run together; None while no batch was too large.
     """
 
     def __init__(self) -> None:
-        self.most: int | None = None
+        self.largest: int | None = None
 
     def run(self, batch: Sequence[T], run: Callable[[Sequence[T]], list[RawOutput]]) -> list[RawOutput]:
-        """Return what `run` says of the batch, an answer a model.
+        """Return what `run` returns for the batch, an output per model.
 
         Raises:
-            MemoryError: not even one slice fits.
+            MemoryError: a single slice does not fit.
         """
-        most = self.most or len(batch)  # of now: a part may halve it again
-        if len(batch) > most:
-            return _join([self.run(batch[start : start + most], run) for start in range(0, len(batch), most)])
+        largest = self.largest or len(batch)  # read once: a part may halve it again
+        if len(batch) > largest:
+            return _join([self.run(batch[start : start + largest], run) for start in range(0, len(batch), largest)])
         try:
             return run(batch)
         except Exception as error:
@@ -43,19 +43,19 @@ class AdaptiveBatcher:
                 raise
             if len(batch) == 1:
                 raise MemoryError("one slice alone does not fit in memory") from error
-        self.most = len(batch) // 2
-        LOG.warning("a batch of %d slices does not fit in memory: halved to %d from here on", len(batch), self.most)
+        self.largest = len(batch) // 2
+        LOG.warning("a batch of %d slices does not fit in memory: halved to %d from here on", len(batch), self.largest)
         return self.run(batch, run)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether a library means that memory is short."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(SAID.search(str(error)))
+    """Return whether an exception of any of the libraries means that memory is exhausted."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(MESSAGES.search(str(error)))
 
 
 def _join(parts: Sequence[Sequence[RawOutput]]) -> list[RawOutput]:
-    """Put the answers to the parts of a batch, an answer a model each, one behind another."""
-    return [RawOutput(*(_stack(values) for values in zip(*answers, strict=True))) for answers in zip(*parts, strict=True)]
+    """Concatenate the outputs for the parts of a batch, one per model."""
+    return [RawOutput(*(_stack(values) for values in zip(*outputs, strict=True))) for outputs in zip(*parts, strict=True)]
 
 
 def _stack(values: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""What is written beside the pictures? Class, probabilities as bars, sizes, and every warning."""
+"""Text panel of the overlay page: class, probability bars, sizes and warnings."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LINE = 20
 
 @lru_cache(maxsize=16)
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's own scalable font, so that no font file is needed."""
+    """Return Pillow's built-in scalable font, so that no font file is needed."""
     return ImageFont.load_default(size)
 
 
 def write_text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, fill: str, size: int, anchor: str = "la") -> None:
-    """Write a text; what was written before in that size is not drawn anew, as most of it stands on every page."""
+    """Draw a text; rendered texts are cached, as most of them are on every page."""
     mask, (left, top) = _inked(text, size, anchor)
     draw.bitmap((at[0] + left, at[1] + top), mask, fill=fill)
 
 
 @lru_cache(maxsize=256)
 def _inked(text: str, size: int, anchor: str) -> tuple[Image.Image, tuple[int, int]]:
-    """Return how much of each pixel a text covers, and where that lies from the place it is written at."""
+    """Return the coverage mask of a text, and its offset from the anchor point."""
     left, top, right, bottom = font(size).getbbox(text, anchor=anchor)
     left, top = math.floor(left), math.floor(top)
     mask = Image.new("L", (max(math.ceil(right) - left, 1), max(math.ceil(bottom) - top, 1)))
@@ -41,12 +41,12 @@ def _inked(text: str, size: int, anchor: str) -> tuple[Image.Image, tuple[int, i
 
 
 def clean(text: str) -> str:
-    """Return the text with spaces for underscores and `?` for what Pillow's font has no sign for."""
+    """Return the text with spaces for underscores and `?` for characters that Pillow's font lacks."""
     return text.replace("_", " ").encode("ascii", "replace").decode("ascii")
 
 
 def percent(probability: float, *, digits: int = 1) -> str:
-    """Return a probability in percent; none is so sure that it could be written as 0 or 100.
+    """Return a probability in percent; values that would round to 0 or 100 are written as limits.
 
     >>> percent(0.0001), percent(0.5), percent(0.9999, digits=0)
     ('<0.1%', '50.0%', '>99%')
@@ -60,20 +60,20 @@ def percent(probability: float, *, digits: int = 1) -> str:
 
 
 class Block(NamedTuple):
-    """A part of the panel: its height is known before it is painted with its upper left corner at x and y."""
+    """Part of the panel: its height, and a function that paints it with its upper left corner at x and y."""
 
     height: int
     paint: Callable[[ImageDraw.ImageDraw, int, int], None]
 
 
 def panel_blocks(prediction: Prediction, *, width: int) -> list[Block]:
-    """Return what the panel holds from top to bottom; each block fills the width in pixels."""
+    """Return the blocks of the panel from top to bottom, each of that width in pixels."""
     warnings = [_warning(text, width=width) for text in prediction.warnings]
     return [_head(prediction, width=width), _bars(prediction, width=width), _facts(prediction, width=width), *warnings, END]
 
 
 def paint_panel(draw: ImageDraw.ImageDraw, blocks: list[Block], *, at: tuple[int, int], bottom: int) -> None:
-    """Paint blocks one under another from `at` on, the last one so that it ends at `bottom`."""
+    """Paint blocks below one another from `at` on, the last one such that it ends at `bottom`."""
     x, y = at
     for block in blocks[:-1]:
         block.paint(draw, x, y)
@@ -83,7 +83,7 @@ def paint_panel(draw: ImageDraw.ImageDraw, blocks: list[Block], *, at: tuple[int
 
 @lru_cache(maxsize=64)
 def wrapped(text: str, *, size: int, width: int) -> tuple[str, ...]:
-    """Return the lines of a text that fit a width; a word that is too long is broken."""
+    """Return the lines of a text wrapped to a width; words that are too long are broken."""
     lines: list[str] = []
     line = ""
     for word in text.split():
@@ -171,11 +171,11 @@ def _paint_end(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
 
 
 END = Block(LINE + 8, _paint_end)
-"""What stands under everything."""
+"""Last block of the panel: the disclaimer."""
 
 
 def _shortened(text: str, *, size: int, width: int) -> str:
-    """Return the text with its middle left out where it is too long."""
+    """Return the text, its middle replaced by dots where it is too long."""
     kept = len(text)
     short = text
     while kept > 8 and font(size).getlength(short) > width:

@@ -1,4 +1,4 @@
-"""How do a scan, a mask and a map become pictures? Grey window, contour, heat, and the strip that explains the heat."""
+"""Pictures of scans, masks and class maps: grey window, contour, heat map, and the heat map's colour scale."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HEAT = (
     (95, 19, 110), (132, 32, 107), (168, 46, 95), (203, 65, 73), (230, 93, 47), (247, 130, 18), (252, 174, 18),
     (245, 219, 76), (252, 255, 164),
 )  # fmt: skip
-"""Anchors of the upper part of matplotlib's `inferno` (CC0), evenly spaced. Brightness grows with the value, also for
-colour-blind eyes; its darkest part is left out, as it would not show on a dark scan."""
+"""Anchors of the upper part of matplotlib's `inferno` (CC0), evenly spaced. Brightness increases with the value, also for
+colour-blind readers; the darkest part is left out, as it would be invisible on a dark scan."""
 STRENGTH = 0.75
-"""Share of the heat's colour in the picture where the map is 1; it falls in proportion, so that a weak map looks weak."""
+"""Opacity of the heat map where the class map is 1; it is proportional to the map, so that a weak map looks weak."""
 CONTOUR = (0, 229, 255)
-"""Colour of the mask's contour: stands out from grey and from the heat alike."""
+"""Colour of the mask's contour, distinct from grey and from the heat map."""
 WINDOW = (0.5, 99.5)
-"""Percentiles of the scan that become black and white."""
+"""Percentiles of the scan that are drawn black and white."""
 
 
 def fitted(shape: tuple[int, int], *, side: int) -> tuple[int, int]:
@@ -33,10 +33,8 @@ def fitted(shape: tuple[int, int], *, side: int) -> tuple[int, int]:
 
 
 def grey(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Return a scan (H, W) of any range as a grey picture of that size, by robust percentiles."""
-    step = max(
-        min(image.shape) // 256, 1
-    )  # percentiles of a large scan are those of every second pixel, for a quarter of the time
+    """Return a scan (H, W) of any range as a grey picture of that size, windowed by percentiles."""
+    step = max(min(image.shape) // 256, 1)  # percentiles of a large scan from every second pixel: a quarter of the time
     low, high = percentiles(image[::step, ::step], WINDOW)
     if high <= low:
         low, high = image.min(), image.max()
@@ -47,7 +45,7 @@ def grey(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 
 def heated(scan: Image.Image, cam: np.ndarray) -> Image.Image:
-    """Return a grey picture as RGB under the heat of a map (H, W) in [0, 1]."""
+    """Return a grey picture as RGB with the heat map of a class map (H, W) in [0, 1] blended over it."""
     values = Image.fromarray(as_bytes(cam)).resize(scan.size, Image.Resampling.BILINEAR)
     pairs = np.asarray(values).astype(np.uint16) << 8
     pairs |= np.asarray(scan)
@@ -55,7 +53,7 @@ def heated(scan: Image.Image, cam: np.ndarray) -> Image.Image:
 
 
 def heat_layer(cam: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Return the heat of a map (H, W) in [0, 1] alone, RGBA; over a grey picture at the share `STRENGTH` it is `heated`."""
+    """Return the heat map of a class map (H, W) in [0, 1] as RGBA; over a grey picture at opacity `STRENGTH` it is `heated`."""
     values = Image.fromarray(as_bytes(cam)).resize(size, Image.Resampling.BILINEAR)
     colours = values.copy()
     colours.putpalette(_palette())
@@ -72,19 +70,19 @@ def as_bytes(share: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def heat_strip(size: tuple[int, int]) -> Image.Image:
-    """Return the colours from 0 (left) to 1 as the heat shows them on a medium grey."""
+    """Return the colour scale from 0 (left) to 1 over a medium grey."""
     values = np.broadcast_to(np.linspace(0, 255, size[0]).astype(np.uint8), size[::-1])
     return _blend(Image.new("L", size, 110), Image.fromarray(np.ascontiguousarray(values)))
 
 
 @dataclass(frozen=True)
 class Contour:
-    """The contour of a mask on a picture, drawn once for all pictures of a scan.
+    """Contour of a mask, rasterised once for all pictures of a scan.
 
     Attributes:
         at: x and y of its upper left corner in the picture.
-        line: how much of each pixel the line covers, 0 to 255.
-        rim: the same of the dark rim under it, which sets it off from anything bright.
+        line: coverage of the line in each pixel, 0 to 255.
+        rim: coverage of the dark rim under it, which separates it from bright surroundings.
     """
 
     at: tuple[int, int]
@@ -110,8 +108,8 @@ class Contour:
 def contour_of(mask: np.ndarray, size: tuple[int, int], *, width: float = 2.0) -> Contour | None:
     """Return the antialiased contour of a mask (H, W) bool on a picture of that size, None where the mask is empty.
 
-    The mask is enlarged to twice the size, smoothly, and cut at a half; the line is what lies within half its width of the
-    edge; averaging back makes it smooth.
+    The mask is enlarged to twice the size with interpolation and thresholded at a half; the line covers the pixels within half
+    its width of the edge; downsampling antialiases it.
 
     Args:
         mask: (H, W) bool.
@@ -134,7 +132,7 @@ def _blend(scan: Image.Image, values: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def _blends() -> np.ndarray:
-    """Return (65536,) uint32: a pixel (red, green, blue, a byte) by the map's value times 256 plus the grey of the scan."""
+    """Return (65536,) uint32: the blended pixel (red, green, blue, unused) by map value times 256 plus grey value."""
     values, scan = np.divmod(np.arange(65536), 256)
     pictures = [Image.fromarray(each.reshape(256, 256).astype(np.uint8)) for each in (scan, values)]
     return np.frombuffer(_blend(*pictures).tobytes("raw", "RGBX"), np.uint32)
@@ -149,7 +147,7 @@ def _palette() -> bytes:
 
 
 def _enlarged(mask: np.ndarray, size: tuple[int, int], *, around: int) -> tuple[tuple[int, int], np.ndarray]:
-    """Return where in the picture the mask begins, with a border, and that part at twice the picture's size, (h, w) bool."""
+    """Return the corner of the mask with a border in the picture, and that part at twice the picture's size, (h, w) bool."""
     across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     left, top = int(columns[0] * across) - around, int(rows[0] * down) - around
@@ -159,17 +157,17 @@ def _enlarged(mask: np.ndarray, size: tuple[int, int], *, around: int) -> tuple[
     box = (left / across + border, top / down + border, right / across + border, bottom / down + border)
     fine = (2 * (right - left), 2 * (bottom - top))
     covered = np.asarray(padded.resize(fine, Image.Resampling.BILINEAR, box=box))
-    return (left, top), covered >= min(128, int(covered.max()))  # one pixel of a large scan must not vanish
+    return (left, top), covered >= min(128, int(covered.max()))  # a single pixel of a large scan must not vanish
 
 
 def _rings(inside: np.ndarray, radii: Sequence[float]) -> list[Image.Image]:
-    """Return what lies within each radius of the edge, on either side of it."""
+    """Return the bands within each radius of the edge, on either side of it."""
     grown = zip(_grown(inside, radii), _grown(~inside, radii), strict=True)
     return [Image.fromarray((one & other).view(np.uint8) * np.uint8(255)) for one, other in grown]
 
 
 def _grown(region: np.ndarray, radii: Sequence[float]) -> list[np.ndarray]:
-    """Return a region grown by a disc of each radius: row by row of the disc, each as long as the disc is wide there."""
+    """Return a region dilated by a disc of each radius, one row of the disc after another."""
     wide = [region]  # grown to both sides by 0, 1, 2, ... pixels
     for right in range(1, math.floor(max(radii)) + 1):
         longer = wide[-1].copy()

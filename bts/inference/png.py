@@ -1,7 +1,7 @@
-"""How is a PNG written many times as fast as by Pillow, and no larger? With one filter for all rows and no search for the best.
+"""Fast PNG encoder: one filter for all rows instead of a search for the best, and ISA-L where it is installed.
 
-Compressing is most of what a scan costs beside the network. Intel's ISA-L takes a quarter of zlib's time for files 3% larger;
-where it is not installed (it has no wheel for every machine) zlib writes the same picture.
+Beside the network, compression takes most of the time per scan. Intel's ISA-L takes a quarter of zlib's time for files 3%
+larger. Where it is not installed (there is no wheel for some platforms), zlib is used.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ isal_zlib: Any = import_module("isal.isal_zlib") if find_spec("isal") else None
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UP = 2
-"""Filter 2 of the PNG specification (ISO 15948, section 9): each byte minus the one above it. Suits pages and scans alike."""
+"""Filter 2 of the PNG specification (ISO 15948, section 9): each byte minus the one above it. Works for pages and scans."""
 ZLIB_LEVEL, ISAL_LEVEL = 1, 2
-"""zlib's fastest; the second of ISA-L's four, which costs no more than its first and gives smaller files."""
+"""zlib's fastest; the second of ISA-L's four, as fast as its first, with smaller files."""
 COLOUR = {2: 0, 3: 2}
-"""PNG's colour type by the number of the array's axes: grey, RGB."""
+"""PNG colour type by the number of array axes: grey, RGB."""
 
 
 def png_bytes(picture: np.ndarray) -> bytes:
-    """Return the PNG file of a picture (H, W) grey or (H, W, 3) RGB, uint8; the same bytes for the same picture and compressor.
+    """Return the PNG file of a picture (H, W) grey or (H, W, 3) RGB, uint8; deterministic for a given compressor.
 
     >>> png_bytes(np.zeros((2, 3), np.uint8))[1:4]
     b'PNG'

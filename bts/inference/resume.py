@@ -1,36 +1,73 @@
-"""Is an input's result there already, whole, and from the same models? Then it need not be made again."""
+"""Result folders: a name for each input, and whether its result is complete, so that an interrupted job can be resumed."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import re
+from pathlib import Path, PurePath
 from typing import Any
 
-from bts.inference.write import RESULT
+from bts.data.readers.catalogue import suffix
+from bts.errors import RequestError
+from bts.inference.writers.json_result import read_result
+
+LONGEST_NAME = 100
+
+
+class ResultFolders:
+    """A folder for each input under one output folder.
+
+    The name is the file's without its suffix, with `-2`, `-3` where several inputs share it, in the order they are asked for;
+    characters that are not safe in a file name become `_`.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        self.out = Path(out)
+        self._taken: set[str] = set()
+
+    def folder(self, path: str | Path) -> Path:
+        """Return the folder for the result of an input."""
+        stem = safe_name(path)
+        name, number = stem, 1
+        while name.casefold() in self._taken:  # some file systems do not tell A from a
+            number += 1
+            name = f"{stem}-{number}"
+        self._taken.add(name.casefold())
+        return self.out / name
+
+
+def safe_name(path: str | Path) -> str:
+    """Return a file's name without folders and suffix, safe as the name of a folder.
+
+    >>> safe_name("patients/../brain 1.nii.gz")
+    'brain_1'
+    """
+    name = PurePath(str(path).replace("\\", "/")).name
+    name = name[: len(name) - len(suffix(name))]
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:LONGEST_NAME] or "scan"
 
 
 def is_finished(
     folder: Path, *, source: str | Path, origin: dict[str, Any], cam_class: str | None = None, axis: int | None = None
 ) -> bool:
-    """Return whether a folder holds the whole result that would be written now.
+    """Return whether a folder holds the complete result that would be written now.
 
-    `result.json` is written last, so where it stands the other files do. It must be of the same file, weights, runtime and
-    versions, and the maps must explain what is asked for now.
+    `result.json` is written last, so where it is the other files are too. It must be of the same schema version, file,
+    weights, runtime and package versions, and the class maps must explain the class that is asked for.
 
     Args:
         folder: of the result.
         source: the input.
-        origin: who would answer: `models`, `runtime` and `versions` as they stand in `result.json`.
+        origin: `models`, `runtime` and `versions` as they would stand in `result.json`.
         cam_class: class that the maps explain; None for the predicted one.
         axis: along which a volume is cut; None for any.
     """
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = read_result(folder)
+    except RequestError:
         return False
-    if not isinstance(result, dict) or any(result.get(key) != value for key, value in origin.items()):
+    if any(result.get(key) != value for key, value in origin.items()) or result.get("source") != str(source):
         return False
-    if result.get("source") != str(source) or (axis is not None and result.get("axis", axis) != axis):
+    if axis is not None and result.get("axis", axis) != axis:
         return False
     rows = result.get("slices", [result])
     return all(row.get("cam_class") in (None, cam_class or row.get("class")) for row in rows)

@@ -1,109 +1,88 @@
-"""How does a prediction land on disk? Whole files only, in a folder of its own; `result.json` comes last: it is done."""
+"""Write the result of a picture or a volume into a folder of its own, `result.json` last."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-
-from bts.atomic import write_bytes, write_text
-from bts.data.readers.catalogue import suffix
-from bts.errors import RequestError
-from bts.inference.drawing import overlay
-from bts.inference.picture import as_bytes
-from bts.inference.png import png_bytes
+from bts.data.readers.scan import Scan
+from bts.errors import InputError, RequestError
 from bts.inference.prediction import Prediction
-
-RESULT = "result.json"
-"""A folder that holds this is a complete result."""
-FILES = ("mask.png", "cam.png", "overlay.png", "mask.nii.gz")
-LONGEST_NAME = 100
+from bts.inference.writers.catalogue import RESULT, result_writers
 
 
-class ResultFolders:
-    """Gives every input a folder of its own under one output folder.
-
-    The name is the file's without its suffix, with `-2`, `-3` where several inputs share it, in the order they are asked for;
-    signs that are not safe in a file name become `_`.
-    """
-
-    def __init__(self, out: str | Path) -> None:
-        self.out = Path(out)
-        self._taken: set[str] = set()
-
-    def folder(self, path: str | Path) -> Path:
-        """Return the folder for the results of an input."""
-        stem = safe_name(path)
-        name, number = stem, 1
-        while name.casefold() in self._taken:  # also on disks that hold A and a for the same
-            number += 1
-            name = f"{stem}-{number}"
-        self._taken.add(name.casefold())
-        return self.out / name
-
-
-def safe_name(path: str | Path) -> str:
-    """Return a file's name without folders and suffix, safe as the name of a folder.
-
-    >>> safe_name("patients/../brain 1.nii.gz")
-    'brain_1'
-    """
-    name = PurePath(str(path).replace("\\", "/")).name
-    name = name[: len(name) - len(suffix(name))]
-    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:LONGEST_NAME] or "scan"
-
-
-def write_prediction(prediction: Prediction, folder: str | Path) -> Path:
-    """Write `mask.png`, `cam.png`, `overlay.png` and `result.json` of a slice; what is not answered is left out.
+def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Sequence[str] | None = None) -> Path:
+    """Write `mask.png`, `cam.png`, `overlay.png` and `result.json` of a slice; what no model predicts is left out.
 
     Args:
         prediction: of one slice.
         folder: created where it is missing; files of an earlier result are replaced.
+        writers: names of the result writers (`bts.inference.writers`); None takes all.
 
     Returns:
         the folder.
 
     Raises:
-        RequestError: the folder can't be written to, or the disk is full.
+        RequestError: the folder can't be written to, the disk is full, or a writer is unknown.
     """
-    folder = Path(folder)
-    with writing(folder):
+    scan = Scan(path=prediction.slice.path, slices=[prediction.slice])
+    _write(scan, [prediction], Path(folder), writers)
+    return Path(folder)
+
+
+def write_volume(
+    scan: Scan, predictions: Iterable[Prediction], folder: str | Path, *, writers: Sequence[str] | None = None
+) -> Path:
+    """Write `mask.nii.gz`, `slices/<index>.png` and one `result.json` with all slices of a volume.
+
+    Args:
+        scan: the volume as it was read.
+        predictions: of its slices, in order; taken one by one and not kept.
+        folder: created where it is missing; files of an earlier result are replaced.
+        writers: names of the result writers (`bts.inference.writers`); None takes all.
+
+    Returns:
+        the folder.
+
+    Raises:
+        RequestError: the folder can't be written to, the disk is full, or a writer is unknown.
+        InputError: the scan is no volume, or a slice has no prediction.
+    """
+    if scan.volume is None:
+        raise InputError(f"{scan.path}: a picture where a volume is expected: write it with write_prediction")
+    _write(scan, predictions, Path(folder), writers)
+    return Path(folder)
+
+
+def _write(scan: Scan, predictions: Iterable[Prediction], folder: Path, names: Sequence[str] | None) -> None:
+    kinds = {name: result_writers[name] for name in (result_writers if names is None else names)}
+    left = {item.index for item in scan.slices}
+    with _errors_named(folder):
         empty_folder(folder)
-        if prediction.mask is not None:
-            write_picture(prediction.mask.view(np.uint8) * np.uint8(255), folder / "mask.png")
-        if prediction.cam is not None:
-            write_picture(as_bytes(prediction.cam), folder / "cam.png")
-        write_picture(np.asarray(overlay(prediction)), folder / "overlay.png")
-        write_result(prediction.to_dict(), folder)
-    return folder
+        active = {name: kind(scan, folder) for name, kind in kinds.items()}
+        for prediction in predictions:
+            left.discard(prediction.slice.index)
+            for writer in active.values():
+                writer.add(prediction)
+        if left or not scan.slices:
+            raise InputError(f"{scan.path}: {len(left)} of {len(scan.slices)} slices have no prediction: give one for each")
+        for name in sorted(active, key=lambda name: RESULT in kinds[name].files):
+            active[name].finish()
 
 
 def empty_folder(folder: Path) -> None:
-    """Make the folder; what an earlier result left in it goes, `result.json` first, as it stands for a complete one."""
+    """Make the folder and remove the files of an earlier result, first `result.json`, which marks it as complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (folder / RESULT, *(folder / name for name in FILES), *folder.glob("slices/*.png")):
-        path.unlink(missing_ok=True)
-
-
-def write_picture(picture: np.ndarray, path: Path) -> None:
-    """Write a picture (H, W) or (H, W, 3) uint8 as PNG, at once or not at all."""
-    write_bytes(path, png_bytes(picture))
-
-
-def write_result(result: dict[str, Any], folder: Path) -> None:
-    """Write `result.json`, which stands for a complete result."""
-    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(folder / RESULT, text)
+    (folder / RESULT).unlink(missing_ok=True)
+    for name in result_writers:
+        for path in [path for pattern in result_writers[name].files for path in folder.glob(pattern)]:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Tell in one line where and why a result can't be written."""
+def _errors_named(folder: Path) -> Iterator[None]:
+    """Turn an `OSError` into one line with the folder, the reason and the remedy."""
     try:
         yield
     except OSError as error:

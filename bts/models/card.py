@@ -19,8 +19,8 @@ from bts.models.card_rules import (
     HashOrNone,
     Line,
     Offset,
+    OodRules,
     OperatingPointRules,
-    OutsideRules,
     PreprocessingRules,
     Prose,
     Share,
@@ -30,9 +30,8 @@ from bts.models.card_rules import (
     shortened,
 )
 
-FORMAT = 1
+FORMAT = 2
 MOST_PATIENTS = 100_000
-YOUNGER = ("outside", "doubt_mask_below")
 OPERATING_POINT: dict[str, float | bool] = {"threshold": 0.5, "min_area": 0.0, "flip": False}
 GRAD_CAM = "Grad-CAM"
 INTENDED_USE = "Research on brain MRI slices. Not a medical device: not for diagnosis or treatment."
@@ -57,14 +56,14 @@ class ModelCard:
         cell_offset_px: of a joint network, the same of a cell of the last maps: its own map is finer and has it in it already
             (`JointNetwork.class_contributions`). None: a folder of before, whose map is Grad-CAM.
         refer_below: largest class probability under which a case is marked for review; None marks none.
-        doubt_mask_below: confidence of a mask (`decision.mask_confidence`) under which it is called doubtful; None calls none
-            so, as in older folders.
+        uncertain_mask_below: confidence of a mask (`postprocess.mask_confidence`) below which it is flagged as uncertain; None
+            flags none.
         training_patients: SHA-256 of each patient family that was trained on.
         data_fingerprint: of the split that was trained on.
         synthetic: trained on phantoms; every output says so.
         trained_on: what it was trained on, in words.
-        outside: what the training slices look like, so that a picture unlike them is noticed (`bts.inference.outside`), and
-            the share of test slices that are wrongly taken for such; empty in older folders, which never warn.
+        ood: out-of-distribution reference of the training slices (`bts.inference.ood.OodReference`), and how many test slices
+            it flags; empty where none was fitted.
         scores: test scores, each with its n.
         weights_sha256: of the weights file; set when the folder is written.
     """
@@ -80,12 +79,12 @@ class ModelCard:
     cam_offset_px: Offset = 0.0
     cell_offset_px: Offset | None = None
     refer_below: Share | None = None
-    doubt_mask_below: Share | None = None
+    uncertain_mask_below: Share | None = None
     training_patients: Annotated[list[Hash], Length(0, MOST_PATIENTS)] = field(default_factory=list)
     data_fingerprint: Fingerprint = ""
     synthetic: bool = False
     trained_on: Prose = ""
-    outside: dict[str, Any] = field(default_factory=dict)
+    ood: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     versions: Annotated[dict[str, Line], Length(0, 100)] = field(default_factory=dict)
     licence: Annotated[str, Length(1, 200)] = "Apache-2.0"
@@ -114,9 +113,10 @@ def parse_card(text: str, where: Path) -> ModelCard:
     values = read_json(text, where)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else type(values).__name__
-        raise RequestError(
-            f"{where}: format {shortened(repr(found))}, this version of bts reads format {FORMAT}: use the bts that wrote it"
-        )
+        remedy = "install the version of bts that wrote it"
+        if isinstance(found, int) and found < FORMAT:
+            remedy = "train the model again, or export the file again, with this version"
+        raise RequestError(f"{where}: model card of format {shortened(repr(found))}, expected format {FORMAT}: {remedy}")
     if "weights_sha256" not in values:
         raise RequestError(f"{where}: no field 'weights_sha256'")
     card = read_fields(ModelCard, values, str(where))
@@ -139,8 +139,8 @@ def _check_parts(card: ModelCard, where: Path) -> None:
     architecture = read_fields(Architecture, card.architecture, f"{where}: architecture")
     preprocessing = read_fields(PreprocessingRules, card.preprocessing, f"{where}: preprocessing")
     read_fields(OperatingPointRules, card.operating_point, f"{where}: operating_point")
-    if card.outside:
-        read_fields(OutsideRules, card.outside, f"{where}: outside")
+    if card.ood:
+        read_fields(OodRules, card.ood, f"{where}: ood")
     if architecture.task != card.task:
         raise RequestError(f"{where}: task '{card.task}', the architecture is for task '{architecture.task}'")
     expected = 0 if card.task == "seg" else architecture.classes
@@ -155,11 +155,8 @@ def _check_parts(card: ModelCard, where: Path) -> None:
 
 
 def to_json(card: ModelCard) -> str:
-    """Return the card as JSON that a human can read, its format version first.
-
-    What younger versions added is left out where it is empty, so that versions which know nothing of it read the card.
-    """
-    values = {name: value for name, value in asdict(card).items() if name not in YOUNGER or value not in (None, {})}
+    """Return the card as indented JSON, its format version first."""
+    values = asdict(card)
     ordered = _plain({"format": values.pop("format"), **values})
     return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

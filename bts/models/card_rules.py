@@ -34,7 +34,7 @@ from bts.settings import (
 )
 
 LARGEST_CARD = 8 * 2**20
-"""Bytes of a `model.json`; 888 patients and the reference of `outside` take 100 kB."""
+"""Bytes of a `model.json`; 888 patients and the reference of `ood` take 100 kB."""
 DEEPEST = 16
 LONGEST_KEY, LONGEST_TEXT = 128, 65_536
 LONGEST_MESSAGE = 400
@@ -91,8 +91,8 @@ class PreprocessingRules:
 
 
 @dataclass
-class OutsideRules:
-    """Fields of a card's `outside`: little-endian float32 in base64, N means and the N (N + 1) / 2 numbers of a triangle."""
+class OodRules:
+    """Fields of a card's `ood`: little-endian float32 in base64, N means and the N (N + 1) / 2 numbers of a triangle."""
 
     limit: Annotated[float, Range(0, 1e6, low_open=True)]
     mean: Annotated[str, Pattern(r"[A-Za-z0-9+/]{4,4096}={0,2}", "numbers in base64")]
@@ -100,7 +100,7 @@ class OutsideRules:
     n_train: Count | None = None
     n_val: Count | None = None
     n_test: Count | None = None
-    test_outside: Count | None = None
+    n_test_ood: Count | None = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what does not go together."""

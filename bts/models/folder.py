@@ -122,8 +122,8 @@ def update_card(
     cam_offset_px: float | None = None,
     cell_offset_px: float | None = None,
     refer_below: float | None = None,
-    doubt_mask_below: float | None = None,
-    outside: dict[str, Any] | None = None,
+    uncertain_mask_below: float | None = None,
+    ood: dict[str, Any] | None = None,
     scores: dict[str, Any] | None = None,
 ) -> ModelCard:
     """Change what is chosen after training (None leaves a field as it is), at once or not at all; return the new card.
@@ -138,8 +138,8 @@ def update_card(
         "cam_offset_px": cam_offset_px,
         "cell_offset_px": cell_offset_px,
         "refer_below": refer_below,
-        "doubt_mask_below": doubt_mask_below,
-        "outside": outside,
+        "uncertain_mask_below": uncertain_mask_below,
+        "ood": ood,
         "scores": scores,
     }
     card = replace(read_card(path), **{name: value for name, value in given.items() if value is not None})

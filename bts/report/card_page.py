@@ -12,7 +12,7 @@ from bts.evaluation.finished import Finished, read_finished
 from bts.evaluation.headline import find
 from bts.evaluation.scored import Scored, read_scored
 from bts.glossary import DISCLAIMER, NO_TUMOUR
-from bts.inference.decision import PHANTOM_MODEL
+from bts.inference.postprocess import PHANTOM_MODEL
 from bts.markdown import escape
 from bts.models.folder import ModelCard
 from bts.report.card_tables import failure_rows, group_table, headline_table, parts_table, score_cells, table

@@ -16,9 +16,9 @@ from bts.evaluation.randomisation import Randomised, check_randomisation
 from bts.evaluation.scores import summarise
 from bts.evaluation.subject import Request, Subject, choose_subject
 from bts.glossary import NO_TUMOUR, Part
+from bts.inference.averaging import Ensemble
 from bts.inference.model_selection import by_task
 from bts.inference.prediction import Prediction
-from bts.inference.runtimes.ensemble import Ensemble
 from bts.models.folder import ModelCard
 from bts.report.board import show_on_board
 from bts.report.evaluated import Evaluated

@@ -23,7 +23,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, An
 
     def load(**how: Any) -> Predictor:
         asked.append(how)
-        classifier = BrightRuntime(make_card("cls"), logits=[0.0, 3.0, 0.0], cam=np.ones((2, 2)))
+        classifier = BrightRuntime(make_card("cls"), class_logits=[0.0, 3.0, 0.0], cam=np.ones((2, 2)))
         return Predictor([BrightRuntime(make_card("seg")), classifier], notes=["mask: on paper"])
 
     monkeypatch.setattr(Predictor, "load", load)
@@ -117,7 +117,7 @@ def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.png"], "nowhere.png: there is no such file or folder"),
+        (["nowhere.png"], "nowhere.png: no such file or folder"),
         ([], "the following arguments are required: SCAN"),
         (["scan.png", "--axis", "3"], "argument --axis: invalid choice: 3"),
         (["scan.png", "--cam", "gliom", "--out", "out"], "no class 'gliom' (did you mean 'glioma'?)"),

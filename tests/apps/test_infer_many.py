@@ -45,7 +45,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BrightRuntim
     def load(*, lanes: int, **how: Any) -> Predictor:
         segmenters.append(BrightRuntime(make_card("seg")))
         segmenters[-1].device = "cpu"
-        classifier = BrightRuntime(make_card("cls"), logits=[0.0, 3.0, 0.0], cam=np.ones((2, 2)))
+        classifier = BrightRuntime(make_card("cls"), class_logits=[0.0, 3.0, 0.0], cam=np.ones((2, 2)))
         classifier.device = "cpu"
         return Predictor([segmenters[-1], classifier], lanes=lanes)
 

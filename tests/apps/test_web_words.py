@@ -11,12 +11,12 @@ from bts.inference.prediction import Prediction
 
 
 @pytest.mark.parametrize(
-    ("confidence", "doubtful", "shown"), [(0.831, True, "0.83, doubtful"), (0.94, False, "0.94"), (0.94, None, "0.94")]
+    ("confidence", "doubtful", "shown"), [(0.831, True, "0.83, uncertain"), (0.94, False, "0.94"), (0.94, None, "0.94")]
 )
 def test_the_confidence_of_a_mask_is_shown_and_doubt_is_named(confidence: float, doubtful: bool | None, shown: str) -> None:
     mask = np.eye(8, dtype=bool)
     item = Slice(mask * 1.0, source="file", path="scan.png")
-    facts = dict(facts_of(Prediction(slice=item, mask=mask, mask_confidence=confidence, mask_doubtful=doubtful)))
+    facts = dict(facts_of(Prediction(slice=item, mask=mask, mask_confidence=confidence, mask_uncertain=doubtful)))
     assert facts["Confidence of the mask"] == shown
 
 

@@ -8,7 +8,7 @@ from scipy.special import softmax
 
 from bts.evaluation.metrics import overlap_scores
 from bts.evaluation.operating_point import CAM_PERCENTILE, MIN_AREAS, THRESHOLDS, Seen, choose, mask_grids
-from bts.inference.decision import decide_mask, mask_confidence
+from bts.inference.postprocess import decide_mask, mask_confidence
 
 
 def blurred(seed: int) -> tuple[np.ndarray, np.ndarray]:

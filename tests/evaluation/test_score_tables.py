@@ -181,9 +181,9 @@ def test_doubts_are_counted_among_poor_masks_and_among_the_others() -> None:
     cases = made_cases()
     drawn = cases.predicted_area_px > 0
     cases["mask_confidence"] = np.where(drawn, 0.5, np.nan)
-    cases["mask_doubtful"] = [bool(i % 3) if there else None for i, there in enumerate(drawn)]
+    cases["mask_uncertain"] = [bool(i % 3) if there else None for i, there in enumerate(drawn)]
     found = summarise(cases)["segmentation"]["doubt"]
-    doubtful, poor = cases.mask_doubtful == True, cases.dice < 0.5  # noqa: E712
+    doubtful, poor = cases.mask_uncertain == True, cases.dice < 0.5  # noqa: E712
     assert found["caught"].value == pytest.approx(doubtful[drawn & poor].mean())
     assert found["false"].value == pytest.approx(doubtful[drawn & ~poor].mean())
     assert found["dice_others"].value == pytest.approx(cases.dice[drawn & ~doubtful].mean())

@@ -178,7 +178,7 @@ def test_the_threshold_of_doubt_is_written_where_inference_finds_it_and_taken_ba
     folder = tmp_path / "model"
     shutil.copytree(finished_seg[0].model, folder)
     choice = OperatingChoice(flip=False, n_slices=9, threshold=0.5, min_area=0.0, doubt=Doubt(0.75, 0.8, 0.1, 10, 40))
-    assert write_choice(folder, choice).doubt_mask_below == 0.75
-    assert read_card(folder).doubt_mask_below == 0.75
+    assert write_choice(folder, choice).uncertain_mask_below == 0.75
+    assert read_card(folder).uncertain_mask_below == 0.75
     write_choice(folder, replace(choice, doubt=None))
-    assert not read_card(folder).doubt_mask_below
+    assert not read_card(folder).uncertain_mask_below

@@ -20,7 +20,7 @@ from bts.models.folder import load_network, read_card
 
 
 @pytest.fixture(scope="module")
-def boxed(exported_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(exported_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("half") / "small"
     write_half_folder(exported_models["joint"], folder, name="small")
     write_half_onnx(folder)
@@ -31,20 +31,20 @@ def size_of(file: Path) -> int:
     return file.stat().st_size
 
 
-def test_both_files_are_about_half_as_large(boxed: Path, exported_models: dict[str, Path]) -> None:
+def test_both_files_are_about_half_as_large(small: Path, exported_models: dict[str, Path]) -> None:
     whole = exported_models["joint"]
-    assert size_of(boxed / "model.safetensors") < 0.6 * size_of(whole / "model.safetensors")
-    assert size_of(boxed / "model.onnx") < 0.75 * size_of(whole / "model.onnx")  # the graph itself weighs something here
+    assert size_of(small / "model.safetensors") < 0.6 * size_of(whole / "model.safetensors")
+    assert size_of(small / "model.onnx") < 0.75 * size_of(whole / "model.onnx")  # the graph itself weighs something here
 
 
-def test_the_card_is_the_original_s_under_the_new_name(boxed: Path, exported_models: dict[str, Path]) -> None:
-    before, after = read_card(exported_models["joint"]), read_card(boxed)
+def test_the_card_is_the_original_s_under_the_new_name(small: Path, exported_models: dict[str, Path]) -> None:
+    before, after = read_card(exported_models["joint"]), read_card(small)
     assert after == replace(before, name="small", weights_sha256=after.weights_sha256)
     assert after.weights_sha256 != before.weights_sha256
 
 
-def test_weights_move_by_no_more_than_half_a_step_of_sixteen_bits(boxed: Path, exported_models: dict[str, Path]) -> None:
-    whole, small = (load_network(folder)[0].state_dict() for folder in (exported_models["joint"], boxed))
+def test_weights_move_by_no_more_than_half_a_step_of_sixteen_bits(small: Path, exported_models: dict[str, Path]) -> None:
+    whole, small = (load_network(folder)[0].state_dict() for folder in (exported_models["joint"], small))
     for name, values in whole.items():
         assert small[name].dtype == values.dtype
         if values.ndim >= 2:
@@ -54,9 +54,9 @@ def test_weights_move_by_no_more_than_half_a_step_of_sixteen_bits(boxed: Path, e
             assert torch.equal(small[name], values), name
 
 
-def test_the_onnx_file_answers_as_the_folder_does(boxed: Path) -> None:
+def test_the_onnx_file_answers_as_the_folder_does(small: Path) -> None:
     differences = compare(
-        TorchRuntime.open(boxed, device="cpu"), OnnxRuntime.open(boxed, device="cpu"), check_pictures(read_card(boxed))
+        TorchRuntime.open(small, device="cpu"), OnnxRuntime.open(small, device="cpu"), check_pictures(read_card(small))
     )
     assert differences.largest < 1e-4
 
@@ -86,10 +86,10 @@ def test_answers_that_differ_are_refused(
         write_half_folder(exported_models["joint"], tmp_path / "small", name="small")
 
 
-def test_weights_cut_short_are_told_in_one_line(boxed: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(boxed, tmp_path / "small")
+def test_weights_cut_short_are_told_in_one_line(small: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small, tmp_path / "small")
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[:-10])
-    with pytest.raises(RequestError, match="no whole safetensors file .*: cut short or changed") as caught:
+    with pytest.raises(RequestError, match=r"no whole safetensors file .*: cut short or changed") as caught:
         load_network(folder)
     assert "\n" not in str(caught.value)

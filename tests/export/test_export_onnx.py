@@ -49,12 +49,12 @@ def test_a_batch_of_any_size_is_answered_as_by_the_network(exported_models: dict
         truth = network(torch.from_numpy(x))
     found = dict(zip(outputs_of(task), session(exported_models[task] / "model.onnx").run(None, {"image": x}), strict=True))
     if task != "cls":
-        assert np.abs(found["mask"] - truth.mask_logits.sigmoid().numpy()).max() < 1e-5
-        assert found["mask"].min() < 0.1
-        assert found["mask"].max() > 0.9, "a mask of one value would prove nothing"
+        assert np.abs(found["mask_prob"] - truth.mask_logits.sigmoid().numpy()).max() < 1e-5
+        assert found["mask_prob"].min() < 0.1
+        assert found["mask_prob"].max() > 0.9, "a mask of one value would prove nothing"
     if task != "seg":
         assert np.allclose(found["class_logits"], truth.class_logits, rtol=1e-4, atol=1e-5)
-        assert np.allclose(found["class_probabilities"], torch.softmax(truth.class_logits / card.temperature, 1), atol=1e-5)
+        assert np.allclose(found["class_prob"], torch.softmax(truth.class_logits / card.temperature, 1), atol=1e-5)
         assert np.allclose(found["features"], truth.features.mean((2, 3)), rtol=1e-4, atol=1e-5)
 
 

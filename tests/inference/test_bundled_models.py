@@ -23,7 +23,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with one joint model, in an empty working folder; weights play no part in the choice."""
     monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path / "box")
     monkeypatch.chdir(tmp_path)
-    put(tmp_path / "box" / "small", "joint", name="the boxed one")
+    put(tmp_path / "box" / "small", "joint", name="the bundled one")
     return tmp_path / "box"
 
 
@@ -47,35 +47,35 @@ def chosen(runs: str | Path = "runs", **named: object) -> tuple[list[str], str]:
     return [model.card.name for model in models], "\n".join(notes)
 
 
-def test_without_any_run_the_boxed_model_answers_and_is_told(box: Path) -> None:
+def test_without_any_run_the_bundled_model_answers_and_is_told(box: Path) -> None:
     names, notes = chosen()
-    assert names == ["the boxed one"]
-    assert notes == f"mask and class: {box / 'small'} (comes with the package, trained on nothing)"
+    assert names == ["the bundled one"]
+    assert notes == f"mask and class: {box / 'small'} (bundled model, trained on nothing)"
 
 
-def test_a_run_on_real_data_goes_before_the_boxed_model_and_that_before_phantoms(box: Path) -> None:
+def test_a_run_on_real_data_goes_before_the_bundled_model_and_that_before_phantoms(box: Path) -> None:
     write_run(Path("runs"), "seg", "phantom", synthetic=True)
     names, notes = chosen()
-    assert names == ["the boxed one"]
+    assert names == ["the bundled one"]
     assert "seg/phantom/model is left out: it was trained on phantoms" in notes
     write_run(Path("runs"), "seg", "real", synthetic=False)
     assert chosen()[0] == ["real"]
 
 
-def test_phantoms_in_a_folder_that_is_named_answer_before_the_boxed_model(box: Path) -> None:
+def test_phantoms_in_a_folder_that_is_named_answer_before_the_bundled_model(box: Path) -> None:
     write_run(Path("demo"), "seg", "phantom", synthetic=True)
     assert chosen("demo")[0] == ["phantom"]
-    assert chosen("nowhere")[0] == ["the boxed one"]
+    assert chosen("nowhere")[0] == ["the bundled one"]
 
 
-def test_of_several_boxed_models_a_joint_one_answers(box: Path) -> None:
+def test_of_several_bundled_models_a_joint_one_answers(box: Path) -> None:
     put(box / "a-first-by-name", "seg", name="a segmenter")
     assert [folder.name for folder in bundled_models()] == ["a-first-by-name", "small"]
-    assert chosen()[0] == ["the boxed one"]
+    assert chosen()[0] == ["the bundled one"]
 
 
-def test_a_boxed_model_is_asked_by_its_name(box: Path) -> None:
-    assert chosen(joint="small")[0] == ["the boxed one"]
+def test_a_bundled_model_is_asked_by_its_name(box: Path) -> None:
+    assert chosen(joint="small")[0] == ["the bundled one"]
     assert model_folder("small") == box / "small"
     with pytest.raises(RequestError, match="a model for task 'joint', one for 'seg' is needed here"):
         chosen(seg="small")
@@ -97,8 +97,11 @@ def test_a_package_without_a_model_has_none(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"weights"), "7 bytes that are not those that were packed"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no such file, though SHA256SUMS names it"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"weights"),
+            "7 bytes with another SHA-256 than in SHA256SUMS",
+        ),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no such file, though SHA256SUMS lists it"),
         (lambda folder: (folder / "SHA256SUMS").unlink(), "no readable SHA256SUMS in it: the package is incomplete"),
     ],
 )
@@ -110,12 +113,12 @@ def test_a_damaged_package_is_told_in_one_line(box: Path, harm: object, message:
     assert "install bts again, or name another model" in str(caught.value)
 
 
-def test_a_boxed_model_of_a_later_version_is_told_in_one_line(box: Path) -> None:
+def test_a_bundled_model_of_a_later_version_is_told_in_one_line(box: Path) -> None:
     card = json.loads((box / "small" / "model.json").read_text()) | {"format": 99}
     (box / "small" / "model.json").write_text(json.dumps(card))
     write_sums(box / "small")
     with pytest.raises(
-        RequestError, match=r"model\.json: format 99, this version of bts reads format 1: use the bts that wrote it"
+        RequestError, match=r"model\.json: model card of format 99, expected format 2: install the version of bts that wrote it"
     ):
         chosen()
 

@@ -9,9 +9,9 @@ import pytest
 from fake_models import BrightRuntime, make_card, make_slice, write_model
 
 from bts.errors import RequestError
+from bts.inference.averaging import Ensemble
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import RawOutput
-from bts.inference.runtimes.ensemble import Ensemble
 
 PICTURES = np.full((2, 4, 4), 51, np.uint8)
 
@@ -28,7 +28,7 @@ class ClassRuntime(BrightRuntime):
 
 def two(first: list[float], second: list[float], **changes) -> Ensemble:
     cards = [make_card(weights_sha256="a" * 64), make_card(weights_sha256="b" * 64, **changes)]
-    return Ensemble([ClassRuntime(card, logits=logits) for card, logits in zip(cards, (first, second), strict=True)])
+    return Ensemble([ClassRuntime(card, class_logits=logits) for card, logits in zip(cards, (first, second), strict=True)])
 
 
 def test_masks_are_averaged_pixel_by_pixel():
@@ -72,12 +72,12 @@ def test_what_was_chosen_for_each_model_is_averaged_and_all_their_patients_count
     [
         ("architecture", {"architecture": {"encoder": "another"}}),
         ("classes", {"classes": ["glioma", "meningioma", "pituitary"]}),
-        ("preprocessing", {"size": 64}),
+        ("preprocessing", {"preprocessing": {"size": 32, "low_percentile": 1.0, "high_percentile": 99.0}}),
     ],
 )
 def test_models_of_different_kinds_are_refused(what, change):
     cards = [make_card(), make_card(**change)]
-    with pytest.raises(RequestError, match=f"differ in their {what}: only models of one kind can be averaged"):
+    with pytest.raises(RequestError, match=f"differ in {what}: only models of one architecture"):
         Ensemble([BrightRuntime(card) for card in cards])
 
 
@@ -87,6 +87,6 @@ def test_several_named_models_answer_together_and_are_all_named(tmp_path: Path):
     each = [Predictor.load(joint=folder, device="cpu").predict(make_slice()) for folder in folders]
     said = together.predict(make_slice())
     assert [mark.name for mark in said.models] == ["fold 0", "fold 1"]
-    assert "the mean of 2 models answers" in together.notes
+    assert "predictions are the mean of 2 models" in together.notes
     assert np.allclose(said.mask_prob, np.mean([one.mask_prob for one in each], axis=0), atol=1e-5)
     assert np.allclose(said.class_logits, np.mean([one.class_logits for one in each], axis=0), atol=1e-5)

@@ -121,7 +121,7 @@ def test_the_joint_network_s_own_map_is_that_of_its_places_and_the_class_asked_f
         if hasattr(layer, "weight"):
             nn.init.normal_(layer.weight)
     gradcam = GradCam(network, example=pictures(1), offset_px=-15.5)
-    assert gradcam.how.startswith("Grad-CAM place by place (HiResCAM)")
+    assert gradcam.how.startswith("class map: HiResCAM")
     output, cam = gradcam(pictures())
     assert cam.shape == (3, 16, 16)
     every = cam_of_every_class(network, output.features, output.mask_logits, offset_px=-15.5)
@@ -154,7 +154,9 @@ def test_the_map_by_autograd_equals_monai_and_says_why_it_was_taken(cam_class):
     network = small(SmallNet)
     gradcam = GradCam(network, example=pictures(1))
     assert gradcam.layer == "body.2"
-    assert gradcam.how == "Grad-CAM by autograd at 'body.2': the network does not give its last maps and a head apart"
+    assert gradcam.how == (
+        "class map: Grad-CAM by autograd at 'body.2', as the network does not return its last maps or has no separate head"
+    )
     output, cam = gradcam(pictures(), cam_class=cam_class)
     assert torch.allclose(cam, monai_raw(network, pictures(), layer="body.2", cam_class=cam_class), rtol=1e-4, atol=1e-7)
     assert torch.allclose(output.class_logits, network(pictures()).class_logits)
@@ -179,7 +181,7 @@ def test_a_head_that_gives_other_scores_than_the_network_is_not_trusted():
             return output._replace(class_logits=output.class_logits + x.mean((1, 2, 3))[:, None])
 
     network = small(Other)
-    assert why_not_by_head(network, pictures(1)) == "the network's head alone does not give its class scores"
+    assert why_not_by_head(network, pictures(1)) == "the head alone does not reproduce the class scores"
     assert GradCam(network, example=pictures(1)).layer == "body.0"
 
 
@@ -191,7 +193,7 @@ def test_a_network_without_convolution_gives_classes_and_no_map():
     output, cam = gradcam(pictures())
     assert cam is None
     assert output.class_logits.shape == (3, 3)
-    assert gradcam.how == "no Grad-CAM: the network has no convolution in front of its classes"
+    assert gradcam.how == "no class map: the network has no convolution before its class scores"
 
 
 def test_convolutions_that_see_one_pixel_are_not_the_last_convolution():

@@ -59,13 +59,13 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path):
 
 def test_nothing_found_is_told_with_what_can_be_read(tree):
     (tree / "empty").mkdir()
-    with pytest.raises(RequestError, match=r"empty: the folder holds no readable file \(read are \.mat, \.png"):
+    with pytest.raises(RequestError, match=r"empty: no readable file in this folder \(readable are \.mat, \.png"):
         expand([tree / "empty"])
     with pytest.raises(RequestError, match=r"\*\.jpg: no readable file matches this pattern \(0 matches"):
         expand([str(tree / "*.jpg")])
     with pytest.raises(RequestError, match=r"\*\.txt: no readable file matches this pattern \(1 matches"):
         expand([str(tree / "*.txt")])
-    with pytest.raises(RequestError, match=r"gone\.png: there is no such file or folder"):
+    with pytest.raises(RequestError, match=r"gone\.png: no such file or folder"):
         expand([tree / "gone.png"])
     with pytest.raises(RequestError, match="no scan is named"):
         expand([])

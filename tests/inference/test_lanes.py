@@ -77,7 +77,7 @@ def test_lanes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_many_slices_in_lanes_answer_as_one_after_another() -> None:
     slices = [make_slice(np.random.default_rng(number).normal(size=(20, 24))) for number in range(9)]
-    models = [BrightRuntime(make_card("seg")), BrightRuntime(make_card("cls"), logits=[0, 2, 1], cam=np.eye(2))]
+    models = [BrightRuntime(make_card("seg")), BrightRuntime(make_card("cls"), class_logits=[0, 2, 1], cam=np.eye(2))]
     one, many = (list(Predictor(models, lanes=lanes).predict_many(slices, batch_size=2)) for lanes in (1, 3))
     for alone, found in zip(one, many, strict=True):
         assert found.slice is alone.slice

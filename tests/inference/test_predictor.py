@@ -4,7 +4,7 @@ from fake_models import BrightRuntime, make_card, make_slice, write_model
 
 from bts.data.preprocess import Preprocessing
 from bts.errors import InputError, RequestError
-from bts.inference import decision
+from bts.inference import postprocess
 from bts.inference.predictor import Predictor, load_model
 
 LOGITS, CAM = [0.0, np.log(3.0), 0.0], [[0.0, 0.5], [2.0, 0.0]]
@@ -15,7 +15,7 @@ def predictor(*, seg=None, cls=None, flip=None):
     return Predictor(
         [
             BrightRuntime(make_card("seg", **(seg or {}))),
-            BrightRuntime(make_card("cls", **(cls or {})), logits=LOGITS, cam=CAM),
+            BrightRuntime(make_card("cls", **(cls or {})), class_logits=LOGITS, cam=CAM),
         ],
         flip=flip,
     )
@@ -40,7 +40,7 @@ def test_each_model_s_own_card_decides():
     assert found.class_prob == pytest.approx([1 / 3] * 3, abs=1e-4)
     assert found.cam.max() == pytest.approx(0.5)
     assert found.refer is True
-    assert "refer to an expert: the highest probability is 0.33, under the model's threshold of 0.50" in found.warnings
+    assert "refer to an expert: the highest probability is 0.33, below the model's threshold of 0.50" in found.warnings
     point = {"threshold": 0.5, "min_area": 0.5, "flip": False}
     assert predictor(seg={"operating_point": point}).predict(make_slice()).mask_area_px == 0
 
@@ -66,35 +66,35 @@ def test_a_tumour_class_with_an_empty_mask_is_told():
 
 def test_a_map_without_scale_is_told():
     found = predictor(cls={"cam_scale": None}).predict(make_slice())
-    assert decision.NO_CAM_SCALE in found.warnings
+    assert postprocess.NO_CAM_SCALE in found.warnings
     assert found.cam.max() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("task", ["seg", "cls"])
 def test_a_model_trained_on_phantoms_says_so_on_every_output(task):
     for found in predictor(**{task: {"synthetic": True}}).predict_many([make_slice(), make_slice()]):
-        assert found.warnings == (decision.PHANTOM_MODEL,)
+        assert found.warnings == (postprocess.PHANTOM_MODEL,)
 
 
 def test_a_slice_s_own_warnings_and_that_it_is_a_phantom_are_passed_on():
     found = predictor().predict(make_slice(synthetic=True, warnings=("spacing guessed",)))
-    assert found.warnings == ("spacing guessed", decision.PHANTOM_SLICE)
+    assert found.warnings == ("spacing guessed", postprocess.PHANTOM_SLICE)
 
 
 def test_a_segmenter_alone_gives_no_class_and_a_classifier_alone_no_mask():
     masks = Predictor([BrightRuntime(make_card("seg"))]).predict(make_slice())
     assert (masks.class_prob, masks.label, masks.cam, masks.cam_class, masks.consistent) == (None,) * 5
-    classes = Predictor([BrightRuntime(make_card("cls"), logits=LOGITS, cam=CAM)]).predict(make_slice())
+    classes = Predictor([BrightRuntime(make_card("cls"), class_logits=LOGITS, cam=CAM)]).predict(make_slice())
     assert (classes.mask, classes.mask_prob, classes.box, classes.consistent) == (None,) * 4
 
 
 def test_a_joint_model_gives_all_from_one_runtime():
-    runtime = BrightRuntime(make_card("joint"), logits=LOGITS, cam=CAM)
+    runtime = BrightRuntime(make_card("joint"), class_logits=LOGITS, cam=CAM)
     found = Predictor([runtime]).predict(make_slice())
     assert found.mask.any()
     assert found.label == "glioma"
     assert len(runtime.asked) == 1
-    drawn_anew = Predictor([BrightRuntime(make_card("joint", cell_offset_px=0.0), logits=LOGITS, cam=CAM)])
+    drawn_anew = Predictor([BrightRuntime(make_card("joint", cell_offset_px=0.0), class_logits=LOGITS, cam=CAM)])
     assert (found.cam_name, drawn_anew.predict(make_slice()).cam_name) == ("Grad-CAM", "class map (HiResCAM)")
 
 
@@ -181,7 +181,7 @@ def test_load_takes_model_folders_and_tells_device_and_path_of_the_map(tmp_path)
     seg, cls = write_model(tmp_path / "s", "seg"), write_model(tmp_path / "c", "cls")
     loaded = Predictor.load(seg=seg, cls=cls, device="cpu")
     told = "\n".join(loaded.notes)
-    for part in (str(seg), str(cls), "asked for", "torch on cpu: asked for", "Grad-CAM in the forward pass"):
+    for part in (str(seg), str(cls), "asked for", "torch on cpu: asked for", "class map: Grad-CAM in the forward pass"):
         assert part in told
     assert told.count("torch on cpu") == 1
     found = loaded.predict(make_slice())
@@ -199,7 +199,7 @@ def test_a_map_is_drawn_where_its_cells_look():
     cam = np.zeros((4, 4))
     cam[2, 1] = 1.0  # even place: rows 16 to 23, columns 8 to 15 of 32
     image = np.random.default_rng(0).random((32, 32))
-    asked = Predictor([BrightRuntime(make_card(cam_offset_px=-4.0), logits=[0, 9, 0], cam=cam)])
+    asked = Predictor([BrightRuntime(make_card(cam_offset_px=-4.0), class_logits=[0, 9, 0], cam=cam)])
     found = asked.predict(make_slice(image)).cam
     row, column = np.mgrid[:32, :32]
     assert (found * row).sum() / found.sum() == pytest.approx(19.5 - 4, abs=0.01)
@@ -220,22 +220,22 @@ def test_a_crop_and_an_equalisation_of_the_card_are_applied_unasked_and_undone()
     assert not found.mask_prob[100:].any()
 
 
-def test_a_mask_that_is_unsure_of_itself_is_called_doubtful():
+def test_a_mask_below_the_threshold_is_flagged_as_uncertain():
     image = make_slice(np.where(np.mgrid[:40, :30][0] < 20, 0.6, 0.0) + np.where(np.mgrid[:40, :30][1] < 5, 0.4, 0.0))
     sure = predictor(seg={}).predict(image)
-    assert sure.mask_doubtful is None  # the model has no threshold
+    assert sure.mask_uncertain is None  # the model has no threshold
     inside = sure.mask_prob[sure.mask].sum()
     assert sure.mask_confidence == pytest.approx(2 * inside / (sure.mask_prob.sum() + sure.mask.sum()), abs=1e-6)
-    above, under = (predictor(seg={"doubt_mask_below": sure.mask_confidence + by}).predict(image) for by in (0.01, -0.01))
-    assert (above.mask_doubtful, under.mask_doubtful) == (True, False)
-    assert sum("the mask is doubtful, check where it lies: its confidence is" in text for text in above.warnings) == 1
-    assert not any("doubtful" in text for text in under.warnings)
+    above, under = (predictor(seg={"uncertain_mask_below": sure.mask_confidence + by}).predict(image) for by in (0.01, -0.01))
+    assert (above.mask_uncertain, under.mask_uncertain) == (True, False)
+    assert sum(text.startswith("the mask is uncertain, check its position and outline: ") for text in above.warnings) == 1
+    assert not any("uncertain" in text for text in under.warnings)
 
 
-def test_an_empty_mask_is_neither_sure_nor_doubtful():
+def test_an_empty_mask_has_no_confidence():
     point = {"threshold": 0.5, "min_area": 0.9, "flip": False}
-    found = predictor(seg={"doubt_mask_below": 0.9, "operating_point": point}).predict(make_slice())
-    assert (found.mask_confidence, found.mask_doubtful) == (None, None)
+    found = predictor(seg={"uncertain_mask_below": 0.9, "operating_point": point}).predict(make_slice())
+    assert (found.mask_confidence, found.mask_uncertain) == (None, None)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])

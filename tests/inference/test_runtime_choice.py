@@ -11,17 +11,17 @@ import pytest
 from bts.data.slice import Slice
 from bts.errors import RequestError
 from bts.inference.predictor import Predictor
-from bts.inference.runtimes import fastest
-from bts.inference.runtimes.fastest import pick_runtime
+from bts.inference.runtimes import catalogue
+from bts.inference.runtimes.catalogue import pick_runtime
 
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fastest, "NVIDIA", str(tmp_path / "no such device"))
+    monkeypatch.setattr(catalogue, "NVIDIA", str(tmp_path / "no such device"))
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(fastest, "find_spec", lambda name: object() if name in names else None)
+    monkeypatch.setattr(catalogue, "find_spec", lambda name: object() if name in names else None)
 
 
 def test_what_is_asked_for_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_the_fastest_that_is_installed_is_taken(exported_models: dict[str, Path]
     installed(monkeypatch, "onnxruntime", "torch")
     name, why = pick_runtime("auto", folder, device="cpu")
     assert name == "onnx"
-    assert str(why).startswith("runtime onnx: the fastest on a CPU that can answer here; ")
+    assert str(why).startswith("runtime onnx: the fastest available on a CPU; ")
     assert str(why).endswith("; not openvino-f32: not installed (pip install 'bts[openvino]')")
     installed(monkeypatch, "torch")
     assert pick_runtime("auto", folder, device="auto").name == "torch"
@@ -67,22 +67,20 @@ def test_on_a_gpu_torch_goes_first(exported_models: dict[str, Path], tmp_path: P
     installed(monkeypatch, "openvino", "onnxruntime", "torch")
     assert pick_runtime("auto", exported_models["cls"], device="cuda:1").name == "torch"
     (tmp_path / "gpu").touch()
-    monkeypatch.setattr(fastest, "NVIDIA", str(tmp_path / "gpu"))
+    monkeypatch.setattr(catalogue, "NVIDIA", str(tmp_path / "gpu"))
     assert pick_runtime("auto", exported_models["cls"], device="auto").name == "torch"
     assert pick_runtime("auto", exported_models["cls"], device="cpu").name == "openvino-f32"
 
 
 def test_where_none_can_answer_each_says_why(exported_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "torch")
-    with pytest.raises(
-        RequestError, match=r"no runtime can answer here: not openvino-f32: not installed .*; not torch: it answers"
-    ):
+    with pytest.raises(RequestError, match=r"no runtime is available: not openvino-f32: not installed .*; not torch: it needs"):
         pick_runtime("auto", exported_models["cls"] / "model.onnx", device="auto")
 
 
 def test_a_predictor_tells_which_runtime_it_took_and_why(exported_models: dict[str, Path]) -> None:
     predictor = Predictor.load(seg=exported_models["seg"], cls=exported_models["cls"], runtime="auto")
-    told = [note for note in predictor.notes if note.startswith("runtime openvino-f32: the fastest on a CPU")]
+    told = [note for note in predictor.notes if note.startswith("runtime openvino-f32: the fastest available on a CPU")]
     assert len(told) == 1
     item = Slice(image=np.random.default_rng(1).random((70, 50)), source="file", path="scan.png")
     assert predictor.predict(item).runtime == "openvino-f32 on cpu in f32"

@@ -152,15 +152,15 @@ def test_an_export_of_other_weights_is_refused(exported_models: dict[str, Path],
         open_runtime(name, folder, device="cpu")
 
 
-def test_an_export_of_before_whose_map_is_another_one_is_refused(exported_models: dict[str, Path], tmp_path: Path) -> None:
+def test_an_export_with_another_class_map_is_refused(exported_models: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported_models["joint"], tmp_path / "model"))
     update_card(folder, cell_offset_px=3.0)
-    with pytest.raises(RequestError, match=r"model.onnx: draws its map otherwise than the folder's: .* anew"):
+    with pytest.raises(RequestError, match=r"model.onnx: computes its class map differently from the folder's: .* anew"):
         open_runtime("onnx", folder, device="cpu")
 
 
 def test_torch_does_not_answer_from_an_exported_file(exported_models: dict[str, Path]) -> None:
-    with pytest.raises(RequestError, match="runtime 'torch' answers from a model folder: take `--runtime auto`"):
+    with pytest.raises(RequestError, match="runtime 'torch' needs a model folder: use `--runtime auto`"):
         Predictor.load(cls=exported_models["cls"] / "model.onnx")
 
 
@@ -171,7 +171,7 @@ def test_an_exported_file_of_another_task_is_refused(exported_models: dict[str, 
 
 def test_onnx_runtime_does_not_answer_from_openvino_s_format(tmp_path: Path) -> None:
     (tmp_path / "model.xml").write_text("<net/>")
-    with pytest.raises(RequestError, match=r"runtime 'onnx' answers from .onnx: take `--runtime openvino`"):
+    with pytest.raises(RequestError, match=r"runtime 'onnx' needs a file .onnx: use `--runtime openvino`"):
         open_runtime("onnx", tmp_path / "model.xml", device="cpu")
 
 
@@ -196,7 +196,7 @@ def test_an_unknown_runtime_gets_the_nearest_one(exported_models: dict[str, Path
 
 
 def test_the_number_of_threads_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bts.inference.runtimes.exported import threads_asked
+    from bts.inference.lanes import threads_asked
 
     for said, expected in (("2", 2), ("3,1", 3), ("", 0), ("many", 0)):
         monkeypatch.setenv("OMP_NUM_THREADS", said)

@@ -85,8 +85,8 @@ def test_a_damaged_card_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, r"outputs class_logits, expected class_logits, class_probabilities, cam, features"),
-        ({"output": "dogs"}, r"outputs dogs, expected class_logits, class_probabilities, cam, features"),
+        ({}, r"outputs class_logits, expected class_logits, class_prob, cam, features"),
+        ({"output": "dogs"}, r"outputs dogs, expected class_logits, class_prob, cam, features"),
         ({"inputs": "x"}, r"inputs x \[.*1, 32, 32\], expected image \[batch, 1, 32, 32\]"),
         ({"side": 64}, r"inputs image \[.*1, 64, 64\], expected image \[batch, 1, 32, 32\]"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bts.errors import RequestError
-from bts.inference.share import Share, read_share
+from bts.inference.lanes import Share, read_share
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])

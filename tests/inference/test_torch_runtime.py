@@ -36,15 +36,15 @@ def test_a_model_folder_answers_what_its_task_promises_in_shape_and_range(folder
         assert raw.cam.min() >= 0
 
 
-def test_a_joint_model_s_map_is_finer_and_one_of_a_folder_of_before_is_as_before(tmp_path):
-    old = open_runtime("torch", write_model(tmp_path / "old", "joint"), device="cpu")
-    new = open_runtime("torch", write_model(tmp_path / "new", "joint", cell_offset_px=-15.5), device="cpu")
-    one, other = old.run(PICTURES), new.run(PICTURES)
+def test_a_joint_model_s_map_is_finer_than_grad_cam(tmp_path):
+    grad_cam = open_runtime("torch", write_model(tmp_path / "old", "joint"), device="cpu")
+    hires_cam = open_runtime("torch", write_model(tmp_path / "new", "joint", cell_offset_px=-15.5), device="cpu")
+    one, other = grad_cam.run(PICTURES), hires_cam.run(PICTURES)
     assert one.cam.shape == (3, 2, 2)
     assert other.cam.shape == (3, 16, 16)
     assert np.array_equal(one.class_logits, other.class_logits)
-    assert "by place" not in " ".join(old.notes)
-    assert "place by place" in " ".join(new.notes)
+    assert "HiResCAM" not in " ".join(grad_cam.notes)
+    assert "HiResCAM" in " ".join(hires_cam.notes)
 
 
 def test_the_network_sees_the_bytes_divided_by_255(folders):
@@ -61,20 +61,20 @@ def test_mirrored_pictures_that_share_memory_are_taken(folders):
 
 def test_the_device_is_told_with_its_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == ("cpu", "no CUDA device is there")
+    assert choose_device("auto") == ("cpu", "no CUDA device found")
     assert choose_device("cpu") == ("cpu", "asked for")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"A100 number {number}")
-    assert choose_device("auto") == ("cuda", "A100 number 0 is there")
+    assert choose_device("auto") == ("cuda", "A100 number 0 found")
     assert choose_device("cuda:1") == ("cuda:1", "asked for")
-    with pytest.raises(RequestError, match="'cuda:2' was asked for, but 2 CUDA devices are there"):
+    with pytest.raises(RequestError, match="'cuda:2': 2 CUDA devices found"):
         choose_device("cuda:2")
 
 
 def test_a_gpu_asked_for_where_there_is_none_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RequestError, match=r"'cuda' was asked for, but 0 CUDA devices are there: use `--device cpu` or auto"):
+    with pytest.raises(RequestError, match=r"'cuda': 0 CUDA devices found: use `--device cpu` or auto"):
         choose_device("cuda")
 
 

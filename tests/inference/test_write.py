@@ -1,28 +1,23 @@
+"""Results of pictures: files, schema, safe folders, and errors of the disk."""
+
+from __future__ import annotations
+
 import errno
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
-from fake_models import BrightRuntime, make_card, make_slice
+from fake_models import BrightRuntime, make_slice
 from PIL import Image
 
 from bts.errors import RequestError
 from bts.inference.predictor import Predictor
-from bts.inference.write import ResultFolders, safe_name, write_prediction
-
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8"))
-SEG = BrightRuntime(make_card("seg"))
-CLS = BrightRuntime(make_card("cls"), logits=[0, 1, 0], cam=[[0, 0.5], [1, 0]])
-
-
-def check_result(folder: Path) -> dict:
-    """Return `result.json`, held to the schema in the docs."""
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(result, SCHEMA)
-    return result
+from bts.inference.resume import ResultFolders, is_finished, safe_name
+from bts.inference.write import write_prediction
+from bts.inference.writers.json_result import read_result
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -30,8 +25,10 @@ def read_picture(path: Path) -> np.ndarray:
         return np.asarray(picture)
 
 
-def test_pictures_are_grey_in_the_scan_s_own_size_and_say_what_was_predicted(tmp_path):
-    found = Predictor([SEG, CLS]).predict(make_slice(spacing_mm=(0.5, 0.5)))
+def test_pictures_are_grey_in_the_scan_s_own_size_and_show_the_prediction(
+    tmp_path: Path, seg: BrightRuntime, cls: BrightRuntime
+) -> None:
+    found = Predictor([seg, cls]).predict(make_slice(spacing_mm=(0.5, 0.5)))
     folder = write_prediction(found, tmp_path / "out" / "scan")
     mask, cam, page = (read_picture(folder / name) for name in ("mask.png", "cam.png", "overlay.png"))
     assert mask.dtype == cam.dtype == np.uint8
@@ -41,40 +38,74 @@ def test_pictures_are_grey_in_the_scan_s_own_size_and_say_what_was_predicted(tmp
     assert sorted(path.name for path in folder.iterdir()) == ["cam.png", "mask.png", "overlay.png", "result.json"]
 
 
-@pytest.mark.parametrize("runtimes", [[SEG, CLS], [SEG], [CLS]])
+@pytest.mark.parametrize("tasks", ["both", "seg", "cls"])
 @pytest.mark.parametrize("spacing_mm", [None, (0.5, 0.5)])
-def test_every_result_keeps_the_schema(tmp_path, runtimes, spacing_mm):
+def test_every_result_keeps_the_schema(
+    tmp_path: Path,
+    tasks: str,
+    spacing_mm: tuple[float, float] | None,
+    seg: BrightRuntime,
+    cls: BrightRuntime,
+    check_result: Callable[[Path], dict[str, Any]],
+) -> None:
+    runtimes = {"both": [seg, cls], "seg": [seg], "cls": [cls]}[tasks]
     found = Predictor(runtimes).predict(make_slice(spacing_mm=spacing_mm))
     result = check_result(write_prediction(found, tmp_path))
-    assert result == found.to_dict()
-    assert (tmp_path / "mask.png").exists() == (SEG in runtimes)
-    assert (tmp_path / "cam.png").exists() == (CLS in runtimes)
+    assert result == found.to_dict() == read_result(tmp_path)
+    assert (tmp_path / "mask.png").exists() == (tasks != "cls")
+    assert (tmp_path / "cam.png").exists() == (tasks != "seg")
 
 
-def test_the_schema_refuses_what_is_missing_or_too_much():
-    result = Predictor([SEG, CLS]).predict(make_slice()).to_dict()
-    jsonschema.validate(result, SCHEMA)
+def test_the_schema_refuses_what_is_missing_or_too_much(seg: BrightRuntime, cls: BrightRuntime, schema: dict[str, Any]) -> None:
+    result = Predictor([seg, cls]).predict(make_slice()).to_dict()
+    jsonschema.validate(result, schema)
     for name in result:
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({key: value for key, value in result.items() if key != name}, SCHEMA)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(result | {"patient": "Smith"}, SCHEMA)
+            jsonschema.validate({key: value for key, value in result.items() if key != name}, schema)
+    for change in ({"patient": "Smith"}, {"schema_version": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(result | change, schema)
 
 
-def test_an_earlier_result_in_the_folder_leaves_nothing_behind(tmp_path):
-    write_prediction(Predictor([SEG, CLS]).predict(make_slice()), tmp_path)
-    write_prediction(Predictor([CLS]).predict(make_slice()), tmp_path)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"source": "scan.png"}', r"result\.json: schema version 1, expected 2: run infer\.py again with this version"),
+        ('{"schema_version": 3}', r"schema version 3, expected 2"),
+        ("[]", r"schema version list, expected 2"),
+        ('{"source', r"result\.json: no valid JSON"),
+        (None, r"result\.json: can't be read \(No such file"),
+    ],
+)
+def test_a_result_of_another_version_is_refused_and_not_resumed(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "result.json").write_text(text)
+    with pytest.raises(RequestError, match=message) as error:
+        read_result(tmp_path)
+    assert "\n" not in str(error.value)
+    assert not is_finished(tmp_path, source="scan.png", origin={})
+
+
+def test_a_result_is_resumed_only_for_the_same_input_models_and_class(
+    tmp_path: Path, seg: BrightRuntime, cls: BrightRuntime
+) -> None:
+    found = Predictor([seg, cls]).predict(make_slice())
+    folder = write_prediction(found, tmp_path)
+    origin = found.origin()
+    assert is_finished(folder, source="scan.png", origin=origin)
+    assert is_finished(folder, source="scan.png", origin=origin, cam_class="glioma")
+    assert not is_finished(folder, source="other.png", origin=origin)
+    assert not is_finished(folder, source="scan.png", origin=origin, cam_class="pituitary")
+    assert not is_finished(folder, source="scan.png", origin={**origin, "runtime": "another"})
+
+
+def test_an_earlier_result_in_the_folder_leaves_nothing_behind(tmp_path: Path, seg: BrightRuntime, cls: BrightRuntime) -> None:
+    write_prediction(Predictor([seg, cls]).predict(make_slice()), tmp_path)
+    write_prediction(Predictor([cls]).predict(make_slice()), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cam.png", "overlay.png", "result.json"]
 
 
-def test_the_same_prediction_gives_the_same_bytes(tmp_path):
-    found = Predictor([SEG, CLS]).predict(make_slice())
-    first, second = write_prediction(found, tmp_path / "a"), write_prediction(found, tmp_path / "b")
-    for path in first.iterdir():
-        assert path.read_bytes() == (second / path.name).read_bytes()
-
-
-def test_inputs_that_share_a_name_get_folders_of_their_own(tmp_path):
+def test_inputs_that_share_a_name_get_folders_of_their_own(tmp_path: Path) -> None:
     folders = ResultFolders(tmp_path)
     asked = ["a/scan.png", "b/scan.png", "scan.nii.gz", "c/SCAN.mat", "a/scan-2.png", "other.dcm"]
     names = [folders.folder(path).relative_to(tmp_path).as_posix() for path in asked]
@@ -95,27 +126,29 @@ def test_inputs_that_share_a_name_get_folders_of_their_own(tmp_path):
         ("a:b*c?.png", "a_b_c"),
     ],
 )
-def test_a_folder_s_name_is_safe_whatever_the_input_is_called(path, name):
+def test_a_folder_s_name_is_safe_whatever_the_input_is_called(path: str, name: str) -> None:
     assert safe_name(path) == name
 
 
-def test_a_file_in_the_way_of_the_folder_is_told_in_one_line(tmp_path):
+def test_a_file_in_the_way_of_the_folder_is_reported_in_one_line(tmp_path: Path, seg: BrightRuntime) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(
         RequestError, match=r"out.*: results can't be written there .*free space or name another --out"
     ) as error:
-        write_prediction(Predictor([SEG]).predict(make_slice()), tmp_path / "out" / "scan")
+        write_prediction(Predictor([seg]).predict(make_slice()), tmp_path / "out" / "scan")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_full_or_read_only_disk_is_told_and_leaves_no_half_file(tmp_path, monkeypatch, code):
-    def fail(self, text, **_):
+def test_a_full_or_read_only_disk_is_reported_and_leaves_no_partial_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, seg: BrightRuntime
+) -> None:
+    def fail(self: Path, text: str, **_: object) -> None:
         with self.open("w") as file:
             file.write(text[:10])
         raise OSError(code, "the disk says no")
 
     monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(RequestError, match=r"can't be written there .the disk says no.: free space"):
-        write_prediction(Predictor([SEG]).predict(make_slice()), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "overlay.png"], "no result.json, no .part"
+        write_prediction(Predictor([seg]).predict(make_slice()), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "overlay.png"], "no result.json, no partial file"

@@ -59,7 +59,7 @@ def test_a_network_comes_back_bit_for_bit(network: Network, folder: Path) -> Non
 def test_the_folder_holds_a_readable_card_and_safetensors_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
     text = (folder / "model.json").read_text()
-    assert text.startswith('{\n  "format": 1,\n  "task": "joint",\n  "name": "small",')
+    assert text.startswith('{\n  "format": 2,\n  "task": "joint",\n  "name": "small",')
     values = json.loads(text)
     assert values["operating_point"] == {"threshold": 0.5, "min_area": 0.0, "flip": False}
     assert {"torch", "timm", "segmentation-models-pytorch"} <= set(values["versions"])
@@ -144,8 +144,12 @@ def flip_last_bit(folder: Path) -> None:
         (lambda folder: (folder / "model.json").unlink(), r"model: no model.json in it: not a model folder"),
         (write("model.json", b"{"), r"model.json: no valid JSON .* the card is damaged"),
         (write("model.json", b"\xff\xfe"), r"model.json: can't be read as text: the card is damaged"),
-        (write("model.json", b"[]"), r"model.json: format 'list', this version of bts reads format 1"),
-        (change(format=2), r"model.json: format 2, this version of bts reads format 1: use the bts that wrote it"),
+        (write("model.json", b"[]"), r"model.json: model card of format 'list', expected format 2"),
+        (
+            change(format=1),
+            r"model.json: model card of format 1, expected format 2: train the model again, or export the file again",
+        ),
+        (change(format=3), r"model.json: model card of format 3, expected format 2: install the version of bts that wrote it"),
         (change(colour="red"), r"model.json: unknown field 'colour'"),
         (drop("weights_sha256"), r"model.json: no field 'weights_sha256'"),
         (change(task="cook"), r"model.json: task: expected 'seg', 'cls' or 'joint', received 'cook'"),
@@ -209,7 +213,6 @@ def test_a_full_or_read_only_disk_leaves_the_old_folder_whole(
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-def test_what_an_older_version_does_not_know_is_left_out_where_it_is_empty(folder: Path) -> None:
-    assert not {"outside", "doubt_mask_below"} & set(json.loads((folder / "model.json").read_text()))
-    update_card(folder, doubt_mask_below=0.75)
-    assert read_card(folder).doubt_mask_below == 0.75
+def test_the_threshold_of_uncertain_masks_is_kept(folder: Path) -> None:
+    update_card(folder, uncertain_mask_below=0.75)
+    assert read_card(folder).uncertain_mask_below == 0.75

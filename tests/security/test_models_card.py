@@ -15,7 +15,7 @@ import pytest
 import bts
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
-from bts.inference.outside import Reference
+from bts.inference.ood import OodReference
 from bts.models.architecture import Architecture
 from bts.models.card import ModelCard, parse_card, to_json
 from bts.models.folder import read_card
@@ -73,7 +73,7 @@ def use(card: ModelCard) -> None:
     """Do what the package does with a card: build, prepare, judge, show and write."""
     architecture = Architecture.from_dict(card.architecture)
     preprocessing = Preprocessing.from_dict(card.preprocessing)
-    reference = Reference.from_dict(card.outside)
+    reference = OodReference.from_dict(card.ood)
     assert reference is None or math.isfinite(float(reference.factor.sum()))
     assert architecture.size == preprocessing.size <= 1024
     assert max(architecture.channels) <= 1024
@@ -124,7 +124,7 @@ def test_every_value_replaced_by_strange_ones_is_refused_or_usable() -> None:
 
 def test_random_mutations_of_the_text_are_refused_or_usable() -> None:
     draw = random.Random(0)
-    short = json.dumps({**SHORT, "outside": {}, "scores": {}}, indent=1)
+    short = json.dumps({**SHORT, "ood": {}, "scores": {}}, indent=1)
     letters = '{}[]",:0123456789.eE+-\\ntruefalsx$@%\x00é\ud800'
     read = 0
     for _ in range(1500):
@@ -225,8 +225,8 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         (("classes",), ["a", "b", "c"], "3 class names, the network has 4 classes"),
         (("name",), "a\x1b[2Jb", "name: received a control character or an invisible one"),
         (("name",), "n" * 201, "name"),
-        (("outside", "mean"), "AAAA", "outside: mean, factor"),
-        (("outside", "limit"), 0, "outside: limit"),
+        (("ood", "mean"), "AAAA", "ood: mean, factor"),
+        (("ood", "limit"), 0, "ood: limit"),
         (("weights_sha256",), "x", "weights_sha256: expected 64 hexadecimal digits"),
         (("weights_sha256",), "", "weights_sha256 is empty"),
         (("versions",), {"torch": {}}, "versions"),

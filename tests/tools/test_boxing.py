@@ -44,7 +44,7 @@ def test_the_boxed_model_answers_where_none_is_named_and_bears_its_name(box: Pat
     predictor = Predictor.load(device="cpu")
     prediction = predictor.predict(source.read(source.records()[0]))
     assert [mark.name for mark in prediction.models] == ["small"]
-    assert "comes with the package" in predictor.notes[0]
+    assert "bundled model" in predictor.notes[0]
 
 
 def test_the_command_boxes_with_onnx_and_tells_how_the_two_agree(
@@ -75,7 +75,7 @@ def test_models_are_listed_with_what_they_were_trained_on(box: Path, run: Run, c
     assert f"{box / 'small'}\n  joint, classes meningioma, glioma, pituitary, no_tumour; name small" in told
     assert f"{run.model}\n  joint" in told
     assert "trained on phantoms only, nothing: random weights" in told
-    assert f"{box / 'broken'}\n  can't answer: " in told
+    assert f"{box / 'broken'}\n  can't be used: " in told
     assert "without a name:" in told
     assert "Dice a slice" in told
 

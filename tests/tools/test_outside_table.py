@@ -21,14 +21,14 @@ def test_a_run_of_before_is_taught_and_the_table_goes_into_the_document(
     tmp_path: Path, mixed_set: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = made_run(tmp_path, "seg", data=mixed_set)
-    assert read_card(run.model).outside == {}
+    assert read_card(run.model).ood == {}
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- outside:begin -->\n<!-- outside:end -->\nafter\n")
     assert tools_main.main(["outside", str(run.path), "--slices", "2", "--out", str(page)]) == 0
     card = read_card(run.model)
-    assert card.outside["limit"] > 0
+    assert card.ood["limit"] > 0
     told = capsys.readouterr().out
-    assert f"{card.outside['test_outside']} of {card.outside['n_test']} test slices" in told
+    assert f"{card.ood['n_test_ood']} of {card.ood['n_test']} test slices" in told
     table = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| ") and "**" not in line]
     assert len(table) > 10
     for kind, count, outside, share in table[1:]:

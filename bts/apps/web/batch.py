@@ -16,7 +16,8 @@ from bts.apps.web.sessions import Session
 from bts.apps.web.words import REFER
 from bts.data.readers.scan import Scan
 from bts.errors import BtsError, RequestError
-from bts.inference.write import RESULT, ResultFolders, write_prediction
+from bts.inference.resume import ResultFolders
+from bts.inference.write import RESULT, write_prediction
 
 
 @dataclass(frozen=True)

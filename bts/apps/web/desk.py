@@ -20,8 +20,8 @@ from bts.data.slice import Slice
 from bts.errors import InputError, RequestError
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
-from bts.inference.volume import write_volume
-from bts.inference.write import RESULT, safe_name, write_prediction
+from bts.inference.resume import safe_name
+from bts.inference.write import RESULT, write_prediction, write_volume
 
 Tell = Callable[[float, str], None]
 """Is told how much is done, 0 to 1, and what is under way."""

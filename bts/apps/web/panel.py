@@ -10,7 +10,7 @@ from bts.glossary import DISCLAIMER
 from bts.inference.model_selection import PART
 from bts.inference.panel import percent
 from bts.inference.predictor import Predictor
-from bts.inference.volume import BLANK
+from bts.inference.writers.json_result import BLANK
 
 WAITING = (
     '<div class="bts-panel"><p class="bts-soft">Drop a scan: PNG, JPEG, TIFF, MAT, DICOM or NIfTI, a slice or a volume. '

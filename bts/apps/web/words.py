@@ -37,8 +37,8 @@ def facts_of(prediction: Prediction) -> list[tuple[str, str]]:
             down, across = prediction.slice.spacing_mm
             rows.append(("Extent", f"{(bottom - top + 1) * down:.0f} × {(right - left + 1) * across:.0f} mm"))
     if prediction.mask_confidence is not None:
-        doubt = ", doubtful" if prediction.mask_doubtful else ""
-        rows.append(("Confidence of the mask", f"{prediction.mask_confidence:.2f}{doubt}"))
+        uncertain = ", uncertain" if prediction.mask_uncertain else ""
+        rows.append(("Confidence of the mask", f"{prediction.mask_confidence:.2f}{uncertain}"))
     if prediction.cam_energy_in_mask is not None:
         rows.append(("Heat inside the mask", f"{prediction.cam_energy_in_mask:.0%}"))
     if prediction.consistent is not None:

@@ -1,7 +1,8 @@
-"""What does a runtime promise? Pictures as bytes in, numbers out: nothing above it knows what computed them.
+"""Contract of a runtime: images as bytes in, raw outputs as NumPy arrays out.
 
-A new runtime is one small file with a class that keeps this protocol, and one entry in `catalogue.py`. Everything that makes
-an answer of the numbers (flips, threshold, temperature, scale) lies above, in numpy, and is the same for all.
+A new runtime is one file with a class of this protocol and one entry in `catalogue.py`; the contract test in
+`tests/inference/test_runtimes.py` then runs over it. Everything that follows (flip, threshold, temperature, map scale) is done
+in NumPy and is the same for all runtimes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from bts.registry import Registry
 
 
 class RawOutput(NamedTuple):
-    """What a network says of a batch, in the geometry of its own input. None where it does not answer.
+    """Raw output of a network for a batch, in the geometry of its input; None for what it does not compute.
 
     Attributes:
         mask_prob: (B, S, S) float32, probability of tumour.
-        class_logits: (B, K) float32, class scores before the softmax.
-        cam: (B, h, w) float32, at least 0: Grad-CAM, not scaled (`bts.inference.gradcam`).
-        features: (B, C) float32, the maps behind the class, averaged over the picture.
-        ood_distance: (B,) float64, how unlike the training slices the pictures are; no network says it, `Predictor` adds it.
+        class_logits: (B, K) float32, before temperature and softmax.
+        cam: (B, h, w) float32, at least 0: class activation map, not scaled (`bts.inference.gradcam`).
+        features: (B, C) float32, the last feature maps, averaged over the image.
+        ood_distance: (B,) float64, distance from the training slices; added by `Predictor`, not by a runtime.
     """
 
     mask_prob: np.ndarray | None = None
@@ -37,11 +38,11 @@ class Runtime(Protocol):
     """One loaded model.
 
     Attributes:
-        name: `"torch"`, as in the registry.
-        device: what it computes on.
-        card: the model folder's card.
-        notes: what a user should be told of how it computes (device and why, path of the Grad-CAM).
-        versions: package name to version of what takes part.
+        name: as in the registry, such as `"torch"`.
+        device: that it computes on.
+        card: the model card.
+        notes: lines for the user on how it computes (device and why, how the class map is computed).
+        versions: package name to version.
     """
 
     name: str
@@ -51,15 +52,15 @@ class Runtime(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should be told of how it computes."""
+        """Lines for the user on how it computes."""
         ...
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
-        """Answer a batch.
+        """Return the raw output for a batch.
 
         Args:
-            images: (B, S, S) uint8, as the card's preprocessing makes them.
-            cam_class: class whose map is wanted for the whole batch; None takes each picture's most probable one.
+            images: (B, S, S) uint8, output of the card's preprocessing.
+            cam_class: index of the class whose map is returned for the whole batch; None takes each image's most probable one.
         """
         ...
 
@@ -68,7 +69,7 @@ class Opener(Protocol):
     """Opens a model folder or an exported file; raises `RequestError`."""
 
     def __call__(self, place: Path, device: str, lanes: int) -> Runtime:
-        """Open it on a device (`auto`, `cpu`, `cuda`, `cuda:1`) for that many callers at once."""
+        """Open it on a device (`auto`, `cpu`, `cuda`, `cuda:1`) for that many concurrent callers."""
         ...
 
 

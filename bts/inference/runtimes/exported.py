@@ -1,8 +1,7 @@
-"""What stands in an exported file, where does it lie, and whose model is it? Answered without any runtime's library."""
+"""Exported files: their inputs and outputs, where they are found, and their model card, without any runtime's library."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,29 +16,29 @@ from bts.models.card import ModelCard, parse_card
 from bts.models.folder import read_card
 
 CARD_KEY = "bts_model_card"
-"""Name of the model card in an exported file's metadata."""
+"""Key of the model card in an exported file's metadata."""
 INPUT = "image"
-"""The one input: (B, 1, S, S) float32 in [0, 1], the bytes of the preprocessing divided by 255."""
+"""The only input: (B, 1, S, S) float32 in [0, 1], the bytes of the preprocessing divided by 255."""
 OUTPUTS = {
-    "mask": "(B, 1, S, S) float32, probability of tumour",
-    "class_logits": "(B, K) float32, class scores before temperature and softmax",
-    "class_probabilities": "(B, K) float32, softmax(class_logits / temperature), with the temperature of the card",
-    "cam": "(B, K, h, w) float32, at least 0, raw Grad-CAM of every class; of a joint model (B, K, S/4, S/4), place by place",
-    "features": "(B, C) float32, the maps behind the class, averaged over the picture",
+    "mask_prob": "(B, 1, S, S) float32, probability of tumour",
+    "class_logits": "(B, K) float32, before temperature and softmax",
+    "class_prob": "(B, K) float32, softmax(class_logits / temperature), with the temperature of the card",
+    "cam": "(B, K, h, w) float32, at least 0, unscaled Grad-CAM of every class; of a joint model (B, K, S/4, S/4), HiResCAM",
+    "features": "(B, C) float32, the last feature maps, averaged over the image",
 }
-"""Output -> what it holds, in the order of the file."""
+"""Output -> its content, in the order of the file."""
 FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.onnx")}
-"""Kind of runtime -> files of a model folder that it answers from, the first that is there."""
+"""Kind of runtime -> files of a model folder that it can run; the first that exists is taken."""
 SUFFIXES = {"onnx": (".onnx",), "openvino": (".xml", ".onnx")}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file and the card that goes with it.
+    """An exported file and its model card.
 
     Attributes:
         file: `.onnx` or `.xml`.
-        card: of the model folder that it lies in; of the file itself where it was named.
+        card: of the model folder that it is in; of the file itself where the file was named.
     """
 
     file: Path
@@ -47,17 +46,17 @@ class Exported:
 
     @property
     def side(self) -> int:
-        """Side S of the network's picture in pixels."""
+        """Side S of the network's input in pixels."""
         return int(self.card.preprocessing["size"])
 
 
 def outputs_of(task: Task) -> tuple[str, ...]:
-    """Return the names of the outputs that a task's file has, in order."""
-    return tuple(name for name in OUTPUTS if (task != "cls" if name == "mask" else task != "seg"))
+    """Return the names of the outputs of a task's file, in order."""
+    return tuple(name for name in OUTPUTS if (task != "cls" if name == "mask_prob" else task != "seg"))
 
 
 def is_exported(place: Path) -> bool:
-    """Return whether a path means an exported file, not a model folder."""
+    """Return whether a path is that of an exported file, not of a model folder."""
     return place.suffix.lower() in (".onnx", ".xml") and not place.is_dir()
 
 
@@ -76,10 +75,10 @@ def read_any_card(place: Path, *, expect: Task | None = None) -> ModelCard:
 
 
 def card_in(file: Path) -> ModelCard:
-    """Return the card that an exported file carries.
+    """Return the model card in an exported file.
 
     Raises:
-        RequestError: no such file, none of ours, or damaged.
+        RequestError: there is no such file, it was not exported by bts, or it is damaged.
     """
     if not file.is_file():
         raise RequestError(f"{file}: no such file: export a model with `bts export MODEL`")
@@ -90,7 +89,7 @@ def card_in(file: Path) -> ModelCard:
 
 
 def find_exported(kind: str, place: Path) -> Exported:
-    """Return the file that a kind of runtime answers from.
+    """Return the file that a kind of runtime runs.
 
     Args:
         kind: `onnx` or `openvino`.
@@ -102,7 +101,7 @@ def find_exported(kind: str, place: Path) -> Exported:
     if is_exported(place):
         if place.suffix.lower() not in SUFFIXES[kind]:
             raise RequestError(
-                f"{place}: runtime '{kind}' answers from {' or '.join(SUFFIXES[kind])}: take `--runtime openvino`"
+                f"{place}: runtime '{kind}' needs a file {' or '.join(SUFFIXES[kind])}: use `--runtime openvino`"
             )
         return Exported(place, card_in(place))
     card = read_card(place)
@@ -112,13 +111,15 @@ def find_exported(kind: str, place: Path) -> Exported:
     inside = card_in(file)
     if inside.weights_sha256 != card.weights_sha256:
         raise RequestError(f"{file}: exported from other weights than the folder's: `bts export {place} --format {kind}` anew")
-    if inside.cell_offset_px != card.cell_offset_px:  # the scale of the folder's map would be that of another one
-        raise RequestError(f"{file}: draws its map otherwise than the folder's: `bts export {place} --format {kind}` anew")
+    if inside.cell_offset_px != card.cell_offset_px:  # the map scale of the folder's card would not fit
+        raise RequestError(
+            f"{file}: computes its class map differently from the folder's: `bts export {place} --format {kind}` anew"
+        )
     return Exported(file, card)
 
 
 def file_in(folder: Path, kind: str) -> Path | None:
-    """Return the file of a model folder that a kind of runtime answers from, None where there is none."""
+    """Return the file of a model folder that a kind of runtime can run, None where there is none."""
     return next((folder / name for name in FILES[kind] if (folder / name).is_file()), None)
 
 
@@ -145,14 +146,8 @@ def check_signature(exported: Exported, *, inputs: dict[str, list[object]], outp
 
 
 def wanted_outputs(task: Task) -> list[str]:
-    """Return the outputs that an answer is made of; the probabilities are for others, ours come from the logits."""
-    return [name for name in outputs_of(task) if name != "class_probabilities"]
-
-
-def threads_asked() -> int:
-    """Return how many threads `OMP_NUM_THREADS` allows, as torch takes it; 0 where it says nothing: one a core."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdigit() else 0
+    """Return the outputs that a prediction needs: all but the class probabilities, which are computed from the logits."""
+    return [name for name in outputs_of(task) if name != "class_prob"]
 
 
 def as_input(images: np.ndarray) -> np.ndarray:
@@ -161,13 +156,13 @@ def as_input(images: np.ndarray) -> np.ndarray:
 
 
 def as_raw_output(found: dict[str, np.ndarray], *, cam_class: int | None) -> RawOutput:
-    """Return the outputs of a file as a runtime's answer, the map that of one class a picture.
+    """Return the outputs of a file as a raw output, with the class map of one class per image.
 
     Args:
         found: outputs by name.
-        cam_class: class of the maps; None takes each picture's most probable one.
+        cam_class: index of the class of the maps; None takes each image's most probable one.
     """
-    mask_prob = found["mask"][:, 0] if "mask" in found else None
+    mask_prob = found["mask_prob"][:, 0] if "mask_prob" in found else None
     if "class_logits" not in found:
         return RawOutput(mask_prob=mask_prob)
     class_logits = found["class_logits"]

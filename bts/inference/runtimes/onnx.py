@@ -1,4 +1,4 @@
-"""How does ONNX Runtime answer? From one exported file, without torch."""
+"""ONNX Runtime: runs an exported file, without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bts.errors import RequestError
-from bts.inference.lanes import threads_a_lane
+from bts.inference.lanes import threads_a_lane, threads_asked
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.runtimes.exported import (
     INPUT,
@@ -19,7 +19,6 @@ from bts.inference.runtimes.exported import (
     check_before_opening,
     check_signature,
     find_exported,
-    threads_asked,
     wanted_outputs,
 )
 
@@ -52,16 +51,16 @@ class OnnxRuntime:
         return (f"onnx on {self.device}: {self.why}; {self.file}",)
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
-        """Answer a batch (B, S, S) uint8."""
+        """Run a batch (B, S, S) uint8."""
         found = self.session.run(self.outputs, {INPUT: as_input(images)})
         return as_raw_output(dict(zip(self.outputs, found, strict=True)), cam_class=cam_class)
 
 
 def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[InferenceSession, str, str]:
-    """Return a session, the device it computes on, and why.
+    """Return a session, its device, and why that device.
 
     Raises:
-        RequestError: onnxruntime is not installed, the device is not there, or the file is damaged or not as its card says.
+        RequestError: onnxruntime is not installed, the device is not there, or the file is damaged or contradicts its card.
     """
     library = _library()
     check_before_opening(exported.file)
@@ -69,14 +68,12 @@ def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[In
     options = library.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads_a_lane(lanes) or threads_asked()
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # else one model's threads spin while another computes
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow another model's down
     on_gpu = device.startswith("cuda")
     providers = [(CUDA, {"device_id": int(device.partition(":")[2] or 0)}), CPU] if on_gpu else [CPU]
     try:
         session = library.InferenceSession(str(exported.file), options, providers=providers)
-    except Exception as error:  # the library's own errors share no base but this one
+    except Exception as error:  # the library's errors have no other common base
         reason = " ".join(str(error).split())
         raise RequestError(f"{exported.file}: ONNX Runtime can't open it ({reason}): export it anew") from error
     if on_gpu and CUDA not in session.get_providers():  # it falls back without an error
@@ -102,7 +99,7 @@ def choose_device(device: str, *, providers: list[str]) -> tuple[str, str]:
         raise RequestError(f"unknown device '{device}': choose one of auto, cpu, cuda, cuda:1")
     if kind == "cuda" and CUDA not in providers:
         raise RequestError(
-            f"device '{device}': onnxruntime has no CUDA here: use `--device cpu` or `--runtime torch`, or take onnxruntime-gpu"
+            f"device '{device}': this onnxruntime has no CUDA: use `--device cpu` or `--runtime torch`, or take onnxruntime-gpu"
         )
     return device, "asked for"
 

@@ -197,7 +197,7 @@ def _text(data: bytes) -> str:
 
 
 def _varint(file: BinaryIO) -> int:
-    """Read a number in groups of seven bits, the lowest first."""
+    """Read a variable-length number: groups of seven bits, the lowest first."""
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)

@@ -1,7 +1,7 @@
-"""How does OpenVINO answer? From an exported ONNX file or its own format, without torch; the fastest on a CPU.
+"""OpenVINO: runs an exported ONNX file or its own format, without torch; the fastest runtime on a CPU.
 
-OpenVINO computes in bf16 by itself on CPUs that can: about twice as fast, and class scores move by about 1% of their range.
-Runtime `openvino` lets it, `openvino-f32` asks for full precision, as a comparison with PyTorch must.
+By default OpenVINO computes in bf16 on CPUs that support it: about twice as fast, and class logits change by about 1% of their
+range. Runtime `openvino` allows that, `openvino-f32` asks for full precision, as a comparison with PyTorch requires.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bts.errors import RequestError
-from bts.inference.lanes import threads_a_lane
+from bts.inference.lanes import threads_a_lane, threads_asked
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.runtimes.exported import (
     INPUT,
@@ -29,7 +29,6 @@ from bts.inference.runtimes.exported import (
     check_signature,
     find_exported,
     outputs_of,
-    threads_asked,
     wanted_outputs,
 )
 
@@ -68,8 +67,8 @@ class OpenVinoRuntime:
         return (f"{self.name} on the CPU in {self.precision} ({chosen}); {self.file}",)
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
-        """Answer a batch (B, S, S) uint8."""
-        request = self._requests.get()  # one a lane: a request serves one caller at a time
+        """Run a batch (B, S, S) uint8."""
+        request = self._requests.get()  # one per lane: a request serves one caller at a time
         try:
             with first_alone():
                 found = request.infer({INPUT: as_input(images)})
@@ -82,7 +81,7 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool, lane
     """Return a file compiled for this CPU.
 
     Raises:
-        RequestError: openvino is not installed, another device is asked for, or the file is damaged or not as its card says.
+        RequestError: openvino is not installed, another device is asked for, or the file is damaged or contradicts its card.
     """
     _library()
     if device not in ("auto", "cpu"):
@@ -116,7 +115,7 @@ def _shapes(inputs: list[Any]) -> dict[str, list[object]]:
 
 
 def _name(output: Any, exported: Exported) -> str:
-    """Return the name of ours that an output bears, or any: OpenVINO keeps several where a value has several."""
+    """Return the known one of an output's names, or any: OpenVINO keeps several where a value has several."""
     ours = output.names & set(outputs_of(exported.card.task))
     return min(ours) if ours else str(output.any_name)
 
@@ -136,10 +135,10 @@ _first, _answered = Lock(), Event()
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Let nobody else call OpenVINO until the first call of this process is over.
+    """Serialise the first call of OpenVINO in this process.
 
-    The first call with an array makes OpenVINO's binding look for NumPy. Of two threads that do so at once, one waits for the
-    other's lock while it holds the interpreter's, which the other waits for: the process would stand still for ever.
+    The first call with an array makes OpenVINO's binding import NumPy. If two threads do so at once, one waits for the other's
+    lock while holding the interpreter's lock, for which the other waits: a deadlock.
     """
     if _answered.is_set():
         yield
@@ -151,10 +150,10 @@ def first_alone() -> Iterator[None]:
 
 @cache
 def _core() -> Core:
-    """Return the one core of this process, which stays until its end.
+    """Return the only OpenVINO core of this process, which is never released.
 
-    A core gives the calling thread a stack for signals and takes it back when it goes. Of two that overlap, the second puts
-    back the stack of the first when that is gone: the next Ctrl-C would then end the process with a segmentation fault.
+    A core installs a signal stack in the calling thread and restores the former one when it is released. If two overlap, the
+    second restores the stack of the first after that is gone: the next Ctrl-C would end in a segmentation fault.
     """
     return _library().Core()
 

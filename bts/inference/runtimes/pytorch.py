@@ -1,4 +1,4 @@
-"""How does PyTorch answer? The reference that every other runtime is compared with."""
+"""PyTorch: the reference runtime that all others are compared with."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from bts.errors import RequestError
 from bts.inference.gradcam import GradCam
-from bts.inference.lanes import threads_a_lane
+from bts.inference.lanes import read_share, threads_a_lane
 from bts.inference.runtimes.base import RawOutput
-from bts.inference.share import read_share
 from bts.models.folder import ModelCard, load_network
 from bts.models.output import Output
 
@@ -27,16 +26,16 @@ class TorchRuntime:
     def __init__(self, network: nn.Module, card: ModelCard, *, device: str = "auto", lanes: int = 1) -> None:
         self.device, self.why = choose_device(device)
         if lanes > 1 and self.device == "cpu":
-            torch.set_num_threads(threads_a_lane(lanes))  # of every thread from here on
+            torch.set_num_threads(threads_a_lane(lanes))  # applies to every thread of the process
         self.card = card
-        # oneDNN's convolutions are written for channels-last (a tenth faster here); on some GPUs it is far slower in 32 bits
+        # oneDNN prefers channels-last (10% faster here); on some GPUs it is far slower in 32 bits
         self.layout = torch.channels_last if self.device == "cpu" else torch.contiguous_format
         self.network = network.to(self.device).to(memory_format=self.layout).eval().requires_grad_(False)
         self.versions = {"torch": str(torch.__version__)}
         self.gradcam = None
         if card.classes and card.task != "seg":
             self.gradcam = GradCam(self.network, example=self._example(), offset_px=card.cell_offset_px)
-        # a GPU's memory holds one batch at a time; the hooks of the autograd path stand in the network, for all callers
+        # one batch at a time in a GPU's memory; the hooks of the autograd method are shared by all callers
         one_by_one = self.device != "cpu" or (self.gradcam is not None and self.gradcam.layer is not None)
         self._turn: AbstractContextManager[object] = threading.Lock() if one_by_one else nullcontext()
 
@@ -48,16 +47,16 @@ class TorchRuntime:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Device and reason; path of the Grad-CAM."""
+        """Device and reason; how the class map is computed."""
         device = f"torch on {self.device}: {self.why}"
         return (device,) if self.gradcam is None else (device, self.gradcam.how)
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
-        """Answer a batch (B, S, S) uint8; several threads may ask."""
+        """Run a batch (B, S, S) uint8; several threads may call it."""
         with self._turn:
-            return self._answer(images, cam_class)
+            return self._run(images, cam_class)
 
-    def _answer(self, images: np.ndarray, cam_class: int | None) -> RawOutput:
+    def _run(self, images: np.ndarray, cam_class: int | None) -> RawOutput:
         x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         x = (x[:, None].float() / 255).to(memory_format=self.layout)  # (B, 1, S, S)
         if self.gradcam is not None:
@@ -82,13 +81,13 @@ def choose_device(device: str) -> tuple[str, str]:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
         if not found:
-            return "cpu", "no CUDA device is there"
-        mine = read_share().local % found  # processes of one machine take a GPU each
-        return f"cuda:{mine}" if mine else "cuda", f"{torch.cuda.get_device_name(mine)} is there"
+            return "cpu", "no CUDA device found"
+        mine = read_share().local % found  # each process of a machine takes its own GPU
+        return f"cuda:{mine}" if mine else "cuda", f"{torch.cuda.get_device_name(mine)} found"
     if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
         raise RequestError(f"unknown device '{device}': choose one of auto, cpu, cuda, cuda:1")
     if kind == "cuda" and int(number or 0) >= found:
-        raise RequestError(f"device '{device}' was asked for, but {found} CUDA devices are there: use `--device cpu` or auto")
+        raise RequestError(f"device '{device}': {found} CUDA devices found: use `--device cpu` or auto")
     return device, "asked for"
 
 

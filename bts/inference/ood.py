@@ -1,8 +1,8 @@
-"""Is a picture unlike those that a model was trained on? A distance in numpy, the same for every runtime.
+"""Out-of-distribution distance: how unlike the training slices a slice is, in NumPy, the same for every runtime.
 
-Looked at is the network's own square of bytes, before any network: a coarse thumbnail, how much edge lies where, and how often
-each grey occurs. The distance is Mahalanobis', as Lee et al. (2018, arXiv 1807.03888) take it between a network's features;
-here it needs no features, so it holds for a segmenter too, and no exported graph has to change.
+Three simple features of the network's input are used: a coarse thumbnail, the strength of edges by region, and the histogram of
+grey values. The distance is the Mahalanobis distance, as in Lee et al. (2018, arXiv 1807.03888), who take it between features
+of the network; these need no network, so the distance exists for a segmenter too, and exported graphs stay as they are.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 from bts.errors import RequestError
 
 THUMBNAIL, EDGES, GREYS = 8, 4, 16
-"""Cells a side of the thumbnail and of the map of edges, and bins of the grey values."""
+"""Cells per side of the thumbnail and of the edge map, and bins of the histogram."""
 LENGTH = THUMBNAIL**2 + 2 * EDGES**2 + GREYS
-"""Numbers that describe a picture."""
+"""Number of features of a slice."""
 
 
 def describe(images: np.ndarray) -> np.ndarray:
-    """Return (N, 112) float32 in [0, 1], what is looked at of pictures (N, S, S) uint8; S is a multiple of 8.
+    """Return the features (N, 112) float32 in [0, 1] of network inputs (N, S, S) uint8; S is a multiple of 8.
 
-    Roots are taken of all: a share or a mean near 0 spreads less than a large one, and the dark half of a slice counts too.
+    The square root of each is taken: small shares and means vary less than large ones, and the dark half of a slice counts too.
     """
     values = images.astype(np.float32) / 255
     down, across = np.zeros_like(values), np.zeros_like(values)
@@ -45,13 +45,13 @@ def _cells(values: np.ndarray, side: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """What the training slices look like, and how far from them is too far.
+class OodReference:
+    """Distribution of the training slices' features, and the largest distance that counts as in distribution.
 
     Attributes:
-        mean: (112,) float32, the middle of their descriptions.
-        factor: (112, 112) float32, lower triangle L of their inverse covariance L L^T.
-        limit: distance over which a picture counts as out of place.
+        mean: (112,) float32, mean of the features.
+        factor: (112, 112) float32, lower triangle L of the inverse covariance L L^T.
+        limit: distance above which a slice is out of distribution.
     """
 
     mean: np.ndarray
@@ -59,66 +59,66 @@ class Reference:
     limit: float
 
     def distance(self, images: np.ndarray) -> np.ndarray:
-        """Return (N,) float64, how far pictures (N, S, S) uint8 are off; training slices are about 1 off.
+        """Return the distances (N,) float64 of network inputs (N, S, S) uint8; training slices have about 1.
 
-        Root of the mean square over the numbers of a description, each in deviations of the training slices.
+        Root mean square over the features, each in standard deviations of the training slices.
         """
         return self.distance_of(describe(images))
 
     def distance_of(self, described: np.ndarray) -> np.ndarray:
-        """Return (N,) float64, the distances of pictures that are described (N, 112) already."""
+        """Return the distances (N,) float64 of features (N, 112)."""
         off = (described - self.mean).astype(np.float64) @ self.factor
         return np.sqrt((off**2).mean(axis=1))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for a model card: the numbers as base64 of little-endian float32, 34 kB."""
+        """Return the reference for a model card: the arrays as base64 of little-endian float32, 34 kB."""
         rows, columns = np.tril_indices(LENGTH)
         return {"limit": self.limit, "mean": _packed(self.mean), "factor": _packed(self.factor[rows, columns])}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Reference | None:
-        """Return what `to_dict` wrote, None where a card has none; raises `RequestError` where it can't be read."""
+    def from_dict(cls, values: Mapping[str, Any]) -> OodReference | None:
+        """Return what `to_dict` wrote, None for an empty mapping; raises `RequestError` where it is damaged."""
         if not values:
             return None
         try:
             mean, triangle = _unpacked(values["mean"]), _unpacked(values["factor"])
             limit = float(values["limit"])
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
-            raise RequestError(f"model card: 'outside' can't be read ({error}): copy the model folder anew") from error
+            raise RequestError(f"model card: 'ood' can't be read ({error}): copy the model folder again") from error
         factor = np.zeros((LENGTH, LENGTH), np.float32)
         rows, columns = np.tril_indices(LENGTH)
         if mean.shape != (LENGTH,) or triangle.shape != rows.shape or not 0 < limit < np.inf:
             raise RequestError(
-                f"model card: 'outside' has {mean.size} and {triangle.size} numbers and the limit {limit:g}, expected "
-                f"{LENGTH} and {rows.size} and a limit above 0: was it written by another version?"
+                f"model card: 'ood' has {mean.size} and {triangle.size} numbers and the limit {limit:g}, expected {LENGTH} and "
+                f"{rows.size} and a limit above 0: copy the model folder again"
             )
         factor[rows, columns] = triangle
         return cls(mean, factor, limit)
 
 
 @dataclass(frozen=True)
-class Outside:
-    """How far a picture is off, and the limit of the model that finds it strangest."""
+class OodScore:
+    """Distance of a slice from the training slices, and the model's limit."""
 
     distance: float
     limit: float
 
     @property
-    def is_outside(self) -> bool:
-        """Whether the picture is unlike the training slices."""
+    def is_ood(self) -> bool:
+        """Whether the slice is out of distribution."""
         return self.distance > self.limit
 
     @property
     def sentence(self) -> str:
-        """What to tell the user of a picture that is out of place."""
+        """Warning for a slice that is out of distribution."""
         return (
-            f"unlike the slices that the model was trained on (distance {self.distance:.1f}, limit {self.limit:.1f}): "
-            "mask, class and probabilities mean little"
+            f"out of distribution: unlike the slices that the model was trained on (distance {self.distance:.1f}, "
+            f"limit {self.limit:.1f}), so mask, class and probabilities are unreliable"
         )
 
     def to_dict(self) -> dict[str, float | bool]:
-        """Return it as it stands in `result.json`."""
-        return {"distance": round(self.distance, 3), "limit": round(self.limit, 3), "is_outside": self.is_outside}
+        """Return the fields of `result.json`."""
+        return {"distance": round(self.distance, 3), "limit": round(self.limit, 3), "is_ood": self.is_ood}
 
 
 def _packed(values: np.ndarray) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bts.inference.decision import contradiction, decide_mask, referral, scale_cam, softmax
+from bts.inference.postprocess import decide_mask, format_contradiction, format_referral, scale_cam, softmax
 
 
 def test_temperature_one_is_the_softmax_and_a_high_one_makes_all_classes_alike():
@@ -49,7 +49,7 @@ def test_without_a_scale_the_map_is_divided_by_its_own_maximum():
 
 
 def test_sentences_name_what_is_doubtful():
-    assert contradiction(label="no_tumour").endswith("a tumour is outlined, the class is no tumour")
-    assert contradiction(label="glioma").endswith("the class is glioma, the mask is empty")
-    assert "0.51" in referral(highest=0.512, refer_below=0.7)
-    assert "0.70" in referral(highest=0.512, refer_below=0.7)
+    assert format_contradiction(label="no_tumour").endswith("a tumour is outlined, the class is no tumour")
+    assert format_contradiction(label="glioma").endswith("the class is glioma, the mask is empty")
+    assert "0.51" in format_referral(highest=0.512, refer_below=0.7)
+    assert "0.70" in format_referral(highest=0.512, refer_below=0.7)

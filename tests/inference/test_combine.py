@@ -12,8 +12,8 @@ from fake_models import BrightRuntime, make_card, make_slice
 
 from bts.data.preprocess import Preprocessing
 from bts.glossary import NO_TUMOUR
-from bts.inference import decision
-from bts.inference.answer import ModelOutput, Origin, make_prediction
+from bts.inference import postprocess
+from bts.inference.combine import ModelOutput, Origin, make_prediction
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import RawOutput
@@ -34,7 +34,7 @@ def answer(mask, logits, *, classes=CLASSES, **point) -> Prediction:
 
 def test_the_joint_probability_is_that_of_two_witnesses() -> None:
     # by hand: q = (0.2, 0.2, 0.6), mask 0.9 -> (0.18, 0.18, 0.06) / 0.42
-    found = decision.fuse_evidence(np.log([0.2, 0.2, 0.6]), temperature=1.0, tumour=0.9, none=2)
+    found = postprocess.fuse_evidence(np.log([0.2, 0.2, 0.6]), temperature=1.0, tumour_prob=0.9, no_tumour=2)
     assert found == pytest.approx([3 / 7, 3 / 7, 1 / 7])
 
 
@@ -42,7 +42,7 @@ def test_the_joint_probability_is_that_of_two_witnesses() -> None:
 def test_a_model_without_the_class_no_tumour_keeps_both_answers(peak: float) -> None:
     mask = np.where(np.arange(32 * 32).reshape(32, 32) < 64, peak, 0.01)
     found = answer(mask, [0.3, -1.0, 2.0], classes=["glioma", "meningioma", "pituitary"])
-    assert found.alone is None
+    assert found.unfused is None
     assert found.mask is not None
     assert found.mask.any() == (peak > 0.5)
     assert found.consistent is (peak > 0.5)
@@ -51,8 +51,8 @@ def test_a_model_without_the_class_no_tumour_keeps_both_answers(peak: float) -> 
 
 def test_a_referral_says_whose_probability_it_means_where_another_one_is_answered() -> None:
     for classes, line in (
-        (CLASSES, "the highest probability of the class alone is 0.80, under the model's threshold of 0.90"),
-        (["glioma", "pituitary", "meningioma"], "the highest probability is 0.80, under"),
+        (CLASSES, "the highest probability of the class head alone is 0.80, below the model's threshold of 0.90"),
+        (["glioma", "pituitary", "meningioma"], "the highest probability is 0.80, below"),
     ):
         card = make_card("joint", classes=list(classes), refer_below=0.9)
         raw = RawOutput(
@@ -64,12 +64,14 @@ def test_a_referral_says_whose_probability_it_means_where_another_one_is_answere
 
 def test_an_undecided_mask_leaves_the_classes_as_they_are() -> None:
     logits = np.array([0.3, -1.0, 2.0])
-    assert decision.fuse_evidence(logits, temperature=1.0, tumour=0.5, none=1) == pytest.approx(decision.softmax(logits))
+    assert postprocess.fuse_evidence(logits, temperature=1.0, tumour_prob=0.5, no_tumour=1) == pytest.approx(
+        postprocess.softmax(logits)
+    )
 
 
 def test_more_of_a_mask_means_more_of_every_tumour() -> None:
     shares = [
-        decision.fuse_evidence(np.array([0.0, 1.0, 2.0]), temperature=1.0, tumour=tumour, none=2)
+        postprocess.fuse_evidence(np.array([0.0, 1.0, 2.0]), temperature=1.0, tumour_prob=tumour, no_tumour=2)
         for tumour in np.linspace(0, 1, 9)
     ]
     assert np.all(np.diff(np.stack(shares)[:, :2], axis=0) > 0)
@@ -107,8 +109,8 @@ def test_a_sure_mask_is_drawn_as_it_is() -> None:
     mask = np.zeros((32, 32), np.float32)
     mask[8:20, 8:20] = 1.0
     found = answer(mask, [3.0, 0.0, 0.0])
-    assert found.alone is not None
-    assert found.mask_area_px == found.alone.mask_area_px
+    assert found.unfused is not None
+    assert found.mask_area_px == found.unfused.mask_area_px
     assert found.warnings == ()
 
 
@@ -118,11 +120,11 @@ def test_a_surer_class_outvotes_the_mask_and_both_stay_in_the_result() -> None:
     found = answer(mask, [0.0, 0.0, 5.0])
     assert found.label == NO_TUMOUR  # odds by hand: e^5 x 0.3 against e^0 x 0.7
     assert found.mask_area_px == 0
-    alone = found.to_dict()["alone"]
+    alone = found.to_dict()["unfused"]
     assert alone["class"] == NO_TUMOUR
     assert alone["mask_area_px"] > 0
     assert alone["tumour_probability"] == pytest.approx(0.7, abs=0.02)
-    assert any("nearly contradict" in warning for warning in found.warnings)
+    assert any("mask head and class head disagree" in warning for warning in found.warnings)
 
 
 def test_a_surer_mask_outvotes_the_class() -> None:
@@ -131,8 +133,8 @@ def test_a_surer_mask_outvotes_the_class() -> None:
     found = answer(mask, [0.5, 0.0, 1.0])
     assert found.label == "glioma"
     assert found.mask_area_px
-    assert found.to_dict()["alone"]["class"] == NO_TUMOUR
-    assert any("the class alone says no tumour, the mask alone 100% for a tumour" in warning for warning in found.warnings)
+    assert found.to_dict()["unfused"]["class"] == NO_TUMOUR
+    assert any("the class alone is no tumour, the mask alone gives a tumour 100%" in warning for warning in found.warnings)
 
 
 def test_a_class_with_a_weak_mask_gets_its_most_probable_place() -> None:
@@ -140,7 +142,7 @@ def test_a_class_with_a_weak_mask_gets_its_most_probable_place() -> None:
     mask[10:16, 10:16] = 0.3
     found = answer(mask, [9.0, 0.0, 0.0])
     assert found.label == "glioma"
-    assert found.to_dict()["alone"]["mask_area_px"] == 0
+    assert found.to_dict()["unfused"]["mask_area_px"] == 0
     assert found.mask is not None
     rows, columns = np.nonzero(found.mask)
     assert 0 < found.mask.sum() < 0.1 * found.mask.size
@@ -151,15 +153,15 @@ def test_a_class_with_a_weak_mask_gets_its_most_probable_place() -> None:
 def test_the_smallest_region_never_takes_the_last_one() -> None:
     probability = np.zeros((20, 20))
     probability[2, 2] = probability[10:12, 10:12] = 1
-    assert decision.decide_mask(probability, threshold=0.5, min_area=0.5).sum() == 0
-    kept = decision.decide_mask(probability, threshold=0.5, min_area=0.5, one_stays=True)
+    assert postprocess.decide_mask(probability, threshold=0.5, min_area=0.5).sum() == 0
+    kept = postprocess.decide_mask(probability, threshold=0.5, min_area=0.5, keep_largest=True)
     assert kept.sum() == 4
     assert kept[10, 10]
 
 
 def test_the_map_explains_the_class_that_is_answered() -> None:
     card = make_card("joint", classes=CLASSES)
-    runtime = BrightRuntime(card, logits=[1.0, 0.0, 1.5], cam=np.ones((2, 2)))  # the bright disc is a sure mask
+    runtime = BrightRuntime(card, class_logits=[1.0, 0.0, 1.5], cam=np.ones((2, 2)))  # the bright disc is a sure mask
     found = Predictor([runtime]).predict(make_slice())
     assert (found.label, found.cam_class) == ("glioma", "glioma")
     assert [cam_class for _, cam_class in runtime.asked] == [None, 0]
@@ -168,7 +170,7 @@ def test_the_map_explains_the_class_that_is_answered() -> None:
 
 
 def test_two_models_apart_are_left_alone() -> None:
-    classifier = BrightRuntime(make_card("cls", classes=CLASSES), logits=[0.0, 0.0, 5.0], cam=np.ones((2, 2)))
+    classifier = BrightRuntime(make_card("cls", classes=CLASSES), class_logits=[0.0, 0.0, 5.0], cam=np.ones((2, 2)))
     found = Predictor([BrightRuntime(make_card("seg")), classifier]).predict(make_slice())
     assert found.consistent is False
-    assert found.to_dict()["alone"] is None
+    assert found.to_dict()["unfused"] is None

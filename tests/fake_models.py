@@ -1,4 +1,4 @@
-"""Small stand-ins for trained models: cards, a runtime whose answers are known, and model folders with random weights."""
+"""Small stand-ins for trained models, for all test folders: cards, a runtime with known outputs, and model folders."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def make_slice(image=None, **changes) -> Slice:
 
 
 class BrightRuntime:
-    """Outlines what is bright; its class scores and maps are told beforehand. Remembers the batches that it was asked about."""
+    """Runtime whose mask is what is bright, with given class logits and maps. It remembers the batches that it ran."""
 
     name = "bright"
     device = "paper"
     notes = ("computed on paper",)
 
-    def __init__(self, card, *, logits=None, cam=None):
-        self.card, self.logits, self.cam = card, logits, cam
+    def __init__(self, card, *, class_logits=None, cam=None):
+        self.card, self.class_logits, self.cam = card, class_logits, cam
         self.versions = {"paper": "1"}
         self.asked: list[tuple[np.ndarray, int | None]] = []
 
@@ -56,12 +56,12 @@ class BrightRuntime:
         """Answer with the picture itself as the mask's probability."""
         self.asked.append((images, cam_class))
         count = len(images)
-        mask = images.astype(np.float32) / 255 if self.card.task != "cls" else None
+        mask_prob = images.astype(np.float32) / 255 if self.card.task != "cls" else None
         if self.card.task == "seg":
-            return RawOutput(mask_prob=mask)
-        logits = np.tile(np.asarray(self.logits, np.float32), (count, 1))
+            return RawOutput(mask_prob=mask_prob)
+        class_logits = np.tile(np.asarray(self.class_logits, np.float32), (count, 1))
         cam = np.tile(np.asarray(self.cam, np.float32), (count, 1, 1))
-        return RawOutput(mask_prob=mask, class_logits=logits, cam=cam, features=np.ones((count, 2), np.float32))
+        return RawOutput(mask_prob=mask_prob, class_logits=class_logits, cam=cam, features=np.ones((count, 2), np.float32))
 
 
 def write_model(folder: Path, task, *, classes=None, encoder="resnet10t", size=64, seed=0, **changes) -> Path:

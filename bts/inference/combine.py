@@ -1,0 +1,159 @@
+"""Combine the outputs of the models into the prediction of one slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bts.data.preprocess import Preprocessing
+from bts.data.slice import Slice
+from bts.glossary import NO_TUMOUR
+from bts.inference import postprocess
+from bts.inference.ood import OodScore
+from bts.inference.prediction import ModelMark, Prediction, UnfusedHeads, origin_fields
+from bts.inference.runtimes.base import RawOutput
+from bts.models.folder import ModelCard
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What all predictions of the same models share."""
+
+    models: tuple[ModelMark, ...] = ()
+    runtime: str = ""
+    versions: dict[str, str] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of `result.json` about models, runtime and versions."""
+        return origin_fields(self.models, self.runtime, self.versions or {})
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """Raw output of one model for one slice: a row of a batch, without its B."""
+
+    card: ModelCard
+    preprocessing: Preprocessing
+    raw: RawOutput
+
+
+def make_prediction(item: Slice, outputs: Sequence[ModelOutput], *, origin: Origin, cam_class: int | None = None) -> Prediction:
+    """Return the prediction of one slice.
+
+    Args:
+        item: the slice.
+        outputs: of each model.
+        origin: of the prediction.
+        cam_class: index of the class that the map explains; None where it is the predicted one.
+    """
+    found: dict[str, Any] = {}
+    for model in outputs:
+        found |= _fused(item, model) if model.card.task == "joint" else _mask(item, model) | _class(model)
+        found |= _confidence(found, model)
+        found |= _cam(item, model, cam_class)
+    found["ood"] = _ood(outputs)
+    prediction = Prediction(slice=item, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found)
+    known = (*item.warnings, *([postprocess.PHANTOM_SLICE] if item.synthetic else []), *origin.warnings)
+    return replace(prediction, warnings=(*known, *_warnings(prediction, outputs)))
+
+
+def _mask(item: Slice, model: ModelOutput) -> dict[str, Any]:
+    if model.raw.mask_prob is None:
+        return {}
+    point = model.card.operating_point
+    mask_prob = model.preprocessing.restore(model.raw.mask_prob, item.image.shape, box=model.preprocessing.box(item.image))
+    mask = postprocess.decide_mask(mask_prob, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
+    return {"mask_prob": mask_prob, "mask": mask}
+
+
+def _confidence(found: dict[str, Any], model: ModelOutput) -> dict[str, Any]:
+    if model.raw.mask_prob is None:
+        return {}
+    confidence, below = postprocess.mask_confidence(found["mask_prob"], found["mask"]), model.card.uncertain_mask_below
+    uncertain = None if confidence is None or below is None else confidence < below
+    return {"mask_confidence": confidence, "mask_uncertain": uncertain}
+
+
+def _class(model: ModelOutput) -> dict[str, Any]:
+    raw, card = model.raw, model.card
+    if raw.class_logits is None:
+        return {}
+    class_prob = postprocess.softmax(raw.class_logits, temperature=card.temperature)
+    return {
+        "classes": tuple(card.classes),
+        "class_logits": raw.class_logits,
+        "class_prob": class_prob,
+        "features": raw.features,
+        "refer": card.refer_below is not None and bool(class_prob.max() < card.refer_below),
+    }
+
+
+def _fused(item: Slice, model: ModelOutput) -> dict[str, Any]:
+    """Return a joint model's mask and class, fused such that they can't contradict each other.
+
+    A model without the class "no tumour" can express that there is none only by an empty mask: its heads are not fused.
+    """
+    unfused, card, point = _mask(item, model) | _class(model), model.card, model.card.operating_point
+    if NO_TUMOUR not in card.classes or model.raw.class_logits is None:
+        return unfused
+    mask_prob, class_prob = unfused["mask_prob"], unfused["class_prob"]
+    tumour_prob, no_tumour = float(mask_prob.max()), card.classes.index(NO_TUMOUR)
+    fused = postprocess.fuse_evidence(
+        model.raw.class_logits, temperature=card.temperature, tumour_prob=tumour_prob, no_tumour=no_tumour
+    )
+    tumour = int(fused.argmax()) != no_tumour
+    conditional = postprocess.conditional_mask_prob(mask_prob, tumour=tumour)
+    mask = postprocess.decide_mask(
+        conditional, threshold=float(point["threshold"]), min_area=float(point["min_area"]), keep_largest=tumour
+    )
+    heads = UnfusedHeads(card.classes[int(class_prob.argmax())], class_prob, int(unfused["mask"].sum()), tumour_prob)
+    return unfused | {"class_prob": fused, "mask_prob": conditional, "mask": mask, "unfused": heads}
+
+
+def _cam(item: Slice, model: ModelOutput, cam_class: int | None) -> dict[str, Any]:
+    raw, card = model.raw, model.card
+    if raw.cam is None or raw.class_logits is None:
+        return {}
+    explained = int(raw.class_logits.argmax()) if cam_class is None else cam_class
+    box = model.preprocessing.box(item.image)
+    restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px, box=box)
+    return {
+        "cam": postprocess.scale_cam(restored, scale=card.cam_scale),
+        "cam_class": card.classes[explained],
+        "cam_name": card.cam_name,
+        "cam_peak": float(raw.cam.max()),
+    }
+
+
+def _ood(outputs: Sequence[ModelOutput]) -> OodScore | None:
+    """Return the score of the model with the largest distance relative to its limit, None where no model has a reference."""
+    scores = [
+        OodScore(float(model.raw.ood_distance), float(model.card.ood["limit"]))
+        for model in outputs
+        if model.raw.ood_distance is not None
+    ]
+    return max(scores, key=lambda score: score.distance / score.limit, default=None)
+
+
+def _warnings(prediction: Prediction, outputs: Sequence[ModelOutput]) -> Iterator[str]:
+    """Yield a sentence for each reason why this prediction may be wrong."""
+    if prediction.ood is not None and prediction.ood.is_ood:
+        yield prediction.ood.sentence
+    if prediction.consistent is False:
+        yield postprocess.format_contradiction(label=str(prediction.label))
+    unfused = prediction.unfused
+    if unfused is not None and not unfused.consistent:
+        yield postprocess.format_disagreement(label=unfused.label, tumour_prob=unfused.tumour_prob)
+    for card in (model.card for model in outputs if model.raw.mask_prob is not None):
+        if prediction.mask_uncertain and prediction.mask_confidence is not None:
+            below = float(card.uncertain_mask_below or 0)
+            yield postprocess.format_uncertain_mask(confidence=prediction.mask_confidence, below=below)
+    for card in (model.card for model in outputs if model.raw.class_logits is not None):
+        class_prob = prediction.class_prob if unfused is None else unfused.class_prob
+        if prediction.refer and class_prob is not None:  # the threshold was chosen on the class head's own probabilities
+            highest, below = float(class_prob.max()), float(card.refer_below or 0)
+            yield postprocess.format_referral(highest=highest, refer_below=below, unfused=unfused is not None)
+        if prediction.cam is not None and card.cam_scale is None:
+            yield postprocess.NO_CAM_SCALE

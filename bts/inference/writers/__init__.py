@@ -1,0 +1,1 @@
+"""Writers of results, one kind of file each, behind one registry."""

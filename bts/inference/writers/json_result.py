@@ -1,0 +1,96 @@
+"""Numbers of a result as `result.json`; its schema is docs/result.schema.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bts.atomic import write_text
+from bts.data.readers.scan import Scan, VolumeGeometry
+from bts.errors import RequestError
+from bts.inference.prediction import SCHEMA_VERSION, Prediction
+from bts.inference.writers.base import RESULT, ResultWriter, result_writers
+
+MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+"""NIfTI's units of length, in millimetres."""
+BLANK = "blank slice: all pixels are equal, there is nothing to segment or classify"
+
+
+@result_writers.register("json")
+class JsonResult(ResultWriter):
+    """`result.json`: the findings of a picture, or a table with a row per slice of a volume."""
+
+    files = (RESULT,)
+
+    def __init__(self, scan: Scan, folder: Path) -> None:
+        super().__init__(scan, folder)
+        self.first: Prediction | None = None
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def add(self, prediction: Prediction) -> None:
+        """Keep the findings of a slice."""
+        self.first = self.first or prediction
+        index = int(prediction.slice.index or 0)
+        self.rows[index] = {"index": index, "blank": False, **prediction.findings()}
+
+    def finish(self) -> None:
+        """Write the file."""
+        if self.first is None:
+            return
+        geometry = self.scan.volume
+        values = self.first.to_dict() if geometry is None else self._volume(geometry, self.first)
+        write_text(self.folder / RESULT, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def _volume(self, geometry: VolumeGeometry, first: Prediction) -> dict[str, Any]:
+        shared = [text for text in first.warnings if all(text in row["warnings"] for row in self.rows.values())]
+        voxels = None if first.mask is None else sum(row["mask_area_px"] for row in self.rows.values())
+        rows = self.rows | {index: _blank(index, first) for index in self.scan.blank}
+        volume = None
+        if voxels is not None and first.slice.spacing_mm is not None:
+            volume = round(voxels * voxel_mm3(geometry), 3)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.scan.path,
+            "shape": list(geometry.shape),
+            "axis": geometry.axis,
+            "mask_voxels": voxels,
+            "mask_volume_mm3": volume,
+            "slices": [rows[index] for index in sorted(rows)],
+            "warnings": shared,
+            **first.origin(),
+        }
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return the `result.json` of a folder.
+
+    Raises:
+        RequestError: there is none, it is damaged, or it has another schema version.
+    """
+    path = folder / RESULT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"{path}: can't be read ({error.strerror}): name the folder of a result") from error
+    except ValueError as error:
+        raise RequestError(f"{path}: no valid JSON ({error}): run infer.py again") from error
+    found = values.get("schema_version", 1) if isinstance(values, dict) else type(values).__name__
+    if found != SCHEMA_VERSION:
+        raise RequestError(f"{path}: schema version {found}, expected {SCHEMA_VERSION}: run infer.py again with this version")
+    return values
+
+
+def voxel_mm3(geometry: VolumeGeometry) -> float:
+    """Return the volume of a voxel in cubic millimetres."""
+    return abs(float(np.linalg.det(geometry.affine[:3, :3]))) * MM.get(geometry.unit, 1.0) ** 3
+
+
+def _blank(index: int, like: Prediction) -> dict[str, Any]:
+    """Return the findings of a blank slice: an empty mask, where there are masks, and no class."""
+    findings = dict.fromkeys(like.findings())
+    area = None if like.mask is None else 0
+    known = {"mask_area_px": area, "mask_area_mm2": None if like.slice.spacing_mm is None or area is None else 0.0}
+    return {"index": index, "blank": True, **findings, **known, "refer": False, "warnings": [BLANK]}
