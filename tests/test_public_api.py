@@ -28,12 +28,11 @@ def test_every_public_name_is_there(name: str) -> None:
 
 def test_every_public_name_is_typed() -> None:
     tree = ast.parse(Path(bts.__file__).read_text(encoding="utf-8"))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "__future__"]
-    typed = {alias.name: node.module for node in imports for alias in node.names}
-    for name in set(bts.__all__) - {"__version__"}:
-        assert typed[name] is not None
-        assert getattr(bts, name) is getattr(sys.modules[typed[name]], name)
-    assert set(typed) - {"TYPE_CHECKING", "Any", "import_module"} == set(bts.__all__) - {"__version__"}
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    typed = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(typed) == set(bts.__all__) - {"__version__"}
+    for name, module in typed.items():
+        assert getattr(bts, name) is getattr(sys.modules[str(module)], name)
     assert (Path(bts.__file__).parent / "py.typed").is_file()
 
 
