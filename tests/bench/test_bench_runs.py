@@ -15,7 +15,13 @@ EXPECTED = {
     "one-scan": [PLAIN, JOINT, f"{JOINT}, whole", f"cold, {JOINT}"],
     "folder": ["bare network, onnx", "12 scans to files, onnx", "peak memory, 12 scans, onnx"],
     "training": ["seg, one fixed batch", "seg, training", "seg, waiting for data"],
-    "reading": ["first epoch", "second epoch", "first epoch of a second run", "h5py and resize, any epoch"],
+    "reading": [
+        "first epoch",
+        "second epoch",
+        "first epoch of a second run",
+        "h5py and resize, any epoch",
+        "upload in a process of its own, added to a slice",
+    ],
     "growth": ["bootstrap, 200", "audit, 40", "report, 60"],
     "app": ["infer.py, one scan, warm", "page, drop to picture", "server's memory after 4 uploads"],
 }

@@ -25,6 +25,8 @@ HEADER_BYTES = 128
 MATRIX, COMPRESSED = 14, 15
 STORED_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
 """Bytes of one number by the type of the element that holds it."""
+TEXT_TYPES = (1, 2, 4, 16, 17, 18)
+"""Types of an element that holds text: 8 or 16 bits, UTF-8, UTF-16, UTF-32."""
 CLASS_BYTES = {6: 8, 7: 4, 8: 1, 9: 1, 10: 2, 11: 2, 12: 4, 13: 4, 14: 8, 15: 8}
 """Bytes of one number by the class of its array."""
 CLASS_NAMES = {1: "cell array", 2: "struct", 3: "object", 5: "sparse array", 16: "function", 17: "object"}
@@ -112,6 +114,8 @@ class _Matrix:
         flags, after = _part(data, 0, order)
         shape, after = _part(data, after, order)
         name, after = _part(data, after, order)
+        if len(flags.content) != 8:
+            raise InputError("truncated or damaged MATLAB file (flags of an array): export it again")
         word = struct.unpack_from(f"{order}I", flags.content)[0]
         sizes = struct.unpack(f"{order}{len(shape.content) // 4}i", shape.content)
         if not 2 <= len(sizes) <= 32 or min(sizes) < 0:
@@ -169,6 +173,9 @@ def _refuse_array(data: memoryview, matrix: _Matrix, order: str, name: str) -> N
     if matrix.kind == CHAR:
         if matrix.count > MAX_TEXT:
             raise InputError(f"'{name}' claims a text of {matrix.count} characters: at most {MAX_TEXT} are accepted")
+        kind = _content(data, matrix, order, name).kind
+        if kind not in TEXT_TYPES:  # SciPy looks it up behind the end of a table
+            raise InputError(f"truncated or damaged MATLAB file ('{name}' is a text of type {kind}): export it again")
         return
     if matrix.kind not in CLASS_BYTES:
         raise InputError(f"'{name}' is a {CLASS_NAMES.get(matrix.kind, 'value of an unknown class')}: expected real numbers")
@@ -176,7 +183,15 @@ def _refuse_array(data: memoryview, matrix: _Matrix, order: str, name: str) -> N
         raise InputError(f"'{name}' holds complex values: expected real numbers")
     if matrix.count > MAX_PIXELS or matrix.count * CLASS_BYTES[matrix.kind] > MAX_PICTURE_BYTES:
         raise InputError(f"'{name}' claims {matrix.count} values: at most {MAX_SIDE}x{MAX_SIDE} are accepted")
-    numbers, _ = _part(data, matrix.content, order)
+    numbers = _content(data, matrix, order, name)
     if numbers.kind not in STORED_BYTES or matrix.count * STORED_BYTES[numbers.kind] != len(numbers.content):
         told = f"'{name}' claims {matrix.count} values and holds {len(numbers.content)} bytes"
         raise InputError(f"truncated or damaged MATLAB file ({told}): export it again")
+
+
+def _content(data: memoryview, matrix: _Matrix, order: str, name: str) -> _Part:
+    """Return the one element that holds the values; SciPy would take what follows it for the next array, unchecked."""
+    found, after = _part(data, matrix.content, order)
+    if after < len(data):
+        raise InputError(f"truncated or damaged MATLAB file ('{name}' has bytes behind its values): export it again")
+    return found
