@@ -1,4 +1,4 @@
-"""Does a run folder name its parts, and is the latest run worth using found?"""
+"""Run folders: their parts, new names, and the latest finished run."""
 
 from __future__ import annotations
 

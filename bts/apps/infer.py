@@ -1,4 +1,4 @@
-"""What happens from scans on a command line to a folder of results?"""
+"""Command `bts infer` and `infer.py`: scans in, a folder of results out."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bts.apps.infer_job import Job
     from bts.inference.lanes import Share
 
-TOLD_ONE_BY_ONE = 20
-"""With more inputs than this only the progress bar and the summary are shown."""
+LISTED = 20
+"""Number of inputs up to which each gets its own line; with more, only a progress bar and the summary are shown."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,37 +29,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(argv: Sequence[str]) -> int:
-    """Infer what the arguments name, write the results, and return the exit status."""
+    """Predict the inputs, write the results, and return the exit status."""
     options = make_parser().parse_args(argv)
     from bts.inference.inputs import expand
     from bts.inference.lanes import read_share, under_torchrun
 
     share = read_share()
     if options.out is None and (share.world > 1 or options.resume):
-        why = "several processes share" if share.world > 1 else "--resume goes on in"
-        raise RequestError(f"{why} one folder of results: name it with --out")
+        why = "several processes write to one folder" if share.world > 1 else "--resume needs the folder to resume in"
+        raise RequestError(f"{why}: name it with --out")
     out = options.out or Path("results") / time.strftime("%Y-%m-%d_%H-%M-%S")
     job, paths = make_job(options, expand(options.inputs, besides=out), out, share)
     left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
     if len(left) < len(paths):
-        print(f"{len(paths) - len(left)} of {len(paths)} scans are done already")
+        print(f"{len(paths) - len(left)} of {len(paths)} scans are finished already")
     with tqdm(total=len(left), unit="scan", disable=True if job.tell else None) as bar:
         for done in job.work(left):
             bar.update(done)
     status = summary(job, len(paths), out)
-    # torchrun would end the other processes, which have inputs of their own to do; the errors are told all the same
+    # torchrun would end the other processes, which still have inputs to do; the errors were printed
     return DONE if status == SOME_FAILED and under_torchrun() else status
 
 
 def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share) -> tuple[Job, list[Path]]:
-    """Load the models and return the job with this process's share of the inputs."""
+    """Load the models and return the job and this process's share of the inputs."""
     from bts.apps.infer_job import Job, is_nifti
     from bts.inference.lanes import MOST, lanes_for
     from bts.inference.predictor import Predictor
     from bts.inference.resume import ResultFolders
 
     names = ResultFolders(out)
-    folders = {path: names.folder(path) for path in inputs}  # of all inputs: the same names in every process and again
+    folders = {path: names.folder(path) for path in inputs}  # of all: names agree between processes and on resuming
     paths = share.of(inputs)
     predictor = Predictor.load(
         seg=options.seg,
@@ -75,7 +75,7 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
     if share.world > 1:
         print(f"process {share.rank + 1} of {share.world}: {len(paths)} of {len(inputs)} scans")
     out.mkdir(parents=True, exist_ok=True)
-    tell = print if len(paths) <= TOLD_ONE_BY_ONE else None
+    tell = print if len(paths) <= LISTED else None
     return Job(predictor, folders, axis=options.axis, cam_class=options.cam, tell=tell), paths
 
 
@@ -83,28 +83,29 @@ def make_parser() -> OneLineParser:
     """Return the parser of `infer.py` and `bts infer`."""
     parser = OneLineParser(
         prog="python infer.py",
-        description="Mask, class and Grad-CAM of scans. Without --seg, --cls or --joint the latest finished runs answer.",
+        description="Predict mask, class and class activation map of scans. Without --seg, --cls or --joint, the latest "
+        "finished runs are used, else the bundled model.",
     )
     parser.add_argument(
         "inputs", nargs="+", metavar="SCAN", help="files, folders or patterns: .png .jpg .tif .mat .dcm .nii.gz"
     )
     add_model_options(parser, what="run, model folder or exported file")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the results go [results/<time>]")
-    parser.add_argument("--resume", action="store_true", help="go on in --out: what is done there is not done again")
-    parser.add_argument("--cam", metavar="CLASS", help="class that the Grad-CAM explains [the predicted one]")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results [results/<time>]")
+    parser.add_argument("--resume", action="store_true", help="resume in --out, skipping finished scans")
+    parser.add_argument("--cam", metavar="CLASS", help="class that the map explains [the predicted one]")
     parser.add_argument(
         "--axis", type=int, choices=(0, 1, 2), help="slices of a volume: 0 sagittal, 1 coronal, 2 axial [as the file says]"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument(
-        "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32 or auto, the fastest [auto]"
+        "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32, or auto for the fastest [auto]"
     )
     return parser
 
 
 def summary(job: Job, total: int, out: Path) -> int:
-    """Say what is done and what failed, and return the exit status."""
+    """Print how many scans are done and what failed, and return the exit status."""
     print(f"{total - len(job.failed)} of {total} scans done, results in {out}")
     for reason in job.failed.values():
         print(f"error: {reason}", file=sys.stderr)

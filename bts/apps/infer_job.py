@@ -1,4 +1,4 @@
-"""How do many scans become many folders of results at the machine's pace, and which of them are done already?"""
+"""Job of `bts infer`: predict many scans in parallel and write their results, each input with its own outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NIFTI = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one input: the line about it with its warnings, or why it failed."""
+    """Outcome of one input: a line with its warnings, or why it failed."""
 
     path: Path
     line: str = ""
@@ -31,15 +31,15 @@ class Outcome:
 
 @dataclass
 class Job:
-    """Inputs on their way through the models.
+    """Inputs, the loaded models, and where the results go.
 
     Attributes:
         predictor: loaded models; its lanes are used.
-        folders: where the result of each input goes.
+        folders: folder of the result of each input.
         axis: along which volumes are cut.
         cam_class: class that the maps explain.
-        tell: takes the line of each input, or None where there are too many.
-        failed: what went wrong, by path.
+        tell: receives the line of each input; None where there are too many.
+        failed: error by path.
     """
 
     predictor: Predictor
@@ -50,17 +50,17 @@ class Job:
     failed: dict[Path, str] = field(default_factory=dict)
 
     def is_finished(self, path: Path) -> bool:
-        """Return whether the result of an input is there already, whole and from these models."""
+        """Return whether the complete result of an input from these models exists."""
         from bts.inference.resume import is_finished
 
         origin = self.predictor.origin.fields()
         return is_finished(self.folders[path], source=path, origin=origin, cam_class=self.cam_class, axis=self.axis)
 
     def work(self, paths: Sequence[Path]) -> Iterator[int]:
-        """Write the result of each input; yield how many inputs were finished since the last yield.
+        """Write the result of each input; yield the number of inputs finished since the last yield.
 
-        Pictures go in lanes from reading to the written files, a few at a time where the networks take several together;
-        volumes one by one, their slices in lanes. So the memory in use does not grow with the number of inputs.
+        Pictures are processed in lanes, from reading to the written files; volumes one by one, their slices in lanes. So the
+        memory in use does not grow with the number of inputs.
         """
         from bts.inference.lanes import batches, map_ordered
 
@@ -76,7 +76,7 @@ class Job:
                 yield len(outcomes)
 
     def scans(self, paths: Sequence[Path]) -> list[Outcome]:
-        """Read, ask about and write inputs whose pictures go through the networks together; in their order."""
+        """Read, predict and write the inputs of one batch; return their outcomes in order."""
         from bts.data.readers.catalogue import read_scan
 
         outcomes: dict[Path, Outcome] = {}
@@ -94,73 +94,73 @@ class Job:
         return [outcomes[path] for path in paths]
 
     def pictures(self, pictures: Sequence[tuple[Path, Scan]]) -> dict[Path, Outcome]:
-        """Write the results of pictures."""
+        """Predict pictures and write their results."""
         from bts.inference.write import write_prediction
 
         if not pictures:
             return {}
-        answers = self.predictor.predict_batch([scan.slices[0] for _, scan in pictures], cam_class=self.cam_class)
+        predictions = self.predictor.predict_batch([scan.slices[0] for _, scan in pictures], cam_class=self.cam_class)
         found = {}
-        for (path, _), prediction in zip(pictures, answers, strict=True):
+        for (path, _), prediction in zip(pictures, predictions, strict=True):
             folder = write_prediction(prediction, self.folders[path])
             found[path] = Outcome(path, f"{path}: {format_prediction(prediction)} -> {folder}", prediction.warnings)
         return found
 
     def volume(self, path: Path, scan: Scan) -> Outcome:
-        """Write the result of a volume."""
+        """Predict a volume and write its result."""
         from bts.inference.write import write_volume
 
-        drawn: list[int] = []
-        told: list[tuple[int, tuple[str, ...]]] = []
+        areas: list[int] = []
+        warnings: list[tuple[int, tuple[str, ...]]] = []
 
         def counted() -> Iterator[Prediction]:
-            asked = self.predictor.predict_many(scan.slices, batch_size=self.predictor.together, cam_class=self.cam_class)
-            for answer in asked:
-                drawn.append(answer.mask_area_px or 0)
-                told.append((int(answer.slice.index or 0), answer.warnings))
-                yield answer
+            slices, size = scan.slices, self.predictor.together
+            for prediction in self.predictor.predict_many(slices, batch_size=size, cam_class=self.cam_class):
+                areas.append(prediction.mask_area_px or 0)
+                warnings.append((int(prediction.slice.index or 0), prediction.warnings))
+                yield prediction
 
         folder = write_volume(scan, counted(), self.folders[path])
         blank = f", {len(scan.blank)} blank" if scan.blank else ""
-        line = f"{path}: {len(drawn)} slices{blank}, {sum(map(bool, drawn))} with a mask -> {folder}"
-        return Outcome(path, line, gathered(told))
+        line = f"{path}: {len(areas)} slices{blank}, {sum(map(bool, areas))} with a mask -> {folder}"
+        return Outcome(path, line, gather_warnings(warnings))
 
     def note(self, outcome: Outcome) -> None:
-        """Keep why an input failed, or tell its line, where there are few."""
+        """Record why an input failed, or pass its line on."""
         if outcome.failed is not None:
             self.failed[outcome.path] = outcome.failed
         elif self.tell is not None:
             self.tell("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
 
 
-def gathered(told: Sequence[tuple[int, tuple[str, ...]]]) -> tuple[str, ...]:
-    """Return the warnings of a volume's slices, those that differ in their numbers alone on one line with how many there are.
+def gather_warnings(warnings: Sequence[tuple[int, tuple[str, ...]]]) -> tuple[str, ...]:
+    """Return the warnings of a volume's slices, merged into one line where they differ in their numbers only.
 
     Args:
-        told: number and warnings of each slice.
+        warnings: index and warnings of each slice.
 
-    >>> gathered([(3, ("a phantom", "unsure: 0.7")), (4, ("a phantom", "unsure: 0.6")), (5, ("a phantom", "torn"))])
+    >>> gather_warnings([(3, ("a phantom", "unsure: 0.7")), (4, ("a phantom", "unsure: 0.6")), (5, ("a phantom", "torn"))])
     ('a phantom', '2 slices, the first is 3: unsure: 0.7', 'slice 5: torn')
     """
     alike: dict[str, list[tuple[int, str]]] = {}
-    for index, texts in told:
+    for index, texts in warnings:
         for text in texts:
             alike.setdefault(re.sub(r"[0-9.]+", "#", text), []).append((index, text))
     lines = []
     for found in alike.values():
-        (index, text), everywhere = found[0], len(found) == len(told) and len({text for _, text in found}) == 1
+        (index, text), everywhere = found[0], len(found) == len(warnings) and len({text for _, text in found}) == 1
         where = f"slice {index}: " if len(found) == 1 else f"{len(found)} slices, the first is {index}: "
         lines.append(text if everywhere else where + text)
     return tuple(lines)
 
 
 def is_nifti(path: Path) -> bool:
-    """Return whether a file is a volume, as far as its name tells."""
+    """Return whether a file is NIfTI by its name."""
     return path.name.lower().endswith(NIFTI)
 
 
 def format_prediction(prediction: Prediction) -> str:
-    """Return what was found, in a few words."""
+    """Return the prediction in a few words."""
     parts = []
     if prediction.label is not None and prediction.class_prob is not None:
         parts.append(f"{prediction.label} {prediction.class_prob.max():.0%}")

@@ -1,4 +1,4 @@
-"""Which models are there, what was each trained on, and which of them answers when none is named?"""
+"""Command `bts models`: list the available models and those that are used if none is named."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from bts.glossary import DISCLAIMER
 def command(argv: Sequence[str]) -> int:
     """List the models and return the exit status."""
     parser = OneLineParser(
-        prog="bts models", description="List the models of the package and of finished runs, and say which answer unasked."
+        prog="bts models",
+        description="List the bundled models, those of finished runs, and those that are used if none is named.",
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")
     options = parser.parse_args(argv)
     from bts.inference.model_listing import list_models
     from bts.inference.model_selection import select_models
@@ -24,11 +25,11 @@ def command(argv: Sequence[str]) -> int:
     for model in found:
         print("\n".join(model.lines))
     if not found:
-        print("no model is there")
+        print("no models found")
     try:
         _, notes = select_models(seg=None, cls=None, joint=None, runs=options.runs)
     except RequestError as error:
         notes = (str(error),)
-    print("\nwithout a name:\n" + "\n".join(f"  {note}" for note in notes))
+    print("\nused if none is named:\n" + "\n".join(f"  {note}" for note in notes))
     print(DISCLAIMER)
     return DONE

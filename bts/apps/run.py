@@ -1,7 +1,7 @@
-"""How does an error become one line and an exit status?
+"""What all programs share: argument parsing, one-line errors and exit statuses.
 
-0 done, 1 some inputs failed (named; the others are done), 2 a wrong request, 130 interrupted. Every program of this
-project, root script or `bts` subcommand, goes through `run_app`.
+0 done, 1 some inputs failed (named; the others are done), 2 wrong request, 130 interrupted. Every program of this project, root
+script or `bts` subcommand, is run by `run_app`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SYSTEM_ERRORS = {
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, with the nearest option for an unknown one."""
+    """Argument parser with one-line errors that name the nearest option for an unknown one."""
 
     def __init__(self, *, prog: str, description: str, epilog: str | None = None, help_option: bool = True) -> None:
         shape = argparse.RawDescriptionHelpFormatter
@@ -47,18 +47,20 @@ class OneLineParser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Return the options; raises `RequestError` that names every unknown one."""
+        """Return the options; raises `RequestError` that names every unknown option."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             known = [text for action in self._actions for text in action.option_strings]
-            wrong = [text for text in unknown if text.startswith("-")] or unknown  # a value behind an unknown option is no news
+            wrong = [
+                text for text in unknown if text.startswith("-")
+            ] or unknown  # the value of an unknown option need not be named
             named = ", ".join(f"'{text}'{suggestion(text.split('=')[0], known)}" for text in wrong)
             self.error(f"unknown argument {named}")
         return options
 
     def error(self, message: str) -> NoReturn:
         """Raise `RequestError` in place of argparse's usage text."""
-        raise RequestError(f"{message}; `{self.prog} --help` lists what there is")
+        raise RequestError(f"{message}; `{self.prog} --help` lists the options")
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, what: str) -> None:
@@ -69,12 +71,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, what: str) -> None:
         what: what a path may be, as in `run, model folder or exported file`.
     """
     for task, kind in {"seg": "segmenter", "cls": "classifier", "joint": "joint model"}.items():
-        text = f"{what} of a {kind}; given several times, the mean answers"
+        text = f"{what} of a {kind}; if given several times, the mean is taken"
         parser.add_argument(f"--{task}", type=Path, action="append", metavar="MODEL", help=text)
 
 
 def describe(error: BaseException) -> tuple[str, int]:
-    """Return the one line for a user and the exit status."""
+    """Return the error line for the user and the exit status."""
     if isinstance(error, BtsError):
         return one_line(error), error.exit_status
     if isinstance(error, KeyboardInterrupt):
@@ -106,7 +108,7 @@ def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else (WRONG_REQUEST if end.code else DONE)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again while it closes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports the error again at exit
         return DONE
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
@@ -117,7 +119,7 @@ def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None
 
 
 def show_log() -> None:
-    """Write what this project logs to standard output; other libraries keep their own ways."""
+    """Print this project's log messages to standard output; other libraries are left alone."""
     logger = logging.getLogger("bts")
     logger.setLevel(logging.INFO)
     for old in [each for each in logger.handlers if isinstance(each, LogHandler)]:
@@ -126,7 +128,7 @@ def show_log() -> None:
 
 
 class LogHandler(logging.Handler):
-    """Prints a message as it is; looks standard output up anew, so that a redirection holds."""
+    """Print messages as they are, to the current standard output, so that redirections work."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
@@ -134,12 +136,12 @@ class LogHandler(logging.Handler):
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM (a batch system, `kill`) raise `KeyboardInterrupt`, so that what is open is closed."""
+    """Make SIGTERM (from a batch system or `kill`) raise `KeyboardInterrupt`, so that files are closed and models are saved."""
 
     def interrupt(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
     try:
         signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: whoever owns that one decides
+    except ValueError:  # not in the main thread: signals belong to the program that runs it
         return

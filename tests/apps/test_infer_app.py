@@ -1,4 +1,4 @@
-"""`infer.py` with models that answer on paper: what lands where, what is said, and how failures end."""
+"""`infer.py` with stand-in models: files, lines, and exit statuses."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_more_pictures_than_a_batch_all_arrive_under_their_own_names(loaded: lis
 
 
 def test_many_scans_get_a_bar_and_no_lines(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
-    for number in range(infer.TOLD_ONE_BY_ONE + 1):
+    for number in range(infer.LISTED + 1):
         draw(tmp_path / f"{number}.png")
     assert infer.main([".", "--out", "out"]) == 0
     told = capsys.readouterr().out

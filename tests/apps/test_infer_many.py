@@ -1,4 +1,4 @@
-"""A folder of scans on several cores and processes, broken off and resumed: the same files as in one go."""
+"""Many scans on several cores and processes, interrupted and resumed: the same files as in one go."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_killed_run_resumes_to_the_same_files_as_an_unbroken_one(
 
     capsys.readouterr()
     assert infer.main([*arguments, "broken", "--resume"]) == 0
-    assert f"{len(done)} of {MANY} scans are done already" in capsys.readouterr().out
+    assert f"{len(done)} of {MANY} scans are finished already" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == before for path, before in done.items()), "what was done was done again"
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
 
@@ -160,8 +160,8 @@ def test_under_torchrun_a_bad_input_does_not_end_the_other_processes(
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, [], "several processes share one folder of results: name it with --out"),
-        ({}, ["--resume"], "--resume goes on in one folder of results: name it with --out"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, [], "several processes write to one folder: name it with --out"),
+        ({}, ["--resume"], "--resume needs the folder to resume in: name it with --out"),
     ],
 )
 def test_one_folder_of_results_must_be_named_where_it_can_t_be_guessed(

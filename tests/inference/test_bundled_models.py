@@ -1,4 +1,4 @@
-"""The model in the package: when it answers unasked, by which name it is asked, and what is told of a damaged one."""
+"""Bundled model: when it is used, by which name, and how a damaged package is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a joint model give one answer, by its probabilities, and keep what mask and class said by themselves?"""
+"""Fusion of a joint model's heads into one consistent prediction, and the heads before it."""
 
 from __future__ import annotations
 

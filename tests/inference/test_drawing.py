@@ -1,3 +1,5 @@
+"""Overlay page: size, texts, contour, class map and colours."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from fake_models import make_card, make_slice
 from PIL import Image, ImageDraw
 
-from bts.inference import panel
+from bts.inference import drawing, panel
 from bts.inference.drawing import SIDE, overlay
 from bts.inference.panel import clean, font, panel_blocks, wrapped
 from bts.inference.picture import CONTOUR, HEAT, contour_of, fitted, grey, heat_strip, heated
@@ -32,8 +34,8 @@ def predicted(shape=(48, 36), **changes):
 def written(prediction, monkeypatch):
     """Return all text that is drawn on the page."""
     texts = []
-    inked = panel._inked
-    monkeypatch.setattr(panel, "_inked", lambda text, size, anchor: texts.append(text) or inked(text, size, anchor))
+    for module in (panel, drawing):
+        monkeypatch.setattr(module, "write_text", lambda draw, at, text, **_: texts.append(text))
     overlay(prediction)
     return " ".join(texts)
 

@@ -1,4 +1,4 @@
-"""The same slice as .mat, PNG and NIfTI: the same tensor, the same mask, the same class."""
+"""The same slice as .mat, PNG and NIfTI gives the same tensor, mask and class."""
 
 import nibabel
 import numpy as np

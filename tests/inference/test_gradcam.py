@@ -1,3 +1,5 @@
+"""Class activation maps: equality with MONAI's Grad-CAM, HiResCAM of joint networks, and where cells look."""
+
 import copy
 import gc
 

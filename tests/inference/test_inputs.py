@@ -1,3 +1,5 @@
+"""Expansion of files, folders and patterns into input files."""
+
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,4 @@
-"""Do things come out of the lanes in order, few at a time, and with their errors?"""
+"""Lanes keep the order, the memory bound and the errors of their items; processes share the inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card, make_slice
 
-from bts.inference.lanes import AHEAD, MOST, batches, cores_here, lanes_for, map_ordered, threads_a_lane
+from bts.errors import RequestError
+from bts.inference.lanes import (
+    AHEAD,
+    MOST,
+    Share,
+    batches,
+    cores_here,
+    lanes_for,
+    map_ordered,
+    read_share,
+    threads_a_lane,
+    threads_asked,
+)
 from bts.inference.predictor import Predictor
 
 
@@ -66,6 +78,12 @@ def test_batches_are_full_but_for_the_last() -> None:
     assert list(batches("abcde", 2)) == [["a", "b"], ["c", "d"], ["e"]]
 
 
+@pytest.mark.parametrize(("value", "expected"), [("2", 2), ("3,1", 3), ("", 0), ("many", 0)])
+def test_the_number_of_threads_follows_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, expected: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert threads_asked() == expected
+
+
 def test_lanes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     assert cores_here() == 6
@@ -91,3 +109,32 @@ def test_on_a_cpu_a_slice_goes_through_the_networks_alone() -> None:
     assert Predictor([runtime]).together == 1
     runtime.device = "cuda"
     assert Predictor([runtime]).together > 1
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_each_input_is_taken_by_one_process(world: int) -> None:
+    items = list(range(20))
+    taken = [item for rank in range(world) for item in Share(rank, world).of(items)]
+    assert sorted(taken) == items
+
+
+def test_a_process_without_variables_takes_everything() -> None:
+    assert read_share({}) == Share(0, 1, 0)
+
+
+def test_the_variables_of_torchrun_are_read() -> None:
+    assert read_share({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Share(5, 8, 1)
+
+
+def test_the_variables_of_srun_are_read() -> None:
+    assert read_share({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}) == Share(2, 4, 0)
+
+
+def test_a_batch_script_of_slurm_without_srun_takes_everything() -> None:
+    assert read_share({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) == Share()
+
+
+@pytest.mark.parametrize("values", [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "first", "WORLD_SIZE": "2"}])
+def test_an_impossible_rank_is_refused(values: dict[str, str]) -> None:
+    with pytest.raises(RequestError, match="expected numbers, RANK from 0 to below WORLD_SIZE"):
+        read_share(values)

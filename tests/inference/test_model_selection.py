@@ -1,3 +1,5 @@
+"""Selection of models: named ones, latest runs, phantoms, missing tasks."""
+
 import json
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Is a picture that is unlike the training slices noticed and said, by every kind of model, and an old folder left in peace?"""
+"""Out-of-distribution reference: distances, model card, warnings, and equality between runtimes."""
 
 from __future__ import annotations
 

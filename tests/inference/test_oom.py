@@ -1,4 +1,4 @@
-"""Batches that are too large: halved, told once, remembered, and the answers in order."""
+"""Batches that do not fit in memory are halved, and the outputs keep their order."""
 
 from __future__ import annotations
 

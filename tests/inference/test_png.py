@@ -1,3 +1,5 @@
+"""PNG encoder: pixels, determinism, and both compressors."""
+
 import io
 
 import numpy as np

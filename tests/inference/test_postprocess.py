@@ -1,3 +1,5 @@
+"""Postprocessing: softmax, threshold and regions, map scale, warnings."""
+
 import numpy as np
 import pytest
 

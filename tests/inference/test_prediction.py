@@ -1,3 +1,5 @@
+"""Derived values of a prediction, and its fields in result.json."""
+
 import json
 
 import numpy as np

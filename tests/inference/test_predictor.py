@@ -1,3 +1,5 @@
+"""Predictor: sizes, batches, flips, errors, arrays, and loading."""
+
 import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card, make_slice, write_model

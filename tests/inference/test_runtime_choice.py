@@ -1,4 +1,4 @@
-"""Which runtime `auto` takes, and what it says of the others."""
+"""Runtime that `auto` picks, and the reasons against the others."""
 
 from __future__ import annotations
 

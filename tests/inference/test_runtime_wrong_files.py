@@ -1,4 +1,4 @@
-"""Files that are none of ours: said in one line, before anything is computed."""
+"""Exported files that are damaged or not from bts are refused in one line before anything is computed."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Results of volumes: the mask's position in the world, tables, and refusals."""
+
 import nibabel
 import numpy as np
 import pytest

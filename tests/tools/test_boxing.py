@@ -76,7 +76,7 @@ def test_models_are_listed_with_what_they_were_trained_on(box: Path, run: Run, c
     assert f"{run.model}\n  joint" in told
     assert "trained on phantoms only, nothing: random weights" in told
     assert f"{box / 'broken'}\n  can't be used: " in told
-    assert "without a name:" in told
+    assert "used if none is named:" in told
     assert "Dice a slice" in told
 
 

@@ -1,4 +1,4 @@
-"""What every runtime promises, whichever library computes; and that exported files need neither torch nor monai."""
+"""Contract of every registered runtime, on models of every task; exported files need neither torch nor MONAI."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bts.data.slice import Slice
 from bts.errors import RequestError
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import runtimes
@@ -20,14 +22,13 @@ from bts.models.folder import read_card, update_card
 
 TASKS = ("seg", "cls", "joint")
 EXPORTED = sorted(set(runtimes) - {"torch"})
+"""Runtimes that run an exported file."""
 PICTURES = np.random.default_rng(0).integers(0, 256, size=(3, 64, 64), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("name", sorted(runtimes))
-def test_a_runtime_answers_what_its_task_promises_in_shape_and_range(
-    exported_models: dict[str, Path], name: str, task: str
-) -> None:
+@pytest.mark.parametrize("name", runtimes)
+def test_the_raw_output_of_a_task_has_its_shapes_and_ranges(exported_models: dict[str, Path], name: str, task: str) -> None:
     runtime = open_runtime(name, exported_models[task], device="cpu")
     raw = runtime.run(PICTURES)
     assert (raw.mask_prob is None) == (task == "cls")
@@ -40,7 +41,7 @@ def test_a_runtime_answers_what_its_task_promises_in_shape_and_range(
         assert raw.mask_prob.max() <= 1
     if raw.class_logits is not None:
         assert raw.class_logits.shape == (3, 3)
-        side = 64 // 4 if task == "joint" else 64 // 32  # a joint model's map lies on the grid on which its mask was pooled
+        side = 64 // 4 if task == "joint" else 64 // 32  # a joint model's map is on the grid on which its mask is pooled
         assert raw.cam.shape == (3, side, side)
         assert raw.cam.min() >= 0
         assert raw.features.ndim == 2
@@ -53,9 +54,7 @@ def test_a_runtime_answers_what_its_task_promises_in_shape_and_range(
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", ["onnx", "openvino-f32"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_runtime_in_full_precision_answers_as_pytorch_does(
-    exported_models: dict[str, Path], name: str, task: str, count: int
-) -> None:
+def test_a_runtime_in_full_precision_equals_pytorch(exported_models: dict[str, Path], name: str, task: str, count: int) -> None:
     truth = open_runtime("torch", exported_models[task], device="cpu")
     other = open_runtime(name, exported_models[task], device="cpu")
     for cam_class in (None, 0, 1, 2) if task != "seg" else (None,):
@@ -67,7 +66,7 @@ def test_a_runtime_in_full_precision_answers_as_pytorch_does(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_openvino_s_own_precision_stays_near(exported_models: dict[str, Path], task: str) -> None:
+def test_openvino_s_own_precision_is_close(exported_models: dict[str, Path], task: str) -> None:
     truth = open_runtime("torch", exported_models[task], device="cpu").run(PICTURES, cam_class=0)
     found = open_runtime("openvino", exported_models[task], device="cpu").run(PICTURES, cam_class=0)
     for here, there in zip(truth, found, strict=True):
@@ -75,30 +74,39 @@ def test_openvino_s_own_precision_stays_near(exported_models: dict[str, Path], t
             assert np.abs(here - there).mean() <= 0.01 * max(1.0, np.abs(here).max())
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_mirrored_pictures_that_share_memory_are_taken(exported_models: dict[str, Path], name: str) -> None:
+@pytest.mark.parametrize("name", runtimes)
+def test_mirrored_views_are_accepted(exported_models: dict[str, Path], name: str) -> None:
     runtime = open_runtime(name, exported_models["seg"], device="cpu")
     assert np.array_equal(runtime.run(PICTURES[:, :, ::-1]).mask_prob, runtime.run(PICTURES[:, :, ::-1].copy()).mask_prob)
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_a_batch_of_another_size_follows_without_trouble(exported_models: dict[str, Path], name: str) -> None:
+@pytest.mark.parametrize("name", runtimes)
+def test_threads_get_the_outputs_of_single_calls(exported_models: dict[str, Path], name: str) -> None:
+    runtime = open_runtime(name, exported_models["joint"], device="cpu", lanes=3)
+    single = [runtime.run(picture[None]) for picture in PICTURES]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda picture: runtime.run(picture[None]), PICTURES))
+    for one, other in zip(single, together, strict=True):
+        np.testing.assert_array_equal(one.mask_prob, other.mask_prob)
+        np.testing.assert_array_equal(one.cam, other.cam)
+
+
+@pytest.mark.parametrize("name", runtimes)
+def test_batches_of_different_sizes_follow_one_another(exported_models: dict[str, Path], name: str) -> None:
     runtime = open_runtime(name, exported_models["cls"], device="cpu")
     together = runtime.run(PICTURES).class_logits
     assert np.allclose(runtime.run(PICTURES[:1]).class_logits, together[:1], atol=0.05)
-    assert np.allclose(runtime.run(PICTURES).class_logits, together, atol=1e-6), "an answer is not overwritten by the next"
+    assert np.allclose(runtime.run(PICTURES).class_logits, together, atol=1e-6), "an output is not overwritten by the next"
 
 
 @pytest.mark.parametrize("where", ["model folder", "file alone"])
 @pytest.mark.parametrize("name", ["onnx", "openvino-f32"])
-def test_a_predictor_says_the_same_with_another_runtime(
+def test_a_predictor_predicts_the_same_with_another_runtime(
     exported_models: dict[str, Path], tmp_path: Path, name: str, where: str
 ) -> None:
     place = exported_models["joint"]
     if where == "file alone":
         place = Path(shutil.copy(place / "model.onnx", tmp_path / "brain.onnx"))
-    from bts.data.slice import Slice
-
     item = Slice(image=np.random.default_rng(1).random((70, 50)), source="file", path="scan.png")
     truth = Predictor.load(joint=exported_models["joint"], device="cpu").predict(item)
     found = Predictor.load(joint=place, device="cpu", runtime=name).predict(item)
@@ -106,7 +114,7 @@ def test_a_predictor_says_the_same_with_another_runtime(
     assert np.allclose(found.class_prob, truth.class_prob, atol=1e-4)
     assert np.allclose(found.mask_prob, truth.mask_prob, atol=1e-4)
     assert np.allclose(found.cam, truth.cam, atol=1e-4)
-    assert found.models == truth.models, "the same weights bear the same name"
+    assert found.models == truth.models, "the same weights have the same identity"
     assert found.runtime.startswith(name)
 
 
@@ -118,7 +126,7 @@ def test_the_folder_s_card_decides_also_after_the_export(exported_models: dict[s
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_an_exported_file_is_answered_without_torch_and_monai(exported_models: dict[str, Path], name: str) -> None:
+def test_an_exported_file_needs_neither_torch_nor_monai(exported_models: dict[str, Path], name: str) -> None:
     code = f"""
 import sys
 import numpy as np
@@ -134,7 +142,7 @@ assert not heavy, heavy
     assert done.stdout.strip() in read_card(exported_models["joint"]).classes
 
 
-def test_a_folder_that_was_not_exported_is_told_how(exported_models: dict[str, Path], tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_an_export_names_the_command(exported_models: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported_models["cls"], tmp_path / "model"))
     (folder / "model.onnx").unlink()
     with pytest.raises(RequestError, match=r"no model.onnx in it: make it with `bts export .*model --format onnx`"):
@@ -159,7 +167,7 @@ def test_an_export_with_another_class_map_is_refused(exported_models: dict[str, 
         open_runtime("onnx", folder, device="cpu")
 
 
-def test_torch_does_not_answer_from_an_exported_file(exported_models: dict[str, Path]) -> None:
+def test_torch_refuses_an_exported_file(exported_models: dict[str, Path]) -> None:
     with pytest.raises(RequestError, match="runtime 'torch' needs a model folder: use `--runtime auto`"):
         Predictor.load(cls=exported_models["cls"] / "model.onnx")
 
@@ -169,7 +177,7 @@ def test_an_exported_file_of_another_task_is_refused(exported_models: dict[str, 
         Predictor.load(seg=exported_models["cls"] / "model.onnx", runtime="onnx")
 
 
-def test_onnx_runtime_does_not_answer_from_openvino_s_format(tmp_path: Path) -> None:
+def test_onnx_runtime_refuses_openvino_s_format(tmp_path: Path) -> None:
     (tmp_path / "model.xml").write_text("<net/>")
     with pytest.raises(RequestError, match=r"runtime 'onnx' needs a file .onnx: use `--runtime openvino`"):
         open_runtime("onnx", tmp_path / "model.xml", device="cpu")
@@ -193,14 +201,6 @@ def test_a_gpu_that_the_runtime_cannot_use_is_refused(exported_models: dict[str,
 def test_an_unknown_runtime_gets_the_nearest_one(exported_models: dict[str, Path]) -> None:
     with pytest.raises(RequestError, match=r"unknown runtime 'openvin' \(did you mean 'openvino'\?\)"):
         open_runtime("openvin", exported_models["cls"], device="cpu")
-
-
-def test_the_number_of_threads_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bts.inference.lanes import threads_asked
-
-    for said, expected in (("2", 2), ("3,1", 3), ("", 0), ("many", 0)):
-        monkeypatch.setenv("OMP_NUM_THREADS", said)
-        assert threads_asked() == expected
 
 
 def test_every_field_of_the_card_comes_back_from_the_file(exported_models: dict[str, Path]) -> None:
