@@ -91,8 +91,8 @@ def remove_tumour(
         head: of the slice where it is known already.
 
     Returns:
-        (H, W) uint8 that equals `image` farther than `support_px` from the mask; None where no tissue fits, as with a tumour
-        that fills the head.
+        (H, W) uint8 that equals `image` farther than `support_px` from the mask; None where there is no tumour, or no tissue
+        fits, as with a tumour that fills the head.
     """
     head = head or find_head(image, without=mask)
     return _fill(image, mask, np.zeros_like(mask), head, rng=rng)
@@ -197,9 +197,9 @@ def _fill(
     distance = _distance(region)
     grow, width = GROW_PX * unit, FEATHER_PX * unit * rng.uniform(0.5, 1.5)
     rows, columns = np.nonzero(distance <= grow + width)
-    if len(rows) > len(head.region.ravel()) // 2:
-        return None
     ring_rows, ring_columns = np.nonzero((distance > grow) & (distance <= grow + width + RING_PX * unit))
+    if not np.any(region) or not len(ring_rows) or len(rows) > head.region.size // 2:
+        return None
     wanted = head.region[rows, columns].mean()
     taken = distance <= grow
     taken |= np.asarray(avoid, dtype=bool)

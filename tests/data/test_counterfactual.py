@@ -99,6 +99,11 @@ def test_a_tumour_that_fills_the_head_is_not_removed() -> None:
     assert remove_tumour(image, mask, rng=rng()) is None
 
 
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_mask_of_nothing_or_of_everything_is_not_removed(value: int) -> None:
+    assert remove_tumour(healthy_slice(), np.full((SIDE, SIDE), value, np.uint8), rng=rng()) is None
+
+
 def test_the_size_of_the_slice_scales_the_replaced_region() -> None:
     image, mask = (cv2.resize(each, (256, 256), interpolation=cv2.INTER_NEAREST) for each in tumour_slice())
     assert support_px(image.shape) == pytest.approx(2 * support_px((SIDE, SIDE)))
