@@ -127,7 +127,7 @@ class SplitSettings:
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield values that do not go together."""
-        if self.kind == "ratios" and self.train + self.val >= 1:
+        if self.kind == "ratios" and self.train + self.val > 1 - 1e-9:
             received = f"received {self.train:g} + {self.val:g} = {self.train + self.val:g}"
             yield ("train", "val"), f"expected a sum below 1, so that a test part is left, {received}"
         last = {"folds": self.folds, "cvind": 5}.get(self.kind, self.fold)

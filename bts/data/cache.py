@@ -42,15 +42,15 @@ class SliceCache:
 
     Args:
         folder: made at the first write.
-        max_gib: size above which the entries unused for longest are dropped. Entries that this run has used are not: once they
-            alone fill the cache, nothing more is stored, and the next run still finds them.
+        cache_gib: size above which the least recently used entries are removed. Entries that this run has used are kept: once
+            they alone fill the cache, nothing more is stored, and the next run still finds them.
     """
 
-    def __init__(self, folder: Path | str, max_gib: float) -> None:
-        if not max_gib >= 0:
-            raise RequestError(f"a cache of {max_gib:g} GiB: expected 0 or more; an empty --data.cache turns it off")
+    def __init__(self, folder: Path | str, cache_gib: float) -> None:
+        if not cache_gib >= 0:
+            raise RequestError(f"a cache of {cache_gib:g} GiB: expected 0 or more; an empty --data.cache turns it off")
         self.folder = Path(folder)
-        self.max_bytes = int(max_gib * 2**30)
+        self.max_bytes = int(cache_gib * 2**30)
         self.hits = 0
         self.misses = 0
         self._used: set[str] = set()

@@ -1,6 +1,6 @@
-"""Who is trained on, who validates, who tests? Always whole patients: a slice's neighbours in one head are nearly its copies.
+"""Splits into training, validation and test parts, always by whole patients: neighbouring slices of one head are near copies.
 
-The one place to import splits from; `split_table` holds the type, `split_kinds` the ways to split, `split_drawing` the draw.
+Import splits from here; `split_table` holds the type, `split_kinds` the kinds of splits, `split_drawing` the random draw.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from bts.data.sources.base import Record
 from bts.data.split_kinds import kinds
 from bts.data.split_table import Split, SplitRow
 from bts.errors import RequestError
+from bts.fields import problems
 from bts.glossary import PARTS, Part
 from bts.settings import SplitSettings
 
@@ -33,13 +34,16 @@ def records_of(split: Split, records: list[Record], part: Part) -> list[Record]:
 def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, list[str]]:
     """Return the split that the settings ask for, and lines for the log.
 
-    The lines tell what the split costs (slices kept out) and where a part lacks a class. Equal records and settings give
-    the equal split on every machine. `RequestError` where the records or the settings don't allow one.
+    The lines name slices that are left out and classes that a part lacks. Equal records and settings give the same split on
+    every machine.
+
+    Raises:
+        RequestError: the records or the settings do not allow a split.
     """
     if not records:
         raise RequestError("there is no slice to split: check the data folder (--data.root)")
-    if settings.seed < 0:
-        raise RequestError(f"split.seed {settings.seed}: expected 0 or more")
+    if found := problems(settings, "split."):
+        raise RequestError("; ".join(found))
     rows, lines = kinds[settings.kind](records, settings)
     split = Split(rows=tuple(rows), group=settings.group)
     return split, [_counts(split), *lines, *_missing_classes(split)]

@@ -1,4 +1,4 @@
-"""Which ways are there to split? Ratios, folds, the author's or publisher's, or a file; each is a function registered here."""
+"""Kinds of splits: ratios, folds, the author's or publisher's, or a file; each is a function registered here."""
 
 from __future__ import annotations
 
@@ -25,22 +25,13 @@ kinds: Registry[Callable[[list[Record], SplitSettings], Made]] = Registry("kind 
 
 @kinds.register("ratios")
 def _by_ratios(records: list[Record], settings: SplitSettings) -> Made:
-    train, val = settings.train, settings.val
-    test = 1.0 - train - val
-    if not (train > 0 and val > 0 and test > 1e-9):
-        raise RequestError(
-            f"split.train {train:g} and split.val {val:g}: both must be above 0 and their sum under 1, the rest is for testing"
-        )
-    drawn = _draw(records, (train, val, test), group=settings.group, seed=(settings.seed,))
+    shares = (settings.train, settings.val, 1.0 - settings.train - settings.val)
+    drawn = _draw(records, shares, group=settings.group, seed=(settings.seed,))
     return [_row(record, PARTS[part]) for record, part in zip(records, drawn, strict=True)], []
 
 
 @kinds.register("folds")
 def _by_folds(records: list[Record], settings: SplitSettings) -> Made:
-    if settings.folds < 2 or not 1 <= settings.fold <= settings.folds:
-        raise RequestError(
-            f"split.fold {settings.fold} of split.folds {settings.folds}: at least 2, and the test fold one of them, from 1"
-        )
     shares = [1 / settings.folds] * settings.folds
     drawn = _draw(records, shares, group=settings.group, seed=(settings.seed,))
     is_test = [fold + 1 == settings.fold for fold in drawn]
@@ -99,8 +90,7 @@ def _by_publisher(records: list[Record], settings: SplitSettings) -> Made:
 
 @kinds.register("file")
 def _by_file(records: list[Record], settings: SplitSettings) -> Made:
-    if not settings.file:
-        raise RequestError("split.kind file needs the file: --split.file SPLIT.csv with path, patient, label, part")
+    assert settings.file is not None  # a conflict of the settings
     try:
         return _matched(records, list(Split.read(settings.file, group=settings.group).rows))
     except RequestError as error:
@@ -136,8 +126,6 @@ def _agreed(row: SplitRow, record: Record) -> SplitRow:
 
 def _around_test(records: list[Record], is_test: Sequence[bool], settings: SplitSettings) -> list[SplitRow]:
     """Return rows: the given test slices, and the others drawn into training and validation by patient."""
-    if not 0 < settings.val < 1:
-        raise RequestError(f"split.val {settings.val:g}: a share above 0 and under 1 of what the test fold leaves")
     rest = [record for record, test in zip(records, is_test, strict=True) if not test]
     shares = (1 - settings.val, settings.val)
     drawn = iter(_draw(rest, shares, group=settings.group, seed=(settings.seed, settings.fold)))

@@ -109,7 +109,7 @@ def test_leaks_can_be_allowed_and_that_is_said(leaking: tuple[Path, Path], caplo
     gate(settings)(open_source("figshare", root), Split.read(file))
     assert "leaks are allowed" in caplog.text
     settings.split.leaks = "refuse"
-    settings.data.cache = None
+    settings.data.cache = ""
     with pytest.raises(RequestError, match="the split leaks"):
         gate(settings)(open_source("figshare", root), Split.read(file))
 
@@ -117,7 +117,7 @@ def test_leaks_can_be_allowed_and_that_is_said(leaking: tuple[Path, Path], caplo
 def test_that_leaks_are_allowed_stands_in_the_run_s_own_log(leaking: tuple[Path, Path], tmp_path: Path) -> None:
     root, file = leaking
     settings = SegSettings()
-    settings.data.root, settings.data.cache, settings.runs = str(root), None, str(tmp_path / "runs")
+    settings.data.root, settings.data.cache, settings.runs = str(root), "", str(tmp_path / "runs")
     settings.split.kind, settings.split.file, settings.split.leaks = "file", str(file), "allow"
     settings.model.weights, said = "none", []
 
