@@ -1,4 +1,4 @@
-# make install | demo | test | lint | bench | docs | figures | model     needs Python >= 3.10; another one: make PY=python3.12 test
+# make install | demo | test | lint | bench | docs | figures | model | lock | licences     needs Python >= 3.10; another one: make PY=python3.12 test
 # On Windows, or without make: README.md gives the plain pip lines.
 
 PY ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint bench docs figures model
+.PHONY: install demo test lint bench docs figures model lock licences
 
 install: $(STAMP)
 
@@ -25,6 +25,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tools secrets
+	$(BIN)/python -m tools vulnerabilities
 
 demo: install demo/data/cvind.mat demo/scans/cvind.mat
 	$(BIN)/python train_seg.py --config configs/demo_seg.yaml
@@ -53,6 +55,17 @@ docs: $(VENV)/.documented
 $(VENV)/.documented: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	@touch $@
+
+# What `bts app` needs, with the SHA-256 of every file, for `pip install --require-hashes`; versions as in constraints.txt
+LOCKED := --extra app --extra onnx --extra openvino --extra dicom --python-version 3.11 --python-platform x86_64-manylinux_2_28
+
+lock: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip compile setup.cfg $(LOCKED) --constraint constraints.txt --generate-hashes --no-annotate --no-emit-index-url \
+	  --custom-compile-command "make lock" --quiet --output-file requirements/app.lock.txt
+
+licences: $(VENV)/.documented
+	$(BIN)/python -m tools licences --out docs/licences.md
 
 figures: demo
 	$(BIN)/python -m tools settings --out docs/settings.md

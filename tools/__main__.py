@@ -16,6 +16,9 @@ COMMANDS = {
     "figure": "draw scan, truth, prediction and Grad-CAM side by side",
     "settings": "write docs/settings.md",
     "results": "write the scores of finished runs into the documents",
+    "licences": "write docs/licences.md",
+    "vulnerabilities": "ask for known vulnerabilities of the pinned packages",
+    "secrets": "look for passwords and keys in the files of the repository",  # pragma: allowlist secret
 }
 """Command -> what it does. `python -m tools NAME` runs `command(argv) -> exit status` of `tools/NAME_command.py`."""
 
@@ -29,7 +32,7 @@ def dispatch(argv: Sequence[str]) -> int:
     """Run the command that the first argument names."""
     name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
     if name in ("-h", "--help"):
-        rows = "\n".join(f"  {name:<10} {does}" for name, does in COMMANDS.items())
+        rows = "\n".join(f"  {name:<16} {does}" for name, does in COMMANDS.items())
         print(f"usage: python -m tools COMMAND [OPTIONS]\n\n{rows}")
         return DONE
     if name not in COMMANDS:
