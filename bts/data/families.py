@@ -8,7 +8,6 @@ some families (their slices' nearest neighbours lie inside the family) and say n
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Literal
 
@@ -35,12 +34,3 @@ def person(patient: str, group: Group) -> str:
     ('MR040240', 'MR040240B')
     """
     return family(patient) if group == "family" else patient
-
-
-def hashed_patient(patient: str, group: Group = "family") -> str:
-    """Return the SHA-256 under which a model folder lists a training patient: enough to notice one again in a test part.
-
-    >>> hashed_patient("MR040240B") == hashed_patient("MR040240")
-    True
-    """
-    return hashlib.sha256(person(patient, group).encode()).hexdigest()

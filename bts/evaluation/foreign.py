@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bts.audit.groups import spread
 from bts.audit.matches import find_matches
@@ -11,7 +12,7 @@ from bts.audit.pictures import AuditSet, collect
 from bts.data.families import Group
 from bts.data.sources.base import Record, Source
 from bts.models.folder import ModelCard
-from bts.training.run_data import RunData, trained_on
+from bts.training.run_data import RunData, training_patients
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,13 @@ class Kept:
     notes: list[str] = field(default_factory=list)
 
 
-def remove_known(source: Source, cards: Sequence[ModelCard], runs: Sequence[RunData]) -> Kept:
+def remove_known(source: Source, cards: Sequence[ModelCard], folders: Sequence[Path], runs: Sequence[RunData]) -> Kept:
     """Return the records of a foreign set that none of the models has seen and all can answer.
 
     Args:
         source: the foreign set.
-        cards: of the models; their hashed training patients are left out.
+        cards: of the models; their training patients are left out.
+        folders: of those models; the keys under which the patients are hashed lie beside them.
         runs: of the models, as far as they are there; copies of their training slices are left out.
     """
     records, removed, notes = source.records(), {}, []
@@ -38,9 +40,12 @@ def remove_known(source: Source, cards: Sequence[ModelCard], runs: Sequence[RunD
             kept = [record for record in records if (record.label or "(no label)") != label]
             removed[f"class '{label}', which the model doesn't know"] = len(records) - len(kept)
             records = kept
-    for card in cards:
+    for card, folder in zip(cards, folders, strict=True):
+        patients = training_patients(card, folder)
+        if patients.why_not is not None and any(record.patient for record in records):
+            notes.append(_unchecked(card, patients.why_not, source.name))
         groups: tuple[Group, ...] = ("family", "exact")  # a foreign run may have grouped otherwise
-        seen = {record.path for group in groups for record in trained_on(card, records, group)}
+        seen = {record.path for record in records for group in groups if patients.holds(record.patient, group)}
         if seen:
             removed[f"slices of patients that '{card.name}' was trained on"] = len(seen)
             records = [record for record in records if record.path not in seen]
@@ -52,6 +57,14 @@ def remove_known(source: Source, cards: Sequence[ModelCard], runs: Sequence[RunD
     if any(record.patient is None for record in records):
         notes.append("the set names no patients: the intervals are drawn over slices, and are too narrow where patients repeat")
     return Kept(records, removed, notes)
+
+
+def _unchecked(card: ModelCard, why: str, source: str) -> str:
+    """Return a line that tells that a model's training patients may be among those who are scored."""
+    line = f"patients that '{card.name}' was trained on could not be left out: {why}"
+    if source in card.trained_on:
+        line += f"; it was trained on slices of {source}, so these scores may be of its own training patients"
+    return line
 
 
 def find_copies(source: Source, records: Sequence[Record], run: RunData) -> set[str]:

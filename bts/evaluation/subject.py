@@ -18,7 +18,7 @@ from bts.inference.predictor import Predictor
 from bts.models.folder import ModelCard, read_card
 from bts.registry import suggestion
 from bts.runs import Run
-from bts.training.run_data import RunData, read_run, refuse_training_patients
+from bts.training.run_data import RunData, read_run, refuse_training_patients, training_patients
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def _own(request: Request, runs: dict[str, Run], alone: list[str], base: dict[st
     if request.part != "test":
         notes.append(f"part '{request.part}', not the test part: the model was trained on it or chosen by it")
     else:
-        for card in base["cards"]:
-            refuse_training_patients(card, records, first.split.group)
+        for card, folder in zip(base["cards"], base["folders"], strict=True):
+            refuse_training_patients(training_patients(card, folder), records, first.split.group)
     if len({one.split.fingerprint for one in data.values()}) > 1:
         notes.append(f"the runs have different splits; scored on the {request.part} part of {first.run.path}")
     return Subject(source=first.source, records=records, runs=data, part=request.part, split=first.split, notes=notes, **base)
@@ -139,7 +139,7 @@ def _foreign(request: Request, runs: dict[str, Run], alone: list[str], base: dic
         except RequestError as error:
             notes.append(f"copies of training slices of the {name} model could not be looked for: {error}")
     notes += [f"copies of training slices could not be looked for: {model} lies in no run" for model in alone]
-    kept = remove_known(source, base["cards"], list(data.values()))
+    kept = remove_known(source, base["cards"], base["folders"], list(data.values()))
     notes += kept.notes
     if not kept.records:
         raise RequestError(f"{source.root}: no slice is left after {kept.removed}: nothing to evaluate")

@@ -33,7 +33,7 @@ from bts.report.report import new_evaluated, warnings_of
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.resolved import flat, flat_settings
-from bts.training.run_data import read_run, refuse_training_patients
+from bts.training.run_data import read_run, refuse_training_patients, training_patients
 
 log = logging.getLogger("bts.evaluation")
 
@@ -128,7 +128,8 @@ def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed
     cases = pooled_cases(runs)
     data = [read_run(run) for run in runs]
     for one in data:
-        refuse_training_patients(read_card(one.run.model), one.records("test"), one.split.group)
+        patients = training_patients(read_card(one.run.model), one.run.model)
+        refuse_training_patients(patients, one.records("test"), one.split.group)
     source = data[0].source
     cards = [read_card(run.model) for run in runs]
     name = "the author's folds" if folds.kind == "cvind" else "balanced folds"

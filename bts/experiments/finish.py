@@ -26,7 +26,7 @@ from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import ModelCard, read_card, update_card
 from bts.report.run_figures import draw_curves, draw_split
 from bts.runs import Run
-from bts.training.run_data import RunData, read_run, refuse_training_patients
+from bts.training.run_data import RunData, read_run, refuse_training_patients, training_patients
 
 log = logging.getLogger("bts.evaluation")
 
@@ -47,7 +47,7 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
     """
     data = read_run(run)
     card = read_card(run.model)
-    refuse_training_patients(card, data.records("test"), data.split.group)
+    refuse_training_patients(training_patients(card, run.model), data.records("test"), data.split.group)
     _make_folder(run.scores)
     cases, scores = _score_model(data, run.model, device=device, prefix="test")
     table = scores.pop("table")

@@ -22,7 +22,7 @@ from bts.export.bundle_configs import TASK_TEXT, answers_of, inference_of, metad
 from bts.export.bundle_parts import BundleNetwork, answer_in
 from bts.glossary import DISCLAIMER
 from bts.markdown import escape
-from bts.models.card import ModelCard, check_card, to_json
+from bts.models.card import ModelCard, check_card, published, to_json
 
 META, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
 EXAMPLE_SIDE = 256
@@ -58,7 +58,7 @@ def fill(folder: Path, model: Trained) -> None:
     part = BundleNetwork(card.architecture, answers_of(card.task)[0][0])
     part.network.load_state_dict(model.network.state_dict())
     torch.save(part.state_dict(), folder / WEIGHTS)
-    (folder / "models" / "model.json").write_text(to_json(card), encoding="utf-8")
+    (folder / "models" / "model.json").write_text(to_json(published(card)), encoding="utf-8")
     (folder / "docs" / "README.md").write_text(readme(card), encoding="utf-8")
     (folder / "LICENSE").write_text(licence_text(card.licence), encoding="utf-8")
     ((image, _),) = draw_slices(label="meningioma", n_slices=1, side=EXAMPLE_SIDE, seed=(0, 0))

@@ -18,7 +18,7 @@ from bts.export.check import Differences, check_pictures, compare, require_equal
 from bts.export.onnx import check_onnx, make_onnx
 from bts.inference.runtimes.exported import FILES
 from bts.inference.runtimes.pytorch import TorchRuntime
-from bts.models.card import ModelCard
+from bts.models.card import ModelCard, published
 from bts.models.folder import load_network, write_model_folder
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def write_half_folder(source: Path, out: Path, *, name: str) -> tuple[ModelCard,
     """
     network, card = load_network(source)
     rounded = {key: _rounded(value) for key, value in network.state_dict().items()}
-    card = write_model_folder(out, replace(card, name=name), rounded)
+    card = write_model_folder(out, replace(published(card), name=name), rounded)
     small, _ = load_network(out)
     whole, half = (TorchRuntime(each, card, device="cpu") for each in (network, small))
     differences = compare(whole, half, check_pictures(card))

@@ -20,7 +20,7 @@ from bts.export.onnx import make_onnx
 from bts.inference.runtimes.exported import CARD_KEY, INPUT, as_input
 from bts.inference.runtimes.onnx import OnnxRuntime
 from bts.inference.runtimes.pytorch import TorchRuntime
-from bts.models.card import to_json
+from bts.models.card import published, to_json
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -105,7 +105,7 @@ def label(path: Path, model: Trained) -> None:
     proto = onnx.load(path)
     del proto.graph.value_info[:]
     told = {entry.key: entry.value for entry in proto.metadata_props if not entry.key.startswith("onnx.")}
-    told[CARD_KEY] = to_json(replace(model.card, name=f"{model.card.name} in int8"))
+    told[CARD_KEY] = to_json(replace(published(model.card), name=f"{model.card.name} in int8"))
     del proto.metadata_props[:]
     for name, text in told.items():
         proto.metadata_props.add(key=name, value=text)

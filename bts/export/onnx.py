@@ -23,7 +23,7 @@ from bts.glossary import DISCLAIMER
 from bts.inference.runtimes.exported import CARD_KEY, FILES, INPUT, OUTPUTS, outputs_of
 from bts.inference.runtimes.onnx import OnnxRuntime
 from bts.inference.runtimes.pytorch import TorchRuntime
-from bts.models.card import ModelCard, to_json
+from bts.models.card import ModelCard, published, to_json
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -124,7 +124,7 @@ def _describe(proto: ModelProto, card: ModelCard) -> None:
     for each in proto.graph.output:
         each.doc_string = OUTPUTS[each.name]
     told = {
-        CARD_KEY: to_json(card),
+        CARD_KEY: to_json(published(card)),
         "classes": json.dumps(card.classes),
         "preprocessing": json.dumps(card.preprocessing),
         "input": INPUT_TEXT,

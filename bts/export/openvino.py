@@ -13,7 +13,7 @@ from bts.export.onnx import make_onnx
 from bts.inference.runtimes.exported import CARD_KEY, FILES
 from bts.inference.runtimes.openvino import OpenVinoRuntime
 from bts.inference.runtimes.pytorch import TorchRuntime
-from bts.models.card import to_json
+from bts.models.card import published, to_json
 
 
 def write_openvino(model: Trained, out: Path | None) -> Written:
@@ -45,7 +45,7 @@ def save(model: Trained, path: Path) -> None:
     onnx = path.with_suffix(".onnx")
     onnx.write_bytes(make_onnx(model).SerializeToString())
     graph = openvino.Core().read_model(onnx)
-    graph.set_rt_info(to_json(model.card), CARD_KEY)
+    graph.set_rt_info(to_json(published(model.card)), CARD_KEY)
     openvino.save_model(graph, path, compress_to_fp16=False)
 
 

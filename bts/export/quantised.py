@@ -15,7 +15,7 @@ from bts.glossary import TASKS, Task
 from bts.inference.predictor import Predictor
 from bts.models.folder import load_network
 from bts.runs import Run
-from bts.training.run_data import RunData, read_run, refuse_training_patients
+from bts.training.run_data import RunData, read_run, refuse_training_patients, training_patients
 
 SLICES = 64
 """Slices of the training part that set the value ranges, evenly spaced over it."""
@@ -38,7 +38,7 @@ def export_int8(run: str | Path, *, score: Score, out: Path | None = None, root:
     data = read_run(Run(Path(run)), root=root)
     network, card = load_network(data.run.model)
     tested = data.records("test")
-    refuse_training_patients(card, tested)
+    refuse_training_patients(training_patients(card, data.run.model), tested, data.split.group)
     written = write_int8(Trained(data.run.model, network, card), out, pictures=calibration(data, card.preprocessing))
     places = {"float": data.run.model, "int8": written.path}
     scores = {name: score(name, load(place, card.task), data, tested) for name, place in places.items()}

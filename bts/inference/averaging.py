@@ -144,7 +144,8 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
         cam_scale=1.0 if scaled else None,
         refer_below=float(np.mean(refer)) if len(refer) == len(cards) else None,
         uncertain_mask_below=float(np.mean(uncertain)) if len(uncertain) == len(cards) else None,
-        training_patients=sorted({patient for card in cards for patient in card.training_patients}),
+        training_patients=[],  # each member has its own, under a key of its own
+        patients_key="",
         synthetic=any(card.synthetic for card in cards),
         trained_on="; ".join(dict.fromkeys(card.trained_on for card in cards)),
         scores={},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from bts.models.card_rules import (
     Fingerprint,
     Hash,
     HashOrNone,
+    KeyName,
     Line,
     Offset,
     OodRules,
@@ -58,7 +59,9 @@ class ModelCard:
         refer_below: largest class probability under which a case is marked for review; None marks none.
         uncertain_mask_below: confidence of a mask (`postprocess.mask_confidence`) below which it is flagged as uncertain; None
             flags none.
-        training_patients: SHA-256 of each patient family that was trained on.
+        training_patients: of each patient family that was trained on, HMAC-SHA256 under the key of the run
+            (`bts.data.patient_key`); empty in what is exported or published, and where the data names no patients.
+        patients_key: name of that key, which lies in the run folder; empty where no patients are listed.
         data_fingerprint: of the split that was trained on.
         synthetic: trained on phantoms; every output says so.
         trained_on: what it was trained on, in words.
@@ -81,6 +84,7 @@ class ModelCard:
     refer_below: Share | None = None
     uncertain_mask_below: Share | None = None
     training_patients: Annotated[list[Hash], Length(0, MOST_PATIENTS)] = field(default_factory=list)
+    patients_key: KeyName = ""
     data_fingerprint: Fingerprint = ""
     synthetic: bool = False
     trained_on: Prose = ""
@@ -136,11 +140,13 @@ def check_card(card: ModelCard, where: Path) -> None:
 
 def _check_parts(card: ModelCard, where: Path) -> None:
     """Raise `RequestError` where one of the objects in a card is wrong, or two fields contradict each other."""
-    architecture = read_fields(Architecture, card.architecture, f"{where}: architecture")
-    preprocessing = read_fields(PreprocessingRules, card.preprocessing, f"{where}: preprocessing")
+    architecture = read_fields(Architecture, card.architecture, f"{where}: architecture", complete=True)
+    preprocessing = read_fields(PreprocessingRules, card.preprocessing, f"{where}: preprocessing", complete=True)
     read_fields(OperatingPointRules, card.operating_point, f"{where}: operating_point")
     if card.ood:
         read_fields(OodRules, card.ood, f"{where}: ood")
+    if card.training_patients and not card.patients_key:
+        raise RequestError(f"{where}: training_patients are listed without the name of their key, patients_key")
     if architecture.task != card.task:
         raise RequestError(f"{where}: task '{card.task}', the architecture is for task '{architecture.task}'")
     expected = 0 if card.task == "seg" else architecture.classes
@@ -152,6 +158,11 @@ def _check_parts(card: ModelCard, where: Path) -> None:
         raise RequestError(
             f"{where}: preprocessing makes pictures of {preprocessing.size} px, the network is for {architecture.size} px"
         )
+
+
+def published(card: ModelCard) -> ModelCard:
+    """Return the card as it leaves the run: in exported files, bundles and the package no training patient is listed."""
+    return replace(card, training_patients=[], patients_key="")
 
 
 def to_json(card: ModelCard) -> str:

@@ -57,6 +57,7 @@ Prose = Annotated[str, Length(0, 4000)]
 Line = Annotated[str, Length(0, 200)]
 Hash = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 HashOrNone = Annotated[str, Pattern(r"(?:[0-9a-f]{64})?", "64 hexadecimal digits, or an empty text")]
+KeyName = Annotated[str, Pattern(r"(?:[0-9a-f]{16})?", "16 hexadecimal digits, or an empty text")]
 Fingerprint = Annotated[str, Pattern(r"[0-9a-f]{0,64}", "up to 64 hexadecimal digits")]
 Share = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(0, 10**9)]
@@ -118,7 +119,7 @@ class OodRules:
 T = TypeVar("T")
 
 
-def read_fields(kind: type[T], values: Any, where: str) -> T:
+def read_fields(kind: type[T], values: Any, where: str, *, complete: bool = False) -> T:
     """Return a dataclass built from the values of a card; an unknown field is told alone and before anything else is looked at.
 
     Raises:
@@ -131,7 +132,7 @@ def read_fields(kind: type[T], values: Any, where: str) -> T:
         near = suggestion(unknown, known)
         raise RequestError(f"{where}: unknown field '{unknown}'{near}: was it written by another version?")
     try:
-        return from_mapping(kind, values, where)
+        return from_mapping(kind, values, where, complete=complete)
     except RequestError as error:
         raise RequestError(shortened(str(error))) from error
 

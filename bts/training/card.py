@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bts.data.families import hashed_patient
+from bts.data.patient_key import hashed_patient, key_name, make_key
 from bts.glossary import Task
 from bts.models.alignment import cell_offset_px
 from bts.models.architecture import Architecture
@@ -24,6 +24,7 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
     checkpoint = load_checkpoint(best.checkpoint)
     weights = {key.removeprefix(PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(PREFIX)}
     architecture = Architecture.from_dict(checkpoint["architecture"])
+    key = make_key(path.parent) if any(prepared.train.patients) else None
     card = ModelCard(
         task=task,
         name=name,
@@ -32,7 +33,8 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
         preprocessing=prepared.preprocessing.to_dict(),
         cam_offset_px=_offset_px(architecture) if task == "cls" else 0.0,
         cell_offset_px=_offset_px(architecture) if task == "joint" else None,
-        training_patients=hashed(prepared.train.patients, prepared),
+        training_patients=[] if key is None else hashed(prepared.train.patients, prepared, key=key),
+        patients_key="" if key is None else key_name(key),
         data_fingerprint=prepared.split.fingerprint,
         synthetic=prepared.source.synthetic,
         trained_on=trained_on(prepared, best, departs=departs),
@@ -50,9 +52,9 @@ def _offset_px(architecture: Architecture) -> float:
     return round(cell_offset_px(Encoder(architecture.encoder, top=True), size=architecture.size), 3)
 
 
-def hashed(patients: Iterable[str], prepared: Prepared) -> list[str]:
-    """Return the hash of each known patient once, sorted: enough to refuse scoring on a patient that was trained on."""
-    return sorted({hashed_patient(patient, prepared.split.group) for patient in patients if patient})
+def hashed(patients: Iterable[str], prepared: Prepared, *, key: bytes) -> list[str]:
+    """Return the keyed hash of each known patient once, sorted: enough to refuse scoring on a patient that was trained on."""
+    return sorted({hashed_patient(patient, prepared.split.group, key=key) for patient in patients if patient})
 
 
 def trained_on(prepared: Prepared, best: Best, *, departs: Sequence[str]) -> str:

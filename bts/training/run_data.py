@@ -1,14 +1,15 @@
-"""Which slices belong to a run? Its settings, its split and the records of each part, as they stand in the run folder."""
+"""Data of a run: its settings, its split, the records of each part, and whom its models were trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bts.data.families import Group, hashed_patient
+from bts.data.families import Group, person
+from bts.data.patient_key import FILE_NAME, hashed_patient, key_name, read_key
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, records_of
@@ -77,18 +78,61 @@ def _read_settings(run: Run) -> dict[str, Any]:
     return found
 
 
-def trained_on(card: ModelCard, records: Iterable[Record], group: Group = "family") -> list[Record]:
-    """Return the records whose patient the model was trained on."""
-    known = set(card.training_patients)
-    return [record for record in records if record.patient and hashed_patient(record.patient, group) in known]
+@dataclass(frozen=True)
+class TrainingPatients:
+    """Whom a model was trained on, as far as that can be checked.
+
+    Attributes:
+        name: of the model.
+        hashes: as they stand in its card.
+        key: under which they were hashed; None where it is not there.
+        why_not: why no patient can be looked up, or None where one can.
+    """
+
+    name: str
+    hashes: frozenset[str]
+    key: bytes | None = None
+    why_not: str | None = None
+
+    def holds(self, patient: str | None, group: Group = "family") -> bool:
+        """Return whether the model was trained on a patient."""
+        return bool(patient) and self.key is not None and hashed_patient(str(patient), group, key=self.key) in self.hashes
 
 
-def refuse_training_patients(card: ModelCard, records: list[Record], group: Group = "family") -> None:
-    """Raise RequestError where a test slice is of a patient the model was trained on: such a score holds for nobody new."""
-    seen = trained_on(card, records, group)
-    if seen:
-        patients = len({hashed_patient(record.patient or "", group) for record in seen})
+def training_patients(card: ModelCard, folder: Path) -> TrainingPatients:
+    """Return whom the model in a folder was trained on; the key of its hashes lies in the run folder above it.
+
+    Raises:
+        RequestError: what lies there under the key's name is no key.
+    """
+    hashes = frozenset(card.training_patients)
+    if not hashes:
+        return TrainingPatients(card.name, hashes, why_not="its model folder lists no training patients")
+    key = read_key(folder.parent)
+    if key is None:
+        return TrainingPatients(
+            card.name, hashes, why_not=f"{folder.parent / FILE_NAME}, the key of its patients, is not there"
+        )
+    if key_name(key) != card.patients_key:
+        return TrainingPatients(card.name, hashes, why_not=f"{folder.parent / FILE_NAME} is the key of another run")
+    return TrainingPatients(card.name, hashes, key)
+
+
+def refuse_training_patients(patients: TrainingPatients, records: list[Record], group: Group = "family") -> None:
+    """Raise RequestError where a test slice is of a patient the model was trained on: such a score holds for nobody new.
+
+    A model whose card lists patients that can't be looked up is refused too. One that lists none was trained on data that names
+    nobody, or was published.
+    """
+    if patients.why_not is not None and patients.hashes:
         raise RequestError(
-            f"{len(seen)} of {len(records)} slices are of {patients} patients that '{card.name}' was trained on "
+            f"it can't be checked that '{patients.name}' was not trained on the test patients: {patients.why_not}: take the "
+            "file from the original run folder"
+        )
+    seen = [record for record in records if patients.holds(record.patient, group)]
+    if seen:
+        count = len({person(record.patient or "", group) for record in seen})
+        raise RequestError(
+            f"{len(seen)} of {len(records)} slices are of {count} patients that '{patients.name}' was trained on "
             f"(first: {seen[0].path}): test on others"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from bts.data.patient_key import hashed_patient, key_name, make_key
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.catalogue import open_source
 from bts.data.split import make_split
@@ -17,7 +18,6 @@ from bts.models.folder import ModelCard, write_model_folder
 from bts.models.networks import build_network
 from bts.runs import Run
 from bts.settings import SETTINGS, SplitSettings
-from bts.training.run_data import hashed_patient
 
 SIZE = 32
 
@@ -36,7 +36,7 @@ def made_run(
     source = open_source("figshare", data)
     split, _ = make_split(source.records(), settings.split)
     split.write(run.split_file)
-    trained = sorted({hashed_patient(row.patient) for row in split.part("train")})
+    trained = sorted({row.patient for row in split.part("train")})
     for folder in [run.model, *([run.model_stage1] if stage1 else [])]:
         write_made_model(folder, task, name=f"{task}/{name}", classes=list(source.classes), trained=trained, seed=seed)
         seed += 1
@@ -45,7 +45,8 @@ def made_run(
 
 
 def write_made_model(folder: Path, task: Task, *, name: str, classes: list[str], trained: list[str], seed: int) -> None:
-    """Write a model folder with random weights."""
+    """Write a model folder with random weights that says it was trained on these patients."""
+    key = make_key(folder.parent) if trained else None
     torch.manual_seed(seed)
     architecture = Architecture(
         task=task, encoder="test_resnet", size=SIZE, classes=0 if task == "seg" else len(classes), channels=(8, 8, 8, 8, 8)
@@ -57,7 +58,8 @@ def write_made_model(folder: Path, task: Task, *, name: str, classes: list[str],
         architecture=network.architecture.to_dict(),
         classes=[] if task == "seg" else classes,
         preprocessing=Preprocessing(size=SIZE).to_dict(),
-        training_patients=trained,
+        training_patients=sorted({hashed_patient(patient, key=key) for patient in trained}),
+        patients_key=key_name(key) if key else "",
         synthetic=True,
         trained_on="nothing: random weights",
     )

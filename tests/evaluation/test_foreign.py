@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from made_runs import made_run
 
+from bts.data.patient_key import hashed_patient, read_key
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
@@ -18,7 +19,7 @@ from bts.evaluation.foreign import find_copies, remove_known
 from bts.evaluation.subject import Request
 from bts.models.folder import read_card
 from bts.report.report import write_report
-from bts.training.run_data import RunData, hashed_patient, read_run
+from bts.training.run_data import RunData, read_run
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def copy_turned(source: Path, target: Path, *, turn: int, patient: str) -> None:
 def test_patients_that_were_trained_on_are_left_out_and_counted(data: RunData, mixed_set: Path) -> None:
     card = read_card(data.run.model)
     source = open_source("figshare", mixed_set)
-    kept = remove_known(source, [card], [])
+    kept = remove_known(source, [card], [data.run.model], [])
     trained = {row.path for row in data.split.part("train")}
     assert {record.path for record in kept.records} == {record.path for record in source.records()} - trained
     assert kept.removed == {"slices of patients that 'cls/one' was trained on": len(trained)}
@@ -64,14 +65,14 @@ def test_a_turned_copy_of_a_training_slice_is_left_out_also_under_another_name(
     copy_turned(mixed_set / first, other_set / "99.mat", turn=turn, patient="424242")
     source = open_source("figshare", other_set)
     assert find_copies(source, source.records(), data) == {"99.mat"}
-    kept = remove_known(source, [read_card(data.run.model)], [data])
+    kept = remove_known(source, [read_card(data.run.model)], [data.run.model], [data])
     assert kept.removed == {"copies of training slices of one": 1}
     assert len(kept.records) == 3
 
 
 def test_classes_that_the_model_does_not_know_are_named_and_left_out(data: RunData, mixed_set: Path) -> None:
     card = replace(read_card(data.run.model), classes=["meningioma", "glioma"], training_patients=[])
-    kept = remove_known(open_source("figshare", mixed_set), [card], [])
+    kept = remove_known(open_source("figshare", mixed_set), [card], [data.run.model], [])
     assert set(kept.removed) == {
         "class 'no_tumour', which the model doesn't know",
         "class 'pituitary', which the model doesn't know",
@@ -92,5 +93,6 @@ def test_a_foreign_set_is_scored_with_what_was_left_out_on_the_page(data: RunDat
 
 
 def test_the_hash_of_a_patient_is_that_of_training(data: RunData) -> None:
+    key = read_key(data.run.path)
     patients = {row.patient for row in Split.read(data.run.split_file).part("train")}
-    assert set(read_card(data.run.model).training_patients) == {hashed_patient(patient) for patient in patients}
+    assert set(read_card(data.run.model).training_patients) == {hashed_patient(patient, key=key) for patient in patients}

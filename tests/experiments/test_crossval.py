@@ -16,7 +16,6 @@ from bts.experiments.crossval import Folds, cross_validate, pooled_cases
 from bts.runs import Run, new_run
 from bts.settings import ClsSettings, Settings
 from bts.training.resolved import write_settings
-from bts.training.run_data import hashed_patient
 
 
 class Trainer:
@@ -36,7 +35,7 @@ class Trainer:
         source = open_source("figshare", settings.data.root)
         split, _ = make_split(source.records(), settings.split)
         split.write(run.split_file)
-        trained = [hashed_patient(row.patient) for row in split.part("train")]
+        trained = [row.patient for row in split.part("train")]
         write_made_model(run.model, "cls", name=run.path.name, classes=list(source.classes), trained=trained, seed=0)
         return run
 

@@ -21,7 +21,6 @@ from bts.experiments.finish import finish_run, write_choice
 from bts.inference.predictor import Predictor
 from bts.models.folder import read_card, update_card
 from bts.runs import Run, find_latest
-from bts.training.run_data import hashed_patient
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +152,7 @@ def test_an_empty_part_is_refused(fresh: Run, part: str, stays: str) -> None:
 
 def test_test_patients_that_were_trained_on_are_refused(fresh: Run) -> None:
     seen = Split.read(fresh.split_file).part("test")[0]
-    write_made_model(fresh.model, "seg", name="seg/one", classes=[], trained=[hashed_patient(seen.patient)], seed=0)
+    write_made_model(fresh.model, "seg", name="seg/one", classes=[], trained=[seen.patient], seed=0)
     with pytest.raises(RequestError, match=r"are of 1 patients that 'seg/one' was trained on \(first: .*\.mat\)"):
         finish_run(fresh)
 

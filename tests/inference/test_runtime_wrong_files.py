@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.inference.runtimes.exported import CARD_KEY, card_in
@@ -19,7 +20,7 @@ CARD = ModelCard(
     task="cls",
     name="a card",
     architecture=Architecture("cls", size=32, classes=2).to_dict(),
-    preprocessing={"size": 32, "low_percentile": 0.5, "high_percentile": 99.5},
+    preprocessing=Preprocessing(size=32).to_dict(),
     classes=["meningioma", "glioma"],
     weights_sha256="0" * 64,
 )

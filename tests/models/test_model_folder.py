@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.models.architecture import Architecture
 from bts.models.base import Network
@@ -32,7 +33,7 @@ def card_of(network: Network) -> ModelCard:
         task=network.architecture.task,
         name="small",
         architecture=network.architecture.to_dict(),
-        preprocessing={"size": 64},
+        preprocessing=Preprocessing(size=64).to_dict(),
         classes=["a", "b", "c"],
         trained_on="nothing",
     )

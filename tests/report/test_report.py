@@ -20,7 +20,7 @@ from bts.models.folder import read_card
 from bts.report.evaluated import Evaluated
 from bts.report.report import write_report
 from bts.runs import Run
-from bts.training.run_data import hashed_patient, read_run
+from bts.training.run_data import read_run
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_model_without_a_run_needs_another_set(tmp_path: Path) -> None:
 
 
 def test_a_second_model_that_was_trained_on_the_test_patients_is_refused(tmp_path: Path, runs: dict[str, Run]) -> None:
-    patients = [hashed_patient(row.patient) for row in Split.read(runs["seg"].split_file).part("test")]
+    patients = [row.patient for row in Split.read(runs["seg"].split_file).part("test")]
     other = made_run(tmp_path, "cls", data=Path(read_run(runs["seg"]).source.root))
     write_made_model(other.model, "cls", name="other", classes=["glioma", "meningioma"], trained=patients, seed=0)
     models: Any = {"seg": runs["seg"].path, "cls": other.path}
@@ -200,7 +200,7 @@ def test_the_mean_of_several_models_is_scored_and_every_one_is_named(mixed_set: 
 def test_an_ensemble_is_not_scored_on_a_patient_that_one_of_its_models_was_trained_on(mixed_set: Path, tmp_path: Path) -> None:
     first, second = (made_run(tmp_path, "cls", data=mixed_set, name=name) for name in "ab")
     split = Split.read(first.split_file)
-    of_test = [hashed_patient(row.patient) for row in split.part("test")]
+    of_test = [row.patient for row in split.part("test")]
     classes = read_card(first.model).classes
     write_made_model(second.model, "cls", name="cls/b", classes=classes, trained=of_test, seed=1)
     with pytest.raises(RequestError, match="that 'cls/b' was trained on"):

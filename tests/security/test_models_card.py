@@ -23,7 +23,7 @@ from bts.models.folder import read_card
 BUNDLED = Path(bts.__file__).parent / "bundled" / "joint-mobilenetv2"
 TEXT = (BUNDLED / "model.json").read_text(encoding="utf-8")
 VALUES: dict[str, Any] = json.loads(TEXT)
-SHORT = {**VALUES, "training_patients": ["0" * 64, "1" * 64]}
+SHORT = {**VALUES, "training_patients": ["0" * 64, "1" * 64], "patients_key": "0" * 16}
 """The bundled card, as with two training patients."""
 WHERE = Path("model.json")
 CODE = "$__import__('os').system('touch /tmp/owned')"
@@ -108,9 +108,10 @@ def test_the_bundled_card_is_read_and_written_as_it_is() -> None:
 def test_every_value_replaced_by_strange_ones_is_refused_or_usable() -> None:
     ways = [way for way in places(SHORT) if way[0] != "scores" or way[-1] in ("segmentation.slice.dice", "value")]
     assert len(ways) > 60
+    draw = random.Random(0)
     refused = used = 0
     for way in ways:
-        for value in STRANGE:
+        for value in draw.sample(STRANGE, 12):
             card = parse(json.dumps(changed(way, value)))
             if isinstance(card, str):
                 assert is_one_short_line(card), (way, value, card)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.models.architecture import Architecture
 from bts.models.folder import ModelCard, load_network, write_model_folder
@@ -28,7 +29,7 @@ ARCHITECTURE = Architecture("joint", "test_resnet", size=64, classes=3, channels
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "model"
-    card = ModelCard("joint", "small", ARCHITECTURE.to_dict(), {"size": 64}, classes=["a", "b", "c"])
+    card = ModelCard("joint", "small", ARCHITECTURE.to_dict(), Preprocessing(size=64).to_dict(), classes=["a", "b", "c"])
     write_model_folder(folder, card, create_network(ARCHITECTURE).state_dict())
     return folder
 
