@@ -9,16 +9,19 @@ from pathlib import Path
 from bts.data.readers.scan import Scan
 from bts.errors import InputError, RequestError
 from bts.inference.prediction import Prediction
-from bts.inference.writers.catalogue import RESULT, result_writers
+from bts.inference.writers.catalogue import RESULT, ResultWriter, result_writers
+
+Writers = Sequence[str | type[ResultWriter]] | None
+"""Names of result writers, import paths of others, or classes; None for all that are registered."""
 
 
-def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Sequence[str] | None = None) -> Path:
+def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Writers = None) -> Path:
     """Write `mask.png`, `cam.png`, `overlay.png` and `result.json` of a slice; what no model predicts is left out.
 
     Args:
         prediction: of one slice.
         folder: created where it is missing; files of an earlier result are replaced.
-        writers: names of the result writers (`bts.inference.writers`); None takes all.
+        writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.
 
     Returns:
         the folder.
@@ -32,7 +35,11 @@ def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Seq
 
 
 def write_volume(
-    scan: Scan, predictions: Iterable[Prediction], folder: str | Path, *, writers: Sequence[str] | None = None
+    scan: Scan,
+    predictions: Iterable[Prediction],
+    folder: str | Path,
+    *,
+    writers: Writers = None,
 ) -> Path:
     """Write `mask.nii.gz`, `slices/<index>.png` and one `result.json` with all slices of a volume.
 
@@ -40,7 +47,7 @@ def write_volume(
         scan: the volume as it was read.
         predictions: of its slices, in order; taken one by one and not kept.
         folder: created where it is missing; files of an earlier result are replaced.
-        writers: names of the result writers (`bts.inference.writers`); None takes all.
+        writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.
 
     Returns:
         the folder.
@@ -55,28 +62,30 @@ def write_volume(
     return Path(folder)
 
 
-def _write(scan: Scan, predictions: Iterable[Prediction], folder: Path, names: Sequence[str] | None) -> None:
-    kinds = {name: result_writers[name] for name in (result_writers if names is None else names)}
+def _write(scan: Scan, predictions: Iterable[Prediction], folder: Path, writers: Writers) -> None:
+    named = list(result_writers) if writers is None else writers
+    kinds = [result_writers.find(each) if isinstance(each, str) else each for each in named]
+    kinds.sort(key=lambda kind: RESULT in kind.files)  # stable; result.json comes last
     left = {item.index for item in scan.slices}
     with _errors_named(folder):
-        empty_folder(folder)
-        active = {name: kind(scan, folder) for name, kind in kinds.items()}
+        empty_folder(folder, kinds)
+        active = [kind(scan, folder) for kind in kinds]
         for prediction in predictions:
             left.discard(prediction.slice.index)
-            for writer in active.values():
+            for writer in active:
                 writer.add(prediction)
         if left or not scan.slices:
             raise InputError(f"{scan.path}: {len(left)} of {len(scan.slices)} slices have no prediction: give one for each")
-        for name in sorted(active, key=lambda name: RESULT in kinds[name].files):
-            active[name].finish()
+        for writer in active:
+            writer.finish()
 
 
-def empty_folder(folder: Path) -> None:
+def empty_folder(folder: Path, kinds: Sequence[type[ResultWriter]]) -> None:
     """Make the folder and remove the files of an earlier result, first `result.json`, which marks it as complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULT).unlink(missing_ok=True)
-    for name in result_writers:
-        for path in [path for pattern in result_writers[name].files for path in folder.glob(pattern)]:
+    for kind in {*kinds, *(result_writers[name] for name in result_writers)}:
+        for path in [path for pattern in kind.files for path in folder.glob(pattern)]:
             path.unlink(missing_ok=True)
 
 

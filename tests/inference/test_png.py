@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bts.inference import png
-from bts.inference.png import png_bytes
+from bts.inference import picture as pictures
+from bts.inference.picture import png_bytes
 
 
 @pytest.fixture(params=["zlib", "ISA-L"], autouse=True)
 def compressor(request, monkeypatch):
     """Every test runs with both."""
     if request.param == "zlib":
-        monkeypatch.setattr(png, "isal_zlib", None)
-    elif png.isal_zlib is None:
+        monkeypatch.setattr(pictures, "isal_zlib", None)
+    elif pictures.isal_zlib is None:
         pytest.skip("isal is not installed")
     return request.param
 
@@ -47,5 +47,5 @@ def test_the_same_picture_gives_the_same_bytes():
 
 
 def test_the_compressor_that_is_asked_for_is_the_one_that_writes(compressor, monkeypatch):
-    monkeypatch.setattr(png.zlib, "compress", lambda *_: b"by zlib")
+    monkeypatch.setattr(pictures.zlib, "compress", lambda *_: b"by zlib")
     assert (b"by zlib" in png_bytes(np.zeros((4, 4), np.uint8))) == (compressor == "zlib")

@@ -19,6 +19,7 @@ from bts.inference.predictor import Predictor
 from bts.inference.write import write_prediction, write_volume
 from bts.inference.writers.base import RESULT
 from bts.inference.writers.catalogue import result_writers
+from bts.inference.writers.pictures import MaskPicture
 
 KINDS = ("picture", "volume")
 
@@ -124,6 +125,14 @@ def test_an_unknown_writer_is_refused_with_the_nearest_name(tmp_path: Path, seg:
     with pytest.raises(RequestError, match=r"unknown result writer 'niftii' \(did you mean 'nifti'\?\)"):
         write_prediction(Predictor([seg]).predict(make_slice()), tmp_path, writers=["niftii"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_writer_is_also_found_by_its_import_path_and_as_a_class(tmp_path: Path, seg: BrightRuntime) -> None:
+    found = Predictor([seg]).predict(make_slice())
+    write_prediction(found, tmp_path / "a", writers=["bts.inference.writers.json_result.JsonResult", MaskPicture])
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["mask.png", RESULT]
+    with pytest.raises(RequestError, match=r"result writer 'bts\.errors\.BtsError': expected a class that inherits from"):
+        write_prediction(found, tmp_path / "b", writers=["bts.errors.BtsError"])
 
 
 def test_result_json_is_written_last_and_only_after_all_slices(

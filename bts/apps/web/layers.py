@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bts.inference.picture import contour_of, fitted, grey, heat_layer
-from bts.inference.png import png_bytes
+from bts.inference.picture import contour_of, fitted, grey, heat_layer, png_bytes
 from bts.inference.prediction import Prediction
 
 SIDE = 640

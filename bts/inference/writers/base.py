@@ -1,7 +1,7 @@
 """Contract and registry of result writers.
 
-A new writer is one file with a subclass of `ResultWriter`, and one line in `catalogue.py`. The contract test in
-`tests/inference/test_writers.py` then runs over it.
+A new writer is one file with a subclass of `ResultWriter`, and one line in `catalogue.py`; the contract test in
+`tests/inference/test_writers.py` then runs over it. A writer of another package is named by its import path.
 """
 
 from __future__ import annotations
@@ -43,4 +43,4 @@ class ResultWriter(ABC):
         """Write what needs all slices; called once, after the last one."""
 
 
-result_writers: Registry[type[ResultWriter]] = Registry("result writer")
+result_writers: Registry[type[ResultWriter]] = Registry("result writer", base=ResultWriter)

@@ -8,8 +8,7 @@ import numpy as np
 
 from bts.atomic import write_bytes
 from bts.inference.drawing import overlay
-from bts.inference.picture import as_bytes
-from bts.inference.png import png_bytes
+from bts.inference.picture import as_bytes, png_bytes
 from bts.inference.prediction import Prediction
 from bts.inference.writers.base import ResultWriter, result_writers
 
