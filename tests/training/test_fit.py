@@ -35,6 +35,8 @@ def test_a_segmenter_is_trained_from_settings_to_a_model_folder(seg: Make, caplo
     assert "phantom" in card.trained_on
     assert card.data_fingerprint == Split.read(run.split_file).fingerprint
     assert len(card.training_patients) == len({row.patient for row in Split.read(run.split_file).part("train")})
+    assert (run.path / "patients.key").is_file()
+    assert card.patients_key
     assert yaml.safe_load(run.settings_file.read_text())["data"]["size"] == 32
     assert run.marker() is None  # evaluation says when a run is finished
     assert not run.model_stage1.exists()
