@@ -29,9 +29,9 @@ SYSTEM_ERRORS = {
     errno.EACCES: "permission denied: choose another folder, or change who may write there",
     errno.EPERM: "not permitted: choose another folder, or change who may write there",
     errno.ENOENT: "no such file or folder: check the path",
-    errno.ENOTDIR: "a file stands where a folder is expected: choose another folder",
+    errno.ENOTDIR: "a file where a folder is expected: choose another folder",
     errno.EISDIR: "a folder, where a file is expected: name the file",
-    errno.EEXIST: "a file stands where a folder is to be made: remove it or choose another folder",
+    errno.EEXIST: "a file of that name exists: remove it or choose another folder",
     errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
 }
 

@@ -158,7 +158,7 @@ def read_bounded(file: BinaryIO, where: Path, *, largest: int = LARGEST_CARD) ->
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RequestError(f"{where}: can't be read as text: the card is damaged, copy the model folder anew") from error
+        raise RequestError(f"{where}: can't be read as text: the card is damaged, copy the model folder again") from error
 
 
 def read_json(text: str, where: Path) -> Any:
@@ -181,7 +181,7 @@ def read_json(text: str, where: Path) -> Any:
         raise RequestError(f"{where}: nested too deeply, a model card has at most {DEEPEST} levels") from error
     except ValueError as error:
         reason = shortened(str(error))
-        raise RequestError(f"{where}: no valid JSON ({reason}): the card is damaged, copy the model folder anew") from error
+        raise RequestError(f"{where}: no valid JSON ({reason}): the card is damaged, copy the model folder again") from error
     refuse_evaluated(values, what=str(where))
     return values
 

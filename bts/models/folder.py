@@ -66,7 +66,7 @@ def read_card(path: str | Path, *, expect: Task | None = None) -> ModelCard:
         with (path / CARD).open("rb") as file:
             text = read_bounded(file, path / CARD)
     except OSError as error:
-        raise RequestError(f"{path / CARD}: can't be read as text: the card is damaged, copy the model folder anew") from error
+        raise RequestError(f"{path / CARD}: can't be read as text: the card is damaged, copy the model folder again") from error
     card = parse_card(text, path / CARD)
     if expect is not None and card.task != expect:
         raise RequestError(f"{path}: a model for task '{card.task}', one for '{expect}' is needed here")
@@ -108,7 +108,7 @@ def read_weights(path: str | Path, card: ModelCard) -> bytes:
     data = read_checked(file, Architecture.from_dict(card.architecture))
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise RequestError(
-            f"{file}: {len(data):,} bytes whose SHA-256 is not the card's: cut short or changed, copy the folder anew"
+            f"{file}: {len(data):,} bytes whose SHA-256 is not the card's: cut short or changed, copy the folder again"
         )
     return data
 

@@ -28,7 +28,7 @@ TYPES = {"torch.float32": "F32", "torch.int64": "I64", "torch.bool": "BOOL", "to
 """Types that networks have, in the format's words."""
 SMALLER = {"F32": ("F32", "F16", "BF16")}
 """Type in the network -> types in which a file may hold it: a small model has its kernels in 16 bits."""
-AGAIN = "cut short or changed, copy the folder anew"
+AGAIN = "cut short or changed, copy the folder again"
 
 
 class Stored(NamedTuple):

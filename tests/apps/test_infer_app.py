@@ -121,7 +121,7 @@ def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
         ([], "the following arguments are required: SCAN"),
         (["scan.png", "--axis", "3"], "argument --axis: invalid choice: 3"),
         (["scan.png", "--cam", "gliom", "--out", "out"], "no class 'gliom' (did you mean 'glioma'?)"),
-        (["scan.png", "--out", "scan.png"], "scan.png: a file stands where a folder is to be made"),
+        (["scan.png", "--out", "scan.png"], "scan.png: a file of that name exists"),
         (["scan.png", "--devise", "cpu"], "unknown argument '--devise' (did you mean '--device'?)"),
     ],
 )

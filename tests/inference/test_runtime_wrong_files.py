@@ -109,7 +109,7 @@ def test_a_graph_that_the_library_cannot_run_is_told_in_one_line(tmp_path: Path,
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     helper.set_model_props(model, {CARD_KEY: to_json(CARD)})
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(RequestError, match=r"m.onnx: .* can't open it \(.*\): export it anew") as error:
+    with pytest.raises(RequestError, match=r"m.onnx: .* can't open it \(.*\): export it again") as error:
         open_runtime(name, tmp_path / "m.onnx", device="cpu")
     assert "\n" not in str(error.value)
 

@@ -156,14 +156,14 @@ def test_an_export_of_other_weights_is_refused(exported_models: dict[str, Path],
     folder = Path(shutil.copytree(exported_models["cls"], tmp_path / "model"))
     card = json.loads((folder / "model.json").read_text()) | {"weights_sha256": "0" * 64}
     (folder / "model.json").write_text(json.dumps(card))
-    with pytest.raises(RequestError, match=r"model.onnx: exported from other weights than the folder's: .* anew"):
+    with pytest.raises(RequestError, match=r"model.onnx: exported from other weights than the folder's: .* again"):
         open_runtime(name, folder, device="cpu")
 
 
 def test_an_export_with_another_class_map_is_refused(exported_models: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported_models["joint"], tmp_path / "model"))
     update_card(folder, cell_offset_px=3.0)
-    with pytest.raises(RequestError, match=r"model.onnx: computes its class map differently from the folder's: .* anew"):
+    with pytest.raises(RequestError, match=r"model.onnx: computes its class map differently from the folder's: .* again"):
         open_runtime("onnx", folder, device="cpu")
 
 

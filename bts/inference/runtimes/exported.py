@@ -110,10 +110,10 @@ def find_exported(kind: str, place: Path) -> Exported:
         raise RequestError(f"{place}: no {FILES[kind][0]} in it: make it with `bts export {place} --format {kind}`")
     inside = card_in(file)
     if inside.weights_sha256 != card.weights_sha256:
-        raise RequestError(f"{file}: exported from other weights than the folder's: `bts export {place} --format {kind}` anew")
+        raise RequestError(f"{file}: exported from other weights than the folder's: `bts export {place} --format {kind}` again")
     if inside.cell_offset_px != card.cell_offset_px:  # the map scale of the folder's card would not fit
         raise RequestError(
-            f"{file}: computes its class map differently from the folder's: `bts export {place} --format {kind}` anew"
+            f"{file}: computes its class map differently from the folder's: `bts export {place} --format {kind}` again"
         )
     return Exported(file, card)
 
@@ -140,9 +140,9 @@ def check_signature(exported: Exported, *, inputs: dict[str, list[object]], outp
     side, names = exported.side, list(outputs_of(exported.card.task))
     if list(inputs) != [INPUT] or inputs[INPUT][1:] != [1, side, side]:
         found = ", ".join(f"{name} {shape}" for name, shape in inputs.items())
-        raise RequestError(f"{exported.file}: inputs {found}, expected {INPUT} [batch, 1, {side}, {side}]: export it anew")
+        raise RequestError(f"{exported.file}: inputs {found}, expected {INPUT} [batch, 1, {side}, {side}]: export it again")
     if outputs != names:
-        raise RequestError(f"{exported.file}: outputs {', '.join(outputs)}, expected {', '.join(names)}: export it anew")
+        raise RequestError(f"{exported.file}: outputs {', '.join(outputs)}, expected {', '.join(names)}: export it again")
 
 
 def wanted_outputs(task: Task) -> list[str]:

@@ -75,7 +75,7 @@ def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[In
         session = library.InferenceSession(str(exported.file), options, providers=providers)
     except Exception as error:  # the library's errors have no other common base
         reason = " ".join(str(error).split())
-        raise RequestError(f"{exported.file}: ONNX Runtime can't open it ({reason}): export it anew") from error
+        raise RequestError(f"{exported.file}: ONNX Runtime can't open it ({reason}): export it again") from error
     if on_gpu and CUDA not in session.get_providers():  # it falls back without an error
         raise RequestError(f"device '{device}': ONNX Runtime could not start CUDA there: use `--device cpu`")
     check_signature(

@@ -111,7 +111,7 @@ def _check_node(node: BinaryIO, length: int) -> None:
 
 
 def _check_tensor(file: BinaryIO, end: int) -> None:
-    """Refuse a tensor whose values lie elsewhere, or that says it has more of them than its bytes can hold."""
+    """Refuse a tensor with external values, or with more values than its bytes can hold."""
     begin, name = file.tell(), ""
     sides: list[int] = []
     for field in _fields(file, end):
@@ -134,7 +134,7 @@ def _check_tensor(file: BinaryIO, end: int) -> None:
 
 
 class _Reading:
-    """Opens a file, and says in one line why it can't be read."""
+    """Open file whose errors are one line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -155,7 +155,7 @@ class _Reading:
             raise RequestError(f"{self.path}: can't be read ({error.strerror or error})") from error
         if isinstance(error, (ValueError, EOFError)):
             raise RequestError(
-                f"{self.path}: no ONNX file, or none that is opened ({error}): export or copy it anew"
+                f"{self.path}: no ONNX file, or none that is opened ({error}): export or copy it again"
             ) from error
 
 
@@ -164,7 +164,7 @@ def _size(file: BinaryIO) -> int:
 
 
 def _fields(file: BinaryIO, end: int) -> Iterator[Field]:
-    """Yield the fields of a message that ends at `end`; the file stands at the bytes of the field, and may be moved."""
+    """Yield the fields of a message that ends at `end`; the file is at the bytes of the field, and may be moved."""
     while (place := file.tell()) < end:
         key = _varint(file)
         number, wire = key >> 3, key & 7

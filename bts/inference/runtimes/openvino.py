@@ -98,7 +98,7 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool, lane
         model = core.read_model(exported.file)
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise RequestError(f"{exported.file}: OpenVINO can't open it ({_reason(error)}): export it anew") from error
+        raise RequestError(f"{exported.file}: OpenVINO can't open it ({_reason(error)}): export it again") from error
     check_signature(exported, inputs=_shapes(model.inputs), outputs=[_name(each, exported) for each in model.outputs])
     return compiled
 

@@ -69,7 +69,7 @@ def read_ir(file: Path, *, card_key: str) -> IrFile:
     except OSError as error:
         raise RequestError(f"{file}: can't be read ({error.strerror or error})") from error
     except (expat.ExpatError, ValueError) as error:
-        raise RequestError(f"{file}: no OpenVINO file, or only a part of one ({error}): export or copy it anew") from error
+        raise RequestError(f"{file}: no OpenVINO file, or only a part of one ({error}): export or copy it again") from error
     return found
 
 
@@ -87,7 +87,7 @@ def check_ir(file: Path, *, card_key: str) -> None:
     if problem is None and size > LARGEST_WEIGHTS:
         problem = f"{weights.name} has {size:,} bytes, at most {LARGEST_WEIGHTS:,} are read"
     if problem is not None:
-        raise RequestError(f"{file}: it is not opened ({problem}): export or copy it anew")
+        raise RequestError(f"{file}: it is not opened ({problem}): export or copy it again")
 
 
 def _layer_problem(attributes: dict[str, str]) -> str | None:
