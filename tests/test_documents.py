@@ -99,6 +99,21 @@ def test_settings_in_documents_exist(document: Path) -> None:
         assert name.split(".")[0] not in groups or name in known, name
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_file_of_the_package_named_in_documents_exists(document: Path) -> None:
+    named = re.findall(r"\b(?:bts|tests|tools)/(?:[a-z0-9_]+/)*[a-z0-9_]+\.py\b", document.read_text(encoding="utf-8"))
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_the_architecture_page_names_every_package_and_follows_a_slice_and_a_setting() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "bts").glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"^\| `(bts/[a-z]+)` \|", text, flags=re.MULTILINE))
+    for title in ("One slice, from `.mat` to `overlay.png`", "One setting, from YAML to where it acts"):
+        section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        assert len(set(re.findall(r"bts/[a-z0-9_/]+\.py", section))) >= 8, title
+
+
 def test_no_document_or_module_names_a_private_machine() -> None:
     private = re.compile(r"/tmp/figshare|/root/|(?<![\w.])/work/")
     files = [*DOCUMENTS, *(ROOT / "bts").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml"), ROOT / "Makefile"]
