@@ -36,6 +36,8 @@ def cell_offset_px(encoder: Encoder, *, size: int) -> float:
         middle = maps.shape[-1] // 2
         (seen,) = torch.autograd.grad(maps[..., middle, middle].sum(), picture)
     weights, place = seen[0, 0].abs(), torch.arange(size, dtype=torch.float64)
+    if not weights.sum() > 0:  # layer norms over equal channels pass no gradient: such networks cut the picture into patches
+        return 0.0
     centres = [float((weights.sum(axis) * place).sum() / weights.sum()) for axis in (0, 1)]  # column, row
     return sum(centres) / 2 - ((middle + 0.5) * size / maps.shape[-1] - 0.5)
 
