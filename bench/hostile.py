@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import socket
 import threading
@@ -166,7 +167,8 @@ def _break_off(url: str, name: str, data: bytes, *, share: float) -> str:
 
 def left_in(root: Path) -> list[Path]:
     """Return the files of visitors that lie in a server's private folder."""
-    return [path for name in ("uploads", "results") for path in (root / name).rglob("*") if path.is_file()]
+    folders = [walked for name in ("uploads", "results") for walked in os.walk(root / name)]  # which may go meanwhile
+    return [Path(folder) / name for folder, _, names in folders for name in names]
 
 
 def wait_for_sweep(root: Path, *, patience_s: float) -> list[Path]:

@@ -19,10 +19,12 @@ import pytest
 from web_models import claims, write_png, write_volume_file
 from web_server import Served, serving
 
+pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
+from web_client import everything_in
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("no chromium is installed: apt-get install chromium", allow_module_level=True)
-pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright is installed: pip install playwright")
 
 PATIENCE_MS = 300_000
@@ -344,12 +346,12 @@ def foreign_site(served: Served) -> Iterator[str]:
 
 
 def test_a_page_of_another_site_reaches_nothing_but_a_link(browser: Any, served: Served, foreign_site: str) -> None:
-    before = set(served.root.rglob("*"))
+    before = everything_in(served.root)
     page = browser.new_context().new_page()
     page.goto(foreign_site)
     came = page.evaluate(REACH, served.url)
     assert came == ["refused by the browser"] * 4
-    assert set(served.root.rglob("*")) <= before  # what the browser sends all the same is refused by the server
+    assert everything_in(served.root) <= before  # what the browser sends all the same is refused by the server
     with page.expect_navigation() as followed:
         page.get_by_role("link", name="scans").click()
     assert followed.value.status == 200
@@ -368,3 +370,14 @@ def test_the_page_works_by_a_name_that_it_was_given(enter: Callable[..., Visit],
     visit = enter(url=served.url.replace("127.0.0.1", OWN))
     visit.drop(write_png(tmp_path / "slice.png"))
     visit.shows("90.9%")
+
+
+def test_the_page_works_with_its_password(browser: Any, tmp_path: Path) -> None:
+    with serving(tmp_path, password="sesam, öffne") as page:
+        visit = Visit(browser, page, http_credentials={"username": "anyone", "password": "sesam, öffne"})
+        visit.drop(write_png(tmp_path / "slice.png"))
+        visit.shows("90.9%")
+        (cookie,) = visit.page.context.cookies()
+        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == ("bts-known", True, "Strict")
+        assert visit.foreign == []
+        visit.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -83,9 +84,14 @@ def until(holds: Callable[[], bool]) -> bool:
     return found
 
 
+def everything_in(root: Path) -> set[Path]:
+    """Files and folders in the private folder of a server, which may go while it is looked through."""
+    return {Path(folder) / name for folder, folders, files in os.walk(root) for name in (*folders, *files)}
+
+
 def files_in(root: Path) -> list[Path]:
-    """What lies in the private folder of a server."""
-    return sorted(path for path in root.rglob("*") if path.is_file())
+    """Files in the private folder of a server."""
+    return sorted(Path(folder) / name for folder, _, files in os.walk(root) for name in files)
 
 
 @contextlib.contextmanager

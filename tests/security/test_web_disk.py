@@ -21,7 +21,7 @@ from bts.errors import RequestError
 
 pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
 import httpx
-from web_client import FILE, answered, ask, events, files_in, one_line, until, upload, uploaded
+from web_client import FILE, answered, ask, events, everything_in, files_in, one_line, until, upload, uploaded
 
 HALF = b'--b\r\nContent-Disposition: form-data; name="files"; filename="half.png"\r\n\r\n' + bytes(100_000)
 
@@ -44,25 +44,25 @@ def head(url: str, *lines: str) -> bytes:
 
 
 def test_a_body_that_breaks_off_leaves_nothing(served: Served) -> None:
-    before = set(served.root.rglob("*"))
+    before = everything_in(served.root)
     with connected(served.url) as client:
         client.sendall(head(served.url, "Content-Length: 500000") + HALF)
-        assert until(lambda: bool(set(served.root.rglob("half.png"))))
-    assert until(lambda: set(served.root.rglob("*")) <= before)
+        assert until(lambda: any(path.name == "half.png" for path in files_in(served.root)))
+    assert until(lambda: everything_in(served.root) <= before)
     with connected(served.url) as client:
         client.sendall(head(served.url, "Transfer-Encoding: chunked") + b"%x\r\n" % len(HALF) + HALF + b"\r\n")
-        assert until(lambda: bool(set(served.root.rglob("half.png"))))
-    assert until(lambda: set(served.root.rglob("*")) <= before)
+        assert until(lambda: any(path.name == "half.png" for path in files_in(served.root)))
+    assert until(lambda: everything_in(served.root) <= before)
     assert "Traceback" not in served.log.read_text(encoding="utf-8")
 
 
 def test_a_body_that_stalls_is_broken_off(served: Served) -> None:
-    before = set(served.root.rglob("*"))
+    before = everything_in(served.root)
     with connected(served.url) as client:
         client.sendall(head(served.url, "Content-Length: 500000") + HALF)
         told = client.recv(65536).decode()
         assert told.startswith("HTTP/1.1 408")
-    assert until(lambda: set(served.root.rglob("*")) <= before)
+    assert until(lambda: everything_in(served.root) <= before)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_body_that_stalls_is_broken_off(served: Served) -> None:
      b"--b\r\n" + b"X-Any: 1\r\n" * 1000 + b"\r\n\r\n--b--\r\n"],
 )  # fmt: skip
 def test_a_form_that_is_not_whole_is_one_line_and_leaves_nothing(body: bytes, served: Served) -> None:
-    before = set(served.root.rglob("*"))
+    before = everything_in(served.root)
     answer = httpx.post(
         f"{served.url}/gradio_api/upload",
         content=body,
@@ -81,11 +81,11 @@ def test_a_form_that_is_not_whole_is_one_line_and_leaves_nothing(body: bytes, se
     )
     assert answer.status_code == 400
     assert "no whole form with a file" in one_line(answer)
-    assert set(served.root.rglob("*")) <= before
+    assert everything_in(served.root) <= before
 
 
 def test_too_large_a_file_leaves_nothing_however_it_is_sent(served: Served) -> None:
-    before = set(served.root.rglob("*"))
+    before = everything_in(served.root)
     assert upload(served.url, bytes(2 * MIB), "large.png").status_code == 413
     pieces = iter([HALF, *[bytes(2**16)] * 30, b"\r\n--b--\r\n"])
     headers = {"content-type": "multipart/form-data; boundary=b"}
@@ -95,16 +95,16 @@ def test_too_large_a_file_leaves_nothing_however_it_is_sent(served: Served) -> N
         assert "this page takes no larger file" in one_line(answer)
     except (httpx.WriteError, httpx.ReadError):  # refused and hung up before all was sent
         pass
-    assert until(lambda: set(served.root.rglob("*")) <= before)
+    assert until(lambda: everything_in(served.root) <= before)
 
 
 def test_more_files_at_once_than_the_page_takes_leave_nothing(served: Served) -> None:
-    before = set(served.root.rglob("*"))
+    before = everything_in(served.root)
     files = [("files", (f"{number}.png", b"a")) for number in range(201)]
     answer = httpx.post(f"{served.url}/gradio_api/upload", files=files, timeout=60)
     assert answer.status_code == 413
     assert "more than 200 files at once" in one_line(answer)
-    assert set(served.root.rglob("*")) <= before
+    assert everything_in(served.root) <= before
 
 
 def test_all_visitors_together_fill_no_more_than_they_may(tmp_path: Path) -> None:
