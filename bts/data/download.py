@@ -1,4 +1,4 @@
-"""How does the figshare set get from its publisher onto this disk? Checked, resumable, and safe to run again.
+"""Download of the figshare set: checked, resumable, and safe to run again.
 
 Cheng, J. (2017): brain tumor dataset, figshare, doi 10.6084/m9.figshare.1512427, CC BY 4.0.
 """

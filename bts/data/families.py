@@ -1,4 +1,4 @@
-"""Which patient IDs mean one person? Scans of one person must stay on one side of a split.
+"""Families of patient IDs that mean one person, whose scans must stay on one side of a split.
 
 In the figshare set 42 of the 233 IDs form 18 families such as MR040240, MR040240B, MR040240C: one number, other letters.
 That the letter counts the scans of one person is an assumption, and the cautious one: where it is wrong a little freedom

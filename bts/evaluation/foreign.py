@@ -1,4 +1,4 @@
-"""What of a foreign set may be scored? No patient that was trained on, no copy of a training slice, no unknown class."""
+"""Slices of a foreign set that may be scored: no training patient, no copy of a training slice, no unknown class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a trained model become a MONAI bundle? A folder after MONAI's specification, checked by MONAI's own tool."""
+"""MONAI bundle of a trained model: a folder after MONAI's specification, checked by MONAI's own tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of what is the inference in a MONAI bundle made that MONAI does not have? Network, preprocessing, restoring, mirror image.
+"""Parts of a MONAI bundle's inference that MONAI does not have: network, preprocessing, restoring, mirror image.
 
 `configs/inference.json` of a bundle names these, so a bundle needs bts installed. The arithmetic is that of `Predictor`.
 """

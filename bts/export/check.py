@@ -1,4 +1,4 @@
-"""Does an exported file answer as PyTorch does? Both are asked the same pictures, and the largest difference decides."""
+"""Comparison of an exported file with PyTorch on the same pictures; the largest difference decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does an exported file compute? Probabilities, class scores and Grad-CAM of every class, from the picture alone."""
+"""Graph of an exported file: probabilities, class scores and Grad-CAM of every class, from the picture alone."""
 
 from __future__ import annotations
 

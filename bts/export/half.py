@@ -1,4 +1,4 @@
-"""How does a trained model become small enough for the package? Its weights are kept in sixteen bits; it still computes in 32.
+"""Model folders with weights in sixteen bits, small enough for the package; they compute in 32 bits.
 
 Folder and ONNX file hold the same sixteen-bit weights, so both give the same answers, to float precision.
 """

@@ -1,4 +1,4 @@
-"""How does a model compute in eight bits? Its convolutions do, in ranges found on slices; what closes it stays in floats."""
+"""Quantisation to eight bits: convolutions, in ranges found on slices; the closing layers stay in floats."""
 
 from __future__ import annotations
 

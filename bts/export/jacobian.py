@@ -1,4 +1,4 @@
-"""How does a class score change with the pooled features? The head's Jacobian, step by step, as operations of the graph.
+"""Jacobian of the class head with respect to the pooled features, step by step, as operations of the graph.
 
 A runtime has no autograd, so that the gradient which Grad-CAM needs is written down as the chain rule says.
 """

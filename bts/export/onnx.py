@@ -1,4 +1,4 @@
-"""How does a trained model become one ONNX file? Network, probabilities and Grad-CAM in a graph, the model card beside it."""
+"""Export to one ONNX file: network, probabilities and Grad-CAM in a graph, with the model card in its metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a trained model become OpenVINO's own format? Through the ONNX graph; two files, the card inside."""
+"""Export to OpenVINO's own format through the ONNX graph: two files, with the card inside."""
 
 from __future__ import annotations
 

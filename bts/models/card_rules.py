@@ -208,8 +208,9 @@ def refuse_names(names: Iterable[str], *, classes: Iterable[str]) -> None:
     for name in names:
         if problem := text_problem(name):
             raise RequestError(f"name {shortened(name)!r}: {problem} can't stand in a model card: rename it")
-    if wrong := next((name for name in classes if value_problems(ClassName, name, "class") or text_problem(name)), None):
-        raise RequestError(f"class {shortened(wrong)!r}: expected {expectation(ClassName)}: rename it")
+    for name in classes:
+        if value_problems(ClassName, name, "class") or text_problem(name):
+            raise RequestError(f"class {shortened(name)!r}: expected {expectation(ClassName)}: rename it")
 
 
 def refuse_evaluated(values: Any, *, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What can a model do, on whom was that measured, and what must it not be used for? `MODEL_CARD.md` of a finished run."""
+"""`MODEL_CARD.md` of a finished run: what the model does, on whom that was measured, and what it must not be used for."""
 
 from __future__ import annotations
 

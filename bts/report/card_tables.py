@@ -1,4 +1,4 @@
-"""Which tables does a model card hold? Scores with intervals, slices by part, failures with their share; from files only."""
+"""Tables of a model card, from files only: scores with intervals, slices by part, failures with their share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How did losses and scores move from epoch to epoch? One CSV in the run, whole after every epoch."""
+"""Losses and scores of each epoch as one CSV in the run, whole after every epoch."""
 
 from __future__ import annotations
 

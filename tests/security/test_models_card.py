@@ -18,6 +18,7 @@ from bts.errors import RequestError
 from bts.inference.ood import OodReference
 from bts.models.architecture import Architecture
 from bts.models.card import ModelCard, parse_card, to_json
+from bts.models.card_rules import refuse_names
 from bts.models.folder import read_card
 
 BUNDLED = Path(bts.__file__).parent / "bundled" / "joint-mobilenetv2"
@@ -255,3 +256,17 @@ def test_ordinary_texts_stay_allowed() -> None:
         assert parse_card(json.dumps(changed(("trained_on",), text)), WHERE).trained_on == text
     for name in ("glioma grade 4", "abscess", "T2/FLAIR (late)", "méningiome", "опухоль", "HGG+"):
         assert parse_card(json.dumps(changed(("classes", 0), name)), WHERE).classes[0] == name
+
+
+def test_names_that_no_card_can_hold_are_refused_before_a_training() -> None:
+    refuse_names(["2026-01-01_10-00-00", "figshare"], classes=["glioma", "no_tumour"])
+    for names, classes, message in (
+        (["$HOME"], [], r"name '\$HOME': a text that a MONAI bundle would evaluate .* rename it"),
+        (["a\tb"], [], "name 'a b': a control character"),
+        ([], ["100%"], "class '100%': expected a name of 1 to 64 letters"),
+        ([], ["<b>"], "class '<b>': expected a name of 1 to 64 letters"),
+        ([], [""], "class '': expected a name of 1 to 64 letters"),
+    ):
+        with pytest.raises(RequestError, match=message) as caught:
+            refuse_names(names, classes=classes)
+        assert "\n" not in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -178,3 +179,21 @@ def test_the_average_of_the_weights_is_what_is_kept(cls: Make) -> None:
         for name in averaged
     )
     assert not all(torch.allclose(averaged[name], after[3][name], atol=1e-6) for name in averaged)
+
+
+def test_a_class_name_that_no_model_folder_can_hold_is_refused_before_training(
+    seg: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bts.training import fit as module
+
+    monkeypatch.setattr(module, "_network", lambda *_: pytest.fail("the training went on"))
+    prepare = module.prepare
+
+    def spoilt(*args: Any, **kwargs: Any) -> Any:
+        prepared = prepare(*args, **kwargs)
+        prepared.source.classes = ("$__import__('os')",)
+        return prepared
+
+    monkeypatch.setattr(module, "prepare", spoilt)
+    with pytest.raises(RequestError, match=r"class .* expected a name of 1 to 64 letters"):
+        fit(seg())
