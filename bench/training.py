@@ -19,10 +19,10 @@ from bench.material import phantoms
 from bts.runs import Run
 from bts.settings import SETTINGS, Settings
 from bts.training import fit as fitting
-from bts.training.curves import Curves
 from bts.training.datamodule import SliceData
 from bts.training.device import Machine
 from bts.training.module import TaskModule
+from bts.training.progress import Curves
 
 RATE = 0.95
 """Least share of the fixed batch's rate."""

@@ -19,7 +19,7 @@ from bts.evaluation.finished import Finished, leaks_allowed, read_finished
 from bts.evaluation.headline import find
 from bts.evaluation.intervals import Interval
 from bts.runs import Run
-from bts.training.resolved import flat
+from bts.training.run_data import flat
 from tools.results_kept import NOT_YET
 
 RECIPES, OURS, LEAKS = "recipes", "ours", "leaks"

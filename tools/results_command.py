@@ -90,7 +90,7 @@ def write_readme(
 def read_recipes() -> list[Recipe]:
     """Return the recipes of this clone, in the order of their names; none where it has no `configs/recipes`."""
     from bts.apps.recipe_files import read_recipe
-    from bts.training.resolved import flat_settings
+    from bts.training.run_data import flat_settings
     from tools.recipes_table import Recipe, read_head
 
     found = []

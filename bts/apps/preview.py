@@ -33,7 +33,7 @@ def command(argv: Sequence[str]) -> int:
         raise RequestError(f"--slices {options.slices} --varied {options.varied}: expected 1 or more slices, 0 or more columns")
     from PIL import Image
 
-    from bts.training.preview import preview
+    from bts.training.pictures import preview
 
     sheet = preview(settings, slices=options.slices, varied=options.varied)
     options.out.parent.mkdir(parents=True, exist_ok=True)

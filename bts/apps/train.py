@@ -47,8 +47,8 @@ def train(task: Task, argv: Sequence[str]) -> int:
         return DONE
     settings = gather(task, options, rest)
     from bts.audit.gate import gate
+    from bts.training.device import is_first
     from bts.training.fit import fit  # torch comes in here: a wrong request has been answered before
-    from bts.training.ranks import is_first
 
     run = fit(settings, resume=options.resume, check=gate(settings))
     return conclude(task, run, settings) if is_first() else DONE  # one process scores for all

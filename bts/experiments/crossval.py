@@ -32,8 +32,7 @@ from bts.report.publish import Extras, Look, publish
 from bts.report.report import new_evaluated, warnings_of
 from bts.runs import Run
 from bts.settings import Settings
-from bts.training.resolved import flat, flat_settings
-from bts.training.run_data import read_run, refuse_training_patients, training_patients
+from bts.training.run_data import flat, flat_settings, read_run, refuse_training_patients, training_patients
 
 log = logging.getLogger("bts.evaluation")
 

@@ -17,8 +17,8 @@ from bts.runs import Run
 from bts.training.datamodule import SliceData
 from bts.training.module import TaskModule
 from bts.training.pictures import TRUTH, choose_slices, class_panel, mask_panel, matrix_picture, sheet, with_contour
-from bts.training.record import Record
-from bts.training.resolved import flat
+from bts.training.progress import Record
+from bts.training.run_data import flat
 
 GROUPS = (
     ("train_loss", "loss"),

@@ -28,16 +28,15 @@ from bts.settings import Settings
 from bts.training.board import score_tag, write_settings_beside_scores
 from bts.training.card import refuse_unwritable, save_model
 from bts.training.checkpoints import Best, best_so_far, load_checkpoint
-from bts.training.course import run_stage
 from bts.training.datamodule import SliceData, choose_workers
-from bts.training.interrupt import StopSignals
+from bts.training.device import is_first
 from bts.training.job import Job, run_folder
-from bts.training.log import logged
 from bts.training.module import TaskModule
 from bts.training.prepare import Prepared, prepare
-from bts.training.ranks import is_first
-from bts.training.stages import Stage
-from bts.training.tasks import KITS, build_architecture
+from bts.training.progress import logged
+from bts.training.schedule import Stage
+from bts.training.stage_runner import StopSignals, run_stage
+from bts.training.tasks import TASK_SPECS, build_architecture
 
 log = logging.getLogger("bts.training")
 
@@ -95,7 +94,7 @@ def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source,
         before += best.epochs
         _save(job, run, stage, prepared, best)
     if is_first():
-        scores = [score_tag(job.monitor), *(f"test/{name}" for name in KITS[job.task].tested)]
+        scores = [score_tag(job.monitor), *(f"test/{name}" for name in TASK_SPECS[job.task].test_scores)]
         write_settings_beside_scores(run, asdict(settings), scores=scores)
 
 
@@ -142,7 +141,7 @@ def _run_one(
     counts = np.bincount(labels, minlength=len(prepared.source.classes)).tolist()
     if data.counterfactuals is not None:
         counts = data.counterfactuals.class_counts(len(prepared.source.classes))
-    module: TaskModule = KITS[job.task].module(
+    module: TaskModule = TASK_SPECS[job.task].build_module(
         settings,
         network,
         optim=replace(settings.optim, lr=stage.lr, epochs=stage.epochs),

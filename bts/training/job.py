@@ -14,10 +14,9 @@ from bts.glossary import Task
 from bts.models.encoders import resolve
 from bts.runs import Run, new_run
 from bts.settings import Settings
-from bts.training.device import Machine, choose_machine
-from bts.training.ranks import is_first, shared_folder
-from bts.training.resolved import check_same_course, write_settings
-from bts.training.stages import Stage, departures, plan_stages
+from bts.training.device import Machine, choose_machine, is_first, shared_folder
+from bts.training.run_data import check_same_course, write_settings
+from bts.training.schedule import Stage, departures, plan_stages
 from bts.training.tasks import build_architecture, task_of
 
 

@@ -21,7 +21,7 @@ from bts.errors import InputError, RequestError
 from bts.glossary import Part, Task
 from bts.runs import Run
 from bts.settings import Settings
-from bts.training.ranks import is_first
+from bts.training.device import is_first
 
 log = logging.getLogger("bts.training")
 

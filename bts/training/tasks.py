@@ -1,42 +1,171 @@
-"""Tasks: architecture, training module and scores of each."""
+"""Training module, architecture and scores of each task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
+from torch import Tensor
+
 from bts.glossary import Task
 from bts.models.architecture import Architecture
-from bts.settings import SETTINGS, Settings
-from bts.training import classification, joint, segmentation
-from bts.training.module import TaskModule
+from bts.models.base import Network
+from bts.models.losses import ClassificationLoss, JointLoss, SegmentationLoss, balanced_weights
+from bts.models.metrics import ClassScores, MaskScores
+from bts.models.output import Output
+from bts.settings import SETTINGS, ClsSettings, JointSettings, OptimSettings, SegSettings, Settings
+from bts.training.module import Batch, TaskModule
+
+
+class Segmentation(TaskModule):
+    """An attention U-Net with Dice and cross-entropy; slices without a mask do not contribute."""
+
+    def __init__(self, network: Network, *, loss: SegmentationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
+        super().__init__(network, optim=optim, monitor=monitor, seed=seed)
+        self.loss, self.masks = loss, MaskScores()
+
+    def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        assert output.mask_logits is not None
+        return self.loss(output.mask_logits, batch["mask"], batch["has_mask"])
+
+    def reset_scores(self) -> None:
+        self.masks = MaskScores(device=self.device)
+
+    def update_scores(self, output: Output, batch: Batch) -> None:
+        assert output.mask_logits is not None
+        self.masks.update(output.mask_logits, batch["mask"], batch["has_mask"])
+
+    def compute_scores(self) -> dict[str, float]:
+        self.masks.totals = self.summed(self.masks.totals)
+        return self.masks.compute()
+
+
+def build_segmentation(
+    settings: SegSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
+) -> Segmentation:
+    """Return the training module of a network."""
+    loss = SegmentationLoss(dice_weight=settings.loss.dice_weight, bce_weight=settings.loss.bce_weight)
+    return Segmentation(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)
+
+
+class Classification(TaskModule):
+    """A grey-scale classifier with cross-entropy; slices without a label do not contribute."""
+
+    def __init__(self, network: Network, *, loss: ClassificationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
+        super().__init__(network, optim=optim, monitor=monitor, seed=seed)
+        self.loss, self.classes = loss, ClassScores(classes=network.architecture.classes)
+
+    def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        assert output.class_logits is not None
+        return self.loss(output.class_logits, batch["label"])[0], {}  # its only part is the loss itself
+
+    def reset_scores(self) -> None:
+        self.classes = ClassScores(classes=self.network.architecture.classes, device=self.device)
+
+    def update_scores(self, output: Output, batch: Batch) -> None:
+        assert output.class_logits is not None
+        self.classes.update(output.class_logits, batch["label"])
+
+    def compute_scores(self) -> dict[str, float]:
+        self.classes.totals = self.summed(self.classes.totals)
+        return self.classes.compute()
+
+    def confusion(self) -> np.ndarray:
+        return self.classes.totals.cpu().numpy()
+
+
+def build_classification(
+    settings: ClsSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
+) -> Classification:
+    """Return the training module of a network; `counts`, the number of training slices per class, give the class weights."""
+    weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
+    loss = ClassificationLoss(class_weights=weights)
+    return Classification(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)
+
+
+class Joint(TaskModule):
+    """One network for both tasks; slices without a mask or without a label contribute to the other loss only."""
+
+    def __init__(self, network: Network, *, loss: JointLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
+        super().__init__(network, optim=optim, monitor=monitor, seed=seed)
+        self.loss, self.masks = loss, MaskScores()
+        self.classes = ClassScores(classes=network.architecture.classes)
+
+    def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        assert output.mask_logits is not None
+        assert output.class_logits is not None
+        return self.loss(
+            output.mask_logits, output.class_logits, truth=batch["mask"], has_mask=batch["has_mask"], labels=batch["label"]
+        )
+
+    def reset_scores(self) -> None:
+        self.masks = MaskScores(device=self.device)
+        self.classes = ClassScores(classes=self.network.architecture.classes, device=self.device)
+
+    def update_scores(self, output: Output, batch: Batch) -> None:
+        assert output.mask_logits is not None
+        assert output.class_logits is not None
+        self.masks.update(output.mask_logits, batch["mask"], batch["has_mask"])
+        self.classes.update(output.class_logits, batch["label"])
+
+    def compute_scores(self) -> dict[str, float]:
+        self.masks.totals = self.summed(self.masks.totals)
+        self.classes.totals = self.summed(self.classes.totals)
+        scores = self.masks.compute() | self.classes.compute()
+        return {"joint": joint_score(scores), **scores}
+
+    def confusion(self) -> np.ndarray:
+        return self.classes.totals.cpu().numpy()
+
+
+def joint_score(scores: dict[str, float]) -> float:
+    """Return the mean of Dice and balanced accuracy, so that the best epoch is good at both.
+
+    >>> joint_score({"dice": 0.5, "balanced_accuracy": 1.0})
+    0.75
+    """
+    return (scores["dice"] + scores["balanced_accuracy"]) / 2
+
+
+def build_joint(
+    settings: JointSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
+) -> Joint:
+    """Return the training module of a network; `counts`, the number of training slices per class, give the class weights."""
+    weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
+    loss = JointLoss(
+        SegmentationLoss(dice_weight=settings.loss.dice_weight, bce_weight=settings.loss.bce_weight),
+        ClassificationLoss(class_weights=weights),
+        cross_entropy_weight=settings.loss.cross_entropy_weight,
+    )
+    return Joint(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)
 
 
 @dataclass(frozen=True)
-class Kit:
+class TaskSpec:
     """What differs between tasks.
 
     Attributes:
-        module: `(settings, network, optim=, monitor=, counts=) -> TaskModule`.
-        tested: test scores, as evaluation names them, that TensorBoard shows with the settings.
+        build_module: `(settings, network, optim=, monitor=, counts=) -> TaskModule`.
+        test_scores: names of the test scores that TensorBoard shows with the settings.
     """
 
-    module: Callable[..., TaskModule]
-    tested: tuple[str, ...]
+    build_module: Callable[..., TaskModule]
+    test_scores: tuple[str, ...]
 
 
-KITS: dict[Task, Kit] = {
-    "seg": Kit(
-        segmentation.module,
-        tested=("slice.dice", "patient.dice"),
+TASK_SPECS: dict[Task, TaskSpec] = {
+    "seg": TaskSpec(
+        build_segmentation,
+        test_scores=("slice.dice", "patient.dice"),
     ),
-    "cls": Kit(
-        classification.module,
-        tested=("slice.overall.accuracy", "slice.overall.balanced_accuracy"),
+    "cls": TaskSpec(
+        build_classification,
+        test_scores=("slice.overall.accuracy", "slice.overall.balanced_accuracy"),
     ),
-    "joint": Kit(
-        joint.module,
-        tested=("slice.dice", "slice.overall.accuracy", "slice.overall.balanced_accuracy"),
+    "joint": TaskSpec(
+        build_joint,
+        test_scores=("slice.dice", "slice.overall.accuracy", "slice.overall.balanced_accuracy"),
     ),
 }
 

@@ -15,7 +15,7 @@ from bts.errors import InputError, RequestError
 from bts.experiments.crossval import Folds, cross_validate, pooled_cases
 from bts.runs import Run, new_run
 from bts.settings import ClsSettings, Settings
-from bts.training.resolved import write_settings
+from bts.training.run_data import write_settings
 
 
 class Trainer:

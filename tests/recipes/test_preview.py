@@ -11,8 +11,7 @@ from recipe_data import RECIPES, shrunk_recipe
 
 from bts.apps import preview as app
 from bts.errors import RequestError
-from bts.training.pictures import LINE, READABLE
-from bts.training.preview import preview
+from bts.training.pictures import LINE, READABLE, preview
 
 BY_NAME = {path.stem: path for path in RECIPES}
 

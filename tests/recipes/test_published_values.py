@@ -14,7 +14,7 @@ from recipe_data import RECIPES, shipped
 
 from bts.models.networks import build_network
 from bts.settings import AugmentSettings
-from bts.training.resolved import flat_settings
+from bts.training.run_data import flat_settings
 from bts.training.tasks import build_architecture
 
 BY_NAME = {path.stem: path for path in RECIPES}

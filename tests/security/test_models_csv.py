@@ -17,7 +17,7 @@ from bts.data.sources.manifest import Manifest
 from bts.data.sources.manifest_table import write_manifest
 from bts.data.split import Split
 from bts.data.split_table import SplitRow
-from bts.training.curves import Curves
+from bts.training.progress import Curves
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = (

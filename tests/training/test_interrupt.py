@@ -16,10 +16,10 @@ from small_settings import Make
 from bts.errors import Interrupted
 from bts.models.folder import load_network
 from bts.runs import Run
-from bts.training.curves import Curves
 from bts.training.fit import fit
-from bts.training.interrupt import StopSignals
 from bts.training.module import TaskModule
+from bts.training.progress import Curves
+from bts.training.stage_runner import StopSignals
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 PROGRAM = """

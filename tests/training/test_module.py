@@ -12,10 +12,9 @@ from bts.models.architecture import Architecture
 from bts.models.losses import SegmentationLoss
 from bts.models.networks import build_network
 from bts.settings import OptimSettings, SegSettings, Settings
-from bts.training.log import quiet_lightning
 from bts.training.module import mix, score_name
-from bts.training.segmentation import Segmentation
-from bts.training.tasks import task_of
+from bts.training.progress import quiet_lightning
+from bts.training.tasks import Segmentation, task_of
 
 OPTIM = OptimSettings(lr=1e-3, weight_decay=0.1, warmup_epochs=0, epochs=1)
 

@@ -15,10 +15,10 @@ from bts.models.folder import load_network, read_card
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.checkpoints import load_checkpoint
-from bts.training.curves import Curves
 from bts.training.fit import fit
 from bts.training.module import TaskModule
-from bts.training.resolved import check_same_course, write_settings
+from bts.training.progress import Curves
+from bts.training.run_data import check_same_course, write_settings
 
 
 class Killed(Exception):

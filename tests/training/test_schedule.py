@@ -1,4 +1,4 @@
-"""Learning rate of each step, by schedule."""
+"""Stages of a training, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 
 import pytest
 
-from bts.training.schedule import Plateau, Schedule
+from bts.settings import FreezeSettings, OptimSettings
+from bts.training.schedule import Plateau, Schedule, Stage, departures, plan_stages
+
+OPTIM = OptimSettings(epochs=20, lr=1e-4)
 
 
 def test_the_warm_up_rises_linearly_from_a_tenth() -> None:
@@ -69,3 +72,47 @@ def test_the_plateau_goes_on_from_its_state() -> None:
 def test_a_step_schedule_falls_every_so_many_steps_after_the_warm_up() -> None:
     schedule = Schedule("step", 5, 20, warmup_epochs=0.4, step_epochs=1, step_factor=0.1)
     assert [round(schedule.factor(step), 4) for step in (0, 2, 4, 5, 9, 10)] == [0.1, 1, 1, 0.1, 0.1, 0.01]
+
+
+def test_one_stage_trains_all_layers() -> None:
+    stages, line = plan_stages(FreezeSettings(epochs=0), OPTIM, pretrained=True)
+    assert stages == [Stage(number=2, trainable="all", epochs=20, lr=1e-4)]
+    assert "all layers" in line
+
+
+def test_two_stages_have_rates_and_lengths_of_their_own() -> None:
+    stages, line = plan_stages(FreezeSettings(epochs=5, trainable="head", lr=1e-3), OPTIM, pretrained=True)
+    assert stages == [Stage(1, "head", 5, 1e-3), Stage(2, "all", 20, 1e-4)]
+    assert [stage.name for stage in stages] == ["stage1", "stage2"]
+    assert "head for 5 epochs at 0.001" in line
+
+
+def test_random_weights_skip_the_first_stage_and_the_line_says_why() -> None:
+    stages, line = plan_stages(FreezeSettings(epochs=5), OPTIM, pretrained=False)
+    assert [stage.number for stage in stages] == [2]
+    assert "skipped: the weights are random" in line
+
+
+def test_the_second_stage_may_train_a_part_too() -> None:
+    stages, line = plan_stages(FreezeSettings(epochs=0), OptimSettings(trainable="last:10", lr=5e-6), pretrained=True)
+    assert stages == [Stage(2, "last:10", 30, 5e-6)]
+    assert line == "one stage: last:10 is trained from the start"
+
+
+def test_random_weights_take_their_own_rate_and_every_departure_is_named() -> None:
+    optim = OptimSettings(trainable="last:10", lr=5e-6, lr_random=1e-3)
+    stages, line = plan_stages(FreezeSettings(epochs=3), optim, pretrained=False)
+    assert stages == [Stage(2, "all", 30, 1e-3)]
+    for told in (
+        "stage 1 is skipped",
+        "all layers are trained in place of last:10",
+        "the learning rate is 0.001 in place of 5e-06",
+    ):
+        assert told in line
+    assert len(departures(FreezeSettings(epochs=3), optim, pretrained=False)) == 3
+
+
+def test_pretrained_weights_depart_from_nothing() -> None:
+    optim = OptimSettings(lr_random=1e-3)
+    assert departures(FreezeSettings(epochs=3), optim, pretrained=True) == []
+    assert plan_stages(FreezeSettings(), optim, pretrained=True)[0][0].lr == optim.lr

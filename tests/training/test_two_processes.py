@@ -18,8 +18,8 @@ from bts.data.sources.catalogue import open_source
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.checkpoints import load_checkpoint
-from bts.training.curves import Curves
 from bts.training.fit import fit
+from bts.training.progress import Curves
 
 PROGRAM = """
 import sys

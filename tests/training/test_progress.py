@@ -1,4 +1,4 @@
-"""Does someone at a terminal see how far the training is, and is the log still readable?"""
+"""Progress bar at a terminal, and a readable log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from small_settings import Make
 
 from bts.training.fit import fit
-from bts.training.record import describe
+from bts.training.progress import describe
 
 
 class Terminal:

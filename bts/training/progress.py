@@ -1,18 +1,125 @@
-"""What is kept of each epoch: a line in the log, a row of the curves, and how long the loop waited for data?"""
+"""Progress of a run: log file, progress bar, curves, throughput."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from bts.training.curves import Curves, Row
-from bts.training.module import TaskModule
+from bts.atomic import replacing
+from bts.csv_files import dict_reader, dict_writer
+from bts.training.device import is_first
+from bts.training.module import TaskModule, score_name
 
 log = logging.getLogger("bts.training")
+
+Row = dict[str, float | int | str]
+"""One epoch: `epoch` (from 1, over both stages), `stage`, then losses and scores by name."""
+NOT_ACTIONABLE = (
+    r"The '\w+' does not have many workers",  # the number is chosen: none on a CPU, which workers would only share
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # the frozen batch norms, on purpose
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own use of torch
+)
+"""Beginnings of Lightning's warnings that nobody can act on."""
+
+
+@contextlib.contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Append everything that the logger `bts` says inside the block to the file at `path`."""
+    logger = logging.getLogger("bts")
+    if not is_first():  # one process speaks for all
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        yield
+        logger.setLevel(level)
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep back Lightning's advertisements and the warnings that nobody can act on."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in NOT_ACTIONABLE:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar with the mean loss so far and the last validation score.
+
+    Reading the loss waits for the device, so beside a GPU the bar is drawn every 20 steps only.
+    """
+
+    def __init__(self, *, stage: str, refresh_rate: int) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+        self.stage = stage
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        assert isinstance(pl_module, TaskModule)
+        shown: dict[str, Any] = {}
+        loss = pl_module.mean_loss("train")
+        if loss is not None:
+            shown["loss"] = f"{loss:.3f}"
+        name = score_name(pl_module.monitor)
+        if name in pl_module.scores:
+            shown[name] = f"{pl_module.scores[name]:.3f}"
+        return shown
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        last = f"/{trainer.max_epochs}" if trainer.max_epochs else ""
+        self.train_progress_bar.set_description(f"{self.stage} epoch {trainer.current_epoch + 1}{last}")
+
+
+class Curves:
+    """Rows of `curves.csv`, one an epoch: `epoch` (from 1, over both stages), `stage`, then losses and scores by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                self.rows = list(dict_reader(file))
+
+    def cut(self, epoch: int) -> None:
+        """Forget what came after `epoch`: a resumed run does it again."""
+        self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]
+
+    def append(self, row: Row) -> None:
+        """Add an epoch and write the file anew, atomically."""
+        written = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+        self.rows.append(written)
+        names = list(dict.fromkeys(name for each in self.rows for name in each))
+        with replacing(self.path) as part, part.open("w", encoding="utf-8", newline="") as file:
+            writer = dict_writer(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 class Throughput(pl.Callback):

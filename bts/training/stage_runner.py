@@ -1,34 +1,35 @@
-"""How is one stage run: Lightning's loop with our callbacks, from its start or from where it was interrupted?"""
+"""Run of one stage: Lightning loop, callbacks, and a clean end at a signal."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
 from bts.models.freeze import set_trainable
 from bts.runs import Run
 from bts.settings import Settings, TrainerSettings
-from bts.training.bar import Bar
 from bts.training.board import Board
 from bts.training.checkpoints import Best, Checkpoints
-from bts.training.curves import Curves
 from bts.training.datamodule import SliceData
 from bts.training.device import Machine
-from bts.training.interrupt import StopSignals
-from bts.training.log import quiet_lightning
 from bts.training.module import TaskModule
-from bts.training.record import Record, Throughput
-from bts.training.stages import Stage
+from bts.training.progress import Bar, Curves, Record, Throughput, quiet_lightning
+from bts.training.schedule import Stage
 
 log = logging.getLogger("bts.training")
 
@@ -122,3 +123,51 @@ def _data_parallel() -> DDPStrategy:
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
     options: dict[str, Any] = {"gradient_as_bucket_view": True, name: False}
     return DDPStrategy(**options)
+
+
+log = logging.getLogger("bts.training")
+
+
+class StopSignals:
+    """Signals while a run is open; `name` is that of the first one received, or None."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self._in_loop = False
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        first, self.name = self.name is None, self.name or signal.Signals(number).name
+        if not self._in_loop or (not first and number == signal.SIGINT):
+            raise KeyboardInterrupt
+        if first:
+            log.info(f"{self.name} received: ending after this step (once more to stop at once)")
+        if number == signal.SIGINT:
+            signal.raise_signal(signal.SIGTERM)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[StopSignals]:
+        """Catch both signals inside the block; in another thread than the main one, leave them to whoever owns it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._received) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def in_loop(self) -> Iterator[None]:
+        """Mark the block in which Lightning's loop runs; leaves it with KeyboardInterrupt, whatever way Lightning took."""
+        self._in_loop = True
+        try:
+            yield
+        except (SIGTERMException, SystemExit) as end:
+            if self.name is None and not isinstance(end, SIGTERMException):
+                raise
+            self.name = self.name or "SIGTERM"
+            raise KeyboardInterrupt from end
+        finally:
+            self._in_loop = False
