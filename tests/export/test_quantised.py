@@ -9,6 +9,7 @@ import pytest
 from made_runs import made_run
 
 from bts.apps import cli
+from bts.data.preprocess import Preprocessing
 from bts.export import int8
 from bts.export.quantised import calibration
 from bts.training.run_data import read_run
@@ -31,7 +32,7 @@ def test_both_forms_are_scored_on_the_test_part(
 
 def test_ranges_are_found_on_the_training_part_only(mixed_set: Path, tmp_path: Path) -> None:
     data = read_run(made_run(tmp_path, "seg", data=mixed_set))
-    found = calibration(data, {"size": 32, "low_percentile": 0.5, "high_percentile": 99.5})
+    found = calibration(data, Preprocessing(size=32).to_dict())
     assert found.shape == (len(data.records("train")), 32, 32)
     assert found.dtype == np.uint8
 

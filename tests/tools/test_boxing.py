@@ -77,7 +77,7 @@ def test_models_are_listed_with_what_they_were_trained_on(box: Path, run: Run, c
     assert "trained on phantoms only, nothing: random weights" in told
     assert f"{box / 'broken'}\n  can't be used: " in told
     assert "used if none is named:" in told
-    assert "Dice a slice" in told
+    assert "Dice per slice" in told
 
 
 def test_boxing_again_replaces_the_model_and_leaves_nothing_behind(box: Path, run: Run) -> None:
