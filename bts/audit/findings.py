@@ -13,7 +13,7 @@ from bts.audit.descriptor import compose, inverse
 from bts.audit.groups import Link, group_numbers, members, spread
 from bts.audit.matches import Match, Matches
 from bts.audit.pictures import Collection
-from bts.data.families import Group
+from bts.data.patient_ids import Group
 from bts.errors import RequestError
 from bts.glossary import PARTS
 

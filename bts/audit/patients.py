@@ -15,7 +15,7 @@ from bts.audit.groups import Link, group_numbers, spread
 from bts.audit.matches import Match, find_matches
 from bts.audit.pictures import AuditSet, Collection, collect
 from bts.csv_files import dict_reader
-from bts.data.families import Group, person
+from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record
 from bts.errors import InputError, RequestError
 
@@ -123,7 +123,7 @@ def merge_copies(records: Sequence[Record], copies: Iterable[tuple[str, str]], *
     >>> [record.patient for record in merge_copies([one, other], [("1", "2")], group="exact")[0]]
     ['a', 'a']
     """
-    patients = {record.path: person(str(record.patient), group) for record in records}
+    patients = {record.path: patient_of(str(record.patient), group) for record in records}
     names = sorted(set(patients.values()), key=lambda name: (name.startswith(INVENTED), name))  # known IDs take precedence
     number = {name: place for place, name in enumerate(names)}
     pairs = [Match(number[patients[one]], number[patients[other]], "near") for one, other in copies]
@@ -143,6 +143,6 @@ def count_patients(names: Iterable[str], group: Group = "family") -> tuple[int, 
     >>> count_patients(["MR1", "MR1B", "unknown-0a", "unknown-0a"])
     (1, 1)
     """
-    patients = {person(name, group) for name in names}
+    patients = {patient_of(name, group) for name in names}
     invented = sum(name.startswith(INVENTED) for name in patients)
     return len(patients) - invented, invented

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bts.audit.views import thumbnail
-from bts.data.families import Group, person
+from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
 from bts.glossary import Part
@@ -72,7 +72,7 @@ class Collection:
     def patients(self, group: Group) -> list[str | None]:
         """Return a patient key for each image, unique across sets; None where the patient is unknown."""
         return [
-            f"{picture.set_name}:{person(picture.record.patient, group)}" if picture.record.patient else None
+            f"{picture.set_name}:{patient_of(picture.record.patient, group)}" if picture.record.patient else None
             for picture in self.pictures
         ]
 

@@ -13,7 +13,7 @@ from bts.audit.neighbours import EXACT
 from bts.audit.patients import find_origins
 from bts.audit.pictures import AuditSet, collect
 from bts.csv_files import dict_reader
-from bts.data.families import Group
+from bts.data.patient_ids import Group
 from bts.data.sources.base import Source
 from bts.data.sources.labels import part_name
 from bts.data.split import Split

@@ -6,7 +6,7 @@ The square of bytes is the whole contract with the network, whatever the runtime
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from bts.data.enhance import Box, equalise, head_box, sharpen, whole
-from bts.data.percentiles import percentiles
 from bts.errors import RequestError
 from bts.fields import Conflict, from_mapping, problems
 from bts.settings import (
@@ -31,6 +30,8 @@ from bts.settings import (
 
 TOLERANCE = 1e-4
 """Shares of a pixel closer than this are equal: keeps a mirrored mask's result the mirrored result."""
+MOST_STEPS = 1 << 16
+"""Largest range of whole numbers that `percentiles` counts; beyond it sorting is as fast."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class Preprocessing:
         return preprocessing_conflicts(self)
 
     def box(self, array: np.ndarray) -> Box:
-        """Return the part of the picture `array` (H, W) that the square shows: all of it, or the head's box.
+        """Return the part of `array` (H, W) that the square shows: all of it, or the box of the head.
 
-        `mask` and `restore` need it wherever the preprocessing crops; without a crop it is found without a look.
+        `mask` and `restore` need it with `crop_brain`; otherwise it does not depend on the values.
         """
         array = np.asarray(array)
         if not self.crop_brain:
@@ -74,7 +75,7 @@ class Preprocessing:
         return head_box(array)
 
     def image(self, array: np.ndarray) -> np.ndarray:
-        """Return the network's picture (S, S) uint8 of an `array` (H, W) of any real type.
+        """Return the network input (S, S) uint8 of an `array` (H, W) of any real type.
 
         The window between the two percentiles becomes [0, 255], the shorter side is padded with its low end to a square,
         and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end. A crop comes
@@ -91,8 +92,8 @@ class Preprocessing:
     def mask(self, array: np.ndarray, *, box: Box | None = None) -> np.ndarray:
         """Return the mask (S, S) bool of a mask `array` (H, W); `box` is the picture's, where the preprocessing crops.
 
-        A pixel belongs to it where at least half of its area is covered. Where no pixel reaches a half, those covered most
-        are kept, so that a mask of one pixel survives.
+        A pixel is inside if at least half of its area is covered. If none reaches a half, those covered most are kept, so
+        that a mask of one pixel survives.
         """
         array = np.asarray(array, dtype=bool)
         array = array if box is None else box.cut(array)
@@ -138,7 +139,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Return what `to_dict` wrote; raises `RequestError` for unknown, missing and wrong fields."""
+        """Restore what `to_dict` returned; raises `RequestError` for unknown, missing and wrong fields."""
         return from_mapping(cls, values, "preprocessing", complete=True)
 
 
@@ -150,7 +151,7 @@ def _window(array: np.ndarray, low_percentile: float, high_percentile: float) ->
         low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(values.shape, dtype=np.float32)
-    scaled = values - np.float32(low)  # in place from here: this runs for every slice that is looked at
+    scaled = values - np.float32(low)  # in place from here: this runs for every slice
     scaled *= np.float32(255.0 / (high - low))
     return np.clip(scaled, 0.0, 255.0, out=scaled)
 
@@ -160,7 +161,7 @@ def _resize_square(values: np.ndarray, size: int) -> np.ndarray:
     height, width = values.shape
     side = max(height, width)
     rows, columns = side - height, side - width
-    # Half pixels of padding (an odd difference) are taken by the box, so that the centre stays the centre.
+    # The box takes half pixels of padding (an odd difference), so that the centre is kept.
     padded = np.pad(values, [((rows + 1) // 2,) * 2, ((columns + 1) // 2,) * 2])
     top, left = (padded.shape[0] - side) / 2, (padded.shape[1] - side) / 2
     picture = Image.fromarray(np.ascontiguousarray(padded))
@@ -179,3 +180,34 @@ def _bands(length: int, *, side: int, size: int) -> np.ndarray:
     pixel = np.arange(length)
     shared = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
     return (shared.clip(min=0) * size / side).astype(np.float32)
+
+
+def percentiles(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
+    """Return the percentiles (n,) of `values` (H, W) float32, linear between neighbours.
+
+    Equal to `np.percentile` to the last bit. Scanners write whole numbers, for which counting takes a third of the time of sorting.
+
+    >>> percentiles(np.array([[0, 1], [2, 4]], np.float32), [0, 50, 100]).tolist()
+    [0.0, 1.5, 4.0]
+    """
+    counts, least = _counts(values)
+    if counts is None:
+        return np.percentile(values, wanted)
+    places = (values.size - 1) * (np.asarray(wanted, np.float64) / 100)
+    below = np.floor(places).astype(np.int64)
+    ends = counts.cumsum()  # number of values up to each whole number
+    low, high = (ends.searchsorted(ranks + 1) + least for ranks in (below, np.minimum(below + 1, values.size - 1)))
+    share, apart = places - below, high - low
+    return np.where(share < 0.5, low + apart * share, high - apart * (1 - share))  # the two cases of NumPy's own interpolation
+
+
+def _counts(values: np.ndarray) -> tuple[np.ndarray | None, int]:
+    """Return the count of each whole number from the smallest on, and the smallest; None for fractions or too wide a range."""
+    least, most = float(values.min()), float(values.max())
+    if not (least.is_integer() and most - least < MOST_STEPS and abs(least) < 1 << 23):  # float32 holds each of these
+        return None, 0
+    whole = values.astype(np.int32)
+    if not np.array_equal(whole, values):
+        return None, 0
+    whole -= int(least)
+    return np.bincount(whole.ravel()), int(least)

@@ -1,24 +1,97 @@
-"""Splits into training, validation and test parts, always by whole patients: neighbouring slices of one head are near copies.
+"""Splits into training, validation and test part, always by whole patients, and their CSV.
 
-Import splits from here; `split_table` holds the type, `split_kinds` the kinds of splits, `split_drawing` the random draw.
+Neighbouring slices of one head are near copies, so a `Split` with a patient in two parts cannot be built.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import csv
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from bts.data.families import person
+from bts import csv_files
+from bts.atomic import replacing
+from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record
-from bts.data.split_kinds import kinds
-from bts.data.split_table import Split, SplitRow
 from bts.errors import RequestError
-from bts.fields import problems
 from bts.glossary import PARTS, Part
-from bts.settings import SplitSettings
+from bts.registry import suggestion
 
-__all__ = ["Split", "SplitRow", "make_split", "records_of"]
+COLUMNS = ("path", "patient", "label", "part")
+ALONE = "slice "
+"""Beginning of the patient, followed by the path, that a slice gets whose publisher names nobody: a patient of its own."""
 
-SAYS_NOTHING = "scores of that class say nothing there"
+
+@dataclass(frozen=True, order=True)
+class SplitRow:
+    """One slice of a split.
+
+    Attributes:
+        path: the record's path, relative to the source's root.
+        patient: patient ID as the source writes it.
+        label: class name, an empty string where it is not known.
+        part: `train`, `val` or `test`.
+    """
+
+    path: str
+    patient: str
+    label: str
+    part: Part
+
+    @property
+    def known_patient(self) -> str | None:
+        """The patient, or None where nobody knows whose slice this is (`ALONE`)."""
+        return None if self.patient == f"{ALONE}{self.path}" else self.patient
+
+
+@dataclass(frozen=True)
+class Split:
+    """Slices in parts, such that no person stands in two: building one that breaks this raises `RequestError`.
+
+    Attributes:
+        rows: the slices, in the order of the source (or of the file that was read).
+        group: `family` takes MR040240 and MR040240B for one person, `exact` for two.
+    """
+
+    rows: tuple[SplitRow, ...]
+    group: Group = "family"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(self.rows))
+        _refuse_bad_rows(self.rows)
+        _refuse_two_sides(self.rows, self.group)
+
+    def part(self, name: Part) -> list[SplitRow]:
+        """Return the rows of one part, in order."""
+        return [row for row in self.rows if row.part == name]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that are equal for the same slices in the same parts, in whatever order."""
+        rows = sorted((row.path, row.patient, row.label, row.part) for row in self.rows)
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+    def write(self, path: Path | str) -> None:
+        """Write the CSV, whole or not at all; `RequestError` where the folder can't be written."""
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_rows(path, self.rows)
+        except OSError as error:
+            raise RequestError(
+                f"{path}: the split can't be written ({error.strerror}): free space or choose another folder"
+            ) from error
+
+    @classmethod
+    def read(cls, path: Path | str, *, group: Group = "family") -> Split:
+        """Read a CSV with the columns `path, patient, label, part`; `RequestError` with the path in front."""
+        try:
+            return cls(rows=tuple(_read_rows(Path(path))), group=group)
+        except RequestError as error:
+            raise error.at(path) from error
 
 
 def records_of(split: Split, records: list[Record], part: Part) -> list[Record]:
@@ -31,40 +104,61 @@ def records_of(split: Split, records: list[Record], part: Part) -> list[Record]:
     return [replace(by_path[row.path], patient=by_path[row.path].patient or row.known_patient) for row in rows]
 
 
-def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, list[str]]:
-    """Return the split that the settings ask for, and lines for the log.
-
-    The lines name slices that are left out and classes that a part lacks. Equal records and settings give the same split on
-    every machine.
-
-    Raises:
-        RequestError: the records or the settings do not allow a split.
-    """
-    if not records:
-        raise RequestError("there is no slice to split: check the data folder (--data.root)")
-    if found := problems(settings, "split."):
-        raise RequestError("; ".join(found))
-    rows, lines = kinds[settings.kind](records, settings)
-    split = Split(rows=tuple(rows), group=settings.group)
-    return split, [_counts(split), *lines, *_missing_classes(split)]
+def _refuse_bad_rows(rows: Iterable[SplitRow]) -> None:
+    seen: set[str] = set()
+    for row in rows:
+        if not row.patient.strip():
+            raise RequestError(f"slice {row.path} has no patient: a split is made of patients, name one for every slice")
+        if row.part not in PARTS:
+            raise RequestError(
+                f"slice {row.path} stands in part '{row.part}'{suggestion(row.part, PARTS)}: choose one of {', '.join(PARTS)}"
+            )
+        if row.path in seen:
+            raise RequestError(f"slice {row.path} is named twice: name each slice once")
+        seen.add(row.path)
 
 
-def _counts(split: Split) -> str:
-    texts = []
-    for part in PARTS:
-        rows = split.part(part)
-        patients = len({person(row.patient, split.group) for row in rows})
-        texts.append(f"{part} {len(rows)} slices of {patients} patients")
-    return f"split {split.fingerprint}: " + ", ".join(texts)
+def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
+    first: dict[str, SplitRow] = {}
+    for row in rows:
+        other = first.setdefault(patient_of(row.patient, group), row)
+        if other.part == row.part:
+            continue
+        if other.patient == row.patient:
+            raise RequestError(
+                f"patient {row.patient} stands in {other.part} (slice {other.path}) and in {row.part} (slice {row.path}): "
+                "a patient belongs to one part"
+            )
+        raise RequestError(
+            f"patients {other.patient} ({other.part}) and {row.patient} ({row.part}) are taken for one person on two sides: "
+            "put both in one part, or take every ID for a person of its own with --split.group exact"
+        )
 
 
-def _missing_classes(split: Split) -> list[str]:
-    labels = sorted({row.label for row in split.rows if row.label})
-    lines = []
-    for part in PARTS:
-        present = {row.label for row in split.part(part)}
-        absent = [label for label in labels if label not in present]
-        if absent:
-            what = "it is never learned, and its slices elsewhere are all wrong" if part == "train" else SAYS_NOTHING
-            lines.append(f"split: warning: no patient with {', '.join(absent)} in {part}: {what}")
-    return lines
+def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv_files.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((row.path, row.patient, row.label, row.part) for row in rows)
+
+
+def _read_rows(path: Path) -> list[SplitRow]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
+            reader = csv_files.dict_reader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RequestError(f"a split needs the columns {', '.join(COLUMNS)}; {', '.join(missing)} is missing")
+            return [_row(cells, reader.line_num) for cells in reader]
+    except OSError as error:
+        raise RequestError(f"the split can't be read ({error.strerror}): give a CSV with {', '.join(COLUMNS)}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"no CSV in UTF-8 ({error}): give a text file with {', '.join(COLUMNS)}") from error
+
+
+def _row(cells: dict[str, str | None], line: int) -> SplitRow:
+    values = [cells[name] for name in COLUMNS]
+    if any(value is None for value in values):
+        raise RequestError(f"line {line} has too few cells: each needs {', '.join(COLUMNS)}")
+    path, patient, label, part = (str(value).strip() for value in values)
+    return SplitRow(path=path, patient=patient, label=label, part=part)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from bts.data.families import family
+from bts.data.patient_ids import family
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, InputError, RequestError

@@ -9,7 +9,7 @@ from pathlib import Path
 from bts.audit.groups import spread
 from bts.audit.matches import find_matches
 from bts.audit.pictures import AuditSet, collect
-from bts.data.families import Group
+from bts.data.patient_ids import Group
 from bts.data.sources.base import Record, Source
 from bts.models.folder import ModelCard
 from bts.training.run_data import RunData, training_patients

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from bts.csv_files import write_frame
-from bts.data.split import make_split
+from bts.data.split_making import make_split
 from bts.errors import RequestError
 from bts.evaluation.finished import Finished, measured_on, read_finished, recipe
 from bts.evaluation.headline import Row, headline

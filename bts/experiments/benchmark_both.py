@@ -17,7 +17,7 @@ from pathlib import Path
 from bts.audit.gate import gate, make_gate
 from bts.audit.patients import read_patients, with_patients
 from bts.csv_files import write_frame
-from bts.data.families import Group
+from bts.data.patient_ids import Group
 from bts.evaluation.finished import read_finished, recipe
 from bts.evaluation.scored import read_scored
 from bts.experiments.benchmark import Benchmark, benchmark, refuse_other_data

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bts.audit.patients import merge_copies
 from bts.data.sources.base import Record
-from bts.data.split import Split, make_split
+from bts.data.split import Split
+from bts.data.split_making import make_split
 from bts.errors import RequestError
 from bts.settings import SplitSettings
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bts.audit.patients import count_patients
-from bts.data.families import Group, person
+from bts.data.patient_ids import Group, patient_of
 from bts.evaluation import confusion
 from bts.evaluation.classification_scores import class_arrays, classes_of
 from bts.evaluation.intervals import (
@@ -87,7 +87,7 @@ class Gap:
 
 def make_side(cases: pd.DataFrame, patients: Mapping[str, str], *, group: Group = "family", seed: int = 0) -> Side:
     """Return the cases of one side with the patients of a table; the two sides need different seeds."""
-    names = [person(patients[path], group) for path in cases["path"]]
+    names = [patient_of(patients[path], group) for path in cases["path"]]
     return Side(cases.reset_index(drop=True), names, draw_patients(names, seed=seed, draws=DRAWS))
 
 

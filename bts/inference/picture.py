@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bts.data.percentiles import percentiles
+from bts.data.preprocess import percentiles
 
 isal_zlib: Any = import_module("isal.isal_zlib") if find_spec("isal") else None
 

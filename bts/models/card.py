@@ -60,7 +60,7 @@ class ModelCard:
         uncertain_mask_below: confidence of a mask (`postprocess.mask_confidence`) below which it is flagged as uncertain; None
             flags none.
         training_patients: of each patient family that was trained on, HMAC-SHA256 under the key of the run
-            (`bts.data.patient_key`); empty in what is exported or published, and where the data names no patients.
+            (`bts.data.patient_ids`); empty in what is exported or published, and where the data names no patients.
         patients_key: name of that key, which lies in the run folder; empty where no patients are listed.
         data_fingerprint: of the split that was trained on.
         synthetic: trained on phantoms; every output says so.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bts.data.families import person
+from bts.data.patient_ids import patient_of
 from bts.data.split import Split
 from bts.evaluation.calibration import POOR_DICE
 from bts.evaluation.headline import find, headline
@@ -36,7 +36,7 @@ def parts_table(split: Split) -> str:
         cells = []
         for part in PARTS:
             some = [row for row in split.part(part) if label in ("all", row.label)]
-            cells.append(f"{len(some)} of {len({person(row.patient, split.group) for row in some})}")
+            cells.append(f"{len(some)} of {len({patient_of(row.patient, split.group) for row in some})}")
         rows.append([escape(label or "not known"), *cells])
     return table(["slices of patients", "training", "validation", "test"], rows)
 

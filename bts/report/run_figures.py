@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bts.csv_files import read_frame
-from bts.data.families import person
+from bts.data.patient_ids import patient_of
 from bts.data.split import Split
 from bts.glossary import PARTS
 from bts.report.figures import COLOURS, FAINT, chart, colour_of
@@ -16,7 +16,7 @@ from bts.report.figures import COLOURS, FAINT, chart, colour_of
 
 def split_table(split: Split) -> pd.DataFrame:
     """Return slices and patients of each part and class: columns part, label, slices, patients."""
-    rows = [(row.part, row.label or "unknown", person(row.patient, split.group)) for row in split.rows]
+    rows = [(row.part, row.label or "unknown", patient_of(row.patient, split.group)) for row in split.rows]
     table = pd.DataFrame(rows, columns=["part", "label", "person"])
     grouped = table.groupby(["part", "label"])["person"]
     counts = pd.DataFrame({"slices": grouped.size(), "patients": grouped.nunique()})

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bts.data.patient_key import hashed_patient, key_name, make_key
+from bts.data.patient_ids import hashed_patient, key_name, make_key
 from bts.glossary import Task
 from bts.models.alignment import cell_offset_px
 from bts.models.architecture import Architecture

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from bts.data.arrays import Arrays, load_arrays
 from bts.data.cache import SliceCache
-from bts.data.families import Group, person
+from bts.data.patient_ids import Group, patient_of
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
-from bts.data.split import Split, make_split, records_of
+from bts.data.split import Split, records_of
+from bts.data.split_making import make_split
 from bts.errors import InputError, RequestError
 from bts.glossary import Part, Task
 from bts.runs import Run
@@ -158,7 +159,7 @@ def people(patients: Sequence[str], group: Group) -> str:
     >>> people(["A", "A", "B"], "exact"), people(["A", ""], "exact"), people(["", ""], "exact")
     ('2 patients', '1 patients and of unknown ones', 'unknown patients')
     """
-    known = {person(patient, group) for patient in patients if patient}
+    known = {patient_of(patient, group) for patient in patients if patient}
     if not known:
         return "unknown patients"
     return f"{len(known)} patients" + (" and of unknown ones" if not all(patients) else "")

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 
 from bts.atomic import write_text
-from bts.data.families import Group, person
-from bts.data.patient_key import FILE_NAME, hashed_patient, key_name, read_key
+from bts.data.patient_ids import FILE_NAME, Group, hashed_patient, key_name, patient_of, read_key
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, records_of
@@ -134,7 +133,7 @@ def refuse_training_patients(patients: TrainingPatients, records: list[Record], 
         )
     seen = [record for record in records if patients.holds(record.patient, group)]
     if seen:
-        count = len({person(record.patient or "", group) for record in seen})
+        count = len({patient_of(record.patient or "", group) for record in seen})
         raise RequestError(
             f"{len(seen)} of {len(records)} slices are of {count} patients that '{patients.name}' was trained on "
             f"(first: {seen[0].path}): test on others"

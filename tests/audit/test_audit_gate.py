@@ -15,7 +15,8 @@ from bts.audit import gate as gates
 from bts.audit.gate import Gate, gate
 from bts.data.sources.base import Source
 from bts.data.sources.catalogue import open_source
-from bts.data.split import Split, SplitRow, make_split
+from bts.data.split import Split, SplitRow
+from bts.data.split_making import make_split
 from bts.errors import RequestError
 from bts.settings import SegSettings, SplitSettings
 from bts.training import fit

@@ -16,7 +16,8 @@ from bts.audit.pictures import AuditSet, collect
 from bts.audit.run import audit_split
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source
-from bts.data.split import Split, SplitRow, make_split
+from bts.data.split import Split, SplitRow
+from bts.data.split_making import make_split
 from bts.errors import RequestError
 from bts.settings import SplitSettings
 

@@ -13,7 +13,7 @@ from PIL import Image
 from bts.data.phantom import write_phantom
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
-from bts.data.split import make_split
+from bts.data.split_making import make_split
 from bts.evaluation import confusion
 from bts.evaluation.intervals import Interval, draw_patients, statistic_interval
 from bts.settings import SplitSettings

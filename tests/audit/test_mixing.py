@@ -20,7 +20,7 @@ from bts.audit.views import thumbnail
 from bts.data.phantom import write_phantom
 from bts.data.sources.base import Source
 from bts.data.sources.catalogue import open_source
-from bts.data.split import make_split
+from bts.data.split_making import make_split
 from bts.errors import InputError, RequestError
 from bts.settings import SplitSettings
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bts.data.preprocess import Preprocessing
+from bts.data.preprocess import Preprocessing, percentiles
 from bts.errors import RequestError
 
 SHAPES = [(512, 512), (256, 256), (224, 224), (64, 64), (300, 512), (201, 100), (97, 256), (16, 16), (3, 5), (2, 300)]
@@ -303,3 +303,29 @@ def test_an_offset_moves_a_coarse_map_and_continues_it_at_the_border():
     moved = Preprocessing(size=32).restore(coarse, (32, 32), offset_px=-8.0)
     assert np.allclose(moved[:24, :24], plain[8:, 8:], atol=1e-4)
     assert np.allclose(moved[24:, 24:], coarse[-1, -1], atol=1e-4)
+
+
+PERCENTS = [0, 0.5, 2.5, 50, 99.5, 100]
+VALUES = {
+    "bytes": lambda random: random.integers(0, 256, (61, 53)),
+    "a scanner's numbers": lambda random: random.gamma(2, 300, (512, 512)).round(),
+    "below zero": lambda random: random.normal(-1000, 200, (40, 40)).round(),
+    "mostly ground": lambda random: (random.random((90, 90)) > 0.995) * 77,
+    "two values": lambda random: np.arange(4).reshape(2, 2) > 1,
+    "fractions": lambda random: random.normal(0, 1, (50, 50)),
+    "a wide range": lambda random: random.integers(0, 10**6, (50, 50)),
+    "huge numbers": lambda random: random.integers(0, 9, (50, 50)) * 2.0**40,
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("seed", range(5))
+def test_percentiles_are_numpys_to_the_last_bit(name: str, seed: int) -> None:
+    picture = np.asarray(VALUES[name](np.random.default_rng(seed)), np.float32)
+    for each in (picture, picture[::2, ::2], picture.T):
+        assert np.array_equal(percentiles(each, PERCENTS), np.percentile(each, PERCENTS))
+
+
+def test_percentiles_of_whole_numbers_are_counted_and_not_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "percentile", lambda *_: pytest.fail("sorted"))
+    assert percentiles(np.array([[3, 1], [2, 5]], np.float32), [0, 100]).tolist() == [1, 5]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bts.data.families import Group, person
+from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record
-from bts.data.split import Split, SplitRow, make_split
-from bts.data.split_kinds import kinds
+from bts.data.split import Split, SplitRow
+from bts.data.split_making import kinds, make_split
 from bts.errors import RequestError
 from bts.glossary import PARTS, Part
 from bts.settings import SplitSettings
@@ -43,7 +43,7 @@ def _records(patients: int = 12, slices: int = 4) -> list[Record]:
 
 
 def _people(rows: list[SplitRow], group: Group = "family") -> set[str]:
-    return {person(row.patient, group) for row in rows}
+    return {patient_of(row.patient, group) for row in rows}
 
 
 def _shares(labels: list[str | None]) -> dict[str | None, float]:
@@ -236,8 +236,8 @@ def test_exact_keeps_every_slice_of_the_author_s_folds() -> None:
 def test_a_family_outside_the_test_fold_stays_whole(figshare: list[Record]) -> None:
     for fold in range(1, 6):
         split, lines = make_split(figshare, SplitSettings(kind="cvind", fold=fold))
-        tested = {person(r.patient or "", "family") for r in figshare if r.fold == fold}
-        lost = {r.path for r in figshare if r.fold != fold and person(r.patient or "", "family") in tested}
+        tested = {patient_of(r.patient or "", "family") for r in figshare if r.fold == fold}
+        lost = {r.path for r in figshare if r.fold != fold and patient_of(r.patient or "", "family") in tested}
         assert {row.path for row in split.rows} == {r.path for r in figshare} - lost
         assert {row.path for row in split.part("test")} == {r.path for r in figshare if r.fold == fold}
         assert lost

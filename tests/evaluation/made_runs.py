@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 import yaml
 
-from bts.data.patient_key import hashed_patient, key_name, make_key
+from bts.data.patient_ids import hashed_patient, key_name, make_key
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.catalogue import open_source
-from bts.data.split import make_split
+from bts.data.split_making import make_split
 from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.folder import ModelCard, write_model_folder

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_runs import made_run
 
-from bts.data.patient_key import hashed_patient, read_key
+from bts.data.patient_ids import hashed_patient, read_key
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split

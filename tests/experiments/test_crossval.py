@@ -10,7 +10,7 @@ import pytest
 from made_runs import write_made_model
 
 from bts.data.sources.catalogue import open_source
-from bts.data.split import make_split
+from bts.data.split_making import make_split
 from bts.errors import InputError, RequestError
 from bts.experiments.crossval import Folds, cross_validate, pooled_cases
 from bts.runs import Run, new_run

@@ -14,7 +14,7 @@ from recipe_data import RECIPES, shrunk_recipe
 
 from bts.apps import benchmark as app
 from bts.audit.patients import merge_copies, read_patients, with_patients
-from bts.data.families import person
+from bts.data.patient_ids import patient_of
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, SplitRow, records_of
@@ -228,4 +228,4 @@ def test_records_get_the_patient_of_the_split_where_nobody_else_names_one() -> N
         SplitRow("c.png", "C", "", "train"),
     ]
     assert [each.patient for each in records_of(Split(tuple(rows)), records, "train")] == ["A", None, "C"]
-    assert person("A", "family") == "A"
+    assert patient_of("A", "family") == "A"

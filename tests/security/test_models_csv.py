@@ -15,8 +15,7 @@ from bts.audit.run import with_split_file
 from bts.csv_files import as_text, dict_reader, dict_writer, original, read_frame, write_frame, writer
 from bts.data.sources.manifest import Manifest
 from bts.data.sources.manifest_table import write_manifest
-from bts.data.split import Split
-from bts.data.split_table import SplitRow
+from bts.data.split import Split, SplitRow
 from bts.training.progress import Curves
 
 ROOT = Path(__file__).resolve().parents[2]

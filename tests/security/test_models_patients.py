@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import bts
-from bts.data.patient_key import FILE_NAME, hashed_patient, key_name, make_key, read_key
+from bts.data.patient_ids import FILE_NAME, hashed_patient, key_name, make_key, read_key
 from bts.data.phantom import write_phantom
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record

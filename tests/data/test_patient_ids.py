@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bts.data.families import family, person
+from bts.data.patient_ids import family, patient_of
 
 SHARED = Path(os.environ.get("BTS_SHARED", Path(__file__).parents[3] / "shared"))
 PATIENTS = SHARED / "data" / "figshare" / "patients.csv"
@@ -44,8 +44,8 @@ def test_a_family_is_its_own_family() -> None:
 
 
 def test_exact_takes_every_id_for_a_person_of_its_own() -> None:
-    assert person("MR040240B", "exact") != person("MR040240", "exact")
-    assert person("MR040240B", "family") == person("MR040240", "family")
+    assert patient_of("MR040240B", "exact") != patient_of("MR040240", "exact")
+    assert patient_of("MR040240B", "family") == patient_of("MR040240", "family")
 
 
 def test_all_233_ids_of_figshare_get_the_family_of_the_table(table: list[dict[str, str]]) -> None:

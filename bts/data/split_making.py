@@ -1,4 +1,7 @@
-"""Kinds of splits: ratios, folds, the author's or publisher's, or a file; each is a function registered here."""
+"""Splits as the settings ask for: ratios, folds, the author's or publisher's, or a file.
+
+Each kind is a function registered here.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from bts.data.families import Group, person
+from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record
+from bts.data.split import ALONE, Split, SplitRow
 from bts.data.split_drawing import draw_parts
-from bts.data.split_table import ALONE, Split, SplitRow
 from bts.errors import RequestError
+from bts.fields import problems
 from bts.glossary import PARTS, Part
 from bts.registry import Registry
 from bts.settings import SplitSettings
@@ -21,6 +25,46 @@ CVIND = "cvind.mat from https://doi.org/10.6084/m9.figshare.1512427 (`bts downlo
 Made = tuple[list[SplitRow], list[str]]
 """Rows, and lines for the log on what the split costs."""
 kinds: Registry[Callable[[list[Record], SplitSettings], Made]] = Registry("kind of split")
+SAYS_NOTHING = "scores of that class say nothing there"
+
+
+def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, list[str]]:
+    """Return the split that the settings ask for, and lines for the log.
+
+    The lines name slices that are left out and classes that a part lacks. Equal records and settings give the same split on
+    every machine.
+
+    Raises:
+        RequestError: the records or the settings do not allow a split.
+    """
+    if not records:
+        raise RequestError("there is no slice to split: check the data folder (--data.root)")
+    if found := problems(settings, "split."):
+        raise RequestError("; ".join(found))
+    rows, lines = kinds[settings.kind](records, settings)
+    split = Split(rows=tuple(rows), group=settings.group)
+    return split, [_counts(split), *lines, *_missing_classes(split)]
+
+
+def _counts(split: Split) -> str:
+    texts = []
+    for part in PARTS:
+        rows = split.part(part)
+        patients = len({patient_of(row.patient, split.group) for row in rows})
+        texts.append(f"{part} {len(rows)} slices of {patients} patients")
+    return f"split {split.fingerprint}: " + ", ".join(texts)
+
+
+def _missing_classes(split: Split) -> list[str]:
+    labels = sorted({row.label for row in split.rows if row.label})
+    lines = []
+    for part in PARTS:
+        present = {row.label for row in split.part(part)}
+        absent = [label for label in labels if label not in present]
+        if absent:
+            what = "it is never learned, and its slices elsewhere are all wrong" if part == "train" else SAYS_NOTHING
+            lines.append(f"split: warning: no patient with {', '.join(absent)} in {part}: {what}")
+    return lines
 
 
 @kinds.register("ratios")
@@ -148,7 +192,7 @@ def _draw(records: Sequence[Record], shares: Sequence[float], *, group: Group, s
 
 
 def _person(record: Record, group: Group) -> str:
-    return person(record.patient or "", group)
+    return patient_of(record.patient or "", group)
 
 
 def _refuse_no_patient(records: Sequence[Record]) -> None:

@@ -1,0 +1,103 @@
+"""Patient IDs: families of IDs that belong to one patient, and the keyed hashes that a model folder lists.
+
+In the figshare set 42 of the 233 IDs form 18 families such as MR040240, MR040240B, MR040240C: one number, other letters.
+That the letter counts the scans of one patient is an assumption, and the cautious one: where it is wrong, a split loses a
+little freedom; where it is right and ignored, test patients were seen in training. For some families the nearest neighbours
+of their slices lie inside the family, which supports it; for most the pictures are inconclusive.
+
+Patient IDs are short: a hash without a secret is undone by hashing every possible ID. A model folder therefore lists
+HMAC-SHA256 values under a random key of the run. The key stays in the run folder, beside the split that names the patients;
+it is in no model folder and in nothing that is exported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from bts.errors import RequestError
+
+Group = Literal["family", "exact"]
+"""`family` treats MR040240 and MR040240B as one patient, `exact` as two."""
+
+FILE_NAME = "patients.key"
+KEY_BYTES = 32
+
+_LETTERED = re.compile(r"(MR\d+)[A-Z]")
+
+
+def family(patient: str) -> str:
+    """Return the ID without the scan letter of figshare's MR numbers; any other ID is its own family.
+
+    >>> family("MR040240B"), family("MR040240"), family("100360"), family("patient_B")
+    ('MR040240', 'MR040240', '100360', 'patient_B')
+    """
+    match = _LETTERED.fullmatch(patient)
+    return match.group(1) if match else patient
+
+
+def patient_of(patient: str, group: Group) -> str:
+    """Return the ID that all scans of one patient share.
+
+    >>> patient_of("MR040240B", "family"), patient_of("MR040240B", "exact")
+    ('MR040240', 'MR040240B')
+    """
+    return family(patient) if group == "family" else patient
+
+
+def make_key(run: Path) -> bytes:
+    """Return the key of a run folder; a missing one is created, readable by its owner only.
+
+    Raises:
+        RequestError: the file can't be written or is not a key.
+    """
+    file = run / FILE_NAME
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = read_key(run)
+        if key is not None:
+            return key
+        raise RequestError(f"{file}: no file: remove it") from None
+    except OSError as error:
+        raise RequestError(f"{file}: can't be written ({error.strerror}): choose another folder") from error
+    key = secrets.token_bytes(KEY_BYTES)
+    with os.fdopen(handle, "w", encoding="ascii") as opened:
+        opened.write(key.hex() + "\n")
+    return key
+
+
+def read_key(run: Path) -> bytes | None:
+    """Return the key of a run folder, or None without one; raises `RequestError` for a file that is not a key."""
+    file = run / FILE_NAME
+    if not file.is_file():
+        return None
+    try:
+        with file.open(encoding="ascii") as opened:
+            key = bytes.fromhex(opened.read(2 * KEY_BYTES + 2).strip())
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{file}: no key of a run ({error}): take the file from the original run folder") from error
+    if len(key) != KEY_BYTES:
+        raise RequestError(f"{file}: {len(key)} bytes, a key has {KEY_BYTES}: take the file from the original run folder")
+    return key
+
+
+def key_name(key: bytes) -> str:
+    """Return 16 hexadecimal digits that identify a key without revealing it."""
+    return hashlib.sha256(b"bts patients key " + key).hexdigest()[:16]
+
+
+def hashed_patient(patient: str, group: Group = "family", *, key: bytes) -> str:
+    """Return the keyed hash of a training patient for the model folder.
+
+    >>> hashed_patient("MR040240B", key=b"secret") == hashed_patient("MR040240", key=b"secret")
+    True
+    >>> hashed_patient("MR040240", key=b"secret") == hashed_patient("MR040240", key=b"other")
+    False
+    """
+    return hmac.new(key, patient_of(patient, group).encode(), hashlib.sha256).hexdigest()
