@@ -76,7 +76,7 @@ WEIGHTS ?= imagenet
 
 model: install data/model/manifest.csv
 	$(BIN)/python train_joint.py --config configs/model.yaml --model.weights $(WEIGHTS) --runs runs/model
-	$(BIN)/python -m tools box "$$(ls -d runs/model/joint/* | tail -n 1)" --name joint-mobilenetv2
+	$(BIN)/python -m tools bundle "$$(ls -d runs/model/joint/* | tail -n 1)" --name joint-mobilenetv2
 
 data/model/manifest.csv: | install
 	$(BIN)/bts manifest figshare:data/figshare --healthy brisc:data/brisc kaggle=folders:data/kaggle/Training --out $@

@@ -20,10 +20,8 @@ number is on phantoms and random weights, so that anyone can measure it again.
 """
 READ = """
 Medians of repeated measurements; the quartiles show the spread. A ratio is to the line named beside it. Times must stay under
-what must be reached, rates over it.
+what must be reached, rates over it. Causes of missed goals: [Experiments](experiments.md#missed-speed-goals).
 """
-GAPS = Path(__file__).with_name("gaps.json")
-"""Processor -> name of a line that did not reach there what it must -> why, as a profile showed."""
 
 
 def read_results(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -46,12 +44,9 @@ def read_results(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def page(results: dict[str, dict[str, Any]], *, gaps: dict[str, str] | None = None) -> str:
+def page(results: dict[str, dict[str, Any]]) -> str:
     """Return the document."""
-    if gaps is None:
-        processor = next(iter(results.values()))["machine"]["cpu"]
-        gaps = json.loads(GAPS.read_text(encoding="utf-8")).get(processor, {})
-    parts = [HEAD, "\n## What must be reached\n\n", _demanded(results, gaps), READ]
+    parts = [HEAD, "\n## What must be reached\n\n", _demanded(results), READ]
     if any(result["quick"] for result in results.values()):
         parts.insert(1, "\n**Smallest sizes (`--quick`): these numbers mean nothing.**\n")
     for result in results.values():
@@ -61,18 +56,13 @@ def page(results: dict[str, dict[str, Any]], *, gaps: dict[str, str] | None = No
     return "".join(parts)
 
 
-def _demanded(results: dict[str, dict[str, Any]], gaps: dict[str, str]) -> str:
+def _demanded(results: dict[str, dict[str, Any]]) -> str:
     lines = ["| | measured | ratio | must be | is |", "|---|---|---|---|---|"]
-    missed: dict[str, list[str]] = {}  # why -> what: several lines may have one cause
     for result in results.values():
         for row in (row for row in result["lines"] if row["must"] is not None):
             median, _, unit, ratio, _, must, met = cells_of(row)
             lines.append(f"| {row['what']} | {median} {unit} | {ratio} | {must} | {met} |")
-            if not row["met"]:
-                missed.setdefault(gaps.get(row["what"], "the cause is not known yet"), []).append(row["what"])
-    causes = [f"- {'; '.join(what)}: {cause}\n" for cause, what in missed.items()]
-    why = "\nWhere it is not:\n\n" + "".join(causes) if causes else ""
-    return "\n".join(lines) + "\n" + why
+    return "\n".join(lines) + "\n"
 
 
 def _full(result: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from bts.export.base import Trained
+    from bts.glossary import Task
+    from bts.runs import Run
 
 FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL} | (
     {signal.SIGBUS} if hasattr(signal, "SIGBUS") else set()
@@ -72,6 +74,32 @@ def mixed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantoms") / "mixed"
     write_phantom(root, patients=9, slices_per_patient=(1, 2), healthy=3)
     return root
+
+
+class FinishedRuns:
+    """One finished run per task on `mixed_set`, with untrained networks; made on first use. Copy what you change."""
+
+    def __init__(self, root: Path, data: Path) -> None:
+        self.root, self.data = root, data
+        self.results: dict[str, dict[str, Any]] = {}
+
+    def __getitem__(self, task: Task) -> Run:
+        from made_runs import made_run
+
+        from bts.experiments.finish import finish_run
+        from bts.runs import Run
+
+        if task not in self.results:
+            options = {"stage1": True, "limit": 2} if task == "cls" else {}
+            run = made_run(self.root, task, data=self.data, **options)
+            run.log.write_text("2026-01-01 10:00:00 began\n2026-01-01 10:30:00 ended\n", encoding="utf-8")
+            self.results[task] = finish_run(run, device="cpu")
+        return Run(self.root / task / "one")
+
+
+@pytest.fixture(scope="session")
+def finished_runs(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> FinishedRuns:
+    return FinishedRuns(tmp_path_factory.mktemp("finished"), mixed_set)
 
 
 @pytest.fixture(scope="session")

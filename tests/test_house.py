@@ -1,4 +1,4 @@
-"""Does the house stand as `bts`' layers say? Syntax trees are walked; file and line of an offender are named."""
+"""Structure of the package: layers, import cycles, libraries and other rules, checked on the syntax trees."""
 
 from __future__ import annotations
 

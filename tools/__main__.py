@@ -1,4 +1,4 @@
-"""Write the project's own documents, figures and bundled model; run from a clone as `python -m tools COMMAND`."""
+"""Write the project's documents, figures and bundled model; run from a clone as `python -m tools COMMAND`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bts.errors import RequestError
 from bts.registry import suggestion
 
 COMMANDS = {
-    "box": "put a finished run's model into the package",
-    "outside": "fit the out-of-distribution reference of a model and count what it flags",
-    "figure": "draw scan, truth, prediction and Grad-CAM side by side",
-    "settings": "write docs/settings.md",
-    "results": "write the scores of finished runs into the documents",
-    "licences": "write docs/licences.md",
-    "vulnerabilities": "ask for known vulnerabilities of the pinned packages",
-    "secrets": "look for passwords and keys in the files of the repository",  # pragma: allowlist secret
+    "results": ("tools.results", "write the scores of finished runs into the documents"),
+    "settings": ("tools.settings_page", "write docs/settings.md"),
+    "figure": ("tools.figure", "draw scan, truth, prediction and Grad-CAM side by side"),
+    "ood": ("tools.ood", "fit the out-of-distribution reference of a model and count what it flags"),
+    "bundle": ("tools.bundle", "put the model of a finished run into the package"),
+    "licences": ("tools.licences_command", "write docs/licences.md"),
+    "vulnerabilities": ("tools.vulnerabilities_command", "check the pinned packages for known vulnerabilities"),
+    "secrets": ("tools.secrets_command", "search the repository for passwords and keys"),  # pragma: allowlist secret
 }
-"""Command -> what it does. `python -m tools NAME` runs `command(argv) -> exit status` of `tools/NAME_command.py`."""
+"""Command -> module with `command(argv) -> exit status`, and description."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,15 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dispatch(argv: Sequence[str]) -> int:
-    """Run the command that the first argument names."""
+    """Run the command named by the first argument."""
     name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
     if name in ("-h", "--help"):
-        rows = "\n".join(f"  {name:<16} {does}" for name, does in COMMANDS.items())
+        rows = "\n".join(f"  {name:<16} {text}" for name, (_, text) in COMMANDS.items())
         print(f"usage: python -m tools COMMAND [OPTIONS]\n\n{rows}")
         return DONE
     if name not in COMMANDS:
         raise RequestError(f"unknown command '{name}'{suggestion(name, COMMANDS)}: choose one of {', '.join(COMMANDS)}")
-    return int(importlib.import_module(f"tools.{name}_command").command(rest))
+    return int(importlib.import_module(COMMANDS[name][0]).command(rest))
 
 
 if __name__ == "__main__":

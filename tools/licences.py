@@ -70,7 +70,7 @@ DATA = {
 """Name of a training set in a model card -> title and licence, as in docs/data.md."""
 
 
-START = re.compile(r"^\| weights at the start \| (\S+) \|$", flags=re.MULTILINE)
+START = re.compile(r"^\| (?:initial weights|weights at the start) \| (\S+) \|$", flags=re.MULTILINE)
 """Line of a model card that names the weights from which training started."""
 STARTS = {
     "mobilenetv2_100_imagenet.safetensors": ("MobileNetV2 1.0 of google-coral/test_data, trained on ImageNet-1k", "Apache-2.0"),

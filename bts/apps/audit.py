@@ -1,4 +1,4 @@
-"""Do these sets and splits leak? Patients and pictures on two sides, copies in any guise, contradicting labels."""
+"""The `bts audit` command: leaks and contradicting labels in data sets and splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ examples:
   bts audit figshare:data/figshare --split runs/seg/TIME/split.csv
   bts audit figshare:data/figshare brisc:data/brisc --recover figshare
 
-exit status: 0 no leak, 1 a leak or a picture that can't be read, 2 a wrong request
+exit status: 0 no leak, 1 a leak or an unreadable image, 2 a wrong request
 """
 
 
@@ -28,23 +28,23 @@ def command(argv: Sequence[str]) -> int:
     """Audit the sources and return the exit status."""
     parser = OneLineParser(
         prog="bts audit",
-        description="Find patients and pictures on two sides of a split, within a set and across sets.",
+        description="Find patients and copies of images in two parts of a split, within a set and across sets.",
         epilog=EPILOG,
     )
     parser.add_argument(
         "sets",
         nargs="+",
         metavar="SOURCE",
-        help="NAME:FOLDER (`bts sources` lists the names), or a folder, .csv, .npz; WORD= before it names the set",
+        help="NAME:FOLDER (`bts sources` lists the names), or a folder, .csv, .npz; prefix WORD= to name the set",
     )
     parser.add_argument(
-        "--split", action="append", default=[], metavar="[SET=]FILE", help="split CSV in place of the published parts"
+        "--split", action="append", default=[], metavar="[SET=]FILE", help="split CSV to use instead of the published parts"
     )
     parser.add_argument(
-        "--group", choices=("family", "exact"), default="family", help="which patient IDs mean one person [family]"
+        "--group", choices=("family", "exact"), default="family", help="which patient IDs count as one patient [family]"
     )
-    parser.add_argument("--recover", metavar="SET", help="find whose slices the other sets' pictures are (recovered_*.csv)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the page and the tables go [results/audit/TIME]")
+    parser.add_argument("--recover", metavar="SET", help="recover the patients of the other sets' images (recovered_*.csv)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of page and tables [results/audit/TIME]")
     options = parser.parse_args(argv)
     from bts.audit.run import find_leaks
     from bts.audit.summary import summary
@@ -58,14 +58,14 @@ def command(argv: Sequence[str]) -> int:
     write_tables(findings, out, reference=options.recover)
     (out / "index.html").write_text(write_page(findings, sets, reference=options.recover), encoding="utf-8")
     print("\n".join(summary(findings, reference=options.recover)))
-    print(f"pairs side by side: {out / 'index.html'}; all rows: {out / 'leaks.csv'}")
+    print(f"page: {out / 'index.html'}; all leaks: {out / 'leaks.csv'}")
     return SOME_FAILED if findings.leaking or findings.collection.failed else DONE
 
 
 def open_sets(texts: Sequence[str]) -> list[AuditSet]:
-    """Return the sets that the arguments name, each under its source's name; a second one of a name gets a number.
+    """Open the sets that the arguments name; a set is named after its source, with a number if repeated.
 
-    `WORD=NAME:FOLDER` gives a set a name of its own.
+    `WORD=NAME:FOLDER` names a set WORD.
     """
     from bts.audit.pictures import AuditSet
     from bts.data.sources.base import sources
@@ -75,7 +75,7 @@ def open_sets(texts: Sequence[str]) -> list[AuditSet]:
     for argument in texts:
         given, text = own_name(argument)
         name, _, root = text.partition(":")
-        if name in sources or (root and not Path(text).exists()):  # an unknown name is refused with the nearest one
+        if name in sources or (root and not Path(text).exists()):  # an unknown name is refused with a suggestion
             root = root or str(Path("data") / name)
         else:
             name, root = kind_of(Path(text)), text
@@ -86,7 +86,7 @@ def open_sets(texts: Sequence[str]) -> list[AuditSet]:
 
 
 def own_name(argument: str) -> tuple[str, str]:
-    """Return the name that stands before a `=`, empty where there is none, and what stands behind it.
+    """Split an argument into the name before `=`, if any, and the rest.
 
     >>> own_name("kaggle=folders:data/kaggle"), own_name("folders:data/kaggle"), own_name("data/a=b")
     (('kaggle', 'folders:data/kaggle'), ('', 'folders:data/kaggle'), ('', 'data/a=b'))
@@ -96,7 +96,7 @@ def own_name(argument: str) -> tuple[str, str]:
 
 
 def kind_of(path: Path) -> str:
-    """Return which source reads a path without a name in front."""
+    """Return the name of the source that reads a path without an explicit one."""
     if path.suffix.lower() == ".csv" or (path / "manifest.csv").is_file():
         return "manifest"
     if path.suffix.lower() == ".npz":
@@ -107,7 +107,7 @@ def kind_of(path: Path) -> str:
 
 
 def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
-    """Return the sets with the parts and patients that split files give them."""
+    """Return the sets with the parts and patients of split files."""
     from bts.audit.run import with_split_file
 
     for text in splits:
@@ -121,7 +121,7 @@ def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
 
 
 def counter(word: str) -> Callable[[int, int], None] | None:
-    """Return a progress line for a terminal, or nothing where nobody watches."""
+    """Return a function that shows progress on a terminal, or None without one."""
     if not sys.stderr.isatty():
         return None
 

@@ -1,4 +1,4 @@
-"""How are recipes trained and compared on one split, from the command line?"""
+"""The `bts benchmark` command: train recipes on one split and compare them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from bts.apps.recipe_files import read_recipe
 from bts.apps.run import DONE, OneLineParser
 from bts.errors import RequestError
-from bts.glossary import DISCLAIMER, Task
+from bts.glossary import DISCLAIMER, TASKS, Task
 from bts.settings import Settings
 
 EPILOG = """
@@ -18,16 +19,16 @@ examples:
       --data.source folders --data.root data/kaggle
   bts benchmark configs/recipes/kaggle_resnet50_clahe.yaml --by-patient results/audit/kaggle/recovered_folders.csv
 
-Every setting of the task's train_*.py may follow; it holds for all recipes. The split is the first recipe's, drawn once.
-Called again with the same --out, it goes on where it was interrupted. With --by-patient each recipe is trained twice, on the
-publisher's split and on one by recovered patient with parts as large, and the table has both columns and the gap.
+Every setting of the task's train_*.py may follow and applies to all recipes. The split is that of the first recipe, drawn
+once. The same --out resumes an interrupted benchmark. With --by-patient each recipe is trained twice, on the publisher's split
+and on one by recovered patient with parts of the same size; the table shows both and the score inflation.
 """
 
 
 def command(argv: Sequence[str]) -> int:
     """Train, score and compare the recipes, and return the exit status."""
-    parser = make_parser()
     files, rest = files_first(argv)
+    parser = make_parser()
     options, settings_line = parser.parse_known_args(rest)
     if options.help:
         print(parser.format_help())
@@ -42,59 +43,57 @@ def command(argv: Sequence[str]) -> int:
 
 
 def train_all(task: Task, recipes: dict[str, Settings], out: Path, *, by_patient: Path | None) -> str:
-    """Train, score and compare the recipes, on both splits where a table of patients is given; return the table."""
+    """Train, score and compare the recipes, on both splits if a table of patients is given; return the table."""
     from bts.audit.gate import gate
-    from bts.experiments.benchmark import benchmark
     from bts.training.fit import fit
 
-    seed = next(iter(recipes.values())).seed
+    first = next(iter(recipes.values()))
     if by_patient is not None:
-        from bts.experiments.benchmark_both import benchmark_both
+        from bts.experiments.score_inflation import measure_inflation
 
-        return benchmark_both(recipes, task, out, table=by_patient, train=fit, seed=seed).table
-    train = partial(fit, check=gate(next(iter(recipes.values()))))
-    return benchmark(recipes, task, out, train=train, seed=seed).table
+        return measure_inflation(recipes, task, out, table=by_patient, train=fit, seed=first.seed).table
+    from bts.experiments.benchmark import benchmark
+
+    return benchmark(recipes, task, out, train=partial(fit, check=gate(first)), seed=first.seed).table
 
 
 def files_first(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the files that stand before the first option, and the rest: a setting's value is no file."""
+    """Return the files before the first option, and the remaining arguments."""
     count = next((place for place, word in enumerate(argv) if word.startswith("-")), len(argv))
     return [Path(word) for word in argv[:count]], list(argv[count:])
 
 
 def read_all(files: Sequence[Path], rest: Sequence[str], *, task: Task | None = None) -> tuple[Task, dict[str, Settings]]:
-    """Return the one task of all recipes, and their settings by file name."""
-    from bts.apps.recipe_files import read_recipe
-
+    """Return the common task of all recipes, and their settings by file name."""
     tasks, recipes = {}, {}
     for path in files:
         if path.stem in recipes:
             raise RequestError(f"{path}: two recipes are called '{path.stem}': name each once")
         tasks[path.stem], recipes[path.stem] = read_recipe(path, rest, task=task)
     if len(set(tasks.values())) > 1:
-        told = ", ".join(f"{name} is for {each}" for name, each in tasks.items())
-        raise RequestError(f"recipes of several tasks can't be compared ({told}): choose those of one")
+        found = ", ".join(f"{name} is for {each}" for name, each in tasks.items())
+        raise RequestError(f"recipes of several tasks can't be compared ({found}): choose those of one")
     return next(iter(tasks.values())), recipes
 
 
 def make_parser() -> OneLineParser:
-    """Return the parser of what is neither file nor setting."""
+    """Return the parser of the options that are not settings."""
     parser = OneLineParser(
         prog="bts benchmark",
-        description="Train recipes one after another on one split, score them on its test part, and compare them.",
+        description="Train recipes in turn on one split, score them on its test part, and compare them.",
         epilog=EPILOG,
         help_option=False,
     )
     parser.usage = (
         "bts benchmark RECIPE [RECIPE ...] [--by-patient TABLE] [--task TASK] [--out FOLDER] [--GROUP.SETTING VALUE ...]"
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this")
-    parser.add_argument("--task", choices=("seg", "cls", "joint"), help="what is trained [by the files' names, else cls]")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
+    parser.add_argument("--task", choices=TASKS, help="task of the recipes [from the file names, else cls]")
     parser.add_argument(
         "--by-patient",
         type=Path,
         metavar="TABLE",
-        help="train a second time on a split by recovered patient (recovered_*.csv of `bts audit`), and tell the gap",
+        help="also train on a split by recovered patient (recovered_*.csv of `bts audit`) and report the score inflation",
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where runs and tables go [runs/benchmark/RECIPES]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of runs and tables [runs/benchmark/RECIPES]")
     return parser

@@ -1,4 +1,4 @@
-"""How is the model card of a run written?"""
+"""The `bts card` command: the model card of a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def command(argv: Sequence[str]) -> int:
         prog="bts card", description="Write the model card of a finished run: data, scores with intervals, failures, limits."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--name", help="what the model is called [as the run calls it]")
-    parser.add_argument("--foreign", type=Path, metavar="REPORT", help="what `bts evaluate --data` wrote on a foreign set")
-    parser.add_argument("--seen", type=Path, metavar="FILE", help="words of someone who looked at the pictures, in Markdown")
-    parser.add_argument("--out", type=Path, default=Path("MODEL_CARD.md"), metavar="FILE", help="where to [MODEL_CARD.md]")
+    parser.add_argument("--name", help="name of the model [that of the run]")
+    parser.add_argument("--foreign", type=Path, metavar="REPORT", help="report of `bts evaluate --data` on a foreign set")
+    parser.add_argument("--seen", type=Path, metavar="FILE", help="observations on the model's images, in Markdown")
+    parser.add_argument("--out", type=Path, default=Path("MODEL_CARD.md"), metavar="FILE", help="[MODEL_CARD.md]")
     options = parser.parse_args(argv)
-    from bts.report.card_page import card_text
+    from bts.report.card import card_text
 
     text = card_text(options.run, name=options.name, foreign=options.foreign, seen=options.seen)
     try:

@@ -1,4 +1,4 @@
-"""What can the `bts` command do? One small file per subcommand, imported only when it is asked for."""
+"""The `bts` command: one file per subcommand, imported on use."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from bts.glossary import DISCLAIMER
 from bts.registry import suggestion
 
 COMMANDS = {
-    "download": "fetch the figshare set (0.9 GB) into data/figshare",
+    "download": "download the figshare set (0.9 GB) into data/figshare",
     "phantom": "write a synthetic set in figshare's layout",
     "manifest": "write one table of several sets, such as tumours of one and healthy slices of another",
     "npz": "write class folders as train.npz and test.npz",
-    "preview": "show slices as read, preprocessed and varied on one sheet",
-    "sources": "list the data sources, or count what one holds",
-    "train": "train a model: `bts train seg`, `bts train cls`",
-    "infer": "mask, class and Grad-CAM of scans",
-    "app": "a page in the browser: drop a scan, see mask, class and Grad-CAM",
-    "models": "list the models that are there, and which answers when none is named",
-    "export": "write a model as one ONNX file, for OpenVINO, or as a MONAI bundle",
+    "sources": "list the data sources, or count the slices of one",
+    "audit": "find patients and copies of images in two parts of a split",
+    "preview": "show slices as read, preprocessed and augmented",
+    "train": "train a model: `bts train seg`, `bts train cls`, `bts train joint`",
+    "infer": "predict mask, class and Grad-CAM of scans",
+    "app": "start the web page: drop a scan, see mask, class and Grad-CAM",
+    "models": "list the models and the default one",
+    "export": "export a model to ONNX, OpenVINO or a MONAI bundle",
     "card": "write the model card of a run: data, scores, failures, limits",
-    "evaluate": "score models on unseen patients: a report with intervals on one page",
-    "crossval": "train and score every fold, one report over all patients",
-    "benchmark": "train recipes one after another on one split, and compare them in one table",
+    "evaluate": "score models on unseen patients and write a report with intervals",
     "compare": "compare scored runs, paired over patients",
-    "audit": "find patients and pictures on two sides of a split",
+    "crossval": "train and score every fold, and pool all patients in one report",
+    "benchmark": "train recipes on one split and compare them in one table",
 }
-"""Subcommand -> what it does. `bts NAME` runs `command(argv) -> exit status` of `bts/apps/NAME.py`."""
+"""Subcommand -> description. `bts NAME` runs `command(argv) -> exit status` of `bts/apps/NAME.py`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dispatch(argv: Sequence[str]) -> int:
-    """Run the subcommand that the first argument names."""
+    """Run the subcommand named by the first argument."""
     name, rest = (argv[0], argv[1:]) if argv else ("--help", [])
     if name in ("-h", "--help", "help"):
         print(help_text())
@@ -55,7 +55,7 @@ def dispatch(argv: Sequence[str]) -> int:
 
 
 def help_text() -> str:
-    """Return what `bts --help` prints."""
+    """Return the text of `bts --help`."""
     rows = "\n".join(f"  {name:<10} {does}" for name, does in COMMANDS.items())
     return (
         f"usage: bts COMMAND [OPTIONS]     bts COMMAND --help     bts --version\n\n"

@@ -1,4 +1,4 @@
-"""How are two or more scored models compared from the command line?"""
+"""The `bts compare` command: paired comparison of scored models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bts.apps.run import DONE, OneLineParser
 
 
 def command(argv: Sequence[str]) -> int:
-    """Compare every further run with the first, paired over patients; return the exit status."""
+    """Compare every further run with the first and return the exit status."""
     parser = OneLineParser(
         prog="bts compare",
         description="Compare scored runs, reports or cross-validations on their common slices, paired over patients. "
         "Every further one is compared with the first.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more run or report folders")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .csv or .json too")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table as .csv or .json")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap [0]")
     parser.add_argument("--draws", type=int, default=2000, metavar="N", help="draws of the bootstrap [2000]")
     options = parser.parse_args(argv)
@@ -28,10 +28,10 @@ def command(argv: Sequence[str]) -> int:
     import pandas as pd
 
     from bts.csv_files import write_frame
-    from bts.evaluation.scored import read_scored
+    from bts.evaluation.results import read_evaluation
     from bts.experiments.compare import compare, comparison_text, rows_of
 
-    first, *others = [read_scored(folder) for folder in options.runs]
+    first, *others = [read_evaluation(folder) for folder in options.runs]
     found = [compare(first, other, seed=options.seed, draws=options.draws) for other in others]
     print("\n\n".join(comparison_text(one) for one in found))
     if options.out is not None:

@@ -1,4 +1,4 @@
-"""How does a recipe get tested on every patient once, from the command line?"""
+"""The `bts crossval` command: cross-validation of a recipe."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from bts.apps.run import DONE, OneLineParser
 from bts.errors import RequestError
-from bts.glossary import DISCLAIMER
+from bts.glossary import DISCLAIMER, TASKS
 
 
 def command(argv: Sequence[str]) -> int:
-    """Train, score and pool the folds that the arguments ask for; return the exit status."""
+    """Train, score and pool the folds, and return the exit status."""
     options, rest = make_parser().parse_known_args(argv)
     if options.help:
         print(make_parser().format_help())
@@ -20,10 +20,10 @@ def command(argv: Sequence[str]) -> int:
     if options.task is None:
         raise RequestError("expected --task seg, --task cls or --task joint")
     from bts.apps.train import gather
-    from bts.evaluation.headline import text_table
+    from bts.evaluation.metric_registry import text_table
     from bts.experiments.crossval import Folds, cross_validate
 
-    options.resume = None  # a cross-validation goes on by itself, fold by fold
+    options.resume = None  # every fold is resumed by itself
     folds = Folds.parse(options.folds)
     settings = gather(options.task, options, rest)
     out = options.out or Path(settings.runs) / "crossval" / f"{options.task}-{options.folds}"
@@ -32,25 +32,23 @@ def command(argv: Sequence[str]) -> int:
 
     train = partial(fit, check=gate(settings))
     found = cross_validate(settings, options.task, folds, out, train=train, seed=settings.seed)
-    print(f"{found.title}\n{text_table(found.summary)}")
-    for line in found.notes:
-        print(line)
+    print("\n".join([found.title, text_table(found.summary), *found.notes]))
     print(f"\nreport  {out / 'report' / 'index.html'}   {DISCLAIMER}")
     return DONE
 
 
 def make_parser() -> OneLineParser:
-    """Return the parser of what is no setting."""
+    """Return the parser of the options that are not settings."""
     parser = OneLineParser(
         prog="bts crossval",
-        description="Train one model a fold, score each on the fold it never saw, and pool all patients into one report. "
-        "Called again with the same --out, it goes on where it was interrupted.",
+        description="Train one model per fold, score each on its held-out fold, and pool all patients in one report. "
+        "The same --out resumes an interrupted cross-validation.",
         epilog="Every setting of the task's train_*.py may follow: --data.root FOLDER --optim.epochs 10 ...",
         help_option=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this")
-    parser.add_argument("--task", choices=("seg", "cls", "joint"), help="what is trained")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
+    parser.add_argument("--task", choices=TASKS, help="task of the recipe")
     parser.add_argument("--folds", default="cvind", metavar="FOLDS", help="cvind (the author's five) or a number [cvind]")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings of the recipe [configs/<task>.yaml]")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where folds and report go [<runs>/crossval/<task>-<folds>]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folds and report [<runs>/crossval/<task>-<folds>]")
     return parser

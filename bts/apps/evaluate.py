@@ -1,4 +1,4 @@
-"""How does a trained model get its report from the command line?"""
+"""The `bts evaluate` command: score models on unseen patients and write a report."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bts.glossary import DISCLAIMER, TASKS
 
 
 def command(argv: Sequence[str]) -> int:
-    """Evaluate what the arguments name, write the report, print its headline, and return the exit status."""
+    """Evaluate the models, write the report, print its headline, and return the exit status."""
     options = make_parser().parse_args(argv)
-    from bts.evaluation.headline import text_table
+    from bts.evaluation.metric_registry import text_table
     from bts.evaluation.subject import Request
     from bts.report.report import write_report
 
@@ -41,7 +41,7 @@ def command(argv: Sequence[str]) -> int:
 
 
 def move(bar: tqdm, what: str, done: int, total: int) -> None:
-    """Show how far the work is."""
+    """Advance a progress bar."""
     if bar.total != total:
         bar.reset(total)
         bar.set_description(what)
@@ -49,7 +49,7 @@ def move(bar: tqdm, what: str, done: int, total: int) -> None:
 
 
 def default_folder(models: Sequence[Path], *, data: str | None, part: str) -> Path:
-    """Return where a report goes that was not told: beside the first model, apart for each set."""
+    """Return the default folder of a report: in the run of the first model, one per set."""
     from bts.inference.model_selection import model_folder
 
     first = model_folder(models[0]) if models else Path("runs")
@@ -61,15 +61,14 @@ def make_parser() -> OneLineParser:
     """Return the parser of `bts evaluate`."""
     parser = OneLineParser(
         prog="bts evaluate",
-        description="Score models on slices they were not trained on and write one page with every number: "
-        "report/index.html, metrics.json, slices.csv, PNGs. Name a segmenter, a classifier, both, or a joint model; "
-        "of several of a kind the mean is scored.",
+        description="Score models on slices they were not trained on and write a report: index.html, metrics.json, "
+        "slices.csv, PNGs. Name a segmenter, a classifier, both, or a joint model; several of one task form an ensemble.",
     )
     add_model_options(parser, what="run or model folder")
     parser.add_argument("--split", default="test", metavar="PART", help="part of the run's split: test, val or train [test]")
     parser.add_argument("--data", metavar="SOURCE", help="score a foreign set instead (`bts sources` lists them)")
     parser.add_argument("--root", metavar="FOLDER", help="where the data lies [as the run says, or data/SOURCE]")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes [RUN/report]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the report [RUN/report]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap [0]")
     parser.add_argument("--draws", type=int, default=2000, metavar="N", help="draws of the bootstrap [2000]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,28 +81,39 @@ def read_patients(table: Path) -> dict[str, str]:
         RequestError: an unreadable table, a missing column, an image without a patient, or a duplicate.
     """
     found: dict[str, str] = {}
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as handle:
-            reader = dict_reader(handle)
-            missing = [name for name in ("path", "patient_id") if name not in (reader.fieldnames or ())]
-            if missing:
-                raise RequestError(f"no column '{missing[0]}': name a recovered_*.csv of `bts audit ... --recover SET`")
-            for cells in reader:
-                path, patient = ((cells[name] or "").strip() for name in ("path", "patient_id"))
-                if not path or not patient:
-                    raise RequestError(f"line {reader.line_num}: expected a path and a patient_id in every line")
-                if path in found:
-                    raise RequestError(f"line {reader.line_num}: '{path}' is a duplicate: name each image once")
-                found[path] = patient
-    except RequestError as error:
-        raise error.at(table) from error
-    except OSError as error:
-        raise RequestError(
-            f"{table}: can't be read ({error.strerror}): `bts audit ... --recover SET` writes such a table"
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{table}: no CSV in UTF-8 ({error}): name a recovered_*.csv of `bts audit`") from error
+    remedy = "name a recovered_*.csv of `bts audit ... --recover SET`"
+    for line, cells in read_rows(table, ("path", "patient_id"), remedy=remedy):
+        path, patient = cells["path"], cells["patient_id"]
+        if not path or not patient:
+            raise RequestError(f"{table}: line {line}: expected a path and a patient_id in every line")
+        found[path] = patient
     return found
+
+
+def read_rows(file: Path, columns: Sequence[str], *, remedy: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and stripped cells of a CSV table with unique `path` cells.
+
+    Raises:
+        RequestError: an unreadable file, a missing column, or a duplicate path; `remedy` ends the message.
+    """
+    seen: set[str] = set()
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            reader = dict_reader(handle)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RequestError(f"{file}: no column '{missing[0]}': {remedy}")
+            for row in reader:
+                cells = {name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str)}
+                if cells["path"] in seen:
+                    where = f"{file}: line {reader.line_num}"
+                    raise RequestError(f"{where}: '{cells['path']}' is a duplicate: name each slice once")
+                seen.add(cells["path"])
+                yield reader.line_num, cells
+    except OSError as error:
+        raise RequestError(f"{file}: can't be read ({error.strerror}): {remedy}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{file}: no CSV in UTF-8 ({error}): {remedy}") from error
 
 
 def with_patients(records: Sequence[Record], patients: Mapping[str, str], *, table: Path) -> list[Record]:

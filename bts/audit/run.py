@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 from bts.audit.findings import Findings, judge
 from bts.audit.matches import find_matches
 from bts.audit.neighbours import EXACT
-from bts.audit.patients import find_origins
+from bts.audit.patients import find_origins, read_rows
 from bts.audit.pictures import AuditSet, collect
-from bts.csv_files import dict_reader
 from bts.data.patient_ids import Group
 from bts.data.sources.base import Source
 from bts.data.sources.labels import part_name
@@ -74,27 +72,11 @@ def with_split_file(each: AuditSet, file: Path) -> AuditSet:
     """
     parts: dict[str, Part] = {}
     patients: dict[str, str] = {}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            reader = dict_reader(handle)
-            missing = [name for name in ("path", "part") if name not in (reader.fieldnames or ())]
-            if missing:
-                raise RequestError(f"a split to audit needs the columns path and part; {', '.join(missing)} is missing")
-            for cells in reader:
-                path, part = cells["path"].strip(), part_name(cells["part"] or "")
-                if part is None:
-                    raise RequestError(f"line {reader.line_num}: part '{cells['part']}': expected train, val or test")
-                if path in parts:
-                    raise RequestError(f"line {reader.line_num}: slice {path} is a duplicate: name each slice once")
-                parts[path] = part
-                if (cells.get("patient") or "").strip():
-                    patients[path] = cells["patient"].strip()
-    except RequestError as error:
-        raise error.at(file) from error
-    except OSError as error:
-        raise RequestError(
-            f"{file}: the split can't be read ({error.strerror}): give a CSV with path, part, patient"
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{file}: no CSV in UTF-8 ({error}): give a text file with path, part, patient") from error
+    for line, cells in read_rows(file, ("path", "part"), remedy="give a CSV with path, part and patient"):
+        part = part_name(cells["part"])
+        if part is None:
+            raise RequestError(f"{file}: line {line}: part '{cells['part']}': expected train, val or test")
+        parts[cells["path"]] = part
+        if cells.get("patient"):
+            patients[cells["path"]] = cells["patient"]
     return replace(each, parts=parts, patients=patients)

@@ -1,6 +1,6 @@
-"""Does a probability of 0.9 mean right nine times in ten? Temperature, calibration error, and when to ask an expert.
+"""Calibration of class probabilities, referral to an expert, and uncertain masks.
 
-Everything that is fitted or chosen here (temperature, threshold) is fitted on validation; the test part only measures it.
+Temperature and thresholds are fitted on validation; the test part only measures them.
 """
 
 from __future__ import annotations
@@ -9,23 +9,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
-from bts.evaluation.intervals import Statistic
+from bts.evaluation.intervals import ratio
 
 BINS = 15
 """Equal-width bins of confidence, as in Guo et al. (2017), On Calibration of Modern Neural Networks."""
 REFER_TARGET = 0.98
-"""Accuracy that the answers which are not referred must reach on validation."""
+"""Accuracy on validation that the slices which are not referred must reach."""
 REFER_LEAST_COVERAGE = 0.5
-"""At least this share of the validation slices is answered, whatever the accuracy."""
+"""Least share of validation slices that is not referred."""
 SMALLEST = 1e-12
+POOR_DICE = 0.5
+"""A mask with a lower Dice is poor."""
+POOR_FLAGGED = 0.75
+"""Share of validation's poor masks that are to be flagged as uncertain."""
+LEAST_POOR = 5
+"""Least number of poor masks on validation for a threshold to be chosen."""
 
 
 def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Return probabilities (N, K) at another temperature: softmax(log p / T), which equals softmax(logits / T)."""
-    logits = np.log(np.clip(probabilities, SMALLEST, 1.0)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return softmax(np.log(np.clip(probabilities, SMALLEST, 1.0)) / temperature, axis=1)
 
 
 def negative_log_likelihood(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -34,7 +39,7 @@ def negative_log_likelihood(probabilities: np.ndarray, truth: np.ndarray) -> flo
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the temperature in [0.05, 20] with the least negative log-likelihood on validation (Guo et al. 2017).
+    """Return the temperature in [0.05, 20] with the lowest negative log-likelihood on validation (Guo et al. 2017).
 
     `probabilities` (N, K) at temperature 1, `truth` (N,) class numbers. 1.0 for an empty validation part.
     """
@@ -50,13 +55,13 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def brier_scores(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return each slice's squared distance (N,) between the probabilities (N, K) and the true class: 0 to 2 (Brier 1950)."""
+    """Return the squared distance (N,) between probabilities (N, K) and true class per slice: 0 to 2 (Brier 1950)."""
     return ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1)
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """One bar of the reliability diagram: slices with a confidence in (low, high], their mean confidence and accuracy."""
+    """One bin of a reliability diagram: slices with a confidence in (low, high], their mean confidence and accuracy."""
 
     low: float
     high: float
@@ -70,7 +75,7 @@ def _bin_of(confidence: np.ndarray) -> np.ndarray:
 
 
 def reliability_bins(confidence: np.ndarray, right: np.ndarray) -> list[Reliability]:
-    """Return the bins of confidence (N,) with the share of right answers (N,) bool in each."""
+    """Return the bins of confidence (N,) with the share of correct answers (N,) bool in each."""
     where, rows = _bin_of(confidence), []
     for index in range(BINS):
         inside = where == index
@@ -81,26 +86,21 @@ def reliability_bins(confidence: np.ndarray, right: np.ndarray) -> list[Reliabil
 
 
 def calibration_rows(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return (N, BINS + 1) numbers whose sums `calibration_error` takes: confidence minus rightness in its bin, and a 1."""
+    """Return the (N, BINS + 1) rows that `calibration_error` sums: confidence minus correctness in its bin, and a 1."""
     rows = np.zeros((len(confidence), BINS + 1))
     rows[np.arange(len(confidence)), _bin_of(confidence)] = confidence - np.asarray(right, dtype=float)
     rows[:, BINS] = 1
     return rows
 
 
-def _calibration_error(sums: np.ndarray) -> np.ndarray:
-    whole = sums[..., BINS]
-    gap = np.abs(sums[..., :BINS]).sum(axis=-1)
-    return np.divide(gap, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-
-
-calibration_error: Statistic = _calibration_error
-"""Expected calibration error (ECE): mean over slices of |accuracy - confidence| of their bin, from `calibration_rows`."""
+def calibration_error(sums: np.ndarray) -> np.ndarray:
+    """Return the expected calibration error (ECE): the mean over slices of |accuracy - confidence| of their bin."""
+    return ratio(np.stack([np.abs(sums[..., :BINS]).sum(axis=-1), sums[..., BINS]], axis=-1))
 
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """Share of slices answered, from the most confident down, and the share of them that is wrong; (N,) each."""
+    """Share of slices answered, in order of decreasing confidence, and the share of them that is wrong; (N,) each."""
 
     coverage: np.ndarray
     risk: np.ndarray
@@ -108,7 +108,7 @@ class RiskCoverage:
 
     @property
     def area(self) -> float:
-        """Mean risk over all coverages (AURC, Geifman & El-Yaniv 2017); smaller is better."""
+        """Mean risk over all coverages (AURC, Geifman & El-Yaniv 2017); lower is better."""
         return float(self.risk.mean())
 
 
@@ -120,54 +120,9 @@ def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> RiskCoverage:
     return RiskCoverage(last / len(ranked), wrong[last - 1] / last, ranked)
 
 
-POOR_DICE = 0.5
-"""A mask under this Dice is called poor."""
-DOUBTS_CAUGHT = 0.75
-"""Share of validation's poor masks that are to be called doubtful."""
-LEAST_POOR = 5
-"""With fewer poor masks on validation no threshold is chosen."""
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """Under which confidence a mask is called doubtful, and what that gives where it was chosen.
-
-    Attributes:
-        below: the threshold.
-        caught: share of the poor masks under it.
-        false: share of the others under it.
-        n_poor: poor masks.
-        n_masks: drawn masks in all.
-    """
-
-    below: float
-    caught: float
-    false: float
-    n_poor: int
-    n_masks: int
-
-
-def choose_doubt(confidence: np.ndarray, dice: np.ndarray) -> Doubt | None:
-    """Return the smallest threshold under which `DOUBTS_CAUGHT` of the poor masks lie, or None where too few masks are poor.
-
-    Args:
-        confidence: (N,) `decision.mask_confidence` of each mask, NaN where nothing is drawn: such slices don't count.
-        dice: (N,) Dice of each mask.
-    """
-    drawn = np.isfinite(confidence)
-    sure, poor = confidence[drawn], dice[drawn] < POOR_DICE
-    if poor.sum() < LEAST_POOR:
-        return None
-    last = float(np.quantile(sure[poor], DOUBTS_CAUGHT, method="higher"))
-    below = float(np.nextafter(last, np.inf))
-    doubtful = sure < below
-    false = float(doubtful[~poor].mean()) if (~poor).any() else 0.0
-    return Doubt(below, float(doubtful[poor].mean()), false, int(poor.sum()), len(sure))
-
-
 @dataclass(frozen=True)
 class Referral:
-    """The rule under which a slice goes to an expert, and what it gives where it was chosen."""
+    """Confidence below which a slice is referred to an expert, with its coverage and accuracy on validation."""
 
     refer_below: float | None
     target: float
@@ -178,10 +133,10 @@ class Referral:
 
 
 def choose_referral(confidence: np.ndarray, right: np.ndarray, *, target: float = REFER_TARGET) -> Referral:
-    """Return the smallest confidence threshold at which the answered validation slices reach `target` accuracy.
+    """Return the lowest threshold at which the validation slices that are not referred reach the target accuracy.
 
-    Where no threshold reaches it with at least half of the slices answered, the one with the best accuracy among those is taken
-    and `reached` is False. `refer_below` is None where every slice may be answered, so that nothing is referred.
+    If no threshold reaches it with at least half of the slices answered, the one with the best accuracy among those is returned
+    and `reached` is False. `refer_below` is None where no slice needs to be referred.
     """
     if len(confidence) == 0:
         return Referral(None, target, False, 0.0, 0.0, 0)
@@ -193,3 +148,40 @@ def choose_referral(confidence: np.ndarray, right: np.ndarray, *, target: float 
     coverage = float(curve.coverage[best])
     threshold = None if coverage == 1.0 else float(curve.threshold[best])
     return Referral(threshold, target, bool(good.any()), coverage, 1 - float(curve.risk[best]), len(confidence))
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Confidence below which a mask is flagged as uncertain, with its effect on validation.
+
+    Attributes:
+        below: the threshold.
+        caught: share of the poor masks that are flagged.
+        false: share of the other masks that are flagged.
+        n_poor: number of poor masks.
+        n_masks: number of non-empty masks.
+    """
+
+    below: float
+    caught: float
+    false: float
+    n_poor: int
+    n_masks: int
+
+
+def choose_uncertainty(confidence: np.ndarray, dice: np.ndarray) -> Uncertainty | None:
+    """Return the lowest threshold that flags `POOR_FLAGGED` of the poor masks, or None where too few masks are poor.
+
+    Args:
+        confidence: (N,) `postprocess.mask_confidence` of each mask, NaN for an empty mask, which does not count.
+        dice: (N,) Dice of each mask.
+    """
+    drawn = np.isfinite(confidence)
+    known, poor = confidence[drawn], dice[drawn] < POOR_DICE
+    if poor.sum() < LEAST_POOR:
+        return None
+    last = float(np.quantile(known[poor], POOR_FLAGGED, method="higher"))
+    below = float(np.nextafter(last, np.inf))
+    flagged = known < below
+    false = float(flagged[~poor].mean()) if (~poor).any() else 0.0
+    return Uncertainty(below, float(flagged[poor].mean()), false, int(poor.sum()), len(known))

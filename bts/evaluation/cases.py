@@ -1,7 +1,6 @@
-"""What does a model say of every slice of a labelled set, and how right is it? One row a slice.
+"""Table of cases: the predictions of a model for every slice of a labelled set, and their scores, one row per slice.
 
-The answers come through the same `Predictor` as the user's. Nothing is dropped: a slice without a prediction, without a label
-or without its mask is an error, not a gap in the mean.
+Predictions come from the same `Predictor` as the user's. No slice is dropped: a missing prediction, label or mask is an error.
 """
 
 from __future__ import annotations
@@ -16,20 +15,19 @@ from bts.data.patient_ids import family
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, InputError, RequestError
-from bts.evaluation.explanation import cam_energy, cam_scores
-from bts.evaluation.metrics import mask_scores
+from bts.evaluation.metrics import cam_energy, cam_scores, mask_scores
 from bts.glossary import NO_TUMOUR
 from bts.inference.prediction import Prediction
 
 BOTH_RIGHT_DICE = 0.5
-"""Mask and class are both right when the class is right and the Dice is at least this."""
+"""Mask and class are both correct when the class is correct and the Dice is at least this."""
 
 
 class Answers(Protocol):
-    """What is asked of a predictor here; `bts.inference.Predictor` is one."""
+    """Interface of a predictor, as needed here; `bts.inference.Predictor` has it."""
 
     def predict_many(self, slices: Iterator[Slice]) -> Iterator[Prediction]:
-        """Yield one prediction a slice, in order."""
+        """Yield one prediction per slice, in order."""
         ...
 
 
@@ -76,8 +74,8 @@ def _mask_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any
     if prediction.mask is None or truth is None:
         return {}
     areas = {"truth_area_px": int(truth.sum()), "predicted_area_px": int(prediction.mask.sum())}
-    sure = {"mask_confidence": prediction.mask_confidence, "mask_uncertain": prediction.mask_uncertain}
-    return {**mask_scores(prediction.mask, truth, spacing_mm=prediction.slice.spacing_mm), **areas, **sure}
+    confidence = {"mask_confidence": prediction.mask_confidence, "mask_uncertain": prediction.mask_uncertain}
+    return {**mask_scores(prediction.mask, truth, spacing_mm=prediction.slice.spacing_mm), **areas, **confidence}
 
 
 def _cam_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]:
@@ -92,7 +90,7 @@ def _cam_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]
 
 
 def case_row(record: Record, prediction: Prediction) -> dict[str, Any]:
-    """Return the row of one slice; `InputError` without a label, `RequestError` for a class that is none of the model's."""
+    """Return the row of one slice; raise `InputError` without a label, `RequestError` for a class unknown to the model."""
     row = _identity(record, prediction)
     truth = truth_mask(prediction.slice, row["label"])
     row |= _class_row(prediction, row["label"]) | _mask_row(prediction, truth) | _cam_row(prediction, truth)
@@ -118,19 +116,18 @@ def evaluate_cases(
     progress: Callable[[int], None] | None = None,
     keep: Callable[[Record, Prediction], None] | None = None,
 ) -> pd.DataFrame:
-    """Predict every record of a labelled source and return one row a slice, in the order of `records`.
+    """Predict every record of a labelled source and return one row per slice, in the order of `records`.
 
     Args:
-        predictor: answers one prediction a slice, in order.
+        predictor: yields one prediction per slice, in order.
         source: reads the slices.
-        records: which ones.
+        records: slices to score.
         progress: called with the number of slices read so far.
-        keep: called with every record and prediction, for what the table can't hold (features, pictures).
+        keep: called with every record and prediction, for what the table does not hold (features, images).
 
     Raises:
-        RequestError: no records, a class that the model doesn't know, or a segmenter on a set without any mask.
-        InputError: a slice that can't be read, or is without a label, without its mask while others have theirs, or without
-            a prediction.
+        RequestError: no records, a class unknown to the model, or a segmenter on a set without any mask.
+        InputError: an unreadable slice, or one without a label, a prediction, or a mask while others have one.
     """
     if not records:
         raise RequestError("there is no slice to evaluate: the part is empty")
@@ -148,7 +145,7 @@ def evaluate_cases(
             keep(record, prediction)
         has_mask = prediction.mask is not None
     if next(predictions, None) is not None:
-        raise InputError(f"the model gave more predictions than the {len(records)} slices it was asked about")
+        raise InputError(f"the model gave more predictions than the {len(records)} slices of the part")
     cases = pd.DataFrame(rows)
     if has_mask:
         _check_masks(cases)
@@ -156,7 +153,7 @@ def evaluate_cases(
 
 
 def _check_masks(cases: pd.DataFrame) -> None:
-    """Refuse a tumour without its mask where others have theirs, and a segmenter alone where none has."""
+    """Refuse a tumour without a mask where others have one, and a segmenter alone where none has."""
     tumours = cases[cases["label"] != NO_TUMOUR]
     missing = tumours["dice"].isna() if "dice" in cases else pd.Series(True, index=tumours.index)
     if missing.all() and len(tumours):

@@ -1,13 +1,12 @@
-"""How far could a score be from this one, had other patients been drawn? 95% bootstrap over patients.
+"""Cluster bootstrap intervals over patients.
 
-Slices of one patient resemble each other, so the patient is what is drawn, with all its slices: 2,000 times as many
-patients as there are, with replacement (the cluster bootstrap of Field & Welsh 2007; El Jurdi et al. 2023, arXiv
-2307.10926, on segmentation scores).
-A draw is a row of multinomial weights, so that every statistic that is a function of sums over slices is one matrix
-product of weights (D, P) and sums by patient (P, ...): no loop over draws.
+Slices of one patient are correlated, so patients are resampled with all their slices: 2,000 draws with replacement (the cluster
+bootstrap of Field & Welsh 2007; El Jurdi et al. 2023, arXiv 2307.10926, for segmentation scores). A draw is a row of
+multinomial weights, so every statistic that is a function of sums over slices is one matrix product of weights (D, P) and sums
+per patient (P, ...).
 
-Where something happened to nobody, every draw says so too, and the bootstrap's interval would have no width. There the bound
-is the exact binomial one over patients (Clopper & Pearson 1934): of 0 in 137 patients it is 2.7%, not 0.
+Where an event happened to no patient or to all, the bootstrap interval would have zero width. There the bound is the exact
+binomial one over patients (Clopper & Pearson 1934): 2.7%, not 0, for 0 of 137 patients.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -26,15 +26,15 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with its 95% interval and what it was measured on.
+    """A score with its 95% interval and sample size.
 
     Attributes:
         value: the score on all slices.
-        low, high: 2.5th and 97.5th percentile over the draws; None with fewer than two patients, of whom nothing can be said.
-        n_patients: number of drawn units; families of patient IDs count as one patient.
+        low, high: 2.5th and 97.5th percentile over the draws; None with fewer than two patients.
+        n_patients: number of resampled units; families of patient IDs count as one patient.
         n_slices: number of slices in the score.
         seed, draws: of the bootstrap.
-        unit: `patient`, or `slice` for a set without patient IDs (such an interval is too narrow where patients repeat).
+        unit: `patient`, or `slice` for a set without patient IDs, where the interval is too narrow if patients repeat.
     """
 
     value: float
@@ -47,7 +47,7 @@ class Interval:
     unit: str = "patient"
 
     def text(self, digits: int = 3) -> str:
-        """Return `0.912 [0.884, 0.938]`, or the bare value where there is no interval.
+        """Return `0.912 [0.884, 0.938]`, or only the value where there is no interval.
 
         >>> Interval(0.5, 0.25, 0.75, 9, 20, 0, 2000).text(2)
         '0.50 [0.25, 0.75]'
@@ -56,14 +56,25 @@ class Interval:
             return f"{self.value:.{digits}f} [no interval]"
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
+    @property
+    def verdict(self) -> str:
+        """Whether a difference could be zero: `differs`, `could be chance`, or `no interval`."""
+        if self.low is None or self.high is None:
+            return "no interval"
+        return "differs" if self.low > 0 or self.high < 0 else "could be chance"
+
+
+Scores = dict[str, Interval | None]
+"""Scores by name; None where a score is undefined, as for a class without a slice."""
+
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """The draws of patients behind every interval of one table, made once so that scores are comparable draw by draw.
+    """Bootstrap draws over patients, shared by all intervals of a table so that scores are comparable draw by draw.
 
     Attributes:
         codes: (N,) int, the patient of each slice as 0 to P - 1.
-        weights: (D, P) float64, how often each patient stands in each draw; a row sums to P.
+        weights: (D, P) float64, multiplicity of each patient in each draw; a row sums to P.
         seed: of the draws.
         unit: `patient` or `slice`.
     """
@@ -75,26 +86,26 @@ class Bootstrap:
 
     @property
     def n_patients(self) -> int:
-        """Number of drawn units, P."""
+        """Number of resampled units, P."""
         return self.weights.shape[1]
 
     def by_patient(self, values: np.ndarray) -> np.ndarray:
-        """Return sums by patient (P, M) of values by slice (N, M) or (N,)."""
+        """Return sums per patient (P, M) of values per slice (N, M) or (N,)."""
         table = np.asarray(values, dtype=np.float64).reshape(len(self.codes), -1)
         sums = np.zeros((self.n_patients, table.shape[1]))
         np.add.at(sums, self.codes, table)
         return sums
 
     def slice_weights(self, draws: slice) -> np.ndarray:
-        """Return the weight (d, N) of every slice in some of the draws, for statistics that are no function of sums."""
+        """Return the weight (d, N) of every slice in some of the draws, for statistics that are not functions of sums."""
         return self.weights[draws][:, self.codes]
 
 
 def draw_patients(patients: Sequence[str], *, seed: int = 0, draws: int = DRAWS, unit: str = "patient") -> Bootstrap:
-    """Return the bootstrap draws over the distinct names in `patients` (N,), one name a slice.
+    """Return the bootstrap draws over the distinct names in `patients` (N,), one name per slice.
 
-    The draws depend on the set of names, the seed and the number of draws, not on the
-    order of the slices. Raises ValueError on no slices.
+    The draws depend on the set of names, the seed and the number of draws, not on the order of the slices. Raises ValueError
+    without slices.
     """
     if len(patients) == 0:
         raise ValueError("an interval needs at least one slice, received none")
@@ -105,7 +116,7 @@ def draw_patients(patients: Sequence[str], *, seed: int = 0, draws: int = DRAWS,
 
 
 def make_interval(value: float, samples: np.ndarray, bootstrap: Bootstrap, *, n_slices: int, n_patients: int) -> Interval:
-    """Return the percentile interval of bootstrap `samples` (D,); undefined draws (NaN) are left out."""
+    """Return the percentile interval of bootstrap `samples` (D,), ignoring undefined draws (NaN)."""
     defined = samples[np.isfinite(samples)]
     low = high = None
     if n_patients > 1 and len(defined):
@@ -120,10 +131,10 @@ def statistic_interval(
     """Return the interval of a function of sums over slices, or None where the score itself is undefined.
 
     Args:
-        values: (N, M) numbers by slice, whose sums (M,) the statistic takes.
+        values: (N, M) numbers per slice, whose sums (M,) the statistic takes.
         statistic: sums (..., M) to scores (...).
-        bootstrap: the draws over the patients of these N slices.
-        keep: (N,) bool, the slices that count; the draws stay those of all patients, so that tables compare.
+        bootstrap: draws over the patients of these N slices.
+        keep: (N,) bool, slices that count; the draws stay those of all patients, so that tables are comparable.
     """
     table = np.asarray(values, dtype=np.float64).reshape(len(bootstrap.codes), -1)
     chosen = np.ones(len(table), dtype=bool) if keep is None else np.asarray(keep, dtype=bool)
@@ -137,14 +148,20 @@ def statistic_interval(
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """Return sums[..., 0] / sums[..., 1], NaN where nothing was drawn: the mean of a score with its count beside it."""
+    """Return sums[..., 0] / sums[..., 1], NaN for an empty denominator: the mean of a score from its sum and count."""
     return np.divide(sums[..., 0], sums[..., 1], out=np.full(sums.shape[:-1], np.nan), where=sums[..., 1] > 0)
+
+
+def with_counts(values: np.ndarray, defined: np.ndarray | None = None) -> np.ndarray:
+    """Return (N, 2) values and counts for `ratio`; undefined values count 0."""
+    known = np.ones(len(values), dtype=bool) if defined is None else defined
+    return np.stack([np.where(known, np.asarray(values, dtype=np.float64), 0.0), known.astype(np.float64)], axis=1)
 
 
 def mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.ndarray | None = None) -> Interval | None:
     """Return the mean over slices of `values` (N,) with its interval over patients; None where no slice is kept.
 
-    Of bool `values`, a share of slices, the interval has a width even where all kept ones are equal.
+    For bool `values`, a share of slices, the interval has a width even where all kept values are equal.
     """
     pairs = np.stack([np.asarray(values, dtype=np.float64), np.ones(len(values))], axis=1)
     found = statistic_interval(pairs, ratio, bootstrap, keep=keep)
@@ -152,7 +169,7 @@ def mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.ndarray 
 
 
 def widen(share: Interval) -> Interval:
-    """Return a share with the exact binomial bound over its patients where it is 0 or 1, else as it is.
+    """Return a share with the exact binomial bound over its patients where it is 0 or 1, otherwise unchanged.
 
     >>> widen(Interval(0.0, 0.0, 0.0, 137, 181, 0, 2000)).text()
     '0.000 [0.000, 0.027]'
@@ -164,26 +181,22 @@ def widen(share: Interval) -> Interval:
 
 
 def patient_mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.ndarray | None = None) -> Interval | None:
-    """Return the mean over patients of each patient's mean over slices, so that a patient with many slices weighs no more."""
+    """Return the mean over patients of each patient's mean over slices, so that all patients have equal weight."""
     chosen = np.ones(len(bootstrap.codes), dtype=bool) if keep is None else np.asarray(keep, dtype=bool)
     counts = bootstrap.by_patient(chosen.astype(float))[:, 0]
     if not counts.any():
         return None
     sums = bootstrap.by_patient(np.where(chosen, np.asarray(values, dtype=np.float64), 0.0))[:, 0]
     means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
-    pairs = np.stack([means, (counts > 0).astype(float)], axis=1)  # (P, 2)
+    pairs = with_counts(means, counts > 0)  # (P, 2)
+    n_patients = int((counts > 0).sum())
     samples = ratio(bootstrap.weights @ pairs)
-    return make_interval(
-        float(ratio(pairs.sum(axis=0))),
-        samples,
-        bootstrap,
-        n_slices=int(chosen.sum()),
-        n_patients=int((counts > 0).sum()),
-    )
+    value = float(ratio(pairs.sum(axis=0)))
+    return make_interval(value, samples, bootstrap, n_slices=int(chosen.sum()), n_patients=n_patients)
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray, statistic: Statistic, bootstrap: Bootstrap) -> Interval | None:
-    """Return second minus first of one statistic on the same slices, paired: both scores see the same draws of patients.
+    """Return second minus first of a statistic on the same slices, paired: both scores use the same draws.
 
     `first` and `second` are (N, M) numbers of the same N slices in the same order, from two models.
     """
@@ -198,22 +211,65 @@ def difference_interval(first: np.ndarray, second: np.ndarray, statistic: Statis
 def unpaired_difference(
     first: tuple[np.ndarray, Bootstrap], second: tuple[np.ndarray, Bootstrap], statistic: Statistic
 ) -> Interval | None:
-    """Return first minus second of one statistic on different slices: the draws of the two sides are independent.
+    """Return first minus second of a statistic on different slices, with independent draws.
 
     Args:
-        first, second: numbers (N, M) by slice, and the draws over the patients of these N slices. Both have as many draws, of
-            different seeds.
+        first, second: numbers (N, M) per slice and the draws over the patients of these N slices, with different seeds.
         statistic: sums (..., M) to scores (...).
 
-    The counts of the interval are those of both sides together. None where a score is undefined.
+    The counts of the interval are those of both samples together. None where a score is undefined.
     """
     (one, left), (other, right) = first, second
     if left.seed == right.seed:
-        raise ValueError("the draws of the two sides must have different seeds")
+        raise ValueError("the draws of the two samples must have different seeds")
     sums = left.by_patient(one), right.by_patient(other)
     value = float(statistic(sums[0].sum(axis=0))) - float(statistic(sums[1].sum(axis=0)))
     if not np.isfinite(value):
         return None
     samples = np.asarray(statistic(left.weights @ sums[0])) - np.asarray(statistic(right.weights @ sums[1]))
-    people = left.n_patients + right.n_patients if min(left.n_patients, right.n_patients) > 1 else 1
-    return make_interval(value, samples, left, n_slices=len(left.codes) + len(right.codes), n_patients=people)
+    n_patients = left.n_patients + right.n_patients if min(left.n_patients, right.n_patients) > 1 else 1
+    return make_interval(value, samples, left, n_slices=len(left.codes) + len(right.codes), n_patients=n_patients)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A table of cases with the bootstrap draws over its patients."""
+
+    cases: pd.DataFrame
+    bootstrap: Bootstrap
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column (N,) as float64, None as NaN."""
+        return numbers(self.cases, name)
+
+    def mean(self, name: str, keep: np.ndarray | None = None) -> Interval | None:
+        """Return the mean over slices where the column is defined."""
+        values = self.column(name)
+        defined = np.isfinite(values)
+        return mean_interval(values, self.bootstrap, keep=defined if keep is None else defined & keep)
+
+    def patient_mean(self, name: str) -> Interval | None:
+        """Return the mean over patients of the means over their slices where the column is defined."""
+        values = self.column(name)
+        return patient_mean_interval(values, self.bootstrap, keep=np.isfinite(values))
+
+    def share(self, flags: np.ndarray, keep: np.ndarray | None = None) -> Interval | None:
+        """Return the share of flagged slices (N,) bool among those kept."""
+        return mean_interval(flags, self.bootstrap, keep=keep)
+
+    def is_class(self, label: str) -> np.ndarray:
+        """Return (N,) bool: slices of a true class."""
+        return (self.cases["label"] == label).to_numpy()
+
+
+def numbers(cases: pd.DataFrame, name: str) -> np.ndarray:
+    """Return a column (N,) of a table of cases as float64, None as NaN."""
+    return pd.to_numeric(cases[name]).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def make_sample(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> Sample:
+    """Return cases with their bootstrap over patients (families of IDs), or over slices where a patient is unknown."""
+    known = cases["family"].notna()
+    names = cases["family"].where(known, cases["path"]).astype(str)
+    unit = "patient" if known.all() else "slice"
+    return Sample(cases.reset_index(drop=True), draw_patients(list(names), seed=seed, draws=draws, unit=unit))

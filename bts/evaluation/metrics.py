@@ -1,15 +1,17 @@
-"""How good is one predicted mask? A number for every case, also where truth, prediction or both are empty.
+"""Scores of one predicted mask against the true one, and of one class activation map against the true mask.
 
-Overlap and distances come from MONAI's metrics. What MONAI leaves undefined (NaN or infinity) is decided here, after
-Maier-Hein, Reinke et al., Metrics Reloaded (2024), who ask for the worst value wherever exactly one mask is empty:
+Overlap and distances are MONAI's. What MONAI leaves undefined (NaN or infinity) is set after Maier-Hein, Reinke et al., Metrics
+Reloaded (2024), who ask for the worst value where exactly one mask is empty:
 
 | truth | prediction | Dice, IoU, precision, recall, surface Dice | distances |
 |---|---|---|---|
 | empty | empty | 1 | 0 |
-| empty | not | 0 | the picture's diagonal |
-| not | empty | 0 | the picture's diagonal |
+| empty | not | 0 | diagonal of the image |
+| not | empty | 0 | diagonal of the image |
 
-So a missed tumour and a mask on a healthy slice weigh in every mean, and the tables count them apart as well.
+A missed tumour and a mask on a healthy slice therefore count in every mean, and the tables also count them separately.
+
+A map of zeros explains nothing and gets the worst score. With an empty mask the scores of a map are undefined: None.
 """
 
 from __future__ import annotations
@@ -31,13 +33,15 @@ from monai.metrics import (
 )
 
 TOLERANCE_PX = 2.0
-"""Surface Dice counts a boundary pixel as right when the other boundary lies at most this far away."""
+"""Surface Dice counts a boundary pixel as correct if the other boundary is at most this far away."""
 TOLERANCE_MM = 1.0
 """The same in millimetres, where the spacing is known."""
+CAM_LEVEL = 0.5
+"""Share of its maximum from which a map is compared with a mask as a region."""
 
 
 class Overlap(NamedTuple):
-    """Shares in [0, 1] of one pair of masks."""
+    """Scores in [0, 1] of one pair of masks."""
 
     dice: float
     iou: float
@@ -54,7 +58,7 @@ class Surface(NamedTuple):
 
 
 def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both masks as (1, 1, H, W) float32, as MONAI takes them; raises ValueError on differing shapes."""
+    """Return both masks as (1, 1, H, W) float32, as MONAI takes them; raise ValueError on differing shapes."""
     if prediction.shape != truth.shape or prediction.ndim != 2:
         raise ValueError(f"expected two masks (H, W) of one shape, received {prediction.shape} and {truth.shape}")
     return tuple(torch.from_numpy(np.ascontiguousarray(mask, dtype=bool)).float()[None, None] for mask in (prediction, truth))  # type: ignore[return-value]
@@ -80,9 +84,9 @@ def surface_scores(
 ) -> Surface:
     """Return HD95, average symmetric surface distance and surface Dice of two masks (H, W) bool.
 
-    The boundary of a mask is its pixels with a 4-neighbour outside; a pixel at the picture's edge is one. HD95 is the larger of
-    the two directed 95th percentiles, the average distance is taken over the pixels of both boundaries together.
-    `spacing` is (row, column); the penalty of a single empty mask is the diagonal of the picture in the same unit.
+    The boundary of a mask is its pixels with a 4-neighbour outside, and its pixels at the edge of the image. HD95 is the larger
+    of the two directed 95th percentiles; the average distance is over the pixels of both boundaries together. `spacing` is
+    (row, column); the penalty of a single empty mask is the diagonal of the image in the same unit.
     """
     y_pred, y = _pair(prediction, truth)
     if not prediction.any() and not truth.any():
@@ -92,7 +96,7 @@ def surface_scores(
         return Surface(diagonal, diagonal, 0.0)
     step = list(spacing)
     with warnings.catch_warnings():
-        # MONAI 1.6 passes its own deprecated argument to itself; nobody here can act on that.
+        # MONAI 1.6 passes its own deprecated argument to itself.
         warnings.filterwarnings("ignore", message=".*always_return_as_numpy.*", category=FutureWarning)
         hd95 = compute_hausdorff_distance(y_pred, y, include_background=True, percentile=95, spacing=step)
         asd = compute_average_surface_distance(y_pred, y, include_background=True, symmetric=True, spacing=step)
@@ -105,7 +109,7 @@ def mask_scores(
 ) -> dict[str, float | None]:
     """Return every score of one mask: overlap, distances in pixels, and in millimetres (None without spacing).
 
-    Both masks are (H, W) bool in the slice's own size. Never NaN: see the table at the top of this module.
+    Both masks are (H, W) bool in the slice's own size. Scores are never NaN: see the table of this module.
     """
     pixels = surface_scores(prediction, truth, tolerance=TOLERANCE_PX)
     scores: dict[str, float | None] = dict(overlap_scores(prediction, truth)._asdict())
@@ -115,3 +119,30 @@ def mask_scores(
         real = surface_scores(prediction, truth, tolerance=TOLERANCE_MM, spacing=spacing_mm)
         scores |= {"hd95_mm": real.hd95, "asd_mm": real.asd, "surface_dice_mm": real.surface_dice}
     return scores
+
+
+def cam_energy(cam: np.ndarray, mask: np.ndarray) -> float | None:
+    """Return the share of the sum of a map (H, W) inside a mask (H, W) bool (energy-based pointing game, Wang et al. 2020)."""
+    if not mask.any():
+        return None
+    total = float(cam.sum(dtype=np.float64))
+    return float(cam[mask].sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+
+def cam_scores(cam: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
+    """Return the scores of a map (H, W) in [0, 1] against the true mask (H, W) bool.
+
+    `cam_energy` is as in `cam_energy()` and `cam_flat` the energy of a constant map. `cam_hit` is the pointing game (Zhang et
+    al. 2018) without a margin: the share of the brightest pixels inside the mask, which is 0 or 1 unless a clipped map has
+    several. `cam_iou` is the IoU of the mask and the region above `CAM_LEVEL` of the maximum.
+    """
+    if not mask.any():
+        return dict.fromkeys(("cam_energy", "cam_hit", "cam_iou", "cam_flat"))
+    peak = float(cam.max())
+    region = cam >= CAM_LEVEL * cam.max()
+    return {
+        "cam_energy": cam_energy(cam, mask),
+        "cam_hit": float(mask[cam == peak].mean()) if peak > 0 else 0.0,
+        "cam_iou": float((region & mask).sum() / (region | mask).sum()) if peak > 0 else 0.0,
+        "cam_flat": float(mask.mean()),
+    }

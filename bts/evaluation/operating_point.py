@@ -1,7 +1,7 @@
-"""Which threshold, smallest region, flip, temperature and referral serve validation best?
+"""Operating point of a model, chosen on validation: threshold, smallest region, flip, temperature, referral, uncertainty.
 
-Masks are judged in each slice's own size, as a user gets them, by the mean Dice per slice with empty masks counted (see
-`metrics`). The network runs once upright and once with its mirror image; thresholds and regions are tried on those maps.
+Masks are scored in each slice's own size by the mean Dice per slice with empty masks included (see `metrics`). The network runs
+once on the images and once on the mean with their mirror images; thresholds and regions are searched on those maps.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scipy.special import softmax
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, RequestError
 from bts.evaluation.calibration import (
-    Doubt,
     Referral,
-    choose_doubt,
+    Uncertainty,
     choose_referral,
+    choose_uncertainty,
     fit_temperature,
     negative_log_likelihood,
     soften,
@@ -30,39 +30,42 @@ from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import Runtime
 
 THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
-"""Probabilities from which a pixel may count as tumour: 0.20 to 0.80."""
+"""Candidate mask thresholds: 0.20 to 0.80."""
 MIN_AREAS = (0.0, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.004)
-"""Shares of the picture under which a region may be dropped."""
+"""Candidate smallest regions, as shares of the image."""
 DICE_GAIN = 0.001
-"""Points within this of the best mean Dice are equal: then the threshold nearest 0.5 and the smallest region win. A mirror
-image doubles the cost: it is asked only for more than this gain."""
+"""Points within this of the best mean Dice are equal; then the threshold nearest 0.5 and the smallest region win. The mirror
+image doubles the cost and is used only for a larger gain."""
 LIKELIHOOD_GAIN = 0.005
-"""A classifier asks the mirror image only for more than this gain in negative log-likelihood, in nats."""
+"""The mirror image is used for a classifier only for a larger gain in negative log-likelihood, in nats."""
 CAM_PERCENTILE = 95.0
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What validation shows of a model, upright or averaged with its mirror image.
+class ValidationOutputs:
+    """Outputs of a model on validation, with or without the mirror image.
 
     Attributes:
         dice: (N, T, A) float64, Dice of each slice at each threshold and smallest region, or None without masks.
-        confidence: (N, T, A) float64, `postprocess.mask_confidence` there, NaN where nothing is drawn, or None without masks.
-        logits: (N, K) float64 before the temperature, or None without classes.
+        confidence: (N, T, A) float64, `postprocess.mask_confidence` there, NaN for empty masks, or None without masks.
+        class_logits: (N, K) float64 before the temperature, or None without classes.
         truth: (N,) class numbers, or None without classes.
-        cam_peaks: (N,) largest values of the raw maps, or None without maps.
+        cam_peaks: (N,) maxima of the raw maps, or None without maps.
     """
 
     dice: np.ndarray | None
     confidence: np.ndarray | None
-    logits: np.ndarray | None
+    class_logits: np.ndarray | None
     truth: np.ndarray | None
     cam_peaks: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(next((each for each in (self.dice, self.class_logits) if each is not None), ()))
 
 
 @dataclass(frozen=True)
 class OperatingChoice:
-    """What was chosen on validation, and how much it gives there; None where the model has no such answer."""
+    """Operating point and its effect on validation; None where the model has no such output."""
 
     flip: bool
     n_slices: int
@@ -75,43 +78,44 @@ class OperatingChoice:
     likelihood_at_default: float | None = None
     cam_scale: float | None = None
     referral: Referral | None = None
-    doubt: Doubt | None = None
+    uncertainty: Uncertainty | None = None
 
     def text(self) -> str:
-        """Return the choice in words.
+        """Return the choice in one line.
 
         >>> OperatingChoice(flip=True, n_slices=9, threshold=0.45, min_area=0.0, dice=0.8, dice_at_default=0.75).text()
-        'averaged with the mirror image, mask from 0.45, regions from 0.00% of the picture (Dice 0.750 -> 0.800)'
+        'mean with the mirror image, threshold 0.45, smallest region 0.00% of the image (Dice 0.750 -> 0.800)'
         """
-        told = ["averaged with the mirror image" if self.flip else "no mirror image"]
+        parts = ["mean with the mirror image" if self.flip else "no mirror image"]
         if self.threshold is not None and self.dice is not None and self.dice_at_default is not None:
-            regions = f"regions from {self.min_area or 0:.2%} of the picture"
-            told += [f"mask from {self.threshold:g}", f"{regions} (Dice {self.dice_at_default:.3f} -> {self.dice:.3f})"]
+            gain = f"Dice {self.dice_at_default:.3f} -> {self.dice:.3f}"
+            parts += [f"threshold {self.threshold:g}", f"smallest region {self.min_area or 0:.2%} of the image ({gain})"]
         if self.temperature is not None:
-            told.append(f"temperature {self.temperature:.3g}")
+            parts.append(f"temperature {self.temperature:.3g}")
         if self.cam_scale is not None:
-            told.append(f"Grad-CAM scale {self.cam_scale:.3g}")
+            parts.append(f"Grad-CAM scale {self.cam_scale:.3g}")
         if self.referral is not None:
             below = self.referral.refer_below
-            told.append(f"referred to an expert below {below:.2f}" if below else "nothing referred to an expert")
-        if self.doubt is not None:
-            caught = f"{self.doubt.caught:.0%} of {self.doubt.n_poor} poor masks and {self.doubt.false:.0%} of the others"
-            told.append(f"mask doubtful below {self.doubt.below:.2f} ({caught})")
-        return ", ".join(told)
+            parts.append(f"referred to an expert below {below:.2f}" if below else "no referral to an expert")
+        if found := self.uncertainty:
+            effect = f"{found.caught:.0%} of {found.n_poor} poor masks and {found.false:.0%} of the others"
+            parts.append(f"mask uncertain below {found.below:.2f} ({effect})")
+        return ", ".join(parts)
 
 
 def mask_grids(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Dice and confidence (T, A) of one slice at every threshold and smallest region.
 
-    The Dice is 1 where both masks are empty, 0 where one is; the confidence is NaN where nothing is drawn.
+    The Dice is 1 where both masks are empty and 0 where one is; the confidence of an empty mask is NaN.
 
-    `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are those of `postprocess.decide_mask`: pixels that touch at a
-    corner are one. Each threshold is labelled once; every smallest region follows from areas and overlaps of the regions.
+    `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are 8-connected, as in `postprocess.decide_mask`. Each
+    threshold is labelled once; the results for every smallest region follow from areas and overlaps of the regions.
     """
     dice, confidence = np.zeros((2, len(THRESHOLDS), len(MIN_AREAS)))
     inside, whole = truth.sum(), probability.sum(dtype=np.float64)
-    rows, columns = _box(probability >= THRESHOLDS[0])
-    cut, cut_truth = probability[rows, columns], truth[rows, columns].ravel()
+    found = ndimage.find_objects((probability >= THRESHOLDS[0]).astype(np.int8))
+    box = found[0] if found else (slice(0, 1), slice(0, 1))
+    cut, cut_truth = probability[box], truth[box].ravel()
     smallest = np.array(MIN_AREAS) * probability.size
     for number, threshold in enumerate(THRESHOLDS):
         regions, count = ndimage.label(cut >= threshold, structure=np.ones((3, 3)))
@@ -124,13 +128,6 @@ def mask_grids(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
         dice[number] = np.where(total > 0, 2 * (kept @ overlaps) / np.maximum(total, 1), 1.0)
         confidence[number] = np.where(drawn > 0, 2 * (kept @ sums) / np.maximum(drawn + whole, 1e-12), np.nan)
     return dice, confidence
-
-
-def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    if not mask.any():
-        return slice(0, 1), slice(0, 1)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _grids_of(prediction: Prediction, record: Record) -> tuple[np.ndarray, np.ndarray] | None:
@@ -147,10 +144,10 @@ def _class_number(prediction: Prediction, record: Record) -> int:
     return prediction.classes.index(label)
 
 
-def look(
+def collect_validation(
     predictor: Predictor, source: Source, records: Sequence[Record], progress: Callable[[int], None] | None = None
-) -> Seen:
-    """Predict the validation slices and return what the choice needs; raises `RequestError` on an empty part."""
+) -> ValidationOutputs:
+    """Predict the validation slices and return what the choice needs; raise `RequestError` on an empty part."""
     if not records:
         raise RequestError("there is no validation slice: threshold and temperature can't be chosen")
     grids, logits, truth, peaks = [], [], [], []
@@ -166,101 +163,88 @@ def look(
             peaks.append(prediction.cam_peak)
         if progress is not None:
             progress(number)
-    return Seen(
-        dice=np.stack([dice for dice, _ in grids]) if grids else None,
-        confidence=np.stack([confidence for _, confidence in grids]) if grids else None,
-        logits=np.stack(logits) if logits else None,
+    dice, confidence = (np.stack(each) for each in zip(*grids, strict=True)) if grids else (None, None)
+    return ValidationOutputs(
+        dice=dice,
+        confidence=confidence,
+        class_logits=np.stack(logits) if logits else None,
         truth=np.array(truth) if logits else None,
         cam_peaks=np.array(peaks) if peaks else None,
     )
 
 
 def _best_mask(dice: np.ndarray) -> tuple[int, int, float]:
-    """Return the numbers of the threshold and of the smallest region, and their mean Dice, from Dice (N, T, A)."""
+    """Return the indices of the best threshold and smallest region, and their mean Dice, from Dice (N, T, A)."""
     means = dice.mean(axis=0)
     points = [(int(t), int(a)) for t, a in np.argwhere(means >= means.max() - DICE_GAIN)]
     t, a = min(points, key=lambda point: (round(abs(THRESHOLDS[point[0]] - 0.5), 6), MIN_AREAS[point[1]]))
     return t, a, float(means[t, a])
 
 
-def _likelihood(seen: Seen) -> tuple[float, float]:
+def _likelihood(class_logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Return the fitted temperature and the negative log-likelihood at it."""
-    assert seen.logits is not None
-    assert seen.truth is not None
-    probabilities = softmax(seen.logits, axis=1)
-    temperature = fit_temperature(probabilities, seen.truth)
-    return temperature, negative_log_likelihood(soften(probabilities, temperature), seen.truth)
+    probabilities = softmax(class_logits, axis=1)
+    temperature = fit_temperature(probabilities, truth)
+    return temperature, negative_log_likelihood(soften(probabilities, temperature), truth)
 
 
-def _choose_flip(seen: dict[bool, Seen]) -> bool:
-    """Return whether the mirror image is worth its cost to masks or classes, and harms neither."""
-    if len(seen) == 1:
-        return next(iter(seen))
-    gains = []
-    upright, both = seen[False].dice, seen[True].dice
-    if upright is not None and both is not None:
-        gains.append((both.mean(axis=0).max() - upright.mean(axis=0).max()) / DICE_GAIN)
-    if seen[False].logits is not None:
-        gains.append((_likelihood(seen[False])[1] - _likelihood(seen[True])[1]) / LIKELIHOOD_GAIN)
+def _choose_flip(outputs: dict[bool, ValidationOutputs]) -> bool:
+    """Return whether the mirror image is worth its cost for masks or classes and harms neither."""
+    if len(outputs) == 1:
+        return next(iter(outputs))
+    gains, upright, both = [], outputs[False], outputs[True]
+    if upright.dice is not None and both.dice is not None:
+        gains.append((both.dice.mean(axis=0).max() - upright.dice.mean(axis=0).max()) / DICE_GAIN)
+    if upright.class_logits is not None and both.class_logits is not None and upright.truth is not None:
+        fits = [_likelihood(each, upright.truth)[1] for each in (upright.class_logits, both.class_logits)]
+        gains.append((fits[0] - fits[1]) / LIKELIHOOD_GAIN)
     return bool(gains and max(gains) > 1 and min(gains) > -1)
 
 
-def choose(seen: dict[bool, Seen]) -> OperatingChoice:
-    """Return the operating point from what validation showed upright (False) and with the mirror image (True)."""
-    flip = _choose_flip(seen)
-    chosen, upright = seen[flip], seen.get(False, seen[flip])
-    size = len(chosen.dice if chosen.dice is not None else chosen.logits if chosen.logits is not None else ())
-    choice = OperatingChoice(flip=flip, n_slices=size)
+def choose(outputs: dict[bool, ValidationOutputs]) -> OperatingChoice:
+    """Return the operating point from the outputs without (False) and with the mirror image (True)."""
+    flip = _choose_flip(outputs)
+    chosen, upright = outputs[flip], outputs.get(False, outputs[flip])
+    choice = OperatingChoice(flip=flip, n_slices=len(chosen))
     if chosen.dice is not None:
         t, a, dice = _best_mask(chosen.dice)
         default = float(upright.dice[:, THRESHOLDS.index(0.5), 0].mean()) if upright.dice is not None else None
         choice = replace(choice, threshold=THRESHOLDS[t], min_area=MIN_AREAS[a], dice=dice, dice_at_default=default)
         if chosen.confidence is not None:
-            choice = replace(choice, doubt=choose_doubt(chosen.confidence[:, t, a], chosen.dice[:, t, a]))
-    if chosen.logits is not None and chosen.truth is not None:
-        choice = _with_classes(choice, chosen, upright)
+            choice = replace(choice, uncertainty=choose_uncertainty(chosen.confidence[:, t, a], chosen.dice[:, t, a]))
+    if chosen.class_logits is not None and chosen.truth is not None and upright.class_logits is not None:
+        temperature, likelihood = _likelihood(chosen.class_logits, chosen.truth)
+        probabilities = softmax(chosen.class_logits / temperature, axis=1)
+        choice = replace(
+            choice,
+            temperature=temperature,
+            likelihood=likelihood,
+            likelihood_at_default=negative_log_likelihood(softmax(upright.class_logits, axis=1), chosen.truth),
+            referral=choose_referral(probabilities.max(axis=1), probabilities.argmax(axis=1) == chosen.truth),
+        )
     if chosen.cam_peaks is not None:
         scale = float(np.percentile(chosen.cam_peaks, CAM_PERCENTILE))
         choice = replace(choice, cam_scale=scale if scale > 0 else None)
     return choice
 
 
-def _with_classes(choice: OperatingChoice, chosen: Seen, upright: Seen) -> OperatingChoice:
-    assert chosen.logits is not None
-    assert upright.logits is not None
-    assert upright.truth is not None
-    temperature, likelihood = _likelihood(chosen)
-    probabilities = softmax(chosen.logits / temperature, axis=1)
-    return replace(
-        choice,
-        temperature=temperature,
-        likelihood=likelihood,
-        likelihood_at_default=negative_log_likelihood(softmax(upright.logits, axis=1), upright.truth),
-        referral=choose_referral(probabilities.max(axis=1), probabilities.argmax(axis=1) == chosen.truth),
-    )
-
-
 def choose_operating_point(
     runtime: Runtime, source: Source, records: Sequence[Record], *, progress: Callable[[int], None] | None = None
 ) -> OperatingChoice:
-    """Return the operating point of one loaded model, chosen on validation slices.
+    """Choose the operating point of one loaded model on validation slices.
 
     Args:
         runtime: the model.
         source: reads the slices.
         records: the validation part.
-        progress: called with the number of answers so far, of twice as many as there are records.
+        progress: called with the number of predictions so far, of twice the number of records.
     """
-    seen = {}
+    outputs = {}
     for flip in (False, True):
-        before = len(records) * flip
-
-        def tell(number: int, before: int = before) -> None:
-            if progress is not None:
-                progress(before + number)
-
+        done = len(records) * flip
+        advance = None if progress is None else (lambda number, done=done: progress(done + number))
         try:
-            seen[flip] = look(Predictor([runtime], flip=flip), source, records, tell)
+            outputs[flip] = collect_validation(Predictor([runtime], flip=flip), source, records, advance)
         except BtsError as error:
             raise error.at("validation") from error
-    return choose(seen)
+    return choose(outputs)

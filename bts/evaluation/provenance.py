@@ -1,4 +1,4 @@
-"""On what was a number made? Commit, versions, machine and time, to stand beside it."""
+"""Provenance of a number: commit, versions, machine, device and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "monai", "numpy", "scikit-learn")
 
 
 def provenance(device: str) -> dict[str, Any]:
-    """Return time, commit, version, machine and device, as far as they can be known."""
+    """Return time, commit, version, machine and device, as far as they are known."""
     return {
         "time": time.strftime("%Y-%m-%d %H:%M %z"),
         "bts": bts.__version__,
@@ -28,7 +28,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """Return the commit of the checkout that this code lies in, with `+` where files differ from it; None without git."""
+    """Return the commit of the checkout that contains this code, with `+` for local changes; None without git."""
     where = folder or Path(bts.__file__).resolve().parent
     try:
         run = subprocess.run(
@@ -41,7 +41,7 @@ def commit(folder: Path | None = None) -> str | None:
 
 
 def machine() -> str:
-    """Return the processor's name and the number of cores that may be used."""
+    """Return the name of the processor and the number of usable cores."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -49,6 +49,6 @@ def machine() -> str:
                 name = line.split(":", 1)[1].strip()
                 break
     except OSError:
-        pass  # not Linux: the name that Python knows must do
+        pass  # not Linux: fall back to the name that Python reports
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {cores} cores"

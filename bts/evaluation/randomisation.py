@@ -1,7 +1,7 @@
-"""Does the Grad-CAM depend on what the network has learnt? The parameter-randomisation check of Adebayo et al. (2018).
+"""Parameter-randomisation check of class activation maps (Adebayo et al. 2018).
 
-Weights are drawn anew, from the head backwards; at each depth the map of the same class is compared with the trained network's.
-A map that survives random weights shows the picture, not the reason for the class.
+Weights are re-initialised from the head backwards; at each depth the map of the same class is compared with that of the trained
+network. A map that is unchanged by random weights shows the image, not the reason for the class.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from bts.evaluation.intervals import Interval, draw_patients, mean_interval
 from bts.inference.runtimes.pytorch import TorchRuntime
 
 SIDE = 64
-"""Maps are compared at this side, enlarged smoothly from the network's few cells."""
+"""Side in pixels at which maps are compared, after bilinear enlargement."""
 DEPTHS = (("head", 0.0), ("a third", 1 / 3), ("two thirds", 2 / 3), ("all layers", 1.0))
-"""How far back the weights are drawn anew, as a share of the layers with weights before the head."""
+"""Depth of the randomisation, as the share of layers with weights before the head."""
 
 
 @dataclass(frozen=True)
 class Randomised:
-    """How alike the maps are once the weights of some layers are drawn anew.
+    """Similarity of the maps after the weights of some layers are re-initialised.
 
     Attributes:
-        depth: which layers, counted from the head backwards.
-        layers: how many layers with weights were drawn anew.
-        correlation: Spearman's rank correlation of the maps; 0 where one of them is flat.
+        depth: which layers, from the head backwards.
+        layers: number of re-initialised layers.
+        correlation: Spearman's rank correlation of the maps; 0 where one of them is constant.
         similarity: structural similarity (SSIM) of the maps, each divided by its maximum.
     """
 
@@ -47,16 +47,16 @@ class Randomised:
 
 
 def weighted_layers(network: nn.Module) -> list[nn.Module]:
-    """Return the layers that hold weights and can draw them anew, in the order in which they were built."""
+    """Return the layers whose weights can be re-initialised, in the order in which they were built."""
     return [
         module for module in network.modules() if hasattr(module, "reset_parameters") and list(module.parameters(recurse=False))
     ]
 
 
 def randomise(network: nn.Module, *, share: float, seed: int) -> tuple[nn.Module, int]:
-    """Return a copy with the head and the last `share` of the layers before it drawn anew, and how many layers that were.
+    """Return a copy with the head and the last `share` of the layers before it re-initialised, and the number of these layers.
 
-    Layers count in the order in which the network was built; batch norms forget their statistics too.
+    Layers count in the order in which the network was built; the statistics of batch norms are reset too.
     """
     made = copy.deepcopy(network)
     layers = weighted_layers(made)
@@ -64,18 +64,15 @@ def randomise(network: nn.Module, *, share: float, seed: int) -> tuple[nn.Module
     heads = weighted_layers(head) if isinstance(head, nn.Module) else layers[-1:]
     body = [layer for layer in layers if not any(layer is one for one in heads)]
     chosen = heads + body[len(body) - round(share * len(body)) :]
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         for layer in chosen:
             layer.reset_parameters()  # type: ignore[operator]
-    finally:
-        torch.set_rng_state(state)
     return made.eval(), len(chosen)
 
 
-def map_likeness(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return rank correlation and SSIM of two raw maps (h, w); both 0 where one is flat and has nothing to compare."""
+def map_similarity(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Return rank correlation and SSIM of two raw maps (h, w); both 0 where one is constant."""
     if np.ptp(first) <= 0 or np.ptp(second) <= 0:
         return 0.0, 0.0
     one, other = _enlarged(first), _enlarged(second)
@@ -89,7 +86,7 @@ def _enlarged(values: np.ndarray) -> np.ndarray:
 
 
 def _maps(runtime: TorchRuntime, images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the raw maps (N, h, w) of the wanted class of each picture."""
+    """Return the raw maps (N, h, w) of the wanted class of each image."""
     found = [runtime.run(image[None], cam_class=int(number)).cam for image, number in zip(images, wanted, strict=True)]
     return np.concatenate([one for one in found if one is not None])
 
@@ -97,13 +94,13 @@ def _maps(runtime: TorchRuntime, images: np.ndarray, wanted: np.ndarray) -> np.n
 def check_randomisation(
     runtime: Any, slices: Sequence[Slice], patients: Sequence[str], *, seed: int = 0
 ) -> list[Randomised] | None:
-    """Return how alike the maps are at each depth of randomisation, with intervals over patients.
+    """Return the similarity of the maps at each depth of randomisation, with intervals over patients.
 
     Args:
-        runtime: a loaded model with classes; None is returned for one that is not PyTorch's or has no map.
-        slices: a few dozen slices to look at.
-        patients: the patient of each.
-        seed: of the new weights and of the bootstrap.
+        runtime: a loaded model with classes; the result is None for one that is not PyTorch's or has no map.
+        slices: a few dozen slices.
+        patients: patient of each slice.
+        seed: of the random weights and of the bootstrap.
     """
     if not isinstance(runtime, TorchRuntime) or runtime.gradcam is None or not slices:
         return None
@@ -117,6 +114,6 @@ def check_randomisation(
     for name, share in DEPTHS:
         network, layers = randomise(runtime.network, share=share, seed=seed)
         other = _maps(TorchRuntime(network, runtime.card, device=runtime.device), images, wanted)
-        likeness = np.array([map_likeness(one, two) for one, two in zip(trained, other, strict=True)])
-        rows.append(Randomised(name, layers, *(mean_interval(column, bootstrap) for column in likeness.T)))
+        scores = np.array([map_similarity(one, two) for one, two in zip(trained, other, strict=True)])
+        rows.append(Randomised(name, layers, *(mean_interval(column, bootstrap) for column in scores.T)))
     return rows

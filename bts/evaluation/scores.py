@@ -1,4 +1,4 @@
-"""What do the cases say together? Every table of scores, from one row a slice and nothing else."""
+"""All tables of scores of an evaluation, computed from one row per slice."""
 
 from __future__ import annotations
 
@@ -8,32 +8,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bts.evaluation.classification_scores import classification_scores
-from bts.evaluation.intervals import DRAWS, mean_interval
-from bts.evaluation.sample import Sample, Scores, make_sample
-from bts.evaluation.segmentation_scores import segmentation_scores
+from bts.evaluation.classification import classification_scores
+from bts.evaluation.intervals import DRAWS, Sample, Scores, make_sample
+from bts.evaluation.segmentation import segmentation_scores
 
 CAM_SCORES = ("cam_energy", "cam_flat", "cam_hit", "cam_iou")
 
 
 def joint_scores(sample: Sample) -> dict[str, Any]:
-    """Return how often mask and class contradict each other, and how often both are right."""
-    contradicting = sample.column("consistent") == 0
-    scores: dict[str, Any] = {"contradiction": mean_interval(contradicting, sample.bootstrap)}
+    """Return the share of slices on which mask and class contradict each other, and on which both are correct."""
+    scores: dict[str, Any] = {"contradiction": sample.share(sample.column("consistent") == 0)}
     if "both_right" in sample.cases:
         scores["both_right"] = sample.mean("both_right")
     return scores
 
 
 def explanation_scores(sample: Sample) -> dict[str, Scores]:
-    """Return the scores of the Grad-CAM against the true mask, for all slices and for right and wrong answers apart."""
+    """Return the scores of the class activation map for all slices, and for correct and wrong classes separately."""
     right = sample.column("right") > 0
     groups = {"all": None, "right": right, "wrong": ~right}
     return {group: {name: sample.mean(name, keep) for name in CAM_SCORES} for group, keep in groups.items()}
 
 
 def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict[str, Any]:
-    """Return every table that the columns allow, with `Interval` at the leaves; `plain` makes JSON of it."""
+    """Return every table that the columns allow, with `Interval` leaves; `plain` converts it for JSON."""
     sample = make_sample(cases, seed=seed, draws=draws)
     summary: dict[str, Any] = {
         "n_slices": len(cases),
@@ -57,7 +55,7 @@ def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict
 
 
 def plain(value: Any) -> Any:
-    """Return dictionaries, lists and numbers only, fit for JSON: dataclasses unfolded, numpy scalars and NaN made plain."""
+    """Convert to dictionaries, lists and numbers for JSON: dataclasses, NumPy scalars and NaN included."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, dict):

@@ -1,17 +1,24 @@
-"""What is to be evaluated: which models, on which slices, and what must not be among them?"""
+"""What an evaluation scores: models, slices, and the exclusion of slices that a model has seen.
+
+On a run's own split the test part must not contain training patients. Of a foreign set, slices of training patients, copies of
+training slices, and classes unknown to the models are left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bts.audit.groups import spread
+from bts.audit.matches import find_matches
+from bts.audit.pictures import AuditSet, collect
+from bts.data.patient_ids import Group
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
 from bts.errors import RequestError
-from bts.evaluation.foreign import remove_known
 from bts.glossary import PARTS, Part, Task
 from bts.inference.model_selection import Named, all_named, model_folder
 from bts.inference.predictor import Predictor
@@ -23,13 +30,13 @@ from bts.training.run_data import RunData, read_run, refuse_training_patients, t
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for.
+    """Request of a user.
 
     Attributes:
-        models: task -> path of a run folder or a model folder; of several paths the mean answers.
+        models: task -> path of a run or model folder; several paths form an ensemble.
         part: part of the runs' split to score.
         data: name of a foreign source, or None for the runs' own.
-        root: folder of the data; None takes the run's, or the source's usual place.
+        root: folder of the data; None is the run's, or the source's usual folder.
         device: `auto`, `cpu`, `cuda`.
         seed: of the bootstrap, t-SNE and the randomised weights.
         draws: of the bootstrap.
@@ -49,16 +56,16 @@ class Subject:
     """Models and slices, ready to be scored.
 
     Attributes:
-        predictor: who answers.
+        predictor: the loaded models.
         source: reads the slices.
-        records: what is scored.
+        records: slices to score.
         cards: of every model that takes part.
         folders: of those models.
-        runs: their runs as far as they are there, by task, with a number behind it where several models share one.
-        part: which part of the split, or `all` of a foreign set.
-        split: of the first run, None with a foreign set.
-        removed: why slices were left out -> how many.
-        notes: one line each that a reader must not miss.
+        runs: their runs, if present, by task, numbered where several models share one.
+        part: part of the split, or `all` of a foreign set.
+        split: of the first run, None for a foreign set.
+        removed: reason -> number of slices left out.
+        notes: warnings for the reader, one line each.
     """
 
     predictor: Predictor
@@ -74,51 +81,49 @@ class Subject:
 
 
 def run_of(folder: Path) -> Run | None:
-    """Return the run that a model folder lies in, or None where it stands alone."""
+    """Return the run that contains a model folder, or None."""
     run = Run(folder.parent)
     return run if run.settings_file.is_file() or run.split_file.is_file() else None
 
 
 def choose_subject(request: Request) -> Subject:
-    """Return what is to be scored.
+    """Load the models and select the slices to score.
 
-    Raises RequestError where no model is named, a model has no run and no other set is named, an unknown part, an empty one,
-    a run without its split file, or test patients that one of the models was trained on.
+    Raises:
+        RequestError: no model, a model without a run and no foreign set, an unknown or empty part, a run without its split
+            file, or test patients that one of the models was trained on.
     """
     if not request.models:
         raise RequestError("no model is named: give --seg RUN, --cls RUN or --joint RUN")
     if request.part not in PARTS:
         raise RequestError(f"unknown part '{request.part}'{suggestion(request.part, PARTS)}: choose one of {', '.join(PARTS)}")
-    named = {task: all_named(paths) for task, paths in request.models.items()}
-    folders = {task: [model_folder(path) for path in paths] for task, paths in named.items()}
+    folders = {task: [model_folder(path) for path in all_named(paths)] for task, paths in request.models.items()}
     cards = [read_card(folder, expect=task) for task, of_task in folders.items() for folder in of_task]
     loaded: dict[Any, Any] = dict(folders)
     predictor = Predictor.load(seg=loaded.get("seg"), cls=loaded.get("cls"), joint=loaded.get("joint"), device=request.device)
-    every = [folder for of_task in folders.values() for folder in of_task]
-    base: dict[str, Any] = {"predictor": predictor, "cards": cards, "folders": every}
-    runs = {name: run for name, folder in _by_name(folders).items() if (run := run_of(folder)) is not None}
-    alone = [str(folder) for folder in every if run_of(folder) is None]
-    return _foreign(request, runs, alone, base) if request.data else _own(request, runs, alone, base)
-
-
-def _by_name(folders: Mapping[Task, list[Path]]) -> dict[str, Path]:
-    return {
+    named = {
         f"{task} {i}" if len(of_task) > 1 else task: folder
         for task, of_task in folders.items()
         for i, folder in enumerate(of_task, start=1)
     }
+    base: dict[str, Any] = {"predictor": predictor, "cards": cards, "folders": list(named.values())}
+    runs = {name: run for name, folder in named.items() if (run := run_of(folder)) is not None}
+    without_run = [str(folder) for folder in named.values() if run_of(folder) is None]
+    return _foreign(request, runs, without_run, base) if request.data else _own(request, runs, without_run, base)
 
 
-def _own(request: Request, runs: dict[str, Run], alone: list[str], base: dict[str, Any]) -> Subject:
-    """Take a part of the runs' own split."""
-    if alone:
-        raise RequestError(f"{alone[0]}: the model lies in no run, so its test part is unknown: name a run, or give --data")
+def _own(request: Request, runs: dict[str, Run], without_run: list[str], base: dict[str, Any]) -> Subject:
+    """Select a part of the runs' own split."""
+    if without_run:
+        raise RequestError(
+            f"{without_run[0]}: the model lies in no run, so its test part is unknown: name a run, or give --data"
+        )
     data = {name: read_run(run, root=request.root) for name, run in runs.items()}
     first = next(iter(data.values()))
     records = first.records(request.part)
     notes = []
     if request.part != "test":
-        notes.append(f"part '{request.part}', not the test part: the model was trained on it or chosen by it")
+        notes.append(f"part '{request.part}', not the test part: the model was trained on it or selected by it")
     else:
         for card, folder in zip(base["cards"], base["folders"], strict=True):
             refuse_training_patients(training_patients(card, folder), records, first.split.group)
@@ -127,22 +132,81 @@ def _own(request: Request, runs: dict[str, Run], alone: list[str], base: dict[st
     return Subject(source=first.source, records=records, runs=data, part=request.part, split=first.split, notes=notes, **base)
 
 
-def _foreign(request: Request, runs: dict[str, Run], alone: list[str], base: dict[str, Any]) -> Subject:
-    """Take a whole foreign set, without what the models have seen."""
+def _foreign(request: Request, runs: dict[str, Run], without_run: list[str], base: dict[str, Any]) -> Subject:
+    """Select a whole foreign set without slices that the models have seen."""
     assert request.data is not None
     source = open_source(request.data, request.root or f"data/{request.data}")
-    data = {}
-    notes = []
+    data, notes = {}, []
     for name, run in runs.items():
         try:
             data[name] = read_run(run)
         except RequestError as error:
-            notes.append(f"copies of training slices of the {name} model could not be looked for: {error}")
-    notes += [f"copies of training slices could not be looked for: {model} lies in no run" for model in alone]
-    kept = remove_known(source, base["cards"], base["folders"], list(data.values()))
-    notes += kept.notes
-    if not kept.records:
-        raise RequestError(f"{source.root}: no slice is left after {kept.removed}: nothing to evaluate")
-    return Subject(
-        source=source, records=kept.records, runs=data, part="all", split=None, removed=kept.removed, notes=notes, **base
-    )
+            notes.append(f"copies of training slices of the {name} model were not searched for: {error}")
+    notes += [f"copies of training slices were not searched for: {model} lies in no run" for model in without_run]
+    kept, removed, unchecked = remove_known(source, base["cards"], base["folders"], list(data.values()))
+    notes += unchecked
+    if any(record.patient is None for record in kept):
+        notes.append("the set names no patients: the intervals are over slices, and too narrow where patients repeat")
+    if not kept:
+        raise RequestError(f"{source.root}: no slice is left after {removed}: nothing to evaluate")
+    return Subject(source=source, records=kept, runs=data, part="all", split=None, removed=removed, notes=notes, **base)
+
+
+def remove_known(
+    source: Source, cards: Sequence[ModelCard], folders: Sequence[Path], runs: Sequence[RunData]
+) -> tuple[list[Record], dict[str, int], list[str]]:
+    """Return the records of a foreign set that no model has seen and all can classify.
+
+    Args:
+        source: the foreign set.
+        cards: of the models; slices of their training patients are left out.
+        folders: of the models, with the keys of the hashed patients.
+        runs: of the models, if present; copies of their training slices are left out.
+
+    Returns:
+        The records, the number of others by reason, and a note for each model whose training patients can't be recognised.
+    """
+    records = source.records()
+    removed: dict[str, int] = {}
+    notes: list[str] = []
+
+    def drop(reason: str, paths: set[str]) -> None:
+        nonlocal records
+        if paths:
+            removed[reason] = len(paths)
+            records = [record for record in records if record.path not in paths]
+
+    classes = next((card.classes for card in cards if card.classes), None)
+    if classes is not None:
+        for label in sorted({record.label or "(no label)" for record in records} - set(classes)):
+            of_class = {record.path for record in records if (record.label or "(no label)") == label}
+            drop(f"class '{label}', which the model doesn't know", of_class)
+    for card, folder in zip(cards, folders, strict=True):
+        patients = training_patients(card, folder)
+        if patients.why_not is not None and any(record.patient for record in records):
+            notes.append(_unchecked(card, patients.why_not, source.name))
+        groups: tuple[Group, ...] = ("family", "exact")  # the run may have grouped otherwise
+        known = {record.path for record in records for group in groups if patients.holds(record.patient, group)}
+        drop(f"slices of patients that '{card.name}' was trained on", known)
+    for run in runs:
+        copies = find_copies(source, records, run) if records else set()
+        drop(f"copies of training slices of {run.run.path.name}", copies)
+    return records, removed, notes
+
+
+def _unchecked(card: ModelCard, why: str, source: str) -> str:
+    """Return a note that training patients of a model may be among those who are scored."""
+    line = f"patients that '{card.name}' was trained on could not be left out: {why}"
+    if source in card.trained_on:
+        line += f"; it was trained on slices of {source}, so these scores may be of its own training patients"
+    return line
+
+
+def find_copies(source: Source, records: Sequence[Record], run: RunData) -> set[str]:
+    """Return the paths of the records that show a training slice of the run, found by the leak audit."""
+    foreign = AuditSet("foreign", source, chosen=records)
+    collection = collect([foreign, AuditSet("trained", run.source, chosen=run.records("train"))])
+    trained = [place for place, picture in enumerate(collection.pictures) if picture.set_name == "trained"]
+    reached = spread(find_matches(collection).found, trained)
+    pictures = [collection.pictures[place] for place in reached]
+    return {picture.record.path for picture in pictures if picture.set_name == "foreign"}

@@ -1,7 +1,7 @@
-"""How good is a recipe on every patient once? k trainings, each tested on the fold it never saw, in one report.
+"""Cross-validation of a recipe: one training per fold, each scored on its held-out fold, in one pooled report.
 
-Each fold is a run of its own, with its operating point chosen on its own validation part. Interrupted, the same request
-goes on: finished folds are kept, a fold under way is resumed.
+Each fold is a run with its own operating point, chosen on its own validation part. The same call resumes an interrupted one:
+finished folds are kept, an unfinished one is resumed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import pandas as pd
 import yaml
 
 from bts.data.sources.base import Record, Source
-from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
-from bts.evaluation.finished import POOLED, recipe
-from bts.evaluation.scored import read_scored
+from bts.evaluation.intervals import numbers
+from bts.evaluation.results import POOLED, read_evaluation, recipe
 from bts.experiments.finish import finish_run
 from bts.glossary import Task
 from bts.inference.predictor import Predictor
@@ -28,24 +27,24 @@ from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import read_card
 from bts.report.evaluated import Evaluated
 from bts.report.gallery import Tile, draw_tiles
-from bts.report.publish import Extras, Look, publish
+from bts.report.publish import Extras, TileMaker, publish
 from bts.report.report import new_evaluated, warnings_of
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.run_data import flat, flat_settings, read_run, refuse_training_patients, training_patients
 
-log = logging.getLogger("bts.evaluation")
+log = logging.getLogger("bts.experiments")
 
 Train = Callable[..., Run]
 """`train(settings, resume=None | folder) -> Run`, as `bts.training.fit.fit`."""
 CVIND_FOLDS = 5
 ELSEWHERE = {"runs", "data.root", "data.cache", "data.cache_gib", "data.workers", "trainer.accelerator", "trainer.images"}
-"""Settings that may differ between folds: where things lie and what computes."""
+"""Settings that may differ between folds: locations and hardware."""
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Which folds: the author's (`cvind`), or so many balanced ones.
+    """Folds of the author (`cvind`), or a number of balanced ones.
 
     >>> Folds.parse("cvind").count, Folds.parse("10").count
     (5, 10)
@@ -56,7 +55,7 @@ class Folds:
 
     @classmethod
     def parse(cls, text: str) -> Folds:
-        """Return the folds that a command line names; raises RequestError for anything but `cvind` or a number from 2 on."""
+        """Return the folds of a command line; raise `RequestError` for anything but `cvind` or a number of at least 2."""
         if text == "cvind":
             return cls("cvind", CVIND_FOLDS)
         if not text.isdigit() or int(text) < 2:
@@ -65,7 +64,7 @@ class Folds:
 
 
 def fold_settings(settings: Settings, folds: Folds, *, fold: int, folder: Path) -> Settings:
-    """Return the settings of one fold; its run lands in `<folder>/fold<number>/<task>/<time>`."""
+    """Return the settings of one fold; its run is `<folder>/fold<number>/<task>/<time>`."""
     made = copy.deepcopy(settings)
     made.split.kind = folds.kind  # type: ignore[assignment]
     made.split.folds, made.split.fold, made.split.file = folds.count, fold, None
@@ -74,7 +73,7 @@ def fold_settings(settings: Settings, folds: Folds, *, fold: int, folder: Path) 
 
 
 def run_fold(settings: Settings, task: Task, train: Train, *, device: str = "auto") -> Run:
-    """Train and score one fold, or go on where it was left; a finished fold is returned as it is."""
+    """Train and score one run, or resume it; a finished run is returned as it is."""
     runs = sorted(path for path in (Path(settings.runs) / task).glob("*") if (path / "settings.yaml").is_file())
     for path in runs:
         _refuse_other_recipe(Run(path), settings)
@@ -88,13 +87,13 @@ def run_fold(settings: Settings, task: Task, train: Train, *, device: str = "aut
 
 
 def _refuse_other_recipe(run: Run, settings: Settings) -> None:
-    """Raise RequestError where a fold was begun with other settings: pooled, the two would be the score of neither."""
+    """Raise `RequestError` where a run was begun with other settings."""
     before = flat(yaml.safe_load(run.settings_file.read_text(encoding="utf-8")))
     now = flat_settings(settings)
     changed = [key for key in now if key not in ELSEWHERE and before.get(key) != now[key]]
     if changed:
-        told = ", ".join(f"{key} {before.get(key)} is now {now[key]}" for key in changed)
-        raise RequestError(f"{run.path}: this fold was begun with another recipe ({told}): name another folder with --out")
+        changes = ", ".join(f"{key} {before.get(key)} is now {now[key]}" for key in changed)
+        raise RequestError(f"{run.path}: begun with another recipe ({changes}): name another folder with --out")
 
 
 def cross_validate(
@@ -104,11 +103,11 @@ def cross_validate(
 
     Args:
         settings: the recipe; its split is replaced by each fold in turn.
-        task: what is trained.
+        task: of the recipe.
         folds: which folds.
-        folder: of the whole; a second call with the same folder goes on.
+        folder: of the results; a second call with the same folder resumes.
         train: trains one run; `bts.training.fit.fit`.
-        device: that scores.
+        device: for scoring.
         seed: of the bootstrap.
 
     Raises:
@@ -123,53 +122,49 @@ def cross_validate(
 
 
 def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed: int = 0) -> Evaluated:
-    """Write one report over the test slices of all folds, each scored by the model that never saw it."""
+    """Write one report over the test slices of all folds, each scored by the model that was not trained on it."""
     cases = pooled_cases(runs)
-    data = [read_run(run) for run in runs]
-    for one in data:
-        patients = training_patients(read_card(one.run.model), one.run.model)
-        refuse_training_patients(patients, one.records("test"), one.split.group)
+    data, cards = [read_run(run) for run in runs], [read_card(run.model) for run in runs]
+    for card, one in zip(cards, data, strict=True):
+        refuse_training_patients(training_patients(card, one.run.model), one.records("test"), one.split.group)
     source = data[0].source
-    cards = [read_card(run.model) for run in runs]
     name = "the author's folds" if folds.kind == "cvind" else "balanced folds"
-    found = new_evaluated(
-        f"{cards[0].task}: all {folds.count} of {name} of {source.name}, out of fold", cases, cards, seed=seed
-    )
+    title = f"{cards[0].task}: all {folds.count} of {name} of {source.name}, out of fold"
+    found = new_evaluated(title, cases, cards, seed=seed)
     found.folders, found.source = [str(run.model) for run in runs], source.name
     found.part = f"{POOLED} ({folds.kind}, {folds.count})"
     found.notes = warnings_of(cards, data, cases)
     found.by_fold = per_fold(cases)
-    curves = {f"fold{number}": run.curves for number, run in enumerate(runs, start=1)}
     found.recipe = recipe(data[0].settings)
-    return publish(found, out, Extras(fold_look(runs, source, device=device), curves=curves, device=device, seed=seed))
+    curves = {f"fold{number}": run.curves for number, run in enumerate(runs, start=1)}
+    return publish(found, out, Extras(fold_tiles(runs, source, device=device), curves=curves, device=device, seed=seed))
 
 
 def pooled_cases(runs: list[Run]) -> pd.DataFrame:
-    """Return the test slices of all runs with the column `fold`; raises RequestError where one was tested twice."""
-    tables = [read_scored(run.path).cases.assign(fold=number) for number, run in enumerate(runs, start=1)]
+    """Return the test slices of all runs with the column `fold`; raise `RequestError` for a slice tested twice."""
+    tables = [read_evaluation(run.path).cases.assign(fold=number) for number, run in enumerate(runs, start=1)]
     cases = pd.concat(tables, ignore_index=True)
     twice = cases["path"].duplicated()
     if twice.any():
-        raise RequestError(
-            f"slice {cases.loc[twice, 'path'].iloc[0]} was tested in two folds: these runs are no cross-validation"
-        )
+        path = cases.loc[twice, "path"].iloc[0]
+        raise RequestError(f"slice {path} was tested in two folds: these runs are not a cross-validation")
     return cases
 
 
 def per_fold(cases: pd.DataFrame) -> pd.DataFrame:
-    """Return slices, patients and the plain scores of each fold, so that the spread between folds is seen."""
+    """Return slices, patients and scores of each fold."""
     names = {"dice": "dice", "right": "accuracy"}
     rows = []
     for fold, own in cases.groupby("fold"):
-        scores = {title: float(pd.to_numeric(own[name]).mean()) for name, title in names.items() if name in own}
+        scores = {title: float(np.nanmean(numbers(own, name))) for name, title in names.items() if name in own}
         rows.append({"fold": fold, "slices": len(own), "patients": int(own["family"].nunique()), **scores})
     return pd.DataFrame(rows)
 
 
-def fold_look(runs: list[Run], source: Source, *, device: str) -> Look:
-    """Return what draws tiles of chosen cases, each by the model of its fold."""
+def fold_tiles(runs: list[Run], source: Source, *, device: str) -> TileMaker:
+    """Return a function that draws tiles of chosen cases, each with the model of its fold."""
 
-    def look(wanted: pd.DataFrame) -> dict[str, Tile]:
+    def draw(wanted: pd.DataFrame) -> dict[str, Tile]:
         tiles: dict[str, Tile] = {}
         records: list[Record] = source.records()
         for fold, own in wanted.groupby("fold"):
@@ -178,9 +173,4 @@ def fold_look(runs: list[Run], source: Source, *, device: str) -> Look:
             tiles |= draw_tiles(predictor, source, own, records)
         return tiles
 
-    return look
-
-
-def open_settings_source(settings: Settings) -> Source:
-    """Return the source that the settings name, so that a wrong folder is told before anything is trained."""
-    return open_source(settings.data.source, settings.data.root)
+    return draw

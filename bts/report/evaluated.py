@@ -1,4 +1,4 @@
-"""What does one evaluation know, before it becomes a page and files?"""
+"""Content of a report before it becomes files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 from bts.data.split import Split
 from bts.evaluation.randomisation import Randomised
 from bts.models.folder import ModelCard
+from bts.report.charts import Panel
 from bts.report.gallery import Tile
-from bts.report.report_figures import Panel
 
 
 @dataclass(frozen=True)
-class LookedAt:
+class Misclassified:
     """A patient whose class was wrong, with some of its slices."""
 
     family: str
@@ -32,23 +32,23 @@ class Evaluated:
     """Everything that a report shows.
 
     Attributes:
-        title: one line that says what was evaluated on what.
-        cases: one row a slice.
-        patients: one row a patient, or None without classes.
-        summary: tables with `Interval` at the leaves.
-        cards: of the models that answered.
-        folders: of those models.
+        title: what was evaluated on what, in one line.
+        cases: one row per slice.
+        patients: one row per patient, or None without classes.
+        summary: tables with `Interval` leaves.
+        cards: of the models.
+        folders: of the models.
         source: name of the data source.
-        part: which part of the split, or `all` for a foreign set.
-        split: of the run, None where a foreign set was scored.
-        removed: why slices were left out -> how many.
-        notes: one line each that a reader must not miss.
+        part: part of the split, or `all` for a foreign set.
+        split: of the run, None for a foreign set.
+        removed: reason -> number of slices left out.
+        notes: warnings for the reader, one line each.
         panels: charts by name.
         worst: the worst masks.
-        misclassified: patients with the wrong class.
-        randomised: the parameter-randomisation check, None where it can't be made.
-        by_fold: slices, patients and plain scores of each fold of a cross-validation.
-        recipe: of a cross-validation: network, weights, size and length.
+        misclassified: patients with a wrong class.
+        randomised: the parameter-randomisation check, None where it does not apply.
+        by_fold: slices, patients and scores of each fold of a cross-validation.
+        recipe: network, weights, size and length of a cross-validation.
         made: commit, versions, machine, time, seconds.
     """
 
@@ -65,7 +65,7 @@ class Evaluated:
     notes: list[str] = field(default_factory=list)
     panels: dict[str, Panel] = field(default_factory=dict)
     worst: list[Tile] = field(default_factory=list)
-    misclassified: list[LookedAt] = field(default_factory=list)
+    misclassified: list[Misclassified] = field(default_factory=list)
     randomised: list[Randomised] | None = None
     by_fold: pd.DataFrame | None = None
     recipe: str | None = None
@@ -73,6 +73,6 @@ class Evaluated:
 
     @property
     def about(self) -> str:
-        """How many slices and patients a chart rests on."""
+        """Sample size, for the caption of a chart."""
         n, patients = self.summary["n_slices"], self.summary["n_patients"]
         return f"{n} slices of {patients} patients." if self.summary["unit"] == "patient" else f"{n} slices, patients unknown."

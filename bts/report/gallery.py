@@ -1,4 +1,4 @@
-"""Which slices should be looked at, and how are they shown? The worst masks and every misclassified patient."""
+"""Images of selected cases for a report: the worst masks and the misclassified patients."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from PIL import Image
 
 from bts.data.sources.base import Record, Source
 from bts.evaluation.cases import Answers, truth_mask
-from bts.evaluation.classification_scores import patient_cases
+from bts.evaluation.classification import patient_cases
 from bts.inference.picture import contour_of, fitted, grey, heated
 from bts.inference.prediction import Prediction
 
 WORST = 24
 SLICES_A_PATIENT = 4
-"""At most so many slices of a misclassified patient are shown, the most wrong first."""
+"""Largest number of slices shown of a misclassified patient, the most wrong first."""
 SIDE = 224
 TRUTH = (255, 214, 0)
-"""Yellow; the prediction's contour is the cyan of every overlay."""
+"""Contour of the truth, yellow; that of the prediction is the cyan of every overlay."""
 GAP = 4
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One slice to look at.
+    """Image of one slice.
 
     Attributes:
         path: of the record.
-        caption: what it is and what was said, in one or two lines.
+        caption: truth and prediction.
         picture: data URI of a JPEG.
     """
 
@@ -42,27 +42,27 @@ class Tile:
 
 
 def worst_masks(cases: pd.DataFrame) -> pd.DataFrame:
-    """Return the 24 slices with the lowest Dice; among equals the largest mistake in pixels first."""
-    mistake = (cases["truth_area_px"] - cases["predicted_area_px"]).abs()
-    ranked = cases.assign(mistake=mistake).sort_values(["dice", "mistake"], ascending=[True, False], kind="stable")
-    return ranked[ranked["dice"] < 1].head(WORST).drop(columns="mistake")
+    """Return the 24 slices with the lowest Dice; among ties the largest difference in area first."""
+    difference = (cases["truth_area_px"] - cases["predicted_area_px"]).abs()
+    ranked = cases.assign(_area=difference).sort_values(["dice", "_area"], ascending=[True, False], kind="stable")
+    return ranked[ranked["dice"] < 1].head(WORST).drop(columns="_area")
 
 
 def misclassified_patients(cases: pd.DataFrame) -> pd.DataFrame:
-    """Return the patients whose mean probability names another class, the surest mistakes first."""
+    """Return the patients whose mean probability gives a wrong class, the most confident errors first."""
     patients = patient_cases(cases)
     return patients[~patients["right"]].sort_values("confidence", ascending=False, kind="stable")
 
 
 def slices_of(cases: pd.DataFrame, patient: pd.Series) -> pd.DataFrame:
-    """Return up to four slices of a misclassified patient, those surest of the wrong class first."""
+    """Return up to four slices of a misclassified patient, the most confident of the wrong class first."""
     names = cases["family"].where(cases["family"].notna(), cases["path"])
     own = cases[(names == patient["family"]) & (cases["label"] == patient["label"])]
     return own.sort_values(f"prob_{patient['predicted']}", ascending=False, kind="stable").head(SLICES_A_PATIENT)
 
 
 def draw_case(prediction: Prediction, truth: np.ndarray | None) -> Image.Image:
-    """Return the scan with both contours, and beside it the Grad-CAM with the true one, each 224 pixels at its longer side."""
+    """Return the scan with both contours, and the Grad-CAM with the true one, each 224 pixels on its longer side."""
     size = fitted(prediction.slice.image.shape, side=SIDE)
     scan = grey(prediction.slice.image, size)
     outlines = {"truth": None if truth is None else contour_of(truth, size, width=1.2)}
@@ -83,19 +83,19 @@ def draw_case(prediction: Prediction, truth: np.ndarray | None) -> Image.Image:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """Return a picture as a JPEG inside a link, so that the page needs no other file."""
+    """Return an image as the data URI of a JPEG."""
     written = io.BytesIO()
     picture.save(written, format="JPEG", quality=82, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
 
 
 def caption_of(case: pd.Series) -> str:
-    """Return what a slice is and what was said of it."""
+    """Return truth and prediction of a slice as one line."""
     parts = [f"{case['path']}: {case['label'] or 'no label'}"]
     if case.get("patient"):
         parts[0] += f", patient {case['patient']}"
     if pd.notna(case.get("predicted")):
-        parts.append(f"said {case['predicted']} ({case['confidence']:.0%})")
+        parts.append(f"predicted {case['predicted']} ({case['confidence']:.0%})")
     if pd.notna(case.get("dice")):
         areas = f"truth {int(case['truth_area_px'])} px, mask {int(case['predicted_area_px'])} px"
         parts.append(f"Dice {case['dice']:.2f}, {areas}")
@@ -103,7 +103,7 @@ def caption_of(case: pd.Series) -> str:
 
 
 def draw_tiles(predictor: Answers, source: Source, cases: pd.DataFrame, records: Sequence[Record]) -> dict[str, Tile]:
-    """Return a tile for each of the cases by path; they are predicted again, so that no table ever holds pictures."""
+    """Return a tile per case by path. The slices are predicted again, so that tables need not hold images."""
     by_path = {record.path: record for record in records}
     wanted = [by_path[path] for path in dict.fromkeys(cases["path"])]
     rows = cases.drop_duplicates("path").set_index("path", drop=False)

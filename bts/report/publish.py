@@ -1,4 +1,4 @@
-"""How do scored cases become files? Charts, pictures of cases, page, numbers and tables, all into one folder."""
+"""Files of a report: charts, images of cases, page, scores and tables in one folder."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ import pandas as pd
 from bts.atomic import write_text
 from bts.csv_files import write_frame
 from bts.errors import RequestError
-from bts.evaluation.classification_scores import class_arrays, classes_of
-from bts.evaluation.headline import text_table
+from bts.evaluation.classification import class_arrays, classes_of
+from bts.evaluation.metric_registry import text_table
 from bts.evaluation.provenance import provenance
 from bts.evaluation.scores import plain
-from bts.report import report_figures as draw
-from bts.report.evaluated import Evaluated, LookedAt
-from bts.report.features import place_features
+from bts.report import charts
+from bts.report.evaluated import Evaluated, Misclassified
 from bts.report.gallery import Tile, misclassified_patients, slices_of, worst_masks
 from bts.report.page import build_page
-from bts.report.run_figures import draw_curves, draw_split
+from bts.report.run_charts import draw_curves, draw_split
 
-Look = Callable[[pd.DataFrame], dict[str, Tile]]
-"""Takes some cases and returns a picture of each, by path."""
+TileMaker = Callable[[pd.DataFrame], dict[str, Tile]]
+"""Returns an image of each of some cases, by path."""
 
 
 @dataclass(frozen=True, eq=False)
 class Extras:
-    """What a report shows beside the cases.
+    """What a report needs besides the cases.
 
     Attributes:
-        look: draws pictures of chosen cases.
-        features: (N, C) behind the class, of each case, or None.
+        make_tiles: draws images of chosen cases.
+        features: (N, C) features before the class head, of each case, or None.
         curves: name -> `curves.csv` of a training.
-        device: that answered.
+        device: of the models.
         seed: of t-SNE.
-        began: `time.perf_counter()` when the evaluation began.
+        began: `time.perf_counter()` at the start of the evaluation.
     """
 
-    look: Look
+    make_tiles: TileMaker
     features: np.ndarray | None = None
     curves: Mapping[Any, Path] = field(default_factory=dict)
     device: str = "cpu"
@@ -52,13 +51,13 @@ class Extras:
 
 
 def publish(found: Evaluated, out: Path, extras: Extras) -> Evaluated:
-    """Draw, look and write `index.html`, `metrics.json`, CSVs and PNGs into `out`; return what was published.
+    """Write `index.html`, `metrics.json`, CSVs and PNGs into `out`; return the content with charts and images.
 
-    Raises RequestError where `out` can't be written.
+    Raises `RequestError` where `out` can't be written.
     """
     make_folder(out)
-    _draw(found, extras, out)
-    _look(found, extras.look)
+    found.panels |= {panel.name: panel for panel in _panels(found, extras, out)}
+    _add_tiles(found, extras.make_tiles)
     found.made = provenance(extras.device) | {"seconds": round(time.perf_counter() - extras.began)}
     if found.recipe:
         found.made["recipe"] = found.recipe
@@ -66,29 +65,28 @@ def publish(found: Evaluated, out: Path, extras: Extras) -> Evaluated:
     return found
 
 
-def _draw(found: Evaluated, extras: Extras, out: Path) -> None:
-    """Draw every chart that the cases allow into the folder."""
-    panels, about = [], found.about
-    if "dice" in found.cases and found.cases["dice"].notna().all():
-        panels.append(draw.draw_dice(out, found.cases, about=about))
-    if "predicted" in found.cases:
-        panels += _draw_classes(found, out)
-    if extras.features is not None:
-        places = place_features(extras.features, seed=extras.seed)
-        if places is not None:
-            right = found.cases["right"].to_numpy(dtype=bool)
-            panels.append(draw.draw_features(out, places, list(found.cases["label"]), right, about=about))
+def _panels(found: Evaluated, extras: Extras, out: Path) -> list[charts.Panel]:
+    """Draw every chart that the cases allow."""
+    cases, about, panels = found.cases, found.about, []
+    if "dice" in cases and cases["dice"].notna().all():
+        panels.append(charts.draw_dice(out, cases, about=about))
+    if "predicted" in cases:
+        panels += _class_panels(found, out)
+    places = None if extras.features is None else charts.place_features(extras.features, seed=extras.seed)
+    if places is not None:
+        right = cases["right"].to_numpy(dtype=bool)
+        panels.append(charts.draw_features(out, places, list(cases["label"]), right, about=about))
     if found.split is not None:
         caption = "Slices and patients of each class in each part."
-        panels.append(draw.Panel("split", draw_split(found.split, out / "split.png"), caption, {}))
+        panels.append(charts.Panel("split", draw_split(found.split, out / "split.png"), caption, {}))
     for name, curves in extras.curves.items():
         svg = draw_curves(curves, out / f"curves_{name}.png")
         if svg:
-            panels.append(draw.Panel(f"curves_{name}", svg, f"Training of the {name} model.", {}))
-    found.panels |= {panel.name: panel for panel in panels}
+            panels.append(charts.Panel(f"curves_{name}", svg, f"Training of the {name} model.", {}))
+    return panels
 
 
-def _draw_classes(found: Evaluated, out: Path) -> list[draw.Panel]:
+def _class_panels(found: Evaluated, out: Path) -> list[charts.Panel]:
     scores, about = found.summary["classification"], found.about
     truth, probabilities = class_arrays(found.cases)
     classes = classes_of(found.cases)
@@ -96,17 +94,17 @@ def _draw_classes(found: Evaluated, out: Path) -> list[draw.Panel]:
     below = {card.refer_below for card in found.cards if card.classes}
     refer = below.pop() if len(below) == 1 else None  # the folds of a cross-validation have one each
     return [
-        draw.draw_confusion(out, scores["slice"]["confusion"], classes, about=about),
-        draw.draw_class_scores(out, scores["slice"]["class"], about=about),
-        draw.draw_roc(out, truth, probabilities, classes, about=about),
-        draw.draw_precision_recall(out, truth, probabilities, classes, about=about),
-        draw.draw_reliability(out, scores["calibration"]["bins"], about=about),
-        draw.draw_risk_coverage(out, confidence, right, refer_below=refer, about=about),
-        draw.draw_confidence(out, confidence, right, about=about),
+        charts.draw_confusion(out, scores["slice"]["confusion"], classes, about=about),
+        charts.draw_class_scores(out, scores["slice"]["class"], about=about),
+        charts.draw_roc(out, truth, probabilities, classes, about=about),
+        charts.draw_precision_recall(out, truth, probabilities, classes, about=about),
+        charts.draw_reliability(out, scores["calibration"]["bins"], about=about),
+        charts.draw_risk_coverage(out, confidence, right, refer_below=refer, about=about),
+        charts.draw_confidence(out, confidence, right, about=about),
     ]
 
 
-def _look(found: Evaluated, look: Look) -> None:
+def _add_tiles(found: Evaluated, make_tiles: TileMaker) -> None:
     """Draw the worst masks and every misclassified patient."""
     worst = worst_masks(found.cases) if "dice" in found.cases else found.cases.head(0)
     wrong = misclassified_patients(found.cases) if "predicted" in found.cases else pd.DataFrame()
@@ -114,17 +112,17 @@ def _look(found: Evaluated, look: Look) -> None:
     wanted = pd.concat([worst, *(slices for _, slices in shown)])
     if wanted.empty:
         return
-    made = look(wanted)
-    found.worst = [made[path] for path in worst["path"]]
+    tiles = make_tiles(wanted)
+    found.worst = [tiles[path] for path in worst["path"]]
     found.misclassified = [
-        LookedAt(
+        Misclassified(
             family=str(patient["family"]),
             label=str(patient["label"]),
             predicted=str(patient["predicted"]),
             confidence=float(patient["confidence"]),
             n_slices=int(patient["n_slices"]),
             n_right=int(patient["n_right"]),
-            tiles=[made[path] for path in slices["path"]],
+            tiles=[tiles[path] for path in slices["path"]],
         )
         for patient, slices in shown
     ]
@@ -158,7 +156,7 @@ def metrics(found: Evaluated) -> dict[str, Any]:
 
 
 def _write(found: Evaluated, out: Path) -> None:
-    """Write page, numbers and tables, each at once."""
+    """Write page, scores and tables."""
     try:
         write_frame(found.cases, out / "slices.csv", float_format="%.6g")
         if found.patients is not None:
@@ -171,7 +169,7 @@ def _write(found: Evaluated, out: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder; raises RequestError where that can't be done."""
+    """Make a folder; raise `RequestError` where that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

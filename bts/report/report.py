@@ -1,4 +1,4 @@
-"""What does it take to evaluate models? Predict the slices, score them, check the Grad-CAM, and publish the report."""
+"""Evaluation of models: predict the slices, score them, check the class activation maps, and write the report."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from torch.utils.tensorboard import SummaryWriter
 
+from bts.data.readers.picture import open_picture
 from bts.data.sources.base import Record
 from bts.evaluation.cases import evaluate_cases
-from bts.evaluation.classification_scores import patient_cases
+from bts.evaluation.classification import patient_cases
 from bts.evaluation.randomisation import Randomised, check_randomisation
 from bts.evaluation.scores import summarise
 from bts.evaluation.subject import Request, Subject, choose_subject
@@ -20,39 +22,40 @@ from bts.inference.averaging import Ensemble
 from bts.inference.model_selection import by_task
 from bts.inference.prediction import Prediction
 from bts.models.folder import ModelCard
-from bts.report.board import show_on_board
 from bts.report.evaluated import Evaluated
-from bts.report.gallery import Tile, draw_tiles
+from bts.report.gallery import draw_tiles
 from bts.report.publish import Extras, make_folder, publish
+from bts.runs import Run
 from bts.training.run_data import RunData
 
 RANDOMISED_SLICES = 32
-"""Slices on which the parameter-randomisation check is made, one a patient as far as they reach."""
+"""Slices of the parameter-randomisation check, of as many patients as possible."""
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, of how many."""
+"""Called with the name of a step, the number of slices done, and their total."""
 
 
 def write_report(request: Request, out: Path, *, progress: Progress | None = None) -> Evaluated:
-    """Evaluate what the request names and write `index.html`, `metrics.json`, CSVs and PNGs into `out`.
+    """Evaluate what is requested and write `index.html`, `metrics.json`, CSVs and PNGs into `out`.
 
-    Raises RequestError or InputError as `choose_subject` and `evaluate_cases` do, or where `out` can't be written.
+    Raises `RequestError` or `InputError` as `choose_subject` and `evaluate_cases` do, or where `out` can't be written.
     """
     began = time.perf_counter()
     subject = choose_subject(request)
     make_folder(out)
     found, features = _evaluate(subject, request, progress)
     found.randomised = _randomise(subject, found.cases, seed=request.seed)
-    device = str(getattr(subject.predictor.runtimes[0], "device", request.device))
-    curves = {name: run.run.curves for name, run in subject.runs.items()}
-
-    def look(wanted: pd.DataFrame) -> dict[str, Tile]:
-        return draw_tiles(subject.predictor, subject.source, wanted, subject.records)
-
-    extras = Extras(look, features=features, curves=curves, device=device, seed=request.seed, began=began)
+    extras = Extras(
+        lambda wanted: draw_tiles(subject.predictor, subject.source, wanted, subject.records),
+        features=features,
+        curves={name: run.run.curves for name, run in subject.runs.items()},
+        device=str(getattr(subject.predictor.runtimes[0], "device", request.device)),
+        seed=request.seed,
+        began=began,
+    )
     publish(found, out, extras)
     if found.split is not None:
         for run in subject.runs.values():
-            show_on_board(run.run, [out / f"{name}.png" for name in found.panels])
+            _add_to_tensorboard(run.run, [out / f"{name}.png" for name in found.panels])
     return found
 
 
@@ -89,29 +92,38 @@ def evaluate(
     return write_report(request, Path(out), progress=progress)
 
 
+def _add_to_tensorboard(run: Run, images: Iterable[Path]) -> None:
+    """Write PNGs into the run's events, under `report/<name>`."""
+    with SummaryWriter(str(run.path)) as writer:
+        for path in images:
+            with open_picture(path) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            writer.add_image(f"report/{path.stem}", pixels, dataformats="HWC")
+
+
 def _title(subject: Subject) -> str:
-    what = {"seg": "segmentation", "cls": "classification", "joint": "joint segmentation and classification"}
-    tasks = " and ".join(what[task] for task in dict.fromkeys(card.task for card in subject.cards))
+    names = {"seg": "segmentation", "cls": "classification", "joint": "joint segmentation and classification"}
+    tasks = " and ".join(names[task] for task in dict.fromkeys(card.task for card in subject.cards))
     if len(subject.cards) > len(subject.predictor.runtimes):
-        tasks += f" by the mean of {len(subject.cards)} models"
+        tasks += f" by an ensemble of {len(subject.cards)} models"
     name = subject.source.name
     where = f"the {subject.part} part of {name}" if subject.split else f"{name}, a foreign set"
     return f"{tasks[0].upper()}{tasks[1:]} on {where}"
 
 
 def _evaluate(subject: Subject, request: Request, progress: Progress | None) -> tuple[Evaluated, np.ndarray | None]:
-    """Return the scored cases, and the features (N, C) behind the class where there are any."""
+    """Return the scored cases, and the features (N, C) before the class head if there are any."""
     features: list[np.ndarray] = []
 
     def keep(_: Record, prediction: Prediction) -> None:
         if prediction.features is not None:
             features.append(np.asarray(prediction.features))
 
-    def tell(number: int) -> None:
+    def advance(number: int) -> None:
         if progress is not None:
             progress("predicting", number, len(subject.records))
 
-    cases = evaluate_cases(subject.predictor, subject.source, subject.records, progress=tell, keep=keep)
+    cases = evaluate_cases(subject.predictor, subject.source, subject.records, progress=advance, keep=keep)
     found = new_evaluated(_title(subject), cases, subject.cards, seed=request.seed, draws=request.draws)
     found.folders = [str(folder) for folder in subject.folders]
     found.source, found.part, found.split = subject.source.name, subject.part, subject.split
@@ -121,7 +133,7 @@ def _evaluate(subject: Subject, request: Request, progress: Progress | None) -> 
 
 
 def new_evaluated(title: str, cases: pd.DataFrame, cards: list[ModelCard], *, seed: int, draws: int = 2000) -> Evaluated:
-    """Return scored cases with their tables; the rest of what a report shows is filled in by the caller."""
+    """Return scored cases with their tables; the caller fills in the rest of the report."""
     return Evaluated(
         title=title,
         cases=cases,
@@ -132,33 +144,32 @@ def new_evaluated(title: str, cases: pd.DataFrame, cards: list[ModelCard], *, se
 
 
 def warnings_of(cards: Iterable[ModelCard], runs: Iterable[RunData], cases: pd.DataFrame) -> list[str]:
-    """Return what a reader must not miss about models, trainings and slices, one line each."""
+    """Return warnings about models, trainings and slices, one line each."""
     cards, notes = list(cards), []
     if any(card.synthetic for card in cards):
-        notes.append("a model was trained on synthetic phantoms: the numbers say nothing about patients")
+        notes.append("a model was trained on synthetic phantoms: the scores do not apply to patients")
     if cases["synthetic"].any():
         notes.append("the slices are synthetic phantoms")
     for run in runs:
         limit = run.settings.get("trainer", {}).get("limit_batches")
         if limit is not None:
-            name = run.run.path.name
-            notes.append(f"run {name} was trained on at most {limit} batches an epoch: a quick look, not a result")
+            notes.append(f"run {run.run.path.name} was trained on at most {limit} batches per epoch: a trial, not a result")
     if "dice" not in cases and any(card.task != "cls" for card in cards):
         notes.append("the set has no masks: only the classes are scored")
     return notes
 
 
 def _randomise(subject: Subject, cases: pd.DataFrame, *, seed: int) -> list[Randomised] | None:
-    """Check the Grad-CAM under random weights on a few tumour slices, of as many patients as possible."""
+    """Check the class activation map under random weights on a few tumour slices, of as many patients as possible."""
     runtime = next((one for one in subject.predictor.runtimes if one.card.task != "seg"), None)
-    if isinstance(runtime, Ensemble):  # the check is of one network's weights
+    if isinstance(runtime, Ensemble):  # the check is of the weights of one network
         return None
     tumours = cases[cases["label"] != NO_TUMOUR]
     if runtime is None or tumours.empty:
         return None
     names = tumours["family"].where(tumours["family"].notna(), tumours["path"])
     order = np.random.default_rng(seed).permutation(len(tumours))
-    turn = names.iloc[order].groupby(names.iloc[order]).cumcount()  # a patient's second slice comes after all first ones
+    turn = names.iloc[order].groupby(names.iloc[order]).cumcount()  # second slices follow the first slices of all patients
     chosen = turn.sort_values(kind="stable").index[:RANDOMISED_SLICES]
     by_path = {record.path: record for record in subject.records}
     slices = [subject.source.read(by_path[path]) for path in tumours.loc[chosen, "path"]]

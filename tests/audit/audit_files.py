@@ -1,32 +1,24 @@
-"""Phantom slices as grey pictures, and the guises in which copies of pictures go round."""
+"""Phantom slices as grey images, and the transformations of their copies."""
 
 from __future__ import annotations
 
 import functools
 import io
-import tempfile
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from bts.data.phantom import write_phantom
-from bts.data.sources.catalogue import open_source
+from bts.data.phantom_scan import draw_slices
+from bts.glossary import FIGSHARE_CLASSES
 
 
 @functools.cache
 def phantom_pictures() -> tuple[np.ndarray, ...]:
     """Sixteen slices (H, W) uint8, each of a phantom patient of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_phantom(Path(folder), patients=16, slices_per_patient=(1, 1), seed=11)
-        source = open_source("figshare", folder)
-        return tuple(grey(source.read(record).image) for record in source.records())
-
-
-def grey(image: np.ndarray) -> np.ndarray:
-    """Return 256 x 256 uint8."""
-    scaled = Image.fromarray((image / image.max() * 255).astype(np.uint8)).resize((256, 256), Image.Resampling.BOX)
-    return np.asarray(scaled)
+    drawn = (draw_slices(label=FIGSHARE_CLASSES[i % 3], n_slices=1, side=512, seed=(11, i)) for i in range(16))
+    images = [next(slices)[0] for slices in drawn]
+    grey = [Image.fromarray((image / image.max() * 255).astype(np.uint8)) for image in images]
+    return tuple(np.asarray(image.resize((256, 256), Image.Resampling.BOX)) for image in grey)
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:

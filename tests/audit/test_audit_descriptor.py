@@ -1,4 +1,4 @@
-"""A descriptor must follow its picture through every orientation, and forget contrast."""
+"""Image descriptors: orientation, contrast, and degenerate views."""
 
 from __future__ import annotations
 

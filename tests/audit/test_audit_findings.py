@@ -1,4 +1,4 @@
-"""What counts as a leak: patients, families and copies on two sides, within a set and across sets."""
+"""Leaks: patients, families and copies in two parts, within a set and across sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training does not start on a split that leaks, unless it was told to; a clean split is audited once."""
+"""Leak check before a training: refusal, permission, and the record of splits that passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies are found in whatever guise, with the right orientation, and different slices are left alone."""
+"""Matching of copies after every transformation, with orientation, and rejection of different slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole audit on pictures on disk: leaks planted in a split are found, a clean one passes, the files say so."""
+"""The audit of images on disk: planted leaks, clean splits, files and messages."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ def test_a_split_file_that_leaks_a_patient_is_audited_not_refused(phantom, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("slice,part\n1.mat,train\n", r"needs the columns path and part; path is missing"),
+        ("slice,part\n1.mat,train\n", r"no column 'path': give a CSV"),
         ("path,part\n1.mat,training set\n", r"line 2: part 'training set': expected train, val or test"),
-        ("path,part\n1.mat,train\n1.mat,test\n", r"line 3: slice 1\.mat is a duplicate"),
+        ("path,part\n1.mat,train\n1.mat,test\n", r"line 3: '1\.mat' is a duplicate"),
         ("path,part\nx.mat,train\n", r"1 slices of the split are not in the data \(first: x\.mat\)"),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_wrong_split_file_is_one_line(phantom, tmp_path, capsys, content, mess
         (["figshar:nowhere"], r"unknown data source 'figshar' \(did you mean 'figshare'\?\)"),
         (["nowhere"], r"nowhere: no such folder, \.csv or \.npz"),
         (["FOLDERS", "--split", "other=split.csv"], r"no set 'other' here: choose one of folders"),
-        (["FOLDERS", "--split", "nowhere.csv"], r"nowhere\.csv: the split can't be read"),
+        (["FOLDERS", "--split", "nowhere.csv"], r"nowhere\.csv: can't be read"),
         (["FOLDERS", "FOLDERS", "--split", "split.csv"], r"several sets are audited: write --split SET=split\.csv"),
         (["FOLDERS", "--recover", "brisc"], r"no set 'brisc' to recover from"),
     ],

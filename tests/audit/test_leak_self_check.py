@@ -1,7 +1,7 @@
-"""Would our own way of scoring notice a leak? The self-test of Yagis et al. (2021, Sci Rep 11:22544).
+"""Detection of leakage by our own scoring: the self-test of Yagis et al. (2021, Sci Rep 11:22544).
 
-With labels shuffled over patients there is nothing to learn. A split by patient must then score at chance; a split by slice
-lets a model recognise the patient, and scores far above it. The model is the nearest neighbour on small pictures.
+With labels shuffled over patients there is nothing to learn. A split by patient must score at chance; a split by slice lets a
+model recognise the patient and scores far above chance. The model is the nearest neighbour on small images.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bts.data.phantom import write_phantom
+from bts.data.phantom_scan import draw_slices
 from bts.data.sources.base import Record
-from bts.data.sources.catalogue import open_source
 from bts.data.split_making import make_split
-from bts.evaluation import confusion
+from bts.evaluation import classification
 from bts.evaluation.intervals import Interval, draw_patients, statistic_interval
+from bts.glossary import FIGSHARE_CLASSES
 from bts.settings import SplitSettings
 
 SIDE = 16
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], np.ndarray]:
-    folder = tmp_path_factory.mktemp("leak")
-    write_phantom(folder, patients=16, slices_per_patient=(3, 3), seed=4)
-    source = open_source("figshare", folder)
-    records = source.records()
-    small = [Image.fromarray(source.read(record).image).resize((SIDE, SIDE), Image.Resampling.BOX) for record in records]
+def pictures() -> tuple[list[Record], np.ndarray]:
+    records, small = [], []
+    for patient in range(16):
+        label = FIGSHARE_CLASSES[patient % 3]
+        for number, (image, _) in enumerate(draw_slices(label=label, n_slices=3, side=128, seed=(4, patient))):
+            records.append(Record(path=f"{patient}_{number}.mat", label=label, patient=str(patient)))
+            small.append(Image.fromarray(image.astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BOX))
     vectors = np.stack([np.asarray(picture).ravel() for picture in small])
     return records, vectors / vectors.std(axis=1, keepdims=True)
 
@@ -43,9 +44,9 @@ def score(vectors: np.ndarray, labels: np.ndarray, records: list[Record], *, tra
     """Balanced accuracy on the rest, each slice called what its nearest training slice is called."""
     distances = ((vectors[~train][:, None] - vectors[train][None]) ** 2).sum(axis=2)
     predicted = labels[train][distances.argmin(axis=1)]
-    rows = confusion.confusion_rows(labels[~train], predicted, 2)
+    rows = classification.confusion_rows(labels[~train], predicted, 2)
     bootstrap = draw_patients([str(r.patient) for r, own in zip(records, train, strict=True) if not own], draws=200)
-    found = statistic_interval(rows, confusion.balanced_accuracy, bootstrap)
+    found = statistic_interval(rows, classification.balanced_accuracy, bootstrap)
     assert found is not None
     return found
 

@@ -1,4 +1,4 @@
-"""Do the benchmarks' tables say what was measured? Medians, ratios and verdicts follow from the times, and reach the page."""
+"""Tables of the benchmarks: medians, ratios, verdicts and the page."""
 
 from __future__ import annotations
 
@@ -87,28 +87,6 @@ def test_the_page_is_filled_from_the_lines_of_json(tmp_path: Path, capsys: pytes
     assert "a note" in text
     assert "an old note" not in text
     assert "mean nothing" not in text
-
-
-def test_what_is_not_reached_is_told_with_its_cause() -> None:
-    lines = rows([Line("plain", (4.0,)), Line("ours", (3.0,), against="plain", must=0.5)])
-    text = page({"one-scan": made_result(lines=lines)}, gaps={"ours": "the drawing takes it"})
-    assert "- ours: the drawing takes it" in text
-
-
-def test_causes_of_another_processor_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    causes = tmp_path / "gaps.json"
-    causes.write_text(json.dumps({"a processor": {"ours": "drawing"}}))
-    monkeypatch.setattr("bench.page.GAPS", causes)
-    missed = made_result(lines=rows([Line("plain", (4.0,)), Line("ours", (3.0,), against="plain", must=0.5)]))
-    assert "- ours: drawing" in page({"one-scan": missed})
-    elsewhere = missed | {"machine": missed["machine"] | {"cpu": "another"}}
-    assert "- ours: the cause is not known yet" in page({"one-scan": elsewhere})
-
-
-def test_lines_of_one_cause_share_it() -> None:
-    lines = rows([Line("plain", (4.0,)), *(Line(what, (3.0,), against="plain", must=0.5) for what in ("one", "two", "three"))])
-    text = page({"one-scan": made_result(lines=lines)}, gaps={"one": "drawing", "two": "reading", "three": "drawing"})
-    assert "- one; three: drawing\n- two: reading\n" in text
 
 
 def test_a_quick_look_says_that_it_measures_nothing() -> None:

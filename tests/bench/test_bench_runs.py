@@ -1,4 +1,4 @@
-"""Does each benchmark run through, with smallest sizes, and leave its table and its line of JSON?"""
+"""Every benchmark at its smallest size."""
 
 from __future__ import annotations
 

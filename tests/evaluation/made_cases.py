@@ -1,4 +1,4 @@
-"""Sets, predictions and runs made by hand, for the tests of evaluation: no training, no real data."""
+"""Sources, predictions and slices in memory for the tests of evaluation."""
 
 from __future__ import annotations
 

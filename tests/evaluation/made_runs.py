@@ -1,4 +1,4 @@
-"""A run folder as training leaves it, but with an untrained network: seconds instead of minutes."""
+"""Run folders as training leaves them, with untrained networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do calibration scores equal other computations, and is the referral rule the one that is stated?"""
+"""Calibration scores against other implementations; referral and uncertainty thresholds."""
 
 from __future__ import annotations
 
@@ -100,19 +100,19 @@ def test_an_unreachable_target_is_said_and_half_is_answered_at_least() -> None:
     assert cal.choose_referral(np.zeros(0), np.zeros(0, bool)).refer_below is None
 
 
-def test_three_quarters_of_the_poor_masks_are_called_doubtful() -> None:
+def test_three_quarters_of_the_poor_masks_are_flagged() -> None:
     rng = np.random.default_rng(0)
     dice = rng.random(400)
     confidence = np.clip(dice + rng.normal(0, 0.2, 400), 0, 1)
     confidence[:50] = np.nan  # nothing drawn
-    doubt = cal.choose_doubt(confidence, dice)
-    assert doubt is not None
-    poor, doubtful = dice[50:] < cal.POOR_DICE, confidence[50:] < doubt.below
-    assert doubt.caught == doubtful[poor].mean() == pytest.approx(cal.DOUBTS_CAUGHT, abs=0.01)
-    assert doubt.false == doubtful[~poor].mean() < 0.25
-    assert (doubt.n_poor, doubt.n_masks) == (poor.sum(), 350)
+    chosen = cal.choose_uncertainty(confidence, dice)
+    assert chosen is not None
+    poor, flagged = dice[50:] < cal.POOR_DICE, confidence[50:] < chosen.below
+    assert chosen.caught == flagged[poor].mean() == pytest.approx(cal.POOR_FLAGGED, abs=0.01)
+    assert chosen.false == flagged[~poor].mean() < 0.25
+    assert (chosen.n_poor, chosen.n_masks) == (poor.sum(), 350)
 
 
-def test_with_few_poor_masks_none_is_called_doubtful() -> None:
+def test_with_few_poor_masks_none_is_flagged() -> None:
     dice = np.array([0.1] * (cal.LEAST_POOR - 1) + [0.9] * 50)
-    assert cal.choose_doubt(np.linspace(0, 1, len(dice)), dice) is None
+    assert cal.choose_uncertainty(np.linspace(0, 1, len(dice)), dice) is None

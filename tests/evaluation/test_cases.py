@@ -1,4 +1,4 @@
-"""Is there one row for every slice, with the scores of that slice, and is a gap an error?"""
+"""Table of cases: one row per slice, and errors for missing predictions, labels and masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are the class scores scikit-learn's, also where a class is absent or never predicted?"""
+"""Class scores against scikit-learn, including absent and never predicted classes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from bts.evaluation import confusion
+from bts.evaluation import classification
+from bts.evaluation.classification import auc_intervals, weighted_auc
 from bts.evaluation.intervals import draw_patients, statistic_interval
-from bts.evaluation.ranking import auc_intervals, weighted_auc
 
 
 def answers(seed: int, classes: int = 3, n: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,38 +24,38 @@ def answers(seed: int, classes: int = 3, n: int = 80) -> tuple[np.ndarray, np.nd
 @pytest.mark.parametrize("seed", range(5))
 def test_class_scores_are_those_of_scikit_learn(seed: int) -> None:
     truth, predicted, _ = answers(seed, classes=4)
-    sums = confusion.confusion_rows(truth, predicted, 4).sum(axis=0)
+    sums = classification.confusion_rows(truth, predicted, 4).sum(axis=0)
     assert (sums.reshape(4, 4) == sk.confusion_matrix(truth, predicted)).all()
-    assert confusion.accuracy(sums) == pytest.approx(sk.accuracy_score(truth, predicted))
-    assert confusion.balanced_accuracy(sums) == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
+    assert classification.accuracy(sums) == pytest.approx(sk.accuracy_score(truth, predicted))
+    assert classification.balanced_accuracy(sums) == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
     precision, recall, f1, _ = sk.precision_recall_fscore_support(truth, predicted, zero_division=0)
-    assert confusion.precisions(sums) == pytest.approx(precision)
-    assert confusion.recalls(sums) == pytest.approx(recall)
-    assert confusion.f1_scores(sums) == pytest.approx(f1)
-    assert confusion.macro("f1")(sums) == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
+    assert classification.precisions(sums) == pytest.approx(precision)
+    assert classification.recalls(sums) == pytest.approx(recall)
+    assert classification.f1_scores(sums) == pytest.approx(f1)
+    assert classification.macro("f1")(sums) == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
     for index in range(4):  # specificity is the recall of "not this class"
-        assert confusion.specificities(sums)[index] == pytest.approx(sk.recall_score(truth != index, predicted != index))
+        assert classification.specificities(sums)[index] == pytest.approx(sk.recall_score(truth != index, predicted != index))
 
 
 def test_an_absent_class_is_left_out_of_the_macro_mean_and_a_class_never_predicted_is_not() -> None:
     truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0])
-    sums = confusion.confusion_rows(truth, predicted, 3).sum(axis=0)
-    assert confusion.recalls(sums)[:2] == pytest.approx([1, 0])
-    assert np.isnan(confusion.recalls(sums)[2])
-    assert confusion.balanced_accuracy(sums) == pytest.approx(0.5)
-    assert confusion.precisions(sums)[:2] == pytest.approx([0.5, 0])
-    assert np.isnan(confusion.precisions(sums)[2])
+    sums = classification.confusion_rows(truth, predicted, 3).sum(axis=0)
+    assert classification.recalls(sums)[:2] == pytest.approx([1, 0])
+    assert np.isnan(classification.recalls(sums)[2])
+    assert classification.balanced_accuracy(sums) == pytest.approx(0.5)
+    assert classification.precisions(sums)[:2] == pytest.approx([0.5, 0])
+    assert np.isnan(classification.precisions(sums)[2])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert confusion.macro("f1")(sums) == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
+        assert classification.macro("f1")(sums) == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
 
 
 def test_one_class_only_has_an_accuracy_and_no_auc() -> None:
     truth = np.zeros(6, dtype=int)
     probabilities = np.full((6, 2), 0.5)
     bootstrap = draw_patients(list("abcdef"), draws=50)
-    rows = confusion.confusion_rows(truth, truth, 2)
-    found = statistic_interval(rows, confusion.balanced_accuracy, bootstrap)
+    rows = classification.confusion_rows(truth, truth, 2)
+    found = statistic_interval(rows, classification.balanced_accuracy, bootstrap)
     assert found is not None
     assert (found.value, found.low, found.high) == (1, 1, 1)
     assert auc_intervals(truth, probabilities, bootstrap) == [None, None, None]
@@ -64,7 +64,7 @@ def test_one_class_only_has_an_accuracy_and_no_auc() -> None:
 def test_a_draw_without_a_class_averages_over_the_classes_it_has() -> None:
     truth, predicted = np.array([0, 0, 1]), np.array([0, 0, 0])
     bootstrap = draw_patients(["a", "b", "c"], draws=500)  # the only slice of class 1 is missing from many draws
-    found = statistic_interval(confusion.confusion_rows(truth, predicted, 2), confusion.balanced_accuracy, bootstrap)
+    found = statistic_interval(classification.confusion_rows(truth, predicted, 2), classification.balanced_accuracy, bootstrap)
     assert found is not None
     assert found.value == pytest.approx(0.5)
     assert found.high == pytest.approx(1.0)
@@ -74,8 +74,8 @@ def test_confusion_intervals_are_those_of_scikit_learn_in_a_loop() -> None:
     truth, predicted, _ = answers(7)
     patients = [f"p{i % 12}" for i in range(len(truth))]
     bootstrap = draw_patients(patients, draws=60)
-    rows = confusion.confusion_rows(truth, predicted, 3)
-    found = confusion.balanced_accuracy(bootstrap.weights @ bootstrap.by_patient(rows))
+    rows = classification.confusion_rows(truth, predicted, 3)
+    found = classification.balanced_accuracy(bootstrap.weights @ bootstrap.by_patient(rows))
     for sample, weights in zip(found, bootstrap.weights, strict=True):
         weight = weights[bootstrap.codes]
         assert sample == pytest.approx(sk.balanced_accuracy_score(truth, predicted, sample_weight=weight))

@@ -1,24 +1,25 @@
-"""Do the commands of evaluation print the headline, name the files, and end wrong requests with one line and status 2?"""
+"""The commands evaluate, compare and crossval: output, files, and wrong requests."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from made_runs import made_run
-from test_compare import written
-from test_score_tables import made_cases
+from made_tables import made_cases, written
 
 from bts.apps import cli
-from tools import __main__ as tools_main
+from bts.runs import Run
 
 
 def test_evaluate_writes_the_report_beside_the_run_and_prints_its_headline(
-    tmp_path: Path, mixed_set: Path, capsys: pytest.CaptureFixture[str]
+    finished_runs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = made_run(tmp_path, "seg", data=mixed_set)
+    run = Run(tmp_path / "one")
+    shutil.copytree(finished_runs["seg"].path, run.path)
     assert cli.main(["evaluate", "--seg", str(run.path), "--device", "cpu", "--draws", "20"]) == 0
     said = capsys.readouterr().out
     assert "Segmentation on the test part of figshare" in said
@@ -37,17 +38,6 @@ def test_compare_prints_the_paired_gain_and_writes_a_table(tmp_path: Path, capsy
         assert rows[0]["score"] == "Dice, mean over slices"
         assert rows[0]["verdict"] == "differs"
     assert "120 slices of 27 patients, paired" in capsys.readouterr().out
-
-
-def test_results_go_between_the_markers_of_a_document(tmp_path: Path) -> None:
-    run = written(tmp_path / "a", made_cases())
-    page = tmp_path / "results.md"
-    page.write_text("# Results\n<!-- results:begin -->\nold\n<!-- results:end -->\nend\n")
-    assert tools_main.main(["results", str(run), "--out", str(page)]) == 0
-    text = page.read_text()
-    assert "| Dice, mean over slices |" in text
-    assert text.endswith("<!-- results:end -->\nend\n")
-    assert "old" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Do the Grad-CAM scores say where the map lies?"""
+"""Scores of class activation maps, by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from bts.evaluation.explanation import cam_scores
+from bts.evaluation.metrics import cam_scores
 
 MASK = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=bool)
 FLAT = 4 / 9

@@ -1,4 +1,4 @@
-"""Are training patients, copies of training slices and unknown classes taken out of a foreign set, and counted?"""
+"""Foreign sets without training patients, copies of training slices and unknown classes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from bts.data.patient_ids import hashed_patient, read_key
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
-from bts.evaluation.foreign import find_copies, remove_known
-from bts.evaluation.subject import Request
+from bts.evaluation.subject import Request, find_copies, remove_known
 from bts.models.folder import read_card
 from bts.report.report import write_report
 from bts.training.run_data import RunData, read_run
@@ -51,10 +50,10 @@ def copy_turned(source: Path, target: Path, *, turn: int, patient: str) -> None:
 def test_patients_that_were_trained_on_are_left_out_and_counted(data: RunData, mixed_set: Path) -> None:
     card = read_card(data.run.model)
     source = open_source("figshare", mixed_set)
-    kept = remove_known(source, [card], [data.run.model], [])
+    kept, removed, _ = remove_known(source, [card], [data.run.model], [])
     trained = {row.path for row in data.split.part("train")}
-    assert {record.path for record in kept.records} == {record.path for record in source.records()} - trained
-    assert kept.removed == {"slices of patients that 'cls/one' was trained on": len(trained)}
+    assert {record.path for record in kept} == {record.path for record in source.records()} - trained
+    assert removed == {"slices of patients that 'cls/one' was trained on": len(trained)}
 
 
 @pytest.mark.parametrize("turn", [0, 1])
@@ -65,19 +64,19 @@ def test_a_turned_copy_of_a_training_slice_is_left_out_also_under_another_name(
     copy_turned(mixed_set / first, other_set / "99.mat", turn=turn, patient="424242")
     source = open_source("figshare", other_set)
     assert find_copies(source, source.records(), data) == {"99.mat"}
-    kept = remove_known(source, [read_card(data.run.model)], [data.run.model], [data])
-    assert kept.removed == {"copies of training slices of one": 1}
-    assert len(kept.records) == 3
+    kept, removed, _ = remove_known(source, [read_card(data.run.model)], [data.run.model], [data])
+    assert removed == {"copies of training slices of one": 1}
+    assert len(kept) == 3
 
 
 def test_classes_that_the_model_does_not_know_are_named_and_left_out(data: RunData, mixed_set: Path) -> None:
     card = replace(read_card(data.run.model), classes=["meningioma", "glioma"], training_patients=[])
-    kept = remove_known(open_source("figshare", mixed_set), [card], [data.run.model], [])
-    assert set(kept.removed) == {
+    kept, removed, _ = remove_known(open_source("figshare", mixed_set), [card], [data.run.model], [])
+    assert set(removed) == {
         "class 'no_tumour', which the model doesn't know",
         "class 'pituitary', which the model doesn't know",
     }
-    assert {record.label for record in kept.records} == {"meningioma", "glioma"}
+    assert {record.label for record in kept} == {"meningioma", "glioma"}
 
 
 def test_a_foreign_set_is_scored_with_what_was_left_out_on_the_page(data: RunData, other_set: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Do the intervals resample patients, equal a plain loop, and stay defined at the edges?"""
+"""Bootstrap intervals over patients against a plain loop, and edge cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is every mask score what a second, slow computation says, and defined where a mask is empty?"""
+"""Mask scores against a second implementation, and for empty masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the operating point the best on validation, and the same rule that inference applies?"""
+"""Operating point: best on validation, by the rules of inference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 
 from bts.evaluation.metrics import overlap_scores
-from bts.evaluation.operating_point import CAM_PERCENTILE, MIN_AREAS, THRESHOLDS, Seen, choose, mask_grids
+from bts.evaluation.operating_point import CAM_PERCENTILE, MIN_AREAS, THRESHOLDS, ValidationOutputs, choose, mask_grids
 from bts.inference.postprocess import decide_mask, mask_confidence
 
 
@@ -40,8 +40,8 @@ def test_an_empty_answer_to_an_empty_truth_is_perfect_at_every_point() -> None:
     assert (mask_grids(np.zeros((9, 9)), truth)[0] == 0).all()
 
 
-def seen_masks(dice: np.ndarray, confidence: np.ndarray | None = None) -> Seen:
-    return Seen(dice=dice, confidence=confidence, logits=None, truth=None, cam_peaks=None)
+def seen_masks(dice: np.ndarray, confidence: np.ndarray | None = None) -> ValidationOutputs:
+    return ValidationOutputs(dice=dice, confidence=confidence, class_logits=None, truth=None, cam_peaks=None)
 
 
 def test_the_best_point_is_chosen_and_the_mirror_image_only_for_a_real_gain() -> None:
@@ -60,24 +60,24 @@ def test_among_equal_points_the_default_wins() -> None:
     assert (choice.flip, choice.threshold, choice.min_area) == (False, 0.5, 0.0)
 
 
-def test_the_threshold_of_doubt_is_chosen_at_the_point_that_is_chosen() -> None:
+def test_the_uncertainty_threshold_is_that_of_the_chosen_point() -> None:
     dice = np.zeros((20, len(THRESHOLDS), len(MIN_AREAS)))
     dice[8:, 9, 3] = 0.9  # eight of twenty masks are poor at the best point, all of them elsewhere
     confidence = np.ones_like(dice)
     confidence[:, 9, 3] = np.linspace(0.5, 0.95, 20)
-    doubt = choose({False: seen_masks(dice, confidence)}).doubt
-    assert doubt is not None
-    assert (doubt.n_poor, doubt.n_masks) == (8, 20)
-    assert doubt.below == pytest.approx(confidence[6, 9, 3])
-    assert doubt.caught == 7 / 8  # the least share of eighths that is at least three quarters of the way
-    assert doubt.false == 0
+    chosen = choose({False: seen_masks(dice, confidence)}).uncertainty
+    assert chosen is not None
+    assert (chosen.n_poor, chosen.n_masks) == (8, 20)
+    assert chosen.below == pytest.approx(confidence[6, 9, 3])
+    assert chosen.caught == 7 / 8  # the least share of eighths that is at least three quarters of the way
+    assert chosen.false == 0
 
 
-def seen_classes(scale: float, seed: int = 0) -> Seen:
+def seen_classes(scale: float, seed: int = 0) -> ValidationOutputs:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(600, 3))
     truth = (softmax(logits, axis=1).cumsum(axis=1) > rng.random((600, 1))).argmax(axis=1)
-    return Seen(dice=None, confidence=None, logits=logits * scale, truth=truth, cam_peaks=np.arange(600.0))
+    return ValidationOutputs(dice=None, confidence=None, class_logits=logits * scale, truth=truth, cam_peaks=np.arange(600.0))
 
 
 def test_a_classifier_gets_temperature_scale_and_referral() -> None:
@@ -93,5 +93,5 @@ def test_a_classifier_gets_temperature_scale_and_referral() -> None:
 
 def test_maps_of_zeros_give_no_scale() -> None:
     seen = seen_classes(1.0)
-    zero = Seen(seen.dice, None, seen.logits, seen.truth, np.zeros(600))
+    zero = ValidationOutputs(seen.dice, None, seen.class_logits, seen.truth, np.zeros(600))
     assert choose({False: zero}).cam_scale is None

@@ -1,4 +1,4 @@
-"""Does the parameter-randomisation check change the weights it says, and tell a dependent map from one that isn't?"""
+"""Parameter-randomisation check: which weights change, and how dependent maps are told from others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bts.evaluation.randomisation import check_randomisation, map_likeness, randomise
+from bts.evaluation.randomisation import check_randomisation, map_similarity, randomise
 
 
 class Small(nn.Module):
@@ -46,14 +46,14 @@ def test_the_trained_network_and_the_random_state_stay_as_they_are() -> None:
 
 def test_a_map_is_like_itself_and_unlike_its_opposite() -> None:
     ramp = np.arange(16, dtype=np.float32).reshape(4, 4)
-    assert map_likeness(ramp, ramp * 3) == pytest.approx((1, 1))
-    correlation, similarity = map_likeness(ramp, 15 - ramp)
+    assert map_similarity(ramp, ramp * 3) == pytest.approx((1, 1))
+    correlation, similarity = map_similarity(ramp, 15 - ramp)
     assert correlation == pytest.approx(-1)
     assert similarity < 0.6
 
 
 def test_a_flat_map_has_nothing_in_common_with_any() -> None:
-    assert map_likeness(np.zeros((4, 4)), np.eye(4)) == (0, 0)
+    assert map_similarity(np.zeros((4, 4)), np.eye(4)) == (0, 0)
 
 
 def test_what_has_no_map_is_not_checked() -> None:

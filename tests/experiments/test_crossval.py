@@ -1,4 +1,4 @@
-"""Is every patient tested once, by a model that never saw it, and does an interrupted cross-validation go on?"""
+"""Cross-validation: every patient tested once on a held-out fold, and resumption."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from made_runs import write_made_model
 from bts.data.sources.catalogue import open_source
 from bts.data.split_making import make_split
 from bts.errors import InputError, RequestError
-from bts.experiments.crossval import Folds, cross_validate, pooled_cases
+from bts.experiments.crossval import Folds, cross_validate, fold_settings, pooled_cases, run_fold
 from bts.runs import Run, new_run
 from bts.settings import ClsSettings, Settings
 from bts.training.run_data import write_settings
@@ -69,28 +69,25 @@ def test_the_pooled_report_has_every_fold_and_all_patients(done: tuple[Path, Tra
     assert sum(row["slices"] for row in found["by_fold"]) == found["summary"]["n_slices"]
     assert len(found["models"]) == 2
     page = (folder / "report" / "index.html").read_text()
-    assert "Fold by fold" in page
+    assert "Scores by fold" in page
     assert "out of fold" in page
 
 
-def test_the_same_request_again_trains_nothing(done: tuple[Path, Trainer], mixed_set: Path) -> None:
+def test_a_finished_fold_is_kept(done: tuple[Path, Trainer], mixed_set: Path) -> None:
     folder, _ = done
-    again = Trainer()
-    cross_validate(recipe(mixed_set), "cls", Folds.parse("2"), folder, train=again, device="cpu")
+    again, settings = Trainer(), fold_settings(recipe(mixed_set), Folds.parse("2"), fold=1, folder=folder)
+    assert run_fold(settings, "cls", again, device="cpu").path.parent == folder / "fold1" / "cls"
     assert again.asked == []
 
 
-def test_an_interrupted_fold_is_resumed_and_finished_ones_are_kept(tmp_path: Path, mixed_set: Path) -> None:
-    broken = Trainer(break_at=2)
+def test_an_interrupted_fold_is_resumed(tmp_path: Path, mixed_set: Path) -> None:
+    settings = fold_settings(recipe(mixed_set), Folds.parse("2"), fold=2, folder=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        cross_validate(recipe(mixed_set), "cls", Folds.parse("2"), tmp_path, train=broken, device="cpu")
+        run_fold(settings, "cls", Trainer(break_at=1), device="cpu")
     train = Trainer()
-    cross_validate(recipe(mixed_set), "cls", Folds.parse("2"), tmp_path, train=train, device="cpu")
-    assert len(train.asked) == 1
-    fold, resumed = train.asked[0]
-    assert fold == 2
-    assert resumed is not None
-    assert resumed.parent == tmp_path / "fold2" / "cls"
+    run = run_fold(settings, "cls", train, device="cpu")
+    assert train.asked == [(2, run.path)]
+    assert run.marker() is not None
 
 
 def test_folds_of_another_recipe_are_not_pooled(done: tuple[Path, Trainer], mixed_set: Path) -> None:

@@ -1,4 +1,4 @@
-"""Does a finished training leave its scores, its operating point and its pictures behind, and refuse what can't be scored?"""
+"""Finishing a run: scores, operating point, charts, and refusals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,24 +16,22 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bts.data.split import Split
 from bts.errors import RequestError
-from bts.evaluation.calibration import Doubt
+from bts.evaluation.calibration import Uncertainty
 from bts.evaluation.operating_point import OperatingChoice
 from bts.experiments.finish import finish_run, write_choice
 from bts.inference.predictor import Predictor
-from bts.models.folder import read_card, update_card
+from bts.models.folder import read_card
 from bts.runs import Run, find_latest
 
 
-@pytest.fixture(scope="module")
-def finished_seg(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> tuple[Run, dict]:
-    run = made_run(tmp_path_factory.mktemp("runs"), "seg", data=mixed_set)
-    return run, finish_run(run, device="cpu")
+@pytest.fixture
+def finished_seg(finished_runs: Any) -> tuple[Run, dict]:
+    return finished_runs["seg"], finished_runs.results["seg"]
 
 
-@pytest.fixture(scope="module")
-def finished_cls(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> tuple[Run, dict]:
-    run = made_run(tmp_path_factory.mktemp("runs"), "cls", data=mixed_set, stage1=True, limit=2)
-    return run, finish_run(run, device="cpu")
+@pytest.fixture
+def finished_cls(finished_runs: Any) -> tuple[Run, dict]:
+    return finished_runs["cls"], finished_runs.results["cls"]
 
 
 def test_every_test_slice_has_a_row_and_no_other(finished_seg: tuple[Run, dict]) -> None:
@@ -92,7 +91,7 @@ def test_the_test_scores_stand_in_tensorboard(finished_seg: tuple[Run, dict]) ->
 def test_a_run_cut_short_says_so(finished_cls: tuple[Run, dict]) -> None:
     _, result = finished_cls
     assert result["scores"]["limit_batches"] == 2
-    assert "at most 2 batches an epoch" in result["table"]
+    assert "at most 2 batches per epoch" in result["table"]
 
 
 def test_pictures_are_drawn_and_the_run_is_marked_as_finished(finished_seg: tuple[Run, dict]) -> None:
@@ -104,22 +103,20 @@ def test_pictures_are_drawn_and_the_run_is_marked_as_finished(finished_seg: tupl
     assert find_latest(run.path.parents[1], "seg") == run
 
 
-def test_a_joint_model_is_scored_for_masks_classes_and_both_together(tmp_path: Path, mixed_set: Path) -> None:
-    run = made_run(tmp_path, "joint", data=mixed_set)
-    update_card(run.model, cam_offset_px=-15.5)  # as saved before the map kept its place
-    scores = finish_run(run, device="cpu")["scores"]
+def test_a_joint_model_is_scored_for_masks_classes_and_both_together(finished_runs: Any) -> None:
+    run = finished_runs["joint"]
+    scores, card = finished_runs.results["joint"]["scores"], read_card(run.model)
     assert {"segmentation", "classification", "together", "explanation"} <= set(scores)
-    card = read_card(run.model)
     assert card.temperature == pytest.approx(scores["operating_point"]["temperature"])
     assert card.operating_point["threshold"] == scores["operating_point"]["threshold"]
-    assert find_latest(tmp_path, "joint") == run
-    assert (card.cell_offset_px, card.cam_offset_px) == (-15.5, 0.0)
+    assert find_latest(run.path.parents[1], "joint") == run
     assert card.cam_scale == pytest.approx(scores["operating_point"]["cam_scale"])
 
 
-def test_finishing_twice_gives_the_same_scores(finished_seg: tuple[Run, dict]) -> None:
+def test_finishing_twice_gives_the_same_scores(finished_seg: tuple[Run, dict], tmp_path: Path) -> None:
     run, first = finished_seg
-    again = finish_run(run, device="cpu")["scores"]
+    shutil.copytree(run.path, tmp_path / "seg" / "one")
+    again = finish_run(Run(tmp_path / "seg" / "one"), device="cpu")["scores"]
     assert {**again, "made": None} == {**first["scores"], "made": None}
 
 
@@ -171,13 +168,13 @@ def test_a_model_of_another_class_list_is_refused(tmp_path: Path, mixed_set: Pat
         finish_run(run)
 
 
-def test_the_threshold_of_doubt_is_written_where_inference_finds_it_and_taken_back_where_none_is_chosen(
-    finished_seg: tuple[Run, dict], tmp_path: Path
-) -> None:
+def test_the_uncertainty_threshold_is_written_and_reset(finished_seg: tuple[Run, dict], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(finished_seg[0].model, folder)
-    choice = OperatingChoice(flip=False, n_slices=9, threshold=0.5, min_area=0.0, doubt=Doubt(0.75, 0.8, 0.1, 10, 40))
+    choice = OperatingChoice(
+        flip=False, n_slices=9, threshold=0.5, min_area=0.0, uncertainty=Uncertainty(0.75, 0.8, 0.1, 10, 40)
+    )
     assert write_choice(folder, choice).uncertain_mask_below == 0.75
     assert read_card(folder).uncertain_mask_below == 0.75
-    write_choice(folder, replace(choice, doubt=None))
+    write_choice(folder, replace(choice, uncertainty=None))
     assert not read_card(folder).uncertain_mask_below

@@ -1,4 +1,4 @@
-"""`bts export RUN --int8`: what eight bits cost is told on the run's own test part."""
+"""`bts export RUN --int8`: both forms scored on the test part of the run."""
 
 from __future__ import annotations
 

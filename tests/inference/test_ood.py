@@ -14,7 +14,7 @@ from fake_models import BrightRuntime, make_card, make_slice, write_model
 from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
-from bts.evaluation.outside import fit_reference
+from bts.evaluation.ood import fit_reference
 from bts.export.formats import export_model
 from bts.inference.ood import LENGTH, OodReference, OodScore, describe
 from bts.inference.predictor import Predictor

@@ -1,4 +1,4 @@
-"""Are recipes trained on one split, gone on with after an interruption, and compared in one table?"""
+"""Benchmark of recipes on one split: training, resumption and comparison."""
 
 from __future__ import annotations
 

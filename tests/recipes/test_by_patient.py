@@ -1,4 +1,4 @@
-"""Are recipes trained on the published split and on one by recovered patient, and is the gap between the two told?"""
+"""Score inflation: recipes on the published split and on one by recovered patient."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, SplitRow, records_of
 from bts.errors import RequestError
 from bts.evaluation.intervals import draw_patients, ratio, unpaired_difference
-from bts.experiments.benchmark_both import benchmark_both
-from bts.experiments.by_patient import draw_or_read_split, published_split
-from bts.experiments.gap import Side, find_gaps, make_side
+from bts.experiments.score_inflation import (
+    TestPart,
+    draw_or_read_split,
+    find_gaps,
+    make_part,
+    measure_inflation,
+    published_split,
+)
 from bts.glossary import NO_TUMOUR
 from bts.models.folder import read_card
 from bts.settings import SplitSettings
@@ -78,7 +83,7 @@ def test_a_recipe_is_trained_on_both_splits_and_the_gap_is_told(
         return fit(settings, resume=resume)  # type: ignore[arg-type]
 
     out = tmp_path / "out"
-    both = partial(benchmark_both, recipes, "cls", out, table=table, device="cpu")
+    both = partial(measure_inflation, recipes, "cls", out, table=table, device="cpu")
     found = both(train=train)  # type: ignore[arg-type]
     assert asked == ["refuse", "allow"]
     patients = read_patients(table)
@@ -176,12 +181,12 @@ def test_the_command_hands_the_table_on(tmp_path: Path) -> None:
         app.command([str(BY_NAME["kaggle_resnet50_clahe"]), "--by-patient", missing, "--out", str(tmp_path / "out")])
 
 
-def side(right: list[int], people: list[str], seed: int) -> Side:
+def side(right: list[int], people: list[str], seed: int) -> TestPart:
     """Return a side of two classes whose slices are right (1) or wrong (0)."""
     share = np.array(right, dtype=float)
     cases = pd.DataFrame({"path": [str(i) for i in range(len(right))], "label": "a", "prob_a": share, "prob_b": 1 - share})
     cases["predicted"] = np.where(share > 0.5, "a", "b")
-    return make_side(cases, dict(zip(cases["path"], people, strict=True)), seed=seed)
+    return make_part(cases, dict(zip(cases["path"], people, strict=True)), seed=seed)
 
 
 def test_the_gap_is_the_difference_and_its_interval_holds_that_of_both_sides() -> None:
@@ -190,7 +195,7 @@ def test_the_gap_is_the_difference_and_its_interval_holds_that_of_both_sides() -
     published, honest = side([1] * 380 + [0] * 20, many, 0), side(list((random.random(400) < 0.8).astype(int)), many, 1)
     found = {each.score: each for each in find_gaps(published, honest)}["accuracy per slice"]
     assert found.gap.value == pytest.approx(found.published.value - found.by_patient.value)
-    assert found.verdict == "differs"
+    assert found.gap.verdict == "differs"
     low, high = found.gap.low, found.gap.high
     assert low is not None
     assert high is not None
@@ -199,7 +204,7 @@ def test_the_gap_is_the_difference_and_its_interval_holds_that_of_both_sides() -
     widths = [one.high - one.low for one in (found.published, found.by_patient) if one.low is not None and one.high is not None]
     assert high - low == pytest.approx(np.hypot(*widths), rel=0.1)
     same = {each.score: each for each in find_gaps(side([1, 0] * 200, many, 0), side([0, 1] * 200, many, 1))}
-    assert same["accuracy per slice"].verdict == "could be chance"
+    assert same["accuracy per slice"].gap.verdict == "could be chance"
 
 
 def test_patients_with_many_slices_make_the_interval_wider() -> None:

@@ -1,15 +1,15 @@
-"""Does the chart of the classes hold the scores of the tables, and nothing where a score is undefined?"""
+"""Chart of class scores: same numbers as the tables, none where undefined."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from made_tables import made_cases
 from sklearn.metrics import precision_recall_fscore_support
-from test_score_tables import made_cases
 
 from bts.evaluation.scores import summarise
-from bts.report.report_figures import draw_class_scores
+from bts.report.charts import draw_class_scores
 
 
 def test_the_chart_holds_precision_recall_and_f1_of_each_class(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Does the report stand alone, hold every number as JSON too, and refuse what must not be scored?"""
+"""The report: self-contained page, numbers in JSON, charts, and refusals."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from bts.training.run_data import read_run
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> dict[str, Run]:
-    root = tmp_path_factory.mktemp("runs")
-    return {"seg": made_run(root, "seg", data=mixed_set), "cls": made_run(root, "cls", data=mixed_set, limit=3)}
+def runs(finished_runs: Any) -> dict[str, Run]:
+    return {task: finished_runs[task] for task in ("seg", "cls")}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +103,7 @@ def test_the_headline_comes_first_with_patients_and_slices(report: tuple[Path, E
     text = (out / "index.html").read_text(encoding="utf-8")
     assert text.index("Dice, mean over slices") < text.index("<h2>")
     assert text.index("synthetic phantoms") < text.index("<h2>")
-    assert "at most 3 batches an epoch" in text
+    assert "at most 2 batches per epoch" in text
     assert f"{found.summary['n_slices']} slices of {found.summary['n_patients']} patients" in text
 
 
@@ -191,7 +190,7 @@ def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path, runs: dict[str
 def test_the_mean_of_several_models_is_scored_and_every_one_is_named(mixed_set: Path, tmp_path: Path) -> None:
     runs = [made_run(tmp_path / "runs", "cls", data=mixed_set, name=name, seed=seed) for seed, name in enumerate("ab")]
     found = write_report(Request(models={"cls": [run.path for run in runs]}, device="cpu", draws=20), tmp_path / "report")
-    assert found.title == "Classification by the mean of 2 models on the test part of figshare"
+    assert found.title == "Classification by an ensemble of 2 models on the test part of figshare"
     page = html.unescape((tmp_path / "report" / "index.html").read_text())
     assert "cls/a" in page
     assert "cls/b" in page

@@ -7,10 +7,10 @@ import re
 
 import pandas as pd
 import pytest
+from bts.report.card_tables import failure_rows, group_table, parts_table, table
 
 from bts.data.split import Split, SplitRow
 from bts.markdown import escape
-from bts.report.card_tables import failure_rows, group_table, parts_table, table
 
 HOSTILE = (
     "<script>alert(1)</script>",

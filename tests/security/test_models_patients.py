@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bts.evaluation.foreign import remove_known
 
 import bts
 from bts.data.patient_ids import FILE_NAME, hashed_patient, key_name, make_key, read_key
@@ -22,7 +23,6 @@ from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
-from bts.evaluation.foreign import remove_known
 from bts.export.formats import export_model
 from bts.export.half import write_half_folder
 from bts.inference.runtimes.exported import card_in

@@ -9,7 +9,7 @@ import pytest
 from bts.fields import leaf_hints
 from bts.settings import SETTINGS
 from tools import __main__ as tools_main
-from tools.settings_command import page, written
+from tools.settings_page import page, written
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 

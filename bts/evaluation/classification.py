@@ -1,0 +1,230 @@
+"""Scores of a classifier per slice and per patient: confusion-based, AUC, calibration and referral, with intervals.
+
+A confusion matrix is K x K sums in one row, truth * K + predicted. Every score is a function of such sums in the last axis, so
+that `intervals.statistic_interval` applies, and equals scikit-learn's on all slices. A class absent from truth and predictions
+has undefined scores (NaN) and is left out of macro means; a class that is present but never predicted has precision 0, as in
+scikit-learn with `zero_division=0`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from bts.evaluation.calibration import brier_scores, calibration_error, calibration_rows, reliability_bins, risk_coverage
+from bts.evaluation.intervals import (
+    Bootstrap,
+    Interval,
+    Sample,
+    Statistic,
+    draw_patients,
+    make_interval,
+    mean_interval,
+    statistic_interval,
+)
+
+PREFIX = "prob_"
+CHUNK = 250
+"""Draws weighted at a time for the AUC: 250 x 3,064 slices take 6 MB per array."""
+
+
+def confusion_rows(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return (N, K * K) with a single 1 per row, at the slice's cell of the confusion matrix, from class numbers (N,)."""
+    rows = np.zeros((len(truth), classes * classes))
+    rows[np.arange(len(truth)), np.asarray(truth) * classes + np.asarray(predicted)] = 1
+    return rows
+
+
+def _square(sums: np.ndarray) -> np.ndarray:
+    """Return (..., K, K): truth by row, prediction by column."""
+    side = round(sums.shape[-1] ** 0.5)
+    return sums.reshape(*sums.shape[:-1], side, side)
+
+
+def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+def _mean_of_defined(scores: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis without NaN; NaN where nothing is defined."""
+    defined = np.isfinite(scores)
+    return _divide(np.where(defined, scores, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(float))
+
+
+def _hits(sums: np.ndarray) -> np.ndarray:
+    return np.diagonal(_square(sums), axis1=-2, axis2=-1)
+
+
+def accuracy(sums: np.ndarray) -> np.ndarray:
+    """Return the share of correct classes."""
+    return _divide(_hits(sums).sum(axis=-1), sums.sum(axis=-1))
+
+
+def recalls(sums: np.ndarray) -> np.ndarray:
+    """Return the recall (sensitivity) of each class (..., K); NaN for a class without a slice."""
+    return _divide(_hits(sums), _square(sums).sum(axis=-1))
+
+
+def precisions(sums: np.ndarray) -> np.ndarray:
+    """Return the precision of each class (..., K); 0 where the class is present but never predicted."""
+    table = _square(sums)
+    predicted, there = table.sum(axis=-2), table.sum(axis=-1)
+    return np.where((predicted == 0) & (there > 0), 0.0, _divide(_hits(sums), predicted))
+
+
+def specificities(sums: np.ndarray) -> np.ndarray:
+    """Return the specificity of each class (..., K): the share of slices of other classes not assigned to it."""
+    table = _square(sums)
+    others = table.sum(axis=(-2, -1))[..., None] - table.sum(axis=-1)
+    called = table.sum(axis=-2) - _hits(sums)
+    return _divide(others - called, others)
+
+
+def f1_scores(sums: np.ndarray) -> np.ndarray:
+    """Return the F1 score of each class (..., K)."""
+    table = _square(sums)
+    return _divide(2 * _hits(sums), table.sum(axis=-1) + table.sum(axis=-2))
+
+
+def balanced_accuracy(sums: np.ndarray) -> np.ndarray:
+    """Return the mean recall over the classes that have slices (in a draw: that were drawn)."""
+    return _mean_of_defined(recalls(sums))
+
+
+PER_CLASS = {"precision": precisions, "recall": recalls, "specificity": specificities, "f1": f1_scores}
+
+
+def macro(name: str) -> Statistic:
+    """Return the unweighted mean over the defined classes of one score of `PER_CLASS`."""
+    return lambda sums: _mean_of_defined(PER_CLASS[name](sums))
+
+
+def of_class(name: str, index: int) -> Statistic:
+    """Return one score of `PER_CLASS` for one class."""
+    return lambda sums: PER_CLASS[name](sums)[..., index]
+
+
+OVERALL: dict[str, Statistic] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    **{f"macro_{name}": macro(name) for name in PER_CLASS},
+}
+"""Scores over all classes, as functions of summed confusion counts."""
+
+
+def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the area (d,) under the ROC curve for each row of slice weights (d, N); ties count half.
+
+    `positive` (N,) bool, `scores` (N,). NaN where a row has no weight on one of the two sides.
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # first slice of each group of ties
+    right, wrong = weights[:, order] * positive[order], weights[:, order] * ~positive[order]
+    positives, negatives = np.add.reduceat(right, starts, axis=1), np.add.reduceat(wrong, starts, axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    won = (positives * (below + negatives / 2)).sum(axis=1)
+    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+def auc_intervals(truth: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> list[Interval | None]:
+    """Return the one-vs-rest AUC of every class with its interval, and as last element their macro mean.
+
+    `truth` (N,) class numbers, `probabilities` (N, K). None for a class without slices, or without slices of other classes.
+    """
+    n, k = probabilities.shape
+    samples = np.full((len(bootstrap.weights), k), np.nan)
+    values = np.full(k, np.nan)
+    for index in range(k):
+        positive = truth == index
+        if positive.all() or not positive.any():
+            continue
+        values[index] = roc_auc_score(positive, probabilities[:, index])
+        for start in range(0, len(samples), CHUNK):
+            part = slice(start, start + CHUNK)
+            samples[part, index] = weighted_auc(positive, probabilities[:, index], bootstrap.slice_weights(part))
+    columns = [*zip(values, samples.T, strict=True), (_mean_of_defined(values), _mean_of_defined(samples))]
+    return [
+        make_interval(value, draws, bootstrap, n_slices=n, n_patients=bootstrap.n_patients) if np.isfinite(value) else None
+        for value, draws in columns
+    ]
+
+
+def classes_of(cases: pd.DataFrame) -> list[str]:
+    """Return the model's classes in the order of its outputs."""
+    return [name.removeprefix(PREFIX) for name in cases.columns if name.startswith(PREFIX)]
+
+
+def class_arrays(cases: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the true class numbers (N,) and the probabilities (N, K)."""
+    classes = classes_of(cases)
+    truth = cases["label"].map({name: number for number, name in enumerate(classes)}).to_numpy(dtype=int)
+    return truth, cases[[PREFIX + name for name in classes]].to_numpy(dtype=np.float64)
+
+
+def patient_cases(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per patient (family) and true class: the mean probabilities over its slices, and the class they give.
+
+    A patient has two rows only where a source labels its slices differently.
+    """
+    classes = classes_of(cases)
+    named = cases.assign(family=cases["family"].where(cases["family"].notna(), cases["path"]))
+    grouped = named.groupby(["family", "label"], sort=True)
+    table = grouped[[PREFIX + name for name in classes]].mean()
+    table.insert(0, "n_slices", grouped.size())
+    table.insert(1, "n_right", grouped["right"].sum().astype(int))
+    table = table.reset_index()
+    probabilities = table[[PREFIX + name for name in classes]].to_numpy()
+    table["predicted"] = [classes[number] for number in probabilities.argmax(axis=1)]
+    table["confidence"] = probabilities.max(axis=1)
+    table["right"] = table["predicted"] == table["label"]
+    return table
+
+
+def _tables(truth: np.ndarray, probabilities: np.ndarray, classes: list[str], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return confusion matrix, overall scores and scores per class."""
+    rows = confusion_rows(truth, probabilities.argmax(axis=1), len(classes))
+    areas = auc_intervals(truth, probabilities, bootstrap)
+
+    def score(statistic: Statistic) -> Interval | None:
+        return statistic_interval(rows, statistic, bootstrap)
+
+    overall = {name: score(statistic) for name, statistic in OVERALL.items()} | {"macro_auc": areas[-1]}
+    per_class = {
+        label: {name: score(of_class(name, index)) for name in PER_CLASS} | {"auc": areas[index]}
+        for index, label in enumerate(classes)
+    }
+    counts = rows.sum(axis=0).reshape(len(classes), len(classes)).astype(int)
+    return {"overall": overall, "class": per_class, "confusion": counts.tolist()}
+
+
+def classification_scores(sample: Sample) -> dict[str, Any]:
+    """Return all classification tables: per slice, per patient (by mean probability), calibration and referral."""
+    classes, bootstrap = classes_of(sample.cases), sample.bootstrap
+    truth, probabilities = class_arrays(sample.cases)
+    patients = patient_cases(sample.cases)
+    patient_draws = draw_patients(
+        list(patients["family"]), seed=bootstrap.seed, draws=len(bootstrap.weights), unit=bootstrap.unit
+    )
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    answered, hit = ~sample.cases["refer"].to_numpy(dtype=bool), sample.column("right") > 0
+    return {
+        "classes": classes,
+        "slice": _tables(truth, probabilities, classes, bootstrap),
+        "patient": _tables(*class_arrays(patients), classes, patient_draws),
+        "calibration": {
+            "ece": statistic_interval(calibration_rows(confidence, right), calibration_error, bootstrap),
+            "brier": mean_interval(brier_scores(probabilities, truth), bootstrap),
+            "mean_confidence": mean_interval(confidence, bootstrap),
+            "bins": reliability_bins(confidence, right),
+            "area_risk_coverage": risk_coverage(confidence, right).area,
+        },
+        "referral": {
+            "coverage": sample.share(answered),
+            "accuracy_answered": sample.share(hit, answered),
+            "accuracy_referred": sample.share(hit, ~answered),
+        },
+    }

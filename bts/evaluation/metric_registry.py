@@ -1,0 +1,162 @@
+"""Registry of reported scores: place in `scores.json`, label, unit and direction of each, declared once.
+
+Tables, pages, model cards and comparisons take label and direction from here. Registering a score that `scores.summarise`
+computes adds it to the headline of every report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bts.evaluation.calibration import POOR_DICE
+from bts.evaluation.cases import BOTH_RIGHT_DICE
+from bts.evaluation.intervals import Interval
+from bts.evaluation.metrics import TOLERANCE_PX
+from bts.evaluation.segmentation import LARGE_SHARE
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A reported score.
+
+    Attributes:
+        key: dotted place in `scores.json`, such as `segmentation.slice.dice`.
+        label: name in tables.
+        better: `higher`, `lower`, or empty where neither is better.
+        unit: `px` or empty; sets the number of decimals.
+        column: column of a table of cases whose mean it is, for comparisons; empty where it is none.
+    """
+
+    key: str
+    label: str
+    better: Literal["higher", "lower", ""] = "higher"
+    unit: str = ""
+    column: str = ""
+
+    @property
+    def digits(self) -> int:
+        """Number of decimals shown."""
+        return 1 if self.unit == "px" else 3
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def register(*metrics: Metric) -> None:
+    """Add scores to the registry, in the order in which they are reported."""
+    for metric in metrics:
+        if metric.key in METRICS:
+            raise ValueError(f"metric '{metric.key}' is registered twice")
+        METRICS[metric.key] = metric
+
+
+register(
+    Metric("segmentation.slice.dice", "Dice, mean over slices", column="dice"),
+    Metric("segmentation.patient.dice", "Dice, mean over patients"),
+    Metric("segmentation.slice.iou", "IoU, mean over slices", column="iou"),
+    Metric(
+        "segmentation.slice.hd95_px",
+        "HD95 in pixels (a single empty mask counts as the diagonal)",
+        "lower",
+        unit="px",
+        column="hd95_px",
+    ),
+    Metric("segmentation.missed_tumour", "tumour slices without any mask", "lower"),
+    Metric("segmentation.healthy_with_mask", "healthy slices with any mask", "lower"),
+    Metric("segmentation.healthy_with_large_mask", f"healthy slices with a mask over {LARGE_SHARE:.1%} of the image", "lower"),
+    Metric("segmentation.doubt.caught", f"masks with a Dice under {POOR_DICE} flagged as uncertain"),
+    Metric("segmentation.doubt.false", "other masks flagged as uncertain", "lower"),
+    Metric("classification.slice.overall.accuracy", "accuracy per slice"),
+    Metric("classification.slice.overall.balanced_accuracy", "balanced accuracy per slice"),
+    Metric("classification.slice.overall.macro_f1", "macro F1 per slice"),
+    Metric("classification.slice.overall.macro_auc", "macro AUC per slice, one class against the rest"),
+    Metric("classification.patient.overall.accuracy", "accuracy per patient (mean probability)"),
+    Metric("classification.patient.overall.balanced_accuracy", "balanced accuracy per patient"),
+    Metric("classification.calibration.ece", "expected calibration error (ECE)", "lower"),
+    Metric("classification.referral.coverage", "share of slices not referred to an expert", ""),
+    Metric("classification.referral.accuracy_answered", "accuracy on slices not referred"),
+    Metric("together.contradiction", "mask and class contradict each other", "lower"),
+    Metric("together.both_right", f"class right and Dice at least {BOTH_RIGHT_DICE}", column="both_right"),
+    Metric("explanation.all.cam_energy", "Grad-CAM energy inside the true mask", column="cam_energy"),
+    Metric("explanation.right.cam_energy", "Grad-CAM energy, class right"),
+    Metric("explanation.wrong.cam_energy", "Grad-CAM energy, class wrong", ""),
+)
+
+COLUMNS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "hd95_px": "HD95, px",
+    "asd_px": "ASD, px",
+    "surface_dice": f"surface Dice, {TOLERANCE_PX:g} px",
+    "specificity": "specificity",
+    "f1": "F1",
+    "auc": "AUC",
+    "cam_energy": "energy in the tumour",
+    "cam_flat": "energy of a constant map",
+    "cam_hit": "pointing game",
+    "cam_iou": "IoU at half maximum",
+}
+"""Column heads of tables by class, size and group, by the last name of a key."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric with its score."""
+
+    metric: Metric
+    score: Interval
+
+    @property
+    def key(self) -> str:
+        """Key of the metric."""
+        return self.metric.key
+
+    @property
+    def name(self) -> str:
+        """Label of the metric."""
+        return self.metric.label
+
+
+def find(summary: dict[str, Any], key: str) -> Any:
+    """Return the value at a dotted key, or None.
+
+    >>> find({"a": {"b": 3}}, "a.b")
+    3
+    """
+    value: Any = summary
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def headline(summary: dict[str, Any]) -> list[Row]:
+    """Return the registered scores that are defined in a summary."""
+    found = ((metric, find(summary, key)) for key, metric in METRICS.items())
+    return [Row(metric, score) for metric, score in found if score is not None]
+
+
+def per_class_lines(summary: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return Dice, precision, recall and F1 of each class as text, as far as they are defined."""
+    masks = find(summary, "segmentation.class") or {}
+    classes = find(summary, "classification.slice.class") or {}
+    lines = []
+    for label in dict.fromkeys([*classes, *masks]):
+        cells = [("Dice", find(masks, f"{label}.dice"))]
+        cells += [(name, find(classes, f"{label}.{name}")) for name in ("precision", "recall", "f1")]
+        lines.append((label, [f"{name} {score.text()}" for name, score in cells if score is not None]))
+    return lines
+
+
+def text_table(summary: dict[str, Any]) -> str:
+    """Return the headline as lines for a terminal, with patients, slices and seed."""
+    rows = headline(summary)
+    wide = max(len(row.name) for row in rows)
+    unit = "patients" if summary["unit"] == "patient" else "slices (no patient IDs)"
+    head = f"{summary['n_slices']} slices of {summary['n_patients']} {unit}; 95% interval over {summary['draws']} draws"
+    lines = [f"test: {head}, seed {summary['seed']}"]
+    lines += [f"  {row.name:<{wide}}  {row.score.text()}" for row in rows]
+    lines += [f"  {label}: {', '.join(cells)}" for label, cells in per_class_lines(summary)]
+    return "\n".join(lines)

@@ -1,0 +1,54 @@
+"""Contract of the metric registry: every registered score is computed, reported and compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_tables import made_cases
+
+from bts.evaluation.intervals import Interval
+from bts.evaluation.metric_registry import METRICS, find, headline, register, text_table
+from bts.evaluation.scores import summarise
+from bts.report.card import headline_table
+
+
+@pytest.fixture(scope="module")
+def cases() -> pd.DataFrame:
+    cases = made_cases()
+    return cases.assign(mask_confidence=0.5, mask_uncertain=np.arange(len(cases)) % 2 == 0)
+
+
+@pytest.fixture(scope="module")
+def summary(cases: pd.DataFrame) -> dict[str, Any]:
+    return summarise(cases, draws=30)
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_every_metric_is_computed_and_reported_with_its_interval(key: str, summary: dict[str, Any]) -> None:
+    metric, score = METRICS[key], find(summary, key)
+    assert metric.key == key
+    assert metric.better in ("higher", "lower", "")
+    assert isinstance(score, Interval)
+    assert score.low is not None
+    assert score.n_patients > 1
+    assert f"{metric.label}  " in f"{text_table(summary)}  "
+    assert f"| {metric.label} | {score.text(metric.digits)} | {score.n_patients} |" in headline_table(summary)
+
+
+@pytest.mark.parametrize("key", [key for key, metric in METRICS.items() if metric.column])
+def test_a_column_s_mean_is_the_metric_s_value(key: str, cases: pd.DataFrame, summary: dict[str, Any]) -> None:
+    values = pd.to_numeric(cases[METRICS[key].column])
+    assert find(summary, key).value == pytest.approx(values.mean())
+
+
+def test_labels_are_unique_and_rows_keep_the_order_of_the_registry(summary: dict[str, Any]) -> None:
+    assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+    assert [row.key for row in headline(summary)] == list(METRICS)
+
+
+def test_a_metric_is_registered_once() -> None:
+    with pytest.raises(ValueError, match="registered twice"):
+        register(next(iter(METRICS.values())))

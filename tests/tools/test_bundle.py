@@ -1,0 +1,115 @@
+"""Bundling the model of a finished run: files, agreement, refusals, and predictions of the bundled model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_runs import made_run
+
+from bts.apps import cli
+from bts.data.sources.catalogue import open_source
+from bts.errors import RequestError
+from bts.inference import bundled_model
+from bts.inference.predictor import Predictor
+from bts.models.folder import read_card
+from bts.runs import Run
+from bts.training.run_data import read_run
+from tools import __main__ as tools_main
+from tools import bundle as bundling
+from tools.bundle import bundle_run, compare_on_slices
+
+
+@pytest.fixture
+def run(finished_runs: Any) -> Run:
+    return finished_runs["joint"]
+
+
+@pytest.fixture
+def folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package's own place with the run's model in it, without ONNX."""
+    monkeypatch.setattr(bundling, "NEEDED", ("a library that is not installed",))
+    bundle_run(run.path, name="small", place=tmp_path / "bundled", slices=0)
+    monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "bundled"
+
+
+def test_the_bundled_model_answers_where_none_is_named_and_bears_its_name(folder: Path, mixed_set: Path) -> None:
+    source = open_source("figshare", mixed_set)
+    predictor = Predictor.load(device="cpu")
+    prediction = predictor.predict(source.read(source.records()[0]))
+    assert [mark.name for mark in prediction.models] == ["small"]
+    assert "bundled model" in predictor.notes[0]
+
+
+def test_the_command_bundles_with_onnx_and_tells_how_the_two_agree(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tools_main.main(["bundle", str(run.path), "--name", "trial", "--folder", str(tmp_path / "bundled")]) == 0
+    told = capsys.readouterr().out
+    assert f"{tmp_path / 'bundled' / 'trial'}: " in told
+    assert "Dice between the masks" in told
+    assert sorted(file.name for file in (tmp_path / "bundled").iterdir()) == ["trial"]
+    assert "Known failures" in (tmp_path / "bundled" / "trial" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    files = sorted(file.name for file in (tmp_path / "bundled" / "trial").iterdir())
+    assert {"MODEL_CARD.md", "SHA256SUMS", "model.json", "model.onnx", "model.safetensors"} <= set(files)
+
+
+def test_two_equal_models_agree_wholly(run: Run) -> None:
+    agreement = compare_on_slices(read_run(run), run.model, slices=3)
+    assert agreement.slices == min(3, len(read_run(run).records("test")))
+    assert (agreement.other_class, agreement.largest_probability) == (0, 0.0)
+    assert agreement.mean_dice == agreement.least_dice == 1.0
+
+
+def test_models_are_listed_with_what_they_were_trained_on(folder: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "broken").mkdir()
+    (folder / "broken" / "model.json").write_text("{}")
+    assert cli.main(["models", "--runs", str(run.path.parents[1])]) == 0
+    told = capsys.readouterr().out
+    assert f"{folder / 'small'}\n  joint, classes meningioma, glioma, pituitary, no_tumour; name small" in told
+    assert f"{run.model}\n  joint" in told
+    assert "trained on phantoms only, nothing: random weights" in told
+    assert f"{folder / 'broken'}\n  can't be used: " in told
+    assert "used if none is named:" in told
+    assert "Dice per slice" in told
+
+
+def test_bundling_again_replaces_the_model_and_leaves_nothing_behind(folder: Path, run: Run) -> None:
+    (folder / "small" / "old").write_text("left over")
+    bundle_run(run.path, name="small", place=folder / ".." / "bundled", slices=0)
+    assert sorted(file.name for file in folder.iterdir()) == ["small"]
+    assert not (folder / "small" / "old").exists()
+
+
+def test_a_model_of_phantoms_is_none_for_the_package(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path)
+    with pytest.raises(RequestError, match="trained on phantoms: no model for the package; name another --folder to try"):
+        bundle_run(run.path, name="small")
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path: Path, mixed_set: Path) -> None:
+    made = made_run(tmp_path, "joint", data=mixed_set)
+    with pytest.raises(RequestError, match="the run is not finished"):
+        bundle_run(made.path, name="small", place=tmp_path / "bundled")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden"])
+def test_a_name_that_is_no_folder_s_is_refused(run: Run, tmp_path: Path, name: str) -> None:
+    with pytest.raises(RequestError, match="expected one word that can be a folder's name"):
+        bundle_run(run.path, name=name, place=tmp_path / "bundled")
+
+
+def test_a_model_that_is_too_large_is_refused_and_the_old_one_stays(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = np.frombuffer((folder / "small" / "model.safetensors").read_bytes(), np.uint8)
+    monkeypatch.setattr(bundling, "LARGEST_MB", 0.001)
+    with pytest.raises(RequestError, match=r"MB, at most 0\.001 fit into the package"):
+        bundle_run(run.path, name="small", place=folder / ".." / "bundled", slices=0)
+    after = np.frombuffer((folder / "small" / "model.safetensors").read_bytes(), np.uint8)
+    np.testing.assert_array_equal(before, after)
+    assert read_card(folder / "small").name == "small"
