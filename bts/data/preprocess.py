@@ -185,7 +185,7 @@ def _bands(length: int, *, side: int, size: int) -> np.ndarray:
 def percentiles(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
     """Return the percentiles (n,) of `values` (H, W) float32, linear between neighbours.
 
-    Equal to `np.percentile` to the last bit. Scanners write whole numbers, for which counting takes a third of the time of sorting.
+    Equal to `np.percentile` to the last bit. Scanners write whole numbers, for which counting takes a third of the time.
 
     >>> percentiles(np.array([[0, 1], [2, 4]], np.float32), [0, 50, 100]).tolist()
     [0.0, 1.5, 4.0]

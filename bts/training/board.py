@@ -1,4 +1,4 @@
-"""What does TensorBoard show of a run? Scores by epoch, pictures of the same slices each epoch, settings beside scores."""
+"""TensorBoard events of a run: scores by epoch, pictures of the same slices in each epoch, settings with scores."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ GROUPS = (
     ("epoch_s", "throughput"),
 )
 AUGMENTED = 12
-"""Training slices on the sheet of augmented ones; each stands beside itself as read."""
+"""Training slices on the sheet of augmented ones, each next to itself as read."""
 
 
 class Board(pl.Callback):
-    """Writes TensorBoard events into the run's folder, on the first process only; the step axis is the epoch, over both stages.
+    """Write TensorBoard events to the run folder, on the first process only; the step is the epoch, counted over both stages.
 
     Args:
-        run: where to.
-        data: validation slices, of which `images` are drawn at each epoch, and training slices for the sheet of augmented ones.
+        run: the run.
+        data: validation slices, of which `images` are drawn in each epoch, and training slices for the sheet of augmented ones.
         classes: class names in the order of the labels.
-        images: how many slices are drawn.
+        images: number of slices drawn.
         histograms: whether the weights of every layer are drawn as histograms at each epoch.
         before: epochs of earlier stages.
-        record: the callback that makes the rows; it must stand before this one.
+        record: the callback that makes the rows; it must come before this one.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Board(pl.Callback):
         if not trainer.is_global_zero:
             return
         epoch = self.before + trainer.current_epoch
-        # what an interrupted run wrote of epochs that are now done again is hidden
+        # hide what an interrupted run wrote of epochs that are now repeated
         self.writer = SummaryWriter(str(self.run.path), purge_step=epoch + 1 if epoch else None)
         if epoch == 0:
             self.writer.add_image("augmented training slices (read, varied)", self._augmented(), 0, dataformats="HWC")
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # now and not at the end of the epoch: a moving average of the weights is in their place while it validates
+        # here rather than at the end of the epoch: during validation the network has the moving average of the weights
         assert isinstance(pl_module, TaskModule)
         if self.writer is None:
             return
@@ -132,7 +132,7 @@ class Board(pl.Callback):
         return sheet(panels, columns=3)
 
     def _varied(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a slice and its mask as the first epoch that varies it sees them."""
+        """Return a slice and its mask as in the first epoch that augments them."""
         image, mask = self.train.images[position], self.train.masks[position]
         for epoch in range(20 if self.augmenter else 0):
             assert self.augmenter is not None
@@ -142,8 +142,8 @@ class Board(pl.Callback):
         return image, mask
 
 
-def write_settings_beside_scores(run: Run, settings: Mapping[str, Any], *, scores: Sequence[str]) -> None:
-    """Write the settings of a run for TensorBoard's HParams page, whose columns of scores are the last values of these tags."""
+def write_hparams(run: Run, settings: Mapping[str, Any], *, scores: Sequence[str]) -> None:
+    """Write the settings of a run for TensorBoard's HParams page, which shows the last values of these score tags."""
     plain = {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in flat(settings).items()}
     with SummaryWriter(str(run.path)) as writer:
         assert writer.file_writer is not None
@@ -152,7 +152,7 @@ def write_settings_beside_scores(run: Run, settings: Mapping[str, Any], *, score
 
 
 def write_test_scores(run: Run, scores: Mapping[str, float], *, epoch: int = 0) -> None:
-    """Add the scores of the test part, which evaluation computes, under `test/<name>`."""
+    """Write the test scores of an evaluation under `test/<name>`."""
     with SummaryWriter(str(run.path)) as writer:
         for name, value in scores.items():
             writer.add_scalar(f"test/{name}", value, epoch)
@@ -164,7 +164,7 @@ def _group(name: str) -> str:
 
 
 def score_tag(name: str) -> str:
-    """Return the tag under which a score of an epoch stands."""
+    """Return the tag of an epoch's score."""
     return f"{_group(name)}/{name}"
 
 

@@ -1,4 +1,4 @@
-"""Model folder of a training: its weights, and what its card says."""
+"""Model folder of a training: weights and model card."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bts.models.card_rules import refuse_names
 from bts.models.encoders import Encoder
 from bts.models.folder import ModelCard, write_model_folder
 from bts.training.checkpoints import Best, load_checkpoint
-from bts.training.prepare import Prepared, people
+from bts.training.prepare import Prepared, format_patients
 
 PREFIX = "network."
 
 
-def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: Best, departs: Sequence[str]) -> None:
-    """Write the model folder of a stage's best epoch; `departs` says in phrases how the training departs from its settings."""
+def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: Best, departures: Sequence[str]) -> None:
+    """Write the model folder of a stage's best epoch; `departures` name what differs from the settings."""
     checkpoint = load_checkpoint(best.checkpoint)
     weights = {key.removeprefix(PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(PREFIX)}
     architecture = Architecture.from_dict(checkpoint["architecture"])
@@ -33,17 +33,17 @@ def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: B
         preprocessing=prepared.preprocessing.to_dict(),
         cam_offset_px=_offset_px(architecture) if task == "cls" else 0.0,
         cell_offset_px=_offset_px(architecture) if task == "joint" else None,
-        training_patients=[] if key is None else hashed(prepared.train.patients, prepared, key=key),
+        training_patients=[] if key is None else hash_patients(prepared.train.patients, prepared, key=key),
         patients_key="" if key is None else key_name(key),
         data_fingerprint=prepared.split.fingerprint,
         synthetic=prepared.source.synthetic,
-        trained_on=trained_on(prepared, best, departs=departs),
+        trained_on=trained_on(prepared, best, departures=departures),
     )
     write_model_folder(path, card, weights)
 
 
 def refuse_unwritable(prepared: Prepared, *, name: str) -> None:
-    """Raise `RequestError` for a class, a set or a run whose name can't stand in a model card, before anything is trained."""
+    """Raise `RequestError`, before training, for the name of a class, a set or a run that a model card does not allow."""
     sets = {record.source or prepared.source.name for record in prepared.source.records()}
     refuse_names([name, *sorted(sets)], classes=prepared.source.classes)
 
@@ -52,20 +52,20 @@ def _offset_px(architecture: Architecture) -> float:
     return round(cell_offset_px(Encoder(architecture.encoder, top=True), size=architecture.size), 3)
 
 
-def hashed(patients: Iterable[str], prepared: Prepared, *, key: bytes) -> list[str]:
-    """Return the keyed hash of each known patient once, sorted: enough to refuse scoring on a patient that was trained on."""
+def hash_patients(patients: Iterable[str], prepared: Prepared, *, key: bytes) -> list[str]:
+    """Return the sorted keyed hashes of the known patients: enough to refuse scoring on a training patient."""
     return sorted({hashed_patient(patient, prepared.split.group, key=key) for patient in patients if patient})
 
 
-def trained_on(prepared: Prepared, best: Best, *, departs: Sequence[str]) -> str:
+def trained_on(prepared: Prepared, best: Best, *, departures: Sequence[str]) -> str:
     """Return a sentence on data and length, such as `2145 figshare + 845 brisc slices of 794 patients, 12 epochs (best 9)`."""
-    patients = people(prepared.train.patients, prepared.split.group)
+    patients = format_patients(prepared.train.patients, prepared.split.group)
     slices = f"{len(prepared.train)} synthetic phantom" if prepared.source.synthetic else _by_set(prepared)
     text = f"{slices} slices of {patients}, {best.epochs} epochs (best {best.epoch})"
-    return ", ".join([text, *departs])
+    return ", ".join([text, *departures])
 
 
 def _by_set(prepared: Prepared) -> str:
-    """Return `2145 figshare + 845 brisc` where a table mixes sets, else `2145 figshare`."""
+    """Return `2145 figshare + 845 brisc` for a table that mixes sets, otherwise `2145 figshare`."""
     sets = {record.path: record.source or prepared.source.name for record in prepared.source.records()}
     return " + ".join(f"{count} {name}" for name, count in Counter(sets[path] for path in prepared.train.paths).items())

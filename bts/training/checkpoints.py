@@ -1,4 +1,4 @@
-"""Which epoch is kept, which one is resumed from, and when is it time to stop?"""
+"""Checkpoints of the best and the last epoch, and early stopping."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ log = logging.getLogger("bts.training")
 
 
 class Checkpoints(Checkpoint):
-    """Saves `best.ckpt` and `last.ckpt` at the end of each epoch, and stops when the score has not become better for long.
+    """Save `best.ckpt` and `last.ckpt` at the end of each epoch, and stop early when the score no longer improves.
 
-    Lightning's ModelCheckpoint keeps absolute paths in its state, so that a moved run forgets its best, and writes `last`
-    only in epochs in which it also wrote another; its EarlyStopping counts apart from it. Here is one score, one decision.
-    The files are Lightning's own checkpoints, written atomically by it, and load with `weights_only=True`.
+    Lightning's ModelCheckpoint keeps absolute paths in its state, so a moved run loses its best epoch, and writes `last` only
+    in epochs in which it also writes another file; its EarlyStopping counts separately. Here one score decides both.
+    The files are Lightning's own checkpoints, which load with `weights_only=True`.
 
     Args:
-        folder: where both files go.
+        folder: folder of both files.
         monitor: `dice`, `balanced_accuracy`, `accuracy` or `loss` (the lowest validation loss).
-        patience: epochs without a better score before the stage ends; 0 never ends it early.
-        min_delta: by how much a score must beat the one that patience waits for; a smaller lead is kept, but not waited for.
+        patience: epochs without a better score before the stage ends; 0 disables early stopping.
+        min_delta: smallest improvement that resets the patience; a smaller one is still saved as the best.
     """
 
     state_key = "checkpoints"
@@ -64,7 +64,7 @@ class Checkpoints(Checkpoint):
             setattr(self, name, value)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._waited_long_enough():  # killed between its last epoch and the end of the stage
+        if self._waited_long_enough():  # the process was killed between the last epoch and the end of the stage
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -79,19 +79,19 @@ class Checkpoints(Checkpoint):
             self.waited += 1
         self._save(trainer, is_best=is_best)
         if not math.isfinite(score):
-            log.warning(f"{self.monitor} is {score}: training has diverged and stops; a lower rate (--optim.lr) may help")
+            log.warning(f"{self.monitor} is {score}: training has diverged and stops; try a lower learning rate (--optim.lr)")
             trainer.should_stop = True
         elif self._waited_long_enough():
             log.info(f"no better {self.monitor} for {self.waited} epochs: this stage stops early")
             trainer.should_stop = True
 
     def _save(self, trainer: pl.Trainer, *, is_best: bool) -> None:
-        """Write one checkpoint under one or both names, such that a kill at any moment leaves a pair to go on from."""
+        """Write one checkpoint under one or both names, such that a kill at any moment leaves a pair to resume from."""
         new = self.folder / "new.ckpt"
         trainer.save_checkpoint(new)
         if trainer.is_global_zero:
             if is_best:
-                _give_name(new, self.best)
+                _link_or_copy(new, self.best)
             os.replace(new, self.last)
         trainer.strategy.barrier("checkpoints")
 
@@ -106,8 +106,8 @@ class Checkpoints(Checkpoint):
         return 0 < self.patience <= self.waited
 
 
-def _give_name(path: Path, name: Path) -> None:
-    """Make `path` known as `name` too, without writing it again where the disk can do that."""
+def _link_or_copy(path: Path, name: Path) -> None:
+    """Give `path` a second name, as a hard link where the file system supports it."""
     with replacing(name) as part:
         try:
             os.link(path, part)
@@ -126,7 +126,7 @@ class Best:
 
 
 def best_so_far(folder: Path) -> Best | None:
-    """Return what an interrupted stage has, or None where no epoch has ended."""
+    """Return the best epoch of an interrupted stage, or None if no epoch has ended."""
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     if not (last.is_file() and best.is_file()):
         return None
@@ -136,13 +136,13 @@ def best_so_far(folder: Path) -> Best | None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a training checkpoint, loaded without running code from it; raises RequestError where it can't be used."""
+    """Load a training checkpoint without running code from it; raises RequestError if it can't be used."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RequestError(f"{path}: can't be read ({error.strerror})") from error
     except Exception as error:  # torch raises several kinds for a truncated or foreign file
-        raise RequestError(f"{path}: no whole checkpoint of a run ({type(error).__name__}): start the run anew") from error
+        raise RequestError(f"{path}: not a complete checkpoint ({type(error).__name__}): start a new run") from error
     if not isinstance(found, dict) or "state_dict" not in found:
-        raise RequestError(f"{path}: a checkpoint without weights: start the run anew")
+        raise RequestError(f"{path}: a checkpoint without weights: start a new run")
     return found

@@ -1,4 +1,4 @@
-"""Batches of the training and validation part for Lightning."""
+"""Lightning data module of the training and validation part."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class SliceData(pl.LightningDataModule):
     where a run was interrupted. With several devices each takes its own share of every epoch.
 
     Args:
-        train: slices to learn from.
-        val: slices that pick the best epoch; never augmented.
+        train: training slices.
+        val: validation slices, which select the best epoch; never augmented.
         augmenter: random augmentation of the training slices.
         counterfactuals: removes and pastes tumours in the training slices, before the augmentation.
-        batch_size: slices a step and device.
-        workers: loader processes.
+        batch_size: slices per step and device.
+        workers: number of loader processes.
         seed: seed of the order.
-        pin_memory: page-locked batches, for GPUs.
+        pin_memory: whether batches are page-locked, for GPUs.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SliceData(pl.LightningDataModule):
         self.batch_size, self.workers, self.seed, self.pin_memory = batch_size, workers, seed, pin_memory
 
     def train_dataloader(self) -> Loader:
-        """Return shuffled, augmented batches; the last incomplete one is left out where there are others."""
+        """Return shuffled, augmented batches; an incomplete last one is dropped if there are others."""
         return self._loader(self.train, learn=True)
 
     def val_dataloader(self) -> Loader:
@@ -74,7 +74,7 @@ class SliceData(pl.LightningDataModule):
 
 
 def choose_workers(workers: int | None, *, device: str, cores: int) -> int:
-    """Return the number of loader processes: none on a CPU, which they would only share, and up to 8 beside a GPU."""
+    """Return the number of loader processes: 0 on a CPU, which they would have to share, and up to 8 with a GPU."""
     if workers is not None:
         return workers
     return min(8, max(1, cores - 1)) if device == "gpu" else 0

@@ -1,4 +1,8 @@
-"""Choice of device, precision and memory layout, each with its reason, and the run folder shared by all processes."""
+"""Choice of device, precision and memory layout, each with its reason, and the run folder shared by all processes.
+
+Processes start in one of two ways: torchrun (or SLURM with torchrun) starts each with `RANK` set, or Lightning starts the
+others from the first one, which passes the run folder on in the environment.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +23,26 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 def choose_device(accelerator: Literal["auto", "cpu", "gpu", "mps"]) -> tuple[Device, str]:
-    """Return the kind of device and the reason; raises RequestError where the one asked for is not there."""
-    there = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """Return the kind of device and the reason; raises RequestError if the requested one is not available."""
+    available = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if accelerator != "auto":
-        if not there[accelerator]:
+        if not available[accelerator]:
             raise RequestError(
                 f"trainer.accelerator {accelerator}: this machine has no such device that torch can use: "
-                "take `--trainer.accelerator cpu` (or auto)"
+                "use `--trainer.accelerator cpu` (or auto)"
             )
-        return accelerator, "asked for"
-    if there["gpu"]:
+        return accelerator, "requested"
+    if available["gpu"]:
         return "gpu", f"{torch.cuda.get_device_name()} found"
-    return ("mps", "Apple GPU found") if there["mps"] else ("cpu", "no GPU found")
+    return ("mps", "Apple GPU found") if available["mps"] else ("cpu", "no GPU found")
 
 
 def choose_precision(precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"], device: Device) -> tuple[Precision, str]:
-    """Return the precision and the reason: bf16 only where the processor computes in it, never emulated."""
+    """Return the precision and the reason; bf16 only where the processor supports it natively."""
     if precision == "16-mixed" and device == "cpu":
-        raise RequestError("trainer.precision 16-mixed: a CPU can't train in float16: take bf16-mixed, 32-true or auto")
+        raise RequestError("trainer.precision 16-mixed: a CPU can't train in float16: use bf16-mixed, 32-true or auto")
     if precision != "auto":
-        return precision, "asked for"
+        return precision, "requested"
     if device == "gpu":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -47,8 +51,8 @@ def choose_precision(precision: Literal["auto", "32-true", "bf16-mixed", "16-mix
 
 
 def cpu_computes_bf16() -> bool:
-    """Return True where the CPU has bf16 dot products (AVX-512 BF16 or AMX); elsewhere bf16 is slower than 32 bits."""
-    # torch says it only through private names, which older releases lack
+    """Return whether the CPU has bf16 dot products (AVX-512 BF16 or AMX); without them bf16 is slower than 32 bits."""
+    # torch exposes this only under private names, which older releases lack
     probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(probe() for probe in probes if probe is not None)
 
@@ -56,15 +60,15 @@ def cpu_computes_bf16() -> bool:
 def choose_layout(*, device: Device, precision: Precision) -> tuple[bool, str]:
     """Return whether to use the channels-last memory layout, and the reason."""
     if device == "mps":
-        return False, "not known to help there"
+        return False, "not known to help on this device"
     if precision == "32-true" and device == "gpu":
-        return False, "helps GPUs in 16 bits only"
-    return True, "the convolutions there are written for it"
+        return False, "helps GPUs only in 16 bits"
+    return True, "convolutions are faster in it"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a run computes, with the lines that say why."""
+    """Device, precision and layout of a run, with log lines that give the reasons."""
 
     device: Device
     precision: Precision
@@ -75,19 +79,19 @@ class Machine:
 
     @property
     def world(self) -> int:
-        """Processes that train together."""
+        """Number of processes that train together."""
         return self.devices * self.num_nodes
 
 
 def choose_machine(settings: TrainerSettings) -> Machine:
-    """Return device, precision and layout for the settings; raises RequestError for what this machine can't do."""
+    """Return device, precision and layout for the settings; raises RequestError for what this machine does not support."""
     device, why_device = choose_device(settings.accelerator)
-    there = torch.cuda.device_count() if device == "gpu" else 1
-    if device == "gpu" and settings.devices > there:
+    available = torch.cuda.device_count() if device == "gpu" else 1
+    if device == "gpu" and settings.devices > available:
         raise RequestError(
-            f"trainer.devices {settings.devices}: this machine has {there} GPU(s): take at most that many, or -1"
+            f"trainer.devices {settings.devices}: this machine has {available} GPU(s): use at most that many, or -1"
         )
-    devices = there if settings.devices == -1 else settings.devices
+    devices = available if settings.devices == -1 else settings.devices
     precision, why_precision = choose_precision(settings.precision, device)
     channels_last, why_layout = choose_layout(device=device, precision=precision)
     layout = "channels last" if channels_last else "channels first"
@@ -99,8 +103,8 @@ def choose_machine(settings: TrainerSettings) -> Machine:
     return Machine(device, precision, channels_last, devices, settings.num_nodes, lines)
 
 
-HANDED_ON = "BTS_RUN_FOLDER"
-"""Environment variable in which the first process tells those that Lightning starts where the run is."""
+RUN_FOLDER_VARIABLE = "BTS_RUN_FOLDER"
+"""Environment variable in which the first process passes the run folder to those that Lightning starts."""
 
 
 def is_first() -> bool:
@@ -108,36 +112,36 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) or 0) == 0
 
 
-def started_from_outside() -> bool:
-    """Return whether torchrun started this process among others."""
+def launched_by_torchrun() -> bool:
+    """Return whether torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def shared_folder(make: Callable[[], Path], machine: Machine) -> Path:
-    """Return the folder that the first process gets from `make`, in every process.
+    """Return, in every process, the folder that `make` returns in the first.
 
-    Raises in every process, as RequestError, what `make` raised in the first.
+    A RequestError of `make` in the first process is raised in every process.
     """
-    if started_from_outside():
+    if launched_by_torchrun():
         return _broadcast(make, machine)
     if not is_first():
-        return Path(os.environ[HANDED_ON])
+        return Path(os.environ[RUN_FOLDER_VARIABLE])
     folder = make()
-    os.environ[HANDED_ON] = str(folder)
+    os.environ[RUN_FOLDER_VARIABLE] = str(folder)
     return folder
 
 
 def _broadcast(make: Callable[[], Path], machine: Machine) -> Path:
     if not dist.is_initialized():
-        # Lightning takes over a group that stands already; it needs gloo for our words and nccl for the gradients
+        # Lightning uses an existing group; gloo is for the folder's name and nccl for the gradients
         dist.init_process_group("cpu:gloo,cuda:nccl" if machine.device == "gpu" else "gloo")
-    told: list[str | None] = [None, None]
+    folder_or_error: list[str | None] = [None, None]
     if is_first():
         try:
-            told[0] = str(make())
+            folder_or_error[0] = str(make())
         except RequestError as error:
-            told[1] = str(error)
-    dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
-    if told[0] is None:
-        raise RequestError(str(told[1]))
-    return Path(told[0])
+            folder_or_error[1] = str(error)
+    dist.broadcast_object_list(folder_or_error, src=0, device=torch.device("cpu"))
+    if folder_or_error[0] is None:
+        raise RequestError(str(folder_or_error[1]))
+    return Path(folder_or_error[0])

@@ -1,7 +1,7 @@
-"""What happens between settings and a trained model folder?
+"""Training from settings to a model folder.
 
-One way for every task: source, split, slices in memory, one or two stages of Lightning's loop, model folder. All of it lands
-in one run folder, from which an interrupted run goes on.
+All tasks share one path: source, split, slices in memory, one or two stages of Lightning's loop, model folder. Everything is
+written to one run folder, from which an interrupted run is resumed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bts.models.base import Network
 from bts.models.networks import build_network
 from bts.runs import Run
 from bts.settings import Settings
-from bts.training.board import score_tag, write_settings_beside_scores
+from bts.training.board import score_tag, write_hparams
 from bts.training.card import refuse_unwritable, save_model
 from bts.training.checkpoints import Best, best_so_far, load_checkpoint
 from bts.training.datamodule import SliceData, choose_workers
@@ -42,15 +42,15 @@ log = logging.getLogger("bts.training")
 
 
 def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Source, Split], None] | None = None) -> Run:
-    """Train what the settings ask for and return the run with its model folder.
+    """Train a model as the settings specify and return the run with its model folder.
 
     Args:
         settings: of one task; see `bts.settings`.
-        resume: folder of an interrupted run to go on with; the settings must be its own, but for what can't change its course.
-        check: is asked about the split before a new run starts; what it raises ends the run.
+        resume: folder of an interrupted run to resume, with its own settings; see `run_data.MAY_CHANGE` for exceptions.
+        check: called with source and split before a new run starts; what it raises ends the run.
 
     Raises:
-        RequestError: something asked for can't be had; nothing is left behind.
+        RequestError: the settings can't be met; nothing is left behind.
         Interrupted: Ctrl-C or SIGTERM; the best model so far is saved, and the run can be resumed.
     """
     job = Job.plan(settings)
@@ -63,15 +63,15 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
             try:
                 _train(job, run, signals, check=check if resume is None else None)
             except KeyboardInterrupt:
-                raise Interrupted(_how_to_go_on(run, signals)) from None
+                raise Interrupted(_how_to_resume(run, signals)) from None
     return run
 
 
-def _how_to_go_on(run: Run, signals: StopSignals) -> str:
+def _how_to_resume(run: Run, signals: StopSignals) -> str:
     name = signals.name or "an interrupt"
     if run.checkpoints.is_dir():
-        return f"{name} ended the run; go on with --resume {run.path}"
-    return f"{name} ended the run before its first epoch did: nothing is kept, start it anew"
+        return f"{name} ended the run; resume it with --resume {run.path}"
+    return f"{name} ended the run before its first epoch ended: nothing is kept, start a new run"
 
 
 def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source, Split], None] | None) -> None:
@@ -79,15 +79,15 @@ def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source,
     pl.seed_everything(settings.seed, verbose=False)
     prepared = prepare(settings, job.task, run, check=check)
     refuse_unwritable(prepared, name=run.path.name)
-    network = _network(job, prepared, run)
+    network = _build_network(job, prepared, run)
     log.info(job.stages_line)
     best, before = None, 0
     for stage in job.stages:
         if best is not None:
-            _take_weights(network, best.checkpoint)
+            _load_weights(network, best.checkpoint)
         try:
-            data = _data(job, stage, prepared)
-            best = _run_one(job, stage, data, run=run, prepared=prepared, network=network, before=before, signals=signals)
+            data = _build_data(job, stage, prepared)
+            best = _train_stage(job, stage, data, run=run, prepared=prepared, network=network, before=before, signals=signals)
         except KeyboardInterrupt:
             _save_interrupted(job, run, stage, prepared)
             raise
@@ -95,11 +95,11 @@ def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source,
         _save(job, run, stage, prepared, best)
     if is_first():
         scores = [score_tag(job.monitor), *(f"test/{name}" for name in TASK_SPECS[job.task].test_scores)]
-        write_settings_beside_scores(run, asdict(settings), scores=scores)
+        write_hparams(run, asdict(settings), scores=scores)
 
 
-def _network(job: Job, prepared: Prepared, run: Run) -> Network:
-    """Return the network with the weights to start from; a resumed one gets its own from the checkpoint later."""
+def _build_network(job: Job, prepared: Prepared, run: Run) -> Network:
+    """Return the network with its initial weights; a resumed one is loaded from the checkpoint later."""
     settings = job.settings
     last = [run.checkpoints / stage.name / "last.ckpt" for stage in job.stages]
     found = [path for path in last if path.is_file()]
@@ -111,7 +111,7 @@ def _network(job: Job, prepared: Prepared, run: Run) -> Network:
     return network
 
 
-def _data(job: Job, stage: Stage, prepared: Prepared) -> SliceData:
+def _build_data(job: Job, stage: Stage, prepared: Prepared) -> SliceData:
     settings, seed = job.settings, job.settings.seed + stage.number
     return SliceData(
         prepared.train,
@@ -125,7 +125,7 @@ def _data(job: Job, stage: Stage, prepared: Prepared) -> SliceData:
     )
 
 
-def _run_one(
+def _train_stage(
     job: Job,
     stage: Stage,
     data: SliceData,
@@ -137,7 +137,7 @@ def _run_one(
     signals: StopSignals,
 ) -> Best:
     settings = job.settings
-    labels = prepared.train.labels[prepared.train.labels >= 0]  # the joint network also learns from slices without one
+    labels = prepared.train.labels[prepared.train.labels >= 0]  # the joint network also trains on slices without a label
     counts = np.bincount(labels, minlength=len(prepared.source.classes)).tolist()
     if data.counterfactuals is not None:
         counts = data.counterfactuals.class_counts(len(prepared.source.classes))
@@ -161,7 +161,7 @@ def _run_one(
     )
 
 
-def _take_weights(network: Network, checkpoint: Path) -> None:
+def _load_weights(network: Network, checkpoint: Path) -> None:
     """Load a stage's best epoch into the network."""
     state = load_checkpoint(checkpoint)["state_dict"]
     network.load_state_dict({key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")})
@@ -170,7 +170,7 @@ def _take_weights(network: Network, checkpoint: Path) -> None:
 def _save(job: Job, run: Run, stage: Stage, prepared: Prepared, best: Best) -> None:
     """Write the model folder of a stage that has ended."""
     if best.score is None:
-        raise RequestError(f"{run.path}: no epoch had a finite {job.monitor}: lower the rate (--optim.lr)")
+        raise RequestError(f"{run.path}: no epoch had a finite {job.monitor}: lower the learning rate (--optim.lr)")
     log.info(
         f"stage {stage.number} ended after {best.epochs} epochs: best {job.monitor} {best.score:.4f} in epoch {best.epoch}"
     )
@@ -195,5 +195,5 @@ def _save_interrupted(job: Job, run: Run, stage: Stage, prepared: Prepared) -> N
 def _write(job: Job, folder: Path, run: Run, prepared: Prepared, best: Best) -> None:
     if is_first():
         name = f"{job.task}/{run.path.name}" + ("/stage1" if folder == run.model_stage1 else "")
-        save_model(folder, name=name, task=job.task, prepared=prepared, best=best, departs=job.departs)
+        save_model(folder, name=name, task=job.task, prepared=prepared, best=best, departures=job.departures)
         log.info(f"model folder: {folder}")

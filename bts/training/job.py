@@ -15,14 +15,14 @@ from bts.models.encoders import resolve
 from bts.runs import Run, new_run
 from bts.settings import Settings
 from bts.training.device import Machine, choose_machine, is_first, shared_folder
-from bts.training.run_data import check_same_course, write_settings
+from bts.training.run_data import check_same_settings, write_settings
 from bts.training.schedule import Stage, departures, plan_stages
 from bts.training.tasks import build_architecture, task_of
 
 
 @dataclass(frozen=True)
 class Job:
-    """A request that can be met as far as can be told without reading data."""
+    """A training request, checked as far as possible without reading data."""
 
     settings: Settings
     task: Task
@@ -32,15 +32,15 @@ class Job:
     stages_line: str
 
     @property
-    def departs(self) -> list[str]:
-        """What this training leaves out or changes of what its settings say, in phrases for the model folder."""
+    def departures(self) -> list[str]:
+        """Phrases for the model folder on what this training leaves out or changes of its settings."""
         settings = self.settings
         found = departures(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
         return found + (["epochs cut short by trainer.limit_batches"] if settings.trainer.limit_batches is not None else [])
 
     @classmethod
     def plan(cls, settings: Settings) -> Job:
-        """Check the settings by themselves and against this machine; raises RequestError."""
+        """Check the settings and this machine; raises RequestError."""
         task = task_of(settings)
         if found := problems(settings):
             raise RequestError("; ".join(found))
@@ -51,13 +51,13 @@ class Job:
 
 
 def is_pretrained(settings: Settings) -> bool:
-    """Return whether the settings start from weights that have learned something."""
+    """Return whether the settings start from pretrained weights."""
     return bool(settings.model.weights != "none")  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def run_folder(job: Job, resume: Path | None, lines: list[str]) -> Iterator[Run]:
-    """Give the run's folder; a new one is removed where the request fails before anything was trained."""
+    """Open the run folder; a new one is removed if the request fails before anything was trained."""
     run = Run(shared_folder(lambda: _open_run(job, resume, lines), job.machine))
     try:
         yield run
@@ -68,12 +68,12 @@ def run_folder(job: Job, resume: Path | None, lines: list[str]) -> Iterator[Run]
 
 
 def _open_run(job: Job, resume: Path | None, lines: list[str]) -> Path:
-    """Return the folder of a new run or of the one to resume; what there is to say of it is added to `lines`."""
+    """Return the folder of a new run or of the one to resume; log lines on it are added to `lines`."""
     if resume is None:
         run = new_run(job.settings.runs, job.task)
     else:
         run = Run(Path(resume))
-        lines += [f"resuming {run.path}", *check_same_course(run, job.settings)]
+        lines += [f"resuming {run.path}", *check_same_settings(run, job.settings)]
         if run.marker() is not None:
             raise RequestError(f"{run.path}: this run is finished, there is nothing to resume; its model is {run.model}")
     write_settings(run, job.settings)

@@ -21,8 +21,8 @@ Batch = dict[str, Tensor]
 class TaskModule(pl.LightningModule):
     """Base of the tasks: a network, its losses and its validation scores.
 
-    A task defines `losses` and the three score methods. Losses are summed on the device and read once per epoch, so that no
-    step waits for the device in order to be logged.
+    A task defines `losses` and the three score methods. Losses are summed on the device and read once per epoch, so that
+    logging never makes a step wait for the device.
     """
 
     def __init__(self, network: Network, *, optim: OptimSettings, monitor: str, seed: int) -> None:
@@ -40,11 +40,11 @@ class TaskModule(pl.LightningModule):
 
     @abstractmethod
     def reset_scores(self) -> None:
-        """Forget the validation slices seen so far."""
+        """Reset the validation scores."""
 
     @abstractmethod
     def update_scores(self, output: Output, batch: Batch) -> None:
-        """Take a batch of validation slices into account."""
+        """Update the validation scores with a batch."""
 
     @abstractmethod
     def compute_scores(self) -> dict[str, float]:
@@ -75,12 +75,12 @@ class TaskModule(pl.LightningModule):
             self.sums[key] = self.sums[key] + pair if key in self.sums else pair
 
     def mean_loss(self, part: str) -> float | None:
-        """Return the mean loss of this device's slices since the epoch began; waits for the device."""
+        """Return the mean loss of this device's slices since the start of the epoch; waits for the device."""
         pair = self.sums.get(f"{part}_loss")
         return None if pair is None else float(pair[0] / pair[1])
 
     def on_train_epoch_start(self) -> None:
-        # the random state is a function of (seed, stage, epoch, rank), so that a resumed run draws what any other draws
+        # the random state is a function of (seed, stage, epoch, rank), so that a resumed run draws the same numbers
         state = [self.seed, self.trainer.current_epoch, self.trainer.global_rank]
         pl.seed_everything(mix(state), verbose=False)
         self.sums.clear()
@@ -130,7 +130,7 @@ class TaskModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["plateau"] = self.plateau.state()
-        # with the input's mean and deviation that came with the weights, which are not read again
+        # with the input's mean and deviation from the pretrained weights, which are not read again
         checkpoint["architecture"] = self.network.architecture.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -138,12 +138,12 @@ class TaskModule(pl.LightningModule):
 
 
 def score_name(monitor: str) -> str:
-    """Return the name of a monitored score among the scores of an epoch: the loss is the validation's."""
+    """Return the name of a monitored score among the scores of an epoch; `loss` is the validation loss."""
     return "val_loss" if monitor == "loss" else monitor
 
 
 def mix(numbers: list[int]) -> int:
-    """Return one 32-bit seed from several numbers, such that near inputs give far seeds."""
+    """Return one 32-bit seed from several numbers; close inputs give distant seeds."""
     state = 0x9E3779B9
     for number in numbers:
         state = ((state ^ number) * 0x85EBCA6B + 0xC2B2AE35) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Panels for TensorBoard and the preview of augmented slices."""
+"""Pictures of training: panels of scan, truth and prediction, the confusion matrix, and the preview of augmented slices."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bts.data.sources.catalogue import open_source
 from bts.settings import Settings
 
 TRUTH, PREDICTION = (60, 220, 90), (255, 80, 190)
-"""Green and pink: apart for colour-blind eyes in brightness too, and neither occurs in a grey scan."""
+"""Green and pink: also distinct in brightness for colour-blind readers, and neither occurs in a grey scan."""
 WRONG = (255, 110, 90)
 INK, PAPER, CELL = (235, 235, 235), (24, 24, 24), (40, 95, 160)
 LINE = 14
 """Height of a caption in pixels."""
 READABLE = 160
-"""Least height of a picture under a caption."""
+"""Smallest height of a picture under a caption."""
 
 
 def with_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -34,7 +34,7 @@ def with_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, in
 
 
 def captioned(picture: np.ndarray, text: str, *, colour: tuple[int, int, int] = INK) -> np.ndarray:
-    """Return the picture (H, W, 3) with a line of text above it, enlarged by a whole factor where it is too small to read."""
+    """Return the picture (H, W, 3) with a line of text above it, enlarged by an integer factor if it is too small to read."""
     scale = -(-READABLE // picture.shape[0])
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     page = Image.new("RGB", (picture.shape[1], picture.shape[0] + LINE), PAPER)
@@ -51,7 +51,7 @@ def mask_panel(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, t
 
 
 def class_panel(image: np.ndarray, *, truth: str, predicted: str, probability: float) -> np.ndarray:
-    """Return the scan under its true class, the predicted one and its probability; a wrong one in red."""
+    """Return the scan under its true class, the predicted one and its probability; in red if it is wrong."""
     text = f"{truth}: {predicted} {probability:.2f}"
     return captioned(np.repeat(image[..., None], 3, axis=2), text, colour=INK if truth == predicted else WRONG)
 
@@ -88,7 +88,7 @@ def matrix_picture(matrix: np.ndarray, classes: Sequence[str], *, cell: int = 88
 
 
 def choose_slices(labels: np.ndarray, sizes: np.ndarray, count: int) -> list[int]:
-    """Return `count` positions to look at in each epoch: the classes in turn, within each spread from small to large tumours.
+    """Return `count` positions to show in each epoch: the classes in turn, each from small to large tumours.
 
     >>> choose_slices(np.array([0, 0, 0, 1, 1, 1]), np.array([3, 1, 2, 9, 7, 8]), 4)
     [1, 4, 0, 3]
@@ -105,12 +105,12 @@ def choose_slices(labels: np.ndarray, sizes: np.ndarray, count: int) -> list[int
 
 
 def preview(settings: Settings, *, slices: int = 6, varied: int = 4) -> np.ndarray:
-    """Return the sheet (H, W, 3) uint8: a row a slice, the classes in turn, with the true mask's contour where there is one.
+    """Return a preview (H, W, 3) uint8: one row per slice, the classes in turn, with the contour of the true mask.
 
     Args:
-        settings: of any task; source, preprocessing and augmentation are read.
-        slices: rows.
-        varied: columns of variations, as the first epochs draw them; every one is varied, whatever `augment.share` says.
+        settings: of any task; source, preprocessing and augmentation are used.
+        slices: number of rows.
+        varied: number of augmented columns, as drawn in the first epochs; `augment.share` is taken as 1.
     """
     source = open_source(settings.data.source, settings.data.root)
     augmenter = Augmenter(replace(settings.augment, share=1.0), seed=settings.seed)

@@ -1,4 +1,4 @@
-"""From settings to slices in memory: which source, which split, which arrays?"""
+"""Data of a training: source, split, and the training and validation slices in memory."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from bts.training.device import is_first
 
 log = logging.getLogger("bts.training")
 
-TAUGHT_BY: dict[str, Task] = {"mask": "seg", "label": "cls"}
-"""Truth of a slice -> the task that learns from it alone."""
+TASK_BY_TRUTH: dict[str, Task] = {"mask": "seg", "label": "cls"}
+"""Truth of a slice -> the task that needs only this truth."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Everything that training needs of the data; the test part stays unread."""
+    """Data of a training; the test part is not read."""
 
     source: Source
     split: Split
@@ -42,10 +42,10 @@ class Prepared:
 
 
 def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source, Split], None] | None = None) -> Prepared:
-    """Open the source, split it (a resumed run keeps its split), check the split, read the training and validation slices."""
+    """Open the source, split it (a resumed run keeps its split), check the split, and read training and validation slices."""
     source, records = open_data(settings)
     split = _split(settings, records, run)
-    if check is not None and is_first():  # one process asks for all
+    if check is not None and is_first():  # only the first process checks
         check(source, split)
     preprocessing = Preprocessing.of(settings.data)
     cache = SliceCache(Path(settings.data.cache), settings.data.cache_gib) if settings.data.cache else None
@@ -59,19 +59,19 @@ def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source
 
 
 def open_data(settings: Settings) -> tuple[Source, list[Record]]:
-    """Return the source and its records, without those that can't be read where the settings say to skip them."""
+    """Return the source and its records; unreadable ones are dropped if `data.unreadable` is `skip`."""
     source = open_source(settings.data.source, settings.data.root)
     records = source.records()
     return source, readable(source, records) if settings.data.unreadable == "skip" else records
 
 
 def readable(source: Source, records: Sequence[Record]) -> list[Record]:
-    """Return the records whose slices can be read; the others are named in the log. Every slice is read once for that.
+    """Return the records whose slices can be read; the others are logged. Every slice is read once.
 
-    Raises RequestError where none is left.
+    Raises RequestError if none is left.
     """
     kept = []
-    for record in tqdm(records, desc="looking for unreadable slices", unit="slice", leave=False, disable=None):
+    for record in tqdm(records, desc="checking slices", unit="slice", leave=False, disable=None):
         try:
             source.read(record)
         except InputError as error:
@@ -126,13 +126,13 @@ def _advance(bar: tqdm, done: int) -> None:
 
 
 def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
-    """Leave out what the task can learn nothing from."""
+    """Drop slices without the truth that the task needs."""
     truths = {"mask": arrays.has_mask, "label": arrays.labels >= 0}
-    needed = [name for name in truths if task in ("joint", TAUGHT_BY[name])]
+    needed = [name for name in truths if task in ("joint", TASK_BY_TRUTH[name])]
     for name in needed:
         if not truths[name].any():
             raise RequestError(f"none of the {len(arrays)} slices in part '{part}' has a {name}: the {task} task needs them")
-    keep = np.logical_or.reduce([truths[name] for name in needed])  # the joint network learns from either
+    keep = np.logical_or.reduce([truths[name] for name in needed])  # the joint network trains on either
     what = " or ".join(needed)
     if keep.all():
         return arrays
@@ -150,13 +150,13 @@ def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
 
 def _describe(arrays: Arrays, part: Part, source: Source, split: Split) -> None:
     counts = ", ".join(f"{int((arrays.labels == i).sum())} {name}" for i, name in enumerate(source.classes))
-    log.info(f"{part}: {len(arrays)} slices of {people(arrays.patients, split.group)} ({counts})")
+    log.info(f"{part}: {len(arrays)} slices of {format_patients(arrays.patients, split.group)} ({counts})")
 
 
-def people(patients: Sequence[str], group: Group) -> str:
-    """Return how many persons the slices are of, in words; a publisher may have named none of them.
+def format_patients(patients: Sequence[str], group: Group) -> str:
+    """Return the number of patients in words; some publishers name none.
 
-    >>> people(["A", "A", "B"], "exact"), people(["A", ""], "exact"), people(["", ""], "exact")
+    >>> format_patients(["A", "A", "B"], "exact"), format_patients(["A", ""], "exact"), format_patients(["", ""], "exact")
     ('2 patients', '1 patients and of unknown ones', 'unknown patients')
     """
     known = {patient_of(patient, group) for patient in patients if patient}

@@ -23,18 +23,18 @@ log = logging.getLogger("bts.training")
 Row = dict[str, float | int | str]
 """One epoch: `epoch` (from 1, over both stages), `stage`, then losses and scores by name."""
 NOT_ACTIONABLE = (
-    r"The '\w+' does not have many workers",  # the number is chosen: none on a CPU, which workers would only share
-    r"Found \d+ module\(s\) in eval mode at the start of training",  # the frozen batch norms, on purpose
+    r"The '\w+' does not have many workers",  # the number is chosen: 0 on a CPU, which workers would have to share
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen batch norms, on purpose
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own use of torch
 )
-"""Beginnings of Lightning's warnings that nobody can act on."""
+"""Beginnings of Lightning's warnings that need no action."""
 
 
 @contextlib.contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Append everything that the logger `bts` says inside the block to the file at `path`."""
+    """Append what the logger `bts` logs inside the block to the file at `path`."""
     logger = logging.getLogger("bts")
-    if not is_first():  # one process speaks for all
+    if not is_first():  # only the first process logs
         level = logger.level
         logger.setLevel(logging.ERROR)
         yield
@@ -55,7 +55,7 @@ def logged(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep back Lightning's advertisements and the warnings that nobody can act on."""
+    """Suppress Lightning's advertisements and the warnings that need no action."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -71,9 +71,9 @@ def quiet_lightning() -> Iterator[None]:
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar with the mean loss so far and the last validation score.
+    """Lightning's progress bar with the mean loss so far and the last validation score.
 
-    Reading the loss waits for the device, so beside a GPU the bar is drawn every 20 steps only.
+    Reading the loss waits for the device, so with a GPU the bar is drawn every 20 steps only.
     """
 
     def __init__(self, *, stage: str, refresh_rate: int) -> None:
@@ -98,7 +98,7 @@ class Bar(TQDMProgressBar):
 
 
 class Curves:
-    """Rows of `curves.csv`, one an epoch: `epoch` (from 1, over both stages), `stage`, then losses and scores by name."""
+    """Rows of `curves.csv`, one per epoch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -108,11 +108,11 @@ class Curves:
                 self.rows = list(dict_reader(file))
 
     def cut(self, epoch: int) -> None:
-        """Forget what came after `epoch`: a resumed run does it again."""
+        """Drop the rows after `epoch`, which a resumed run repeats."""
         self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]
 
     def append(self, row: Row) -> None:
-        """Add an epoch and write the file anew, atomically."""
+        """Add an epoch and rewrite the file atomically."""
         written = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}
         self.rows.append(written)
         names = list(dict.fromkeys(name for each in self.rows for name in each))
@@ -123,9 +123,9 @@ class Curves:
 
 
 class Throughput(pl.Callback):
-    """Slices a second of the training part of an epoch, and the share of that time spent waiting for batches.
+    """Training slices per second of an epoch, and the share of the time spent waiting for batches.
 
-    Times are the host's: beside a GPU they are those of the queue, which only stands still when the device lags behind.
+    Times are measured on the host: with a GPU they are those of the queue, which blocks only when the device lags behind.
     """
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class Throughput(pl.Callback):
 
     @property
     def slices_per_s(self) -> float:
-        """Training slices a second, on this device."""
+        """Training slices per second on this device."""
         return self.slices / self.total_s if self.total_s else 0.0
 
     @property
@@ -158,13 +158,13 @@ class Throughput(pl.Callback):
 
 
 class Record(pl.Callback):
-    """Writes each epoch into `curves.csv` and the log; on the first process only.
+    """Write each epoch to `curves.csv` and the log, on the first process only.
 
     Args:
         curves: the run's table.
         stage: number of the stage.
-        before: epochs that earlier stages have run.
-        throughput: the callback that measured; it must stand before this one.
+        before: number of epochs of earlier stages.
+        throughput: the callback that measures; it must come before this one.
     """
 
     def __init__(self, curves: Curves, *, stage: int, before: int, throughput: Throughput) -> None:
@@ -191,25 +191,25 @@ class Record(pl.Callback):
         if trainer.is_global_zero:
             self.curves.append(row)
             if isinstance(trainer.progress_bar_callback, TQDMProgressBar):
-                trainer.progress_bar_callback.train_progress_bar.clear()  # or the line would begin behind the bar
-            log.info(describe(row, epochs=trainer.max_epochs or 0, before=self.before))
+                trainer.progress_bar_callback.train_progress_bar.clear()  # otherwise the line would start behind the bar
+            log.info(format_epoch(row, epochs=trainer.max_epochs or 0, before=self.before))
 
 
-def describe(row: Row, *, epochs: int, before: int) -> str:
-    """Return the log's line of an epoch, with the longest time that the stage may still take."""
+def format_epoch(row: Row, *, epochs: int, before: int) -> str:
+    """Return the log line of an epoch, with an upper bound of the time left in the stage."""
     number = int(row["epoch"]) - before
     hidden = ("lr", "slices_per_s", "waiting_share", "epoch_s")
     scores = [f"{name} {value:.4f}" for name, value in row.items() if _is_score(name, value) and name not in hidden]
-    left = time_text((epochs - number) * float(row["epoch_s"]))
+    left = format_duration((epochs - number) * float(row["epoch_s"]))
     speed = f"{float(row['slices_per_s']):.1f} slices/s, {float(row['waiting_share']):.0%} waiting for data"
-    told = f"{', '.join(scores)}; rate {float(row['lr']):.2g}, {speed}; at most {left} left"
-    return f"stage {row['stage']} epoch {number} of at most {epochs}: {told}"
+    values = f"{', '.join(scores)}; rate {float(row['lr']):.2g}, {speed}; at most {left} left"
+    return f"stage {row['stage']} epoch {number} of at most {epochs}: {values}"
 
 
-def time_text(seconds: float) -> str:
-    """Return a duration for people.
+def format_duration(seconds: float) -> str:
+    """Return a duration in words.
 
-    >>> time_text(5), time_text(300), time_text(9000)
+    >>> format_duration(5), format_duration(300), format_duration(9000)
     ('5 s', '5 min', '2 h 30 min')
     """
     if seconds < 120:

@@ -23,13 +23,13 @@ from bts.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """What a run was trained and is tested on.
+    """Data that a run was trained on and is tested on.
 
     Attributes:
         run: the run folder.
         settings: the settings as resolved, nested dictionaries.
         source: reads the slices.
-        split: who stands in which part.
+        split: patients and slices of each part.
     """
 
     run: Run
@@ -38,7 +38,7 @@ class RunData:
     split: Split
 
     def records(self, part: Part) -> list[Record]:
-        """Return the records of one part, in the split's order; `RequestError` where it is empty or names an unknown slice."""
+        """Return the records of one part, in the split's order; `RequestError` if it is empty or has an unknown slice."""
         rows = self.split.part(part)
         if not rows:
             raise RequestError(f"{self.run.split_file}: no slice stands in part '{part}': there is nothing to evaluate")
@@ -54,41 +54,27 @@ class RunData:
 
 
 def read_run(run: Run, *, root: str | None = None) -> RunData:
-    """Return what a finished training left; `root` overrides where the data lies.
+    """Open a finished run; `root` overrides the data folder.
 
-    Raises RequestError for a folder that is no run, a run without its split file, or data that is not there.
+    Raises RequestError for a folder that is not a run, a missing split file, or missing data.
     """
-    settings = _read_settings(run)
+    settings = read_settings(run)
     if not run.split_file.is_file():
-        raise RequestError(f"{run.split_file}: the run has no split file, and without it no one knows who was trained on")
+        raise RequestError(f"{run.split_file}: the run has no split file, so its training patients are unknown")
     data = settings["data"]
     split = Split.read(run.split_file, group=settings["split"]["group"])
     return RunData(run, settings, open_source(data["source"], root or data["root"]), split)
 
 
-def _read_settings(run: Run) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(run.settings_file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"{run.path}: no run ({run.settings_file.name} is missing): name a folder like runs/seg/<time>"
-        ) from error
-    except (OSError, yaml.YAMLError) as error:
-        raise RequestError(f"{run.settings_file}: can't be read as settings ({type(error).__name__})") from error
-    if not isinstance(found, dict) or not {"data", "split"} <= set(found):
-        raise RequestError(f"{run.settings_file}: no settings of a run in it")
-    return found
-
-
 @dataclass(frozen=True)
 class TrainingPatients:
-    """Whom a model was trained on, as far as that can be checked.
+    """Training patients of a model, as far as they can be checked.
 
     Attributes:
         name: of the model.
-        hashes: as they stand in its card.
-        key: under which they were hashed; None where it is not there.
-        why_not: why no patient can be looked up, or None where one can.
+        hashes: from its card.
+        key: the key of the hashes; None if it is missing.
+        why_not: why patients can't be looked up, or None if they can.
     """
 
     name: str
@@ -102,10 +88,10 @@ class TrainingPatients:
 
 
 def training_patients(card: ModelCard, folder: Path) -> TrainingPatients:
-    """Return whom the model in a folder was trained on; the key of its hashes lies in the run folder above it.
+    """Return the training patients of the model in a folder; the key of their hashes is in the run folder above it.
 
     Raises:
-        RequestError: what lies there under the key's name is no key.
+        RequestError: the key file is damaged.
     """
     hashes = frozenset(card.training_patients)
     if not hashes:
@@ -121,10 +107,10 @@ def training_patients(card: ModelCard, folder: Path) -> TrainingPatients:
 
 
 def refuse_training_patients(patients: TrainingPatients, records: list[Record], group: Group = "family") -> None:
-    """Raise RequestError where a test slice is of a patient the model was trained on: such a score holds for nobody new.
+    """Raise RequestError if a test slice is of a training patient: its score would not hold for new patients.
 
-    A model whose card lists patients that can't be looked up is refused too. One that lists none was trained on data that names
-    nobody, or was published.
+    A model whose card lists patients that can't be looked up is refused too. One that lists none was trained on data without
+    patient IDs, or was published.
     """
     if patients.why_not is not None and patients.hashes:
         raise RequestError(
@@ -156,15 +142,15 @@ MAY_CHANGE = (
 
 
 def write_settings(run: Run, settings: Settings) -> None:
-    """Write the settings as resolved into the run, atomically."""
+    """Write the resolved settings to the run atomically."""
     text = "# Settings of this run as resolved; train_*.py --config takes the file.\n"
     text += yaml.safe_dump(asdict(settings), sort_keys=False)
     write_text(run.settings_file, text)
 
 
-def check_same_course(run: Run, settings: Settings) -> list[str]:
-    """Return a line for each setting that a resumed run changes; raises RequestError for those that must not change."""
-    before, now = flat(_read(run)), flat_settings(settings)
+def check_same_settings(run: Run, settings: Settings) -> list[str]:
+    """Return a log line for each setting that a resumed run changes; raises RequestError for those that must not change."""
+    before, now = flat(read_settings(run)), flat_settings(settings)
     foreign = [f"its setting {key} is unknown to this task and version" for key in before if key not in now]
     foreign += [f"it has no setting {key}" for key in now if key not in before]
     if foreign:
@@ -172,18 +158,18 @@ def check_same_course(run: Run, settings: Settings) -> list[str]:
     changed = [key for key in now if key in before and before[key] != now[key]]
     refused = [key for key in changed if key not in MAY_CHANGE]
     if refused:
-        told = ", ".join(f"{key} {before[key]} became {now[key]}" for key in refused)
-        raise RequestError(f"{run.path}: {told}: a resumed run keeps its settings; start a new run for another course")
+        changes = ", ".join(f"{key} {before[key]} became {now[key]}" for key in refused)
+        raise RequestError(f"{run.path}: {changes}: a resumed run keeps its settings; start a new run to change them")
     return [f"resumed with {key} {now[key]} in place of {before[key]}" for key in changed]
 
 
 def flat_settings(settings: Settings) -> dict[str, Any]:
-    """Return settings by their whole names, as a file of settings would give them back."""
+    """Return settings by their full names, as read back from a settings file."""
     return flat(yaml.safe_load(yaml.safe_dump(asdict(settings))))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their whole names.
+    """Return nested settings by their full names.
 
     >>> flat({"optim": {"lr": 0.1}, "seed": 0})
     {'optim.lr': 0.1, 'seed': 0}
@@ -194,17 +180,18 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _read(run: Run) -> dict[str, Any]:
+def read_settings(run: Run) -> dict[str, Any]:
+    """Return the settings of a run, nested; raises `RequestError` for a folder that is not a run."""
     try:
         found = yaml.safe_load(run.settings_file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RequestError(
-            f"{run.path}: no run to resume (no {run.settings_file.name} in it): name a folder such as runs/seg/<time>"
+            f"{run.path}: no run ({run.settings_file.name} is missing): name a folder such as runs/seg/<time>"
         ) from error
     except (OSError, yaml.YAMLError) as error:
         raise RequestError(
             f"{run.settings_file}: can't be read as settings ({type(error).__name__}): start a new run"
         ) from error
-    if not isinstance(found, dict):
-        raise RequestError(f"{run.settings_file}: no settings in it: start a new run")
+    if not isinstance(found, dict) or not {"data", "split"} <= set(found):
+        raise RequestError(f"{run.settings_file}: no settings of a run in it: start a new run")
     return found

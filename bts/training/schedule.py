@@ -1,4 +1,8 @@
-"""Stages of a training and their learning-rate schedules."""
+"""Stages of a training and their learning-rate schedules.
+
+The rate is a pure function of the step, so a resumed run needs no scheduler state; only `plateau` has some, which the
+checkpoint keeps.
+"""
 
 from __future__ import annotations
 

@@ -46,9 +46,9 @@ def run_stage(
     classes: Sequence[str],
     signals: StopSignals,
 ) -> Best:
-    """Train until the stage ends by itself; raises KeyboardInterrupt at a signal, with the checkpoints in place.
+    """Train until the stage ends; raises KeyboardInterrupt at a signal, with the checkpoints in place.
 
-    `before` is the number of epochs of earlier stages. A `last.ckpt` in the stage's folder is gone on from.
+    `before` is the number of epochs of earlier stages. The stage is resumed from a `last.ckpt` in its folder.
     """
     log.info(f"stage {stage.number}: {set_trainable(module.network, stage.trainable)}, rate {stage.lr:g}")
     module.network.train()
@@ -58,7 +58,7 @@ def run_stage(
     keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=patience, min_delta=min_delta)
     last = str(keeper.last) if keeper.last.is_file() else None
     if last:
-        log.info(f"going on from {last}; what the epoch after it had begun is done again")
+        log.info(f"resuming from {last}; the interrupted epoch is repeated")
     shown = _callbacks(data, run=run, stage=stage, before=before, machine=machine, settings=settings, classes=classes)
     with quiet_lightning(), signals.in_loop():
         trainer = pl.Trainer(
@@ -87,7 +87,7 @@ def _callbacks(
         histograms=shown.histograms,
     )
     callbacks: list[pl.Callback] = [throughput, record, board]
-    if settings.optim.ema_decay:  # behind the board, which draws before the weights themselves are put back
+    if settings.optim.ema_decay:  # after the board, which draws before the trained weights are restored
         callbacks.append(EMAWeightAveraging(decay=settings.optim.ema_decay))
     if sys.stdout.isatty():
         callbacks.append(Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20))
@@ -114,10 +114,10 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
 
 
 def _data_parallel() -> DDPStrategy:
-    """Return data-parallel training that does not copy batch norms from the first process at each forward pass.
+    """Return a DDP strategy that does not copy batch norms from the first process at each forward pass.
 
-    They are averaged before validation instead (`TaskModule.on_validation_epoch_start`): there the shares may differ in length,
-    and a process with one batch more would wait for the others for ever.
+    They are averaged before validation instead (`TaskModule.on_validation_epoch_start`): the validation shares may differ in
+    length, and a process with one more batch would wait for the others forever.
     """
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
@@ -129,7 +129,11 @@ log = logging.getLogger("bts.training")
 
 
 class StopSignals:
-    """Signals while a run is open; `name` is that of the first one received, or None."""
+    """Ctrl-C and SIGTERM during a run; `name` is that of the first one received, or None.
+
+    Lightning finishes the step and leaves its loop at SIGTERM, on every device. Ctrl-C is turned into SIGTERM, as Lightning's
+    own reaction to it is `sys.exit(1)` in the middle of a step. Outside the loop both simply interrupt.
+    """
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -140,13 +144,13 @@ class StopSignals:
         if not self._in_loop or (not first and number == signal.SIGINT):
             raise KeyboardInterrupt
         if first:
-            log.info(f"{self.name} received: ending after this step (once more to stop at once)")
+            log.info(f"{self.name} received: ending after this step (send it again to stop at once)")
         if number == signal.SIGINT:
             signal.raise_signal(signal.SIGTERM)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[StopSignals]:
-        """Catch both signals inside the block; in another thread than the main one, leave them to whoever owns it."""
+        """Catch both signals inside the block; outside the main thread they are left alone."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -160,7 +164,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def in_loop(self) -> Iterator[None]:
-        """Mark the block in which Lightning's loop runs; leaves it with KeyboardInterrupt, whatever way Lightning took."""
+        """Mark the block in which Lightning's loop runs; however Lightning ends it, KeyboardInterrupt is raised."""
         self._in_loop = True
         try:
             yield

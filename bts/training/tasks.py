@@ -19,7 +19,7 @@ from bts.training.module import Batch, TaskModule
 
 
 class Segmentation(TaskModule):
-    """An attention U-Net with Dice and cross-entropy; slices without a mask do not contribute."""
+    """Segmentation with Dice and cross-entropy; slices without a mask do not contribute."""
 
     def __init__(self, network: Network, *, loss: SegmentationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
@@ -50,7 +50,7 @@ def build_segmentation(
 
 
 class Classification(TaskModule):
-    """A grey-scale classifier with cross-entropy; slices without a label do not contribute."""
+    """Classification with cross-entropy; slices without a label do not contribute."""
 
     def __init__(self, network: Network, *, loss: ClassificationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
@@ -120,7 +120,7 @@ class Joint(TaskModule):
 
 
 def joint_score(scores: dict[str, float]) -> float:
-    """Return the mean of Dice and balanced accuracy, so that the best epoch is good at both.
+    """Return the mean of Dice and balanced accuracy, so that the best epoch is good in both.
 
     >>> joint_score({"dice": 0.5, "balanced_accuracy": 1.0})
     0.75
@@ -171,7 +171,7 @@ TASK_SPECS: dict[Task, TaskSpec] = {
 
 
 def task_of(settings: Settings) -> Task:
-    """Return the task that settings are for, by their class."""
+    """Return the task of settings, by their class."""
     for task, kind in SETTINGS.items():
         if type(settings) is kind:
             return task
@@ -179,7 +179,7 @@ def task_of(settings: Settings) -> Task:
 
 
 def build_architecture(settings: Settings, classes: Sequence[str]) -> Architecture:
-    """Return the architecture that the settings ask for; its fields are those of `settings.model` with the same names."""
+    """Return the architecture of the settings; its fields are those of `settings.model` with the same names."""
     task, model = task_of(settings), settings.model  # type: ignore[attr-defined]
     values = {field.name: getattr(model, field.name) for field in fields(Architecture) if hasattr(model, field.name)}
     return Architecture(task=task, size=settings.data.size, classes=0 if task == "seg" else len(classes), **values)

@@ -1,4 +1,4 @@
-"""Does TensorBoard get what it should show?"""
+"""Contents of the TensorBoard events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the best epoch kept, and the end recognised?"""
+"""Best and last checkpoint, and early stopping."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_nothing_is_best_before_an_epoch_has_ended(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "callback": Path}, tmp_path / "last.ckpt")
-    with pytest.raises(RequestError, match="no whole checkpoint"):
+    with pytest.raises(RequestError, match="not a complete checkpoint"):
         load_checkpoint(tmp_path / "last.ckpt")
 
 

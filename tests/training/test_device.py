@@ -39,7 +39,7 @@ def test_auto_takes_the_cpu_where_there_is_nothing_else() -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_auto_takes_the_gpu_and_names_it() -> None:
     assert choose_device("auto") == ("gpu", "Some GPU found")
-    assert choose_device("cpu") == ("cpu", "asked for")
+    assert choose_device("cpu") == ("cpu", "requested")
     machine = choose_machine(TrainerSettings(devices=-1))
     assert (machine.devices, machine.world, machine.precision, machine.channels_last) == (2, 2, "bf16-mixed", True)
 
@@ -58,7 +58,7 @@ def test_bf16_is_taken_only_where_the_processor_computes_in_it(
     chosen, why = choose_precision("auto", "cpu")
     assert chosen == precision
     assert ("does not" in why) != native
-    assert choose_precision("32-true", "cpu") == ("32-true", "asked for")
+    assert choose_precision("32-true", "cpu") == ("32-true", "requested")
 
 
 def test_half_precision_on_a_cpu_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Does a training leave a run from which one can predict, look at curves, and see what was done?"""
+"""A finished run: model folder, curves, settings and log."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_divergent_training_stops_and_says_what_may_help(cls: Make) -> None:
     settings = cls()
     settings.optim.lr, settings.optim.gradient_clip_val, settings.optim.epochs = 1e30, 0.0, 5
     settings.trainer.monitor = "loss"
-    with pytest.raises(RequestError, match="lower the rate"):
+    with pytest.raises(RequestError, match="lower the learning rate"):
         fit(settings)
 
 

@@ -1,4 +1,4 @@
-"""Does Ctrl-C or SIGTERM end a run cleanly, with the best model saved and a way to go on?"""
+"""Ctrl-C and SIGTERM end a run cleanly, with the best model saved and a run that can be resumed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_signal_in_the_middle_saves_the_best_model_and_the_run_goes_on(
     assert ended.value.exit_status == 130
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
     (path,) = Path(settings.runs).glob("cls/*")
-    assert str(ended.value) == f"{number.name} ended the run; go on with --resume {path}"
+    assert str(ended.value) == f"{number.name} ended the run; resume it with --resume {path}"
     run = Run(path)
     assert load_network(run.model)[1].trained_on.endswith("1 epochs (best 1)")
     assert run.marker() is None
@@ -86,7 +86,7 @@ def test_a_signal_in_the_middle_saves_the_best_model_and_the_run_goes_on(
 def test_a_signal_before_the_first_epoch_ended_leaves_nothing(cls: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = cls()
     signal_at(signal.SIGINT, monkeypatch, epoch=0)
-    with pytest.raises(Interrupted, match="nothing is kept, start it anew"):
+    with pytest.raises(Interrupted, match="nothing is kept, start a new run"):
         fit(settings)
     assert not list(Path(settings.runs).glob("cls/*"))
 
@@ -120,7 +120,7 @@ def test_a_signal_while_slices_are_read_ends_at_once(
 ) -> None:
     monkeypatch.setattr("bts.training.prepare.load_arrays", lambda *_, **__: signal.raise_signal(number))
     settings = cls()
-    with pytest.raises(Interrupted, match=f"{number.name} ended the run before its first epoch did: nothing is kept"):
+    with pytest.raises(Interrupted, match=f"{number.name} ended the run before its first epoch ended: nothing is kept"):
         fit(settings)
     assert not list(Path(settings.runs).glob("cls/*"))  # nothing was trained: there is nothing to resume
 
@@ -160,6 +160,6 @@ def test_a_program_ends_with_status_130_and_one_line(phantoms: Path, cache: Path
     )
     (path,) = (tmp_path / "runs" / "cls").iterdir()
     assert done.returncode == 130, done.stderr
-    assert done.stderr.strip().splitlines()[-1] == f"SIGTERM ended the run; go on with --resume {path}"
+    assert done.stderr.strip().splitlines()[-1] == f"SIGTERM ended the run; resume it with --resume {path}"
     assert "Traceback" not in done.stderr
     assert (path / "model" / "model.json").is_file()

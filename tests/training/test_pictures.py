@@ -1,4 +1,4 @@
-"""Can the pictures be read, and do they show what is true?"""
+"""Panels, sheets and the confusion matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does training get the slices that it can learn from, and is the number of each told?"""
+"""Slices selected for training, and their counts in the log."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bts.data.slice import Slice
 from bts.data.sources.base import Record, sources
 from bts.errors import RequestError
 from bts.runs import Run
-from bts.training.card import hashed
+from bts.training.card import hash_patients
 from bts.training.datamodule import SliceData, choose_workers
 from bts.training.fit import fit
-from bts.training.prepare import open_data, people, prepare
+from bts.training.prepare import format_patients, open_data, prepare
 
 
 class Half:
@@ -89,7 +89,7 @@ def test_the_second_reading_comes_from_the_cache(seg: Make, tmp_path: Path, capl
 
 def test_training_patients_are_hashed_by_family_and_tell_no_name(seg: Make, tmp_path: Path) -> None:
     prepared = prepare(seg(), "seg", Run(tmp_path))
-    found = hashed(["MR040240", "MR040240B", "7"], prepared, key=b"secret")
+    found = hash_patients(["MR040240", "MR040240B", "7"], prepared, key=b"secret")
     assert len(found) == 2
     assert all(len(text) == 64 and "MR" not in text for text in found)
 
@@ -158,5 +158,5 @@ def test_unreadable_slices_refuse_the_run_or_are_skipped_on_request_by_name(
 
 
 def test_slices_without_a_patient_are_not_one_patient() -> None:
-    assert people(["", ""], "family") == "unknown patients"
-    assert people(["MR1", "MR1B", "MR2"], "family") == "2 patients"
+    assert format_patients(["", ""], "family") == "unknown patients"
+    assert format_patients(["MR1", "MR1B", "MR2"], "family") == "2 patients"

@@ -8,7 +8,7 @@ import pytest
 from small_settings import Make
 
 from bts.training.fit import fit
-from bts.training.progress import describe
+from bts.training.progress import format_epoch
 
 
 class Terminal:
@@ -53,7 +53,7 @@ def test_a_file_or_a_pipe_gets_no_bar(cls: Make, capsys: pytest.CaptureFixture[s
 def test_the_line_of_an_epoch_tells_scores_rate_speed_and_the_time_left() -> None:
     row = {"epoch": 5, "stage": 2, "lr": 3e-4, "train_loss": 0.5, "val_loss_dice": 0.4, "dice": 0.75}
     row |= {"slices_per_s": 12.34, "waiting_share": 0.02, "epoch_s": 60.0}
-    assert describe(row, epochs=13, before=2) == (
+    assert format_epoch(row, epochs=13, before=2) == (
         "stage 2 epoch 3 of at most 13: train_loss 0.5000, dice 0.7500; rate 0.0003, 12.3 slices/s, 2% waiting for data; "
         "at most 10 min left"
     )

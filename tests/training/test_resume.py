@@ -1,4 +1,4 @@
-"""Does an interrupted run go on as if nothing had happened?"""
+"""A resumed run gives the same result as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bts.training.checkpoints import load_checkpoint
 from bts.training.fit import fit
 from bts.training.module import TaskModule
 from bts.training.progress import Curves
-from bts.training.run_data import check_same_course, write_settings
+from bts.training.run_data import check_same_settings, write_settings
 
 
 class Killed(Exception):
@@ -176,7 +176,7 @@ def test_settings_that_cannot_be_read_are_one_line(cls: Make, text: str) -> None
 
 
 def test_a_folder_that_is_no_run_is_not_resumed(cls: Make, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no run to resume \(no settings.yaml in it\)"):
+    with pytest.raises(RequestError, match=r"no run \(settings.yaml is missing\)"):
         fit(cls(), resume=tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_a_damaged_checkpoint_is_one_line(cls: Make, damage: str) -> None:
         torch.save({"weights": torch.zeros(1)}, path)
     else:
         path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 500])
-    with pytest.raises(RequestError, match="start the run anew"):
+    with pytest.raises(RequestError, match="start a new run"):
         fit(cls(), resume=run.path)
 
 
@@ -200,4 +200,4 @@ def test_a_run_of_an_earlier_version_is_not_resumed(cls: Make, tmp_path: Path) -
     with pytest.raises(
         RequestError, match=r"it has no setting model\.head_norm: resume a run with the program that started it"
     ):
-        check_same_course(run, settings)
+        check_same_settings(run, settings)

@@ -1,4 +1,4 @@
-"""Do two processes that train together give what one gives, and write what one writes?"""
+"""Two processes that train together give the same result and files as one."""
 
 from __future__ import annotations
 
