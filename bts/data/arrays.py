@@ -1,4 +1,4 @@
-"""How do all slices of a part get into memory, once? Bytes in a few arrays: 3,064 slices at 224 pixels take 0.3 GB."""
+"""All slices of a part as byte arrays in memory: 3,064 slices at 224 pixels take 0.3 GB."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bts.errors import BtsError, InputError, RequestError
 from bts.registry import suggestion
 
 UNKNOWN = -1
-"""Label number of a slice whose class is not known."""
+"""Label number of a slice of unknown class."""
 MANY = 20
-"""Unreadable slices after which reading is given up: then something is wrong with all of them."""
+"""Number of unreadable slices after which reading stops, as all are probably affected."""
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ class Arrays:
     Attributes:
         images: (N, S, S) uint8, row then column; the network's input is this / 255.
         masks: (N, S, S) uint8 of 0 and 1; all 0 where there is no mask.
-        has_mask: (N,) bool, False where the truth has no mask.
-        labels: (N,) int64, position in the classes, -1 where not known.
+        has_mask: (N,) bool, False for slices without a true mask.
+        labels: (N,) int64, position in the classes, -1 if unknown.
         paths: the records' paths.
-        patients: patient IDs, empty where not known.
+        patients: patient IDs, empty if unknown.
     """
 
     images: np.ndarray
@@ -57,7 +57,7 @@ def load_arrays(
 ) -> Arrays:
     """Read, preprocess and return the slices of `records`; `progress(done, total)` is called after each.
 
-    Raises `InputError` that counts the unreadable slices and names the first, `RequestError` for a label outside `classes`.
+    Raises `InputError` with the number of unreadable slices and the first, and `RequestError` for a label not in `classes`.
     """
     arrays = _empty(records, size=preprocessing.size, labels=_labels(records, classes))
     failures: list[BtsError] = []
@@ -107,7 +107,7 @@ def _labels(records: Sequence[Record], classes: Sequence[str]) -> np.ndarray:
 
 
 def load_entry(source: Source, record: Record, *, preprocessing: Preprocessing, cache: SliceCache | None) -> Entry:
-    """Return picture and mask from the cache, or decode them and leave them there."""
+    """Return image and mask from the cache, or decode and cache them."""
     files = [source.root / name for name in (record.path, record.mask) if name]
     key = cache.key(files, preprocessing, reader=source.name) if cache else None
     found = cache.get(key) if cache and key else None

@@ -1,7 +1,7 @@
-"""Was this file decoded before, with the same settings? Preprocessed slices on disk, one small file each.
+"""Cache of preprocessed slices on disk, one small file each.
 
-Safe when two runs start together: a file is written under another name and then renamed, so a reader sees all of it or
-nothing. The cache is a help, never a condition: whatever goes wrong with it costs time and one line in the log.
+Concurrent runs may share it: a file is written under another name and then renamed, so a reader sees all of it or nothing.
+The cache is optional: any failure costs time and one line in the log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 
 LAYOUT = 2
-"""Raise it when reading or preprocessing changes what comes out: older entries are then never found again."""
+"""Increase it when reading or preprocessing changes its results: older entries are then ignored."""
 SUFFIX = ".slice"
 _HEADER = struct.Struct("<4sHBI")  # mark, side S, has a mask, checksum of what follows
 _MARK = b"BTS1"
@@ -34,16 +34,16 @@ _MARK = b"BTS1"
 log = logging.getLogger(__name__)
 
 Entry = tuple[np.ndarray, "np.ndarray | None"]
-"""Picture (S, S) uint8 and mask (S, S) uint8 of 0 and 1, or None; a picture from the disk is read-only."""
+"""Picture (S, S) uint8 and mask (S, S) uint8 of 0 and 1, or None; an image from the disk is read-only."""
 
 
 class SliceCache:
-    """Preprocessed slices by the file they came from (path, size, time of change) and the preprocessing.
+    """Preprocessed slices by their file (path, size, modification time) and the preprocessing.
 
     Args:
-        folder: made at the first write.
-        cache_gib: size above which the least recently used entries are removed. Entries that this run has used are kept: once
-            they alone fill the cache, nothing more is stored, and the next run still finds them.
+        folder: created at the first write.
+        cache_gib: size above which the least recently used entries are removed. Entries used by this run are kept: once they
+            fill the cache, nothing more is stored, and the next run still finds them.
     """
 
     def __init__(self, folder: Path | str, cache_gib: float) -> None:
@@ -59,7 +59,7 @@ class SliceCache:
         self._lock = threading.Lock()
 
     def key(self, files: Sequence[Path | str], preprocessing: Preprocessing, *, reader: str = "") -> str | None:
-        """Return the name under which the slice read from `files` by `reader` is kept, or None where a file can't be seen."""
+        """Return the key of the slice read from `files` by `reader`, or None if a file can't be accessed."""
         try:
             stats = [(os.path.abspath(file), os.stat(file)) for file in files]
         except OSError:
@@ -69,7 +69,7 @@ class SliceCache:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, key: str) -> Entry | None:
-        """Return what was stored under `key`, or None; a damaged entry counts as none and is overwritten by the next `put`."""
+        """Return the entry of `key`, or None; a damaged entry is treated as missing and overwritten by the next `put`."""
         path = self._path(key)
         try:
             entry = _unpack(path.read_bytes())
@@ -85,7 +85,7 @@ class SliceCache:
         return entry
 
     def put(self, key: str, image: np.ndarray, mask: np.ndarray | None) -> None:
-        """Store a picture (S, S) uint8 and its mask; a disk that refuses is told once and then left alone."""
+        """Store an image (S, S) uint8 and its mask; after a write error, logged once, nothing more is stored."""
         if not self._storing:
             return
         data = _pack(image, mask)
@@ -101,8 +101,8 @@ class SliceCache:
         return self.folder / key[:2] / (key + SUFFIX)
 
     def _touch(self, path: Path) -> None:
-        with contextlib.suppress(OSError):  # someone else's cache may be read-only and is still good to read
-            os.utime(path)  # the time of last use; access times are switched off on many disks
+        with contextlib.suppress(OSError):  # a read-only cache of another user can still be read
+            os.utime(path)  # time of last use; many disks do not record access times
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ class SliceCache:
             self._used.add(path.name)
 
     def _make_room(self, size: int) -> bool:
-        """Count the bytes that are to come, drop old entries where they don't fit; False where nothing more fits."""
+        """Reserve `size` bytes, removing old entries if needed; return False if they do not fit."""
         if self._bytes is None:
             self._bytes = sum(entry[1] for entry in self._entries())
         if self._bytes + size > self.max_bytes:
@@ -123,7 +123,7 @@ class SliceCache:
         return True
 
     def _drop(self, limit: int) -> int:
-        """Remove the entries unused for longest until at most `limit` bytes are left; return the bytes left."""
+        """Remove the least recently used entries until at most `limit` bytes are left; return the bytes left."""
         entries = sorted(self._entries())
         total = sum(size for _, size, _ in entries)
         for used, size, path in entries:
@@ -143,7 +143,7 @@ class SliceCache:
             try:
                 stat = path.stat()
             except OSError:
-                continue  # another run dropped it just now
+                continue  # removed by another run
             found.append((stat.st_mtime, stat.st_size, path))
         return found
 
@@ -161,7 +161,7 @@ def _pack(image: np.ndarray, mask: np.ndarray | None) -> bytes:
 
 
 def _unpack(data: bytes) -> Entry | None:
-    """Return the entry in `data`, or None where it is none (cut short, overwritten, another layout)."""
+    """Return the entry in `data`, or None if it is invalid (truncated, overwritten, another layout)."""
     if len(data) < _HEADER.size:
         return None
     mark, side, has_mask, checksum = _HEADER.unpack_from(data)

@@ -1,4 +1,4 @@
-"""Items of a loader: slices in memory as tensors, and the order of an epoch."""
+"""PyTorch dataset of slices in memory, and the sampler of an epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Item = dict[str, torch.Tensor]
 
 
 class SliceDataset(Dataset[Item]):
-    """Slices as tensors: first turned into counterfactuals, then augmented, where there is an augmenter for it."""
+    """Slices as tensors, turned into counterfactuals and then augmented if there are augmenters for it."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class SliceDataset(Dataset[Item]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields `(epoch, i)`, so that a worker knows the epoch that decides the augmentation, and shares slices among ranks.
+    """Yield `(epoch, i)`, so that workers know the epoch, which determines the augmentation, and share slices among ranks.
 
-    With `shuffle` (training) every rank gets equally many, since a rank without a batch would keep the others waiting: the
-    first slices of the epoch's order are taken twice where the number doesn't divide, at most `world - 1` of them. Without it
-    (evaluation) every slice comes exactly once, and the first ranks may have one more.
+    With `shuffle` (training) every rank gets the same number, since the others would wait for a rank without a batch: if the
+    number does not divide, up to `world - 1` of the first slices are repeated. Without it (evaluation) every slice comes
+    exactly once, and the first ranks may have one more.
     """
 
     def __init__(self, n: int, *, seed: int, shuffle: bool, rank: int = 0, world: int = 1) -> None:
@@ -72,7 +72,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass: it decides the order and, through the items, the augmentation."""
+        """Set the epoch of the next pass, which determines the order and the augmentation."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -83,6 +83,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
         order = np.arange(self.n)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
-            order = np.resize(order, len(self) * self.world)  # repeats from the start where it is too short
+            order = np.resize(order, len(self) * self.world)  # repeats from the start if it is too short
         for i in order[self.rank :: self.world]:
             yield self.epoch, int(i)

@@ -64,7 +64,7 @@ FOLD_VALUES_SHA256 = "060829586697328578e934eefb3c6f9a5078ea5b51ba06472b4937edf0
 FILES = (*ARCHIVES, FOLDS)
 
 UNPACKED = "unpacked.json"
-"""Which slices came out of which archive, with their sizes: what makes a second run cheap."""
+"""Slices of each archive with their sizes: makes a second run cheap."""
 SLICE_NAME = re.compile(r"[1-9][0-9]*\.mat")
 
 
@@ -87,22 +87,22 @@ def download(
     progress: Progress = lambda name, done, total: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
-    """Bring the figshare set into `out`; what is there already is not fetched again.
+    """Download the figshare set to `out`, skipping what is already there.
 
     Args:
-        out: folder for the `N.mat` files and `cvind.mat`, made where it is missing.
-        files: what to fetch.
-        server: address under which each file lies by its number.
-        keep_archives: whether the archives stay after they are unpacked.
-        progress: told about bytes as they come.
+        out: folder for the `N.mat` files and `cvind.mat`, created if missing.
+        files: files to download.
+        server: base address; each file is below it by its number.
+        keep_archives: whether archives are kept after unpacking.
+        progress: called with the bytes received.
         sleep: waits between attempts.
 
     Returns:
-        what was fetched, what was there, and what failed and why; the others are done.
+        Report of fetched, present and failed files.
 
     Raises:
-        RequestError: a folder that can't be made, or too little room on the disk.
-        UnreachableError: no way to the server.
+        RequestError: the folder can't be created, or too little disk space.
+        UnreachableError: the server can't be reached.
     """
     make_folder(out)
     record = read_record(out)
@@ -131,14 +131,14 @@ def settle(
     progress: Progress,
     sleep: Callable[[float], None],
 ) -> None:
-    """Fetch one file where it is not here, and unpack it where it is an archive."""
+    """Fetch one file if it is missing or damaged, and unpack it if it is an archive."""
     path = out / file.name
     if not path.exists() or file.flaw(path) or (file == FOLDS and flaw_of_folds(path)):
         path.unlink(missing_ok=True)
         fetch(file, f"{server.rstrip('/')}/{file.identity}", path, progress=progress, sleep=sleep)
     if file == FOLDS and (flaw := flaw_of_folds(path)):
         path.unlink()
-        raise InputError(f"{file.name}: {flaw}: it is not the author's, try again later or go on without the folds")
+        raise InputError(f"{file.name}: {flaw}: it is not the author's, try again later or continue without the folds")
     if path.suffix != ".zip":
         return
     record[file.name] = unpack(path, out)
@@ -148,7 +148,7 @@ def settle(
 
 
 def is_done(file: RemoteFile, out: Path, record: dict[str, dict[str, int]]) -> bool:
-    """Return whether nothing of a file is missing: every slice that it held stands with its size."""
+    """Return whether a file is complete: every slice of it exists with its size."""
     if not file.name.endswith(".zip"):
         return size_of(out / file.name) == file.size and not (file == FOLDS and flaw_of_folds(out / file.name))
     if file.name not in record and (slices := unpacked_by_hand(file, out)):
@@ -158,7 +158,7 @@ def is_done(file: RemoteFile, out: Path, record: dict[str, dict[str, int]]) -> b
 
 
 def flaw_of_folds(path: Path) -> str | None:
-    """Return in what the values of `cvind.mat` differ from the author's five folds, or None."""
+    """Return how the values of `cvind.mat` differ from the author's five folds, or None."""
     try:
         values = np.ravel(read_mat_variable(path, "cvind")).astype(float)
     except InputError as error:
@@ -173,7 +173,7 @@ def flaw_of_folds(path: Path) -> str | None:
 
 
 def unpacked_by_hand(file: RemoteFile, out: Path) -> dict[str, int]:
-    """Return the slices that an archive's name promises (`_1-766.zip`) with their sizes, where all of them stand already."""
+    """Return the slices in an archive's name (`_1-766.zip`) with their sizes, if all of them exist already."""
     promised = re.search(r"_(\d+)-(\d+)\.zip", file.name)
     names = [f"{number}.mat" for number in range(int(promised[1]), int(promised[2]) + 1)] if promised else []
     sizes = {name: size_of(out / name) for name in names}
@@ -183,8 +183,8 @@ def unpacked_by_hand(file: RemoteFile, out: Path) -> dict[str, int]:
 def unpack(archive: Path, out: Path) -> dict[str, int]:
     """Write an archive's `N.mat` members flat into `out`, and return their sizes by name.
 
-    Raises InputError where a member's path leads out of the folder, two members have one name, or the archive is damaged;
-    nothing is written then but whole slices.
+    Raises InputError if a member's path leads out of the folder, two members have one name, or the archive is damaged; only
+    complete slices are written then.
     """
     try:
         with zipfile.ZipFile(archive) as pack:
@@ -199,7 +199,7 @@ def unpack(archive: Path, out: Path) -> dict[str, int]:
 
 
 def slices_in(pack: zipfile.ZipFile, archive: str) -> dict[str, zipfile.ZipInfo]:
-    """Return the members that are slices by their flat name; other harmless files are passed over."""
+    """Return the members that are slices by their flat name; other harmless files are ignored."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in pack.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
@@ -216,7 +216,7 @@ def slices_in(pack: zipfile.ZipFile, archive: str) -> dict[str, zipfile.ZipInfo]
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder, or say in one line why it can't be."""
+    """Create the folder; raises `RequestError` if that fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -224,13 +224,13 @@ def make_folder(out: Path) -> None:
 
 
 def check_room(out: Path, missing: Sequence[RemoteFile]) -> None:
-    """Refuse to begin what won't fit: the archives and, about as much again, the slices in them."""
+    """Check the disk space for the archives and, about as much again, the slices in them."""
     needed = sum(2 * file.size - size_of(out / f"{file.name}.part") for file in missing)
     room(out, needed, "for the download")
 
 
 def room(out: Path, needed: int, what: str) -> None:
-    """Raise RequestError where fewer than `needed` bytes are free."""
+    """Raise RequestError if fewer than `needed` bytes are free."""
     free = shutil.disk_usage(out).free
     if needed > free:
         short = f"{needed / 1e9:.1f} GB are needed {what}, {free / 1e9:.1f} GB are free"
@@ -238,7 +238,7 @@ def room(out: Path, needed: int, what: str) -> None:
 
 
 def read_record(out: Path) -> dict[str, dict[str, int]]:
-    """Return which slices came out of which archive; empty where nobody knows."""
+    """Return the slices of each archive; empty if unknown."""
     try:
         found = json.loads((out / UNPACKED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -247,5 +247,5 @@ def read_record(out: Path) -> dict[str, dict[str, int]]:
 
 
 def write_record(out: Path, record: dict[str, dict[str, int]]) -> None:
-    """Note which slices came out of which archive."""
+    """Write the slices of each archive."""
     write_text(out / UNPACKED, json.dumps(record, indent=0) + "\n")

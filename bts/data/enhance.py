@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 SMALLEST_SHARE = 0.1
-"""A head whose box is narrower or lower than this share of the picture is an artefact, and nothing is cropped."""
+"""A head whose box is smaller than this share of the picture in either direction is an artefact, and nothing is cropped."""
 COARSE_SIDE = 160
-"""The head is looked for in blocks of pixels, so that its longer side has at least this many, which is six times as fast."""
+"""The head is located in blocks of pixels, at least this many along its longer side, which is six times as fast."""
 FIRST_LEVEL, LEVEL = 0.15, 0.3
-"""Threshold of the head above the background: first as a share of the range, then of the median of what was found."""
+"""Threshold of the head above the background: first as a share of the range, then of the median of the head found."""
 
 
 class Box(NamedTuple):
@@ -45,9 +45,9 @@ def head_box(values: np.ndarray) -> Box:
     """Return the box around the head in `values` (H, W) of any range.
 
     The head is the largest bright component after smoothing. Smoothing and threshold are taken from the head that a first
-    pass finds, not from the picture, so neither the width of a margin nor the intensity scale changes the box. No rim is left
-    around the head: a head that touches the border of its picture has none to leave. A picture without a head of a believable
-    size keeps its whole frame.
+    pass finds, not from the picture, so neither the width of a margin nor the intensity scale changes the box. No margin is
+    left around the head, as a head that touches the border of its picture has none. A picture without a head of plausible
+    size is not cropped.
     """
     values = np.asarray(values, dtype=np.float32)
     everything = whole(values.shape)
@@ -103,7 +103,7 @@ def equalise(square: np.ndarray, *, clip_limit: float, tiles: int) -> np.ndarray
     """Return (S, S) float32 in [0, 255] of `square` in the same range, its contrast limited and adapted to each tile (CLAHE).
 
     scikit-image's filter (Zuiderveld 1994) on `tiles` x `tiles` tiles. Its limit is a share of a tile's pixels. OpenCV counts
-    in means of the histogram's 256 bins and hands out what it clips once instead of until nothing is left: its 2.0 on 8 x 8
+    in means of the histogram's 256 bins and redistributes the clipped part once instead of repeatedly: its 2.0 on 8 x 8
     tiles of 28 pixels is nearest to 0.01 here (2 to 5 grey values of 255 apart, on average over a slice).
     """
     from skimage.exposure import equalize_adapthist

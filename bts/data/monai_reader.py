@@ -1,6 +1,6 @@
-"""How does MONAI's `LoadImage` read figshare's files, and every other slice as this project reads it?
+"""Reader for MONAI's `LoadImage`: slices in figshare's files and all other supported formats.
 
-`LoadImage(reader=SliceReader)` gives the picture in MONAI's axis order, (columns, rows), as its own `PILReader` does.
+`LoadImage(reader=SliceReader)` gives the image in MONAI's axis order, (columns, rows), as its own `PILReader` does.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ PathType = str | PathLike[str]
 
 
 class SliceReader(ImageReader):
-    """MONAI reader of one slice a file, in any format of `SUFFIXES`; a volume is refused, MONAI has readers for those.
+    """MONAI reader of files with one slice, in any format of `SUFFIXES`; for volumes MONAI has its own readers.
 
-    The metadata hold what a figshare file knows beside its picture: `label` (class name), `patient` (whole ID), `mask`
+    The metadata hold what a figshare file has besides its image: `label` (class name), `patient` (whole ID), `mask`
     (columns, rows) uint8 and `border` (n, 2) row and column from 0; of the other formats `spacing_mm` (row, column)
-    where it is known. What is not known is absent, so that MONAI's collation finds no None.
+    if it is known. Unknown values are absent, as MONAI's collation does not accept None.
     """
 
     def verify_suffix(self, filename: Sequence[PathType] | PathType) -> bool:
-        """Tell whether every name ends with one of `SUFFIXES`."""
+        """Return whether every name ends with one of `SUFFIXES`."""
         return all(suffix(name) in SUFFIXES for name in _names(filename))
 
     def read(self, data: Sequence[PathType] | PathType) -> list[Slice]:  # type: ignore[override]  # no options to pass on

@@ -1,6 +1,6 @@
-"""Pictures of a source as `train.npz` and `test.npz`: squares of bytes, class names, patients where known.
+"""Export of a source to `train.npz` and `test.npz`: squares of bytes, class names, known patients.
 
-What is written here the source `npz` reads (`bts.data.sources.arrays_npz`).
+The source `npz` (`bts.data.sources.arrays_npz`) reads these files.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from bts.data.sources.base import Record, Source
 from bts.errors import RequestError
 
 WHOLE = "all"
-"""Key under which slices stand that no publisher put in a part."""
+"""Key of slices without a published part."""
 
 
 def write_npz(
     source: Source, out: Path, *, size: int = 224, progress: Callable[[int, int], None] | None = None
 ) -> dict[Path, int]:
-    """Write the slices of a source and return how many each file holds.
+    """Write the slices of a source and return the number in each file.
 
     Args:
-        source: any; its whole range of grey is kept, padded to a square and scaled.
-        out: a folder, which gets one file for each published part; or a file ending in .npz, which gets all slices.
+        source: any source; images keep their full intensity range and are padded to a square and scaled.
+        out: a folder, for one file per published part; or a file ending in .npz, for all slices.
         size: side of the squares in pixels.
-        progress: is called with (done, total) after each slice of a file.
+        progress: called with (done, total) after each slice of a file.
 
     Raises:
-        RequestError: no parts to make files of, or slices without a class.
-        InputError: a picture can't be read.
+        RequestError: there are no published parts, or slices without a class.
+        InputError: an image can't be read.
     """
     by_part = _by_part(source.records(), out)
     preprocessing = Preprocessing(size=size, low_percentile=0.0, high_percentile=100.0)

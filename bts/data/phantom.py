@@ -1,4 +1,4 @@
-"""How is a synthetic set made that is laid out like figshare's, so that everything can be tried without the real data?"""
+"""Synthetic set in figshare's layout, to try everything without the real data."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ N_FOLDS = 5
 
 @dataclass(frozen=True)
 class PhantomPatient:
-    """One patient of the set.
+    """Scans of one patient under one ID.
 
     Attributes:
-        patient: ID, numeric or lettered, from 900001 and MR900002 on: no real patient of figshare has such a number.
+        patient: ID, numeric or lettered, from 900001 and MR900002 on: no figshare patient has such a number.
         label: class name.
-        person: number of the person; scans of one family (`MR900003`, `MR900003B`) share it, and with it the head.
+        number: number of the patient; IDs of one family (`MR900003`, `MR900003B`) share it, and with it the head.
         side: rows and columns of the slices, 512 or 256.
-        n_slices: slices of this patient.
-        fold: 1 to 5, equal for all scans of a person.
+        n_slices: number of slices under this ID.
+        fold: 1 to 5, equal for all scans of a patient.
     """
 
     patient: str
     label: str
-    person: int
+    number: int
     side: int
     n_slices: int
     fold: int
@@ -43,17 +43,17 @@ def write_phantom(out: Path, *, patients: int, slices_per_patient: tuple[int, in
     """Write a synthetic set in figshare's layout (`N.mat`, MATLAB 7.3, and `cvind.mat`); equal seeds give equal files.
 
     Args:
-        out: folder, made where it is missing; it must hold no `.mat` file yet.
-        patients: patients with a tumour, in turn meningioma, glioma, pituitary.
+        out: folder, created if missing; it must not hold `.mat` files.
+        patients: number of patients with a tumour, in turn meningioma, glioma, pituitary.
         slices_per_patient: fewest and most slices of a patient.
-        healthy: further patients, without a tumour (label 0, which only phantoms may have).
-        seed: seed of everything drawn.
+        healthy: number of further patients without a tumour (label 0, which only phantoms have).
+        seed: random seed.
 
     Returns:
-        number of slices written.
+        Number of slices written.
 
     Raises:
-        RequestError: numbers that make no set, a folder that holds other slices, or a folder that can't be written.
+        RequestError: invalid numbers, a folder with other slices, or a folder that can't be written.
     """
     fewest, most = slices_per_patient
     if patients < 0 or healthy < 0 or patients + healthy < 1 or not 1 <= fewest <= most:
@@ -74,22 +74,22 @@ def write_phantom(out: Path, *, patients: int, slices_per_patient: tuple[int, in
 def plan_patients(
     patients: int, slices_per_patient: tuple[int, int], *, healthy: int = 0, seed: int = 0
 ) -> list[PhantomPatient]:
-    """Return who is in the set. Every fourth glioma is a second scan of the one before: one person under two IDs."""
+    """Return the patients of the set; every fourth glioma is a second scan of the previous one, under a second ID."""
     random = np.random.default_rng([seed, 0])
     labels = [FIGSHARE_CLASSES[number % 3] for number in range(patients)] + [NO_TUMOUR] * healthy
     plan: list[PhantomPatient] = []
     seen = dict.fromkeys(labels, 0)
-    for number, label in enumerate(labels):
+    for position, label in enumerate(labels):
         turn, seen[label] = seen[label], seen[label] + 1
         second_scan = label == "glioma" and turn % 4 == 3
-        person = plan[-3].person if second_scan else number + 1
+        number = plan[-3].number if second_scan else position + 1
         lettered = label == "glioma" and turn % 4 != 1
         plan.append(
             PhantomPatient(
-                patient=(f"MR{900000 + person}" + ("B" if second_scan else "")) if lettered else str(900000 + person),
+                patient=(f"MR{900000 + number}" + ("B" if second_scan else "")) if lettered else str(900000 + number),
                 label=label,
-                person=person,
-                side=256 if number % 7 == 4 else 512,
+                number=number,
+                side=256 if position % 7 == 4 else 512,
                 n_slices=int(random.integers(slices_per_patient[0], slices_per_patient[1] + 1)),
                 fold=plan[-3].fold if second_scan else turn % N_FOLDS + 1,
             )
@@ -102,7 +102,7 @@ def _write(out: Path, plan: list[PhantomPatient], *, seed: int) -> int:
     for patient in plan:
         scan = 1 if patient.patient.endswith("B") else 0
         drawn = draw_slices(
-            label=patient.label, n_slices=patient.n_slices, side=patient.side, seed=(seed, patient.person), scan=scan
+            label=patient.label, n_slices=patient.n_slices, side=patient.side, seed=(seed, patient.number), scan=scan
         )
         for image, mask in drawn:
             folds.append(patient.fold)
@@ -115,7 +115,7 @@ def _write(out: Path, plan: list[PhantomPatient], *, seed: int) -> int:
 
 @contextmanager
 def _matlab(path: Path) -> Iterator[h5py.File]:
-    """Open a new MATLAB 7.3 file: HDF5 behind a block of 512 bytes that starts with MATLAB's own header."""
+    """Open a new MATLAB 7.3 file: HDF5 after a block of 512 bytes that starts with MATLAB's header."""
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w", userblock_size=512) as file:
         file.attrs[SYNTHETIC] = 1
@@ -146,9 +146,9 @@ def _put(group: h5py.Group, name: str, array: np.ndarray, matlab_class: str) -> 
 
 
 def _border(mask: np.ndarray) -> np.ndarray:
-    """Return the longest outline as figshare keeps it: x, y in turn, counted from 1; no points without a tumour."""
+    """Return the longest outline as figshare stores it: x, y in turn, counted from 1; no points without a tumour."""
     from skimage.measure import find_contours
 
     outlines = find_contours(np.pad(mask, 1).astype(np.float64), 0.5)
     points = max(outlines, key=len, default=np.zeros((0, 2)))
-    return points[::4, ::-1].reshape(1, -1)  # the padding of one pixel is what counts from 1
+    return points[::4, ::-1].reshape(1, -1)  # the padding of one pixel makes the coordinates start at 1

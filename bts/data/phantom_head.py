@@ -1,7 +1,7 @@
-"""What does a healthy head look like in a T1 picture after contrast? Tissue by tissue, at any points in space.
+"""Brightness of a healthy head in a contrast-enhanced T1 image, at any point in space.
 
-A cartoon of anatomy, millimetres from the middle of the brain: enough that the planes look like a head, and that the places
-where tumours grow (skull, white matter, sella) are where a reader expects them. Brightness is relative to fat, which is 1.
+A simplified anatomy in millimetres from the middle of the brain: the planes look like a head, and the sites of the tumours
+(skull, white matter, sella) are in their usual places. Brightness is relative to fat, which is 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPORAL_HORN = ((20.0, -36.0, 10.0), (31.0, -22.0, -12.0), (30.0, 2.0, -18.0))
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One person's anatomy.
+    """Anatomy of one patient.
 
     Attributes:
         noise: texture and folding.

@@ -1,4 +1,4 @@
-"""How does a synthetic head become slices? Planes through head and tumour, a coil that lights unevenly, blur and noise."""
+"""Slices of a synthetic head: planes through head and tumour, uneven coil sensitivity, blur and noise."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PLANES = {
     "sagittal": ((0, 0, -1), (0, -1, 0), (1, 0, 0)),
 }
 MEASURED = 320
-"""Rows and columns that are computed; larger pictures are enlarged from these, as scanners do with what they measured."""
+"""Rows and columns that are computed; larger images are interpolated from these, as scanners do."""
 MIDDLE = {"axial": (0.0, -1.0, 0.0), "coronal": (0.0, 0.0, -14.0), "sagittal": (0.0, 4.0, -16.0)}
 HEALTHY_FROM_TO = {"axial": (-12, 40), "coronal": (-45, 35), "sagittal": (-40, 40)}
 
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """How one patient was scanned.
+    """Geometry and noise of one patient's scan.
 
     Attributes:
         plane: name in `PLANES`.
@@ -70,7 +70,7 @@ def draw_slices(
         n_slices: neighbouring slices, which look alike.
         side: rows and columns.
         seed: equal seeds give the same head and tumour.
-        scan: number of the examination: another scan of a person has its own plane and noise, and a larger tumour.
+        scan: number of the examination: another scan of the same patient has its own plane and noise, and a larger tumour.
     """
     random = np.random.default_rng([*seed, 1])
     head = Head(
@@ -122,7 +122,7 @@ def _offsets(examination: Examination, tumour: Tumour | None, n_slices: int, ran
     if tumour is None:
         middle, half = float(random.uniform(*HEALTHY_FROM_TO[examination.plane])), 2.0 * n_slices
     else:
-        upright = examination.turn[:, axis]  # the slices' own direction in the tilted head
+        upright = examination.turn[:, axis]  # direction of the slices in the tilted head
         middle = float(upright @ (np.array(tumour.centre) * examination.scale) / upright[axis])
         half = min(0.55 * tumour.axes[axis], 2.5 * (n_slices - 1))
     jitter = random.uniform(-0.1, 0.1) * half
@@ -157,7 +157,7 @@ def _enlarged(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _scan(picture: np.ndarray, examination: Examination, random: np.random.Generator) -> np.ndarray:
-    """Return int16 values with a faint ghost, and noise that is Rician as in any magnitude picture."""
+    """Return int16 values with a faint ghost and Rician noise, as in magnitude images."""
     side = picture.shape[0]
     ghost = np.roll(picture, side // 3, axis=1) + np.roll(picture, -(side // 3), axis=1)
     real, imaginary = random.standard_normal((2, side, side), dtype=np.float32) * examination.noise_level

@@ -1,4 +1,4 @@
-"""Which solids and textures is a phantom built of? Signed distances in millimetres, negative inside, and smooth noise.
+"""Solids and textures of a phantom: signed distances in millimetres, negative inside, and smooth noise.
 
 The distances follow Inigo Quilez, "Distance functions" (iquilezles.org/articles/distfunctions); that of an ellipsoid is an
 approximation, close enough near its surface.
@@ -13,21 +13,21 @@ from scipy.ndimage import map_coordinates
 
 Vector = tuple[float, float, float]
 LATTICE = 24
-"""Points of the noise lattice along each axis; noise repeats after so many wavelengths."""
+"""Points of the noise lattice along each axis; noise repeats after this many wavelengths."""
 FINE = 3
 """Steps into which each distance of the lattice is divided once, so that a look-up needs 8 neighbours and not 64."""
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Where a head is looked at: x to the left, y to the front, z to the top, each (n,) float32 in millimetres."""
+    """Sampled points of a head: x to the left, y to the front, z to the top, each (n,) float32 in millimetres."""
 
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
 
     def moved(self, centre: Vector, *, mirror: bool = False) -> Points:
-        """Return the points as seen from a centre; with `mirror` both sides of the head fall together, on the left."""
+        """Return the points as seen from a centre; with `mirror` the right side is mapped to the left."""
         x = np.abs(self.x) if mirror else self.x
         return Points(x - np.float32(centre[0]), self.y - np.float32(centre[1]), self.z - np.float32(centre[2]))
 
@@ -61,7 +61,7 @@ def tube(points: Points, ends: tuple[Vector, ...], radii: tuple[float, ...], *, 
 
 
 def join(first: np.ndarray, second: np.ndarray, rounding: float) -> np.ndarray:
-    """Return the distance from both solids together, the seam rounded over so many millimetres."""
+    """Return the distance from both solids together, the seam rounded over `rounding` millimetres."""
     share = np.clip(0.5 + 0.5 * (second - first) / np.float32(rounding), 0, 1).astype(np.float32)
     return second + share * (first - second) - np.float32(rounding) * share * (1 - share)
 

@@ -1,7 +1,7 @@
-"""What do the three tumours look like? Where each grows, its outline, and how it takes up contrast.
+"""The three tumours of a phantom: site, outline and contrast uptake.
 
 Meningioma: bright, even, outside the brain on the skull, with a dural tail. Glioma: irregular, in the white matter, a bright
-uneven rim around a dark core, water around it. Pituitary: a small even mass at the sella, in the middle of the skull's base.
+uneven rim around a dark core, oedema around it. Pituitary: a small even mass at the sella, in the middle of the skull's base.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tumour:
         centre: in the head's millimetres.
         axes: half-axes in millimetres.
         roughness: depth of the outline's bumps relative to the size.
-        level: brightness of what takes up contrast.
+        level: brightness of the enhancing part.
         rim: thickness of the rim relative to the size, gliomas only.
         noise: bumps and texture.
     """

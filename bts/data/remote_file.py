@@ -1,4 +1,4 @@
-"""How does one large file come over a connection that breaks? By going on where it stopped, then checking the sums."""
+"""Download of one large file: resumed after an interruption, then checked by size and checksum."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from bts.errors import InputError
 
 CHUNK = 1 << 20
 PATIENCE_S = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
+"""Seconds without data after which a connection is considered broken."""
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-"""Seconds of waiting before each further attempt; the count starts anew whenever bytes have come."""
+"""Seconds to wait before each further attempt; the count restarts whenever data have arrived."""
 WORTH_ANOTHER_TRY = (202, 408, 425, 429, 500, 502, 503, 504)
-"""Answers that may be better next time; figshare says 202 with an empty body when it is asked too often."""
+"""Status codes worth another attempt; figshare answers 202 with an empty body to frequent requests."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's name, bytes that are here, and bytes in all."""
+"""Called with a file's name, bytes received and total bytes."""
 
 
 class UnreachableError(InputError):
-    """There is no way to the server: asking for the next file would fail too."""
+    """The server can't be reached, so the next file would fail too."""
 
 
 class BrokenError(Exception):
-    """This attempt failed; another may not."""
+    """This attempt failed; another may succeed."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a server and what it must be.
+    """A file on a server with its expected size and checksums.
 
     Attributes:
-        name: file name, here and in messages.
-        identity: number under which the server has it.
+        name: file name on disk and in messages.
+        identity: number of the file on the server.
         size: bytes.
         md5: hexadecimal sum as the publisher gives it, or None.
         sha256: hexadecimal sum, or None.
@@ -54,7 +54,7 @@ class RemoteFile:
     sha256: str | None = None
 
     def flaw(self, path: Path) -> str | None:
-        """Return in what a file on disk differs from this one, or None."""
+        """Return how a file on disk differs from the expected one, or None."""
         if (size := path.stat().st_size) != self.size:
             return f"expected {self.size} bytes, received {size}"
         sums = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
@@ -69,17 +69,17 @@ class RemoteFile:
 
 
 def fetch(file: RemoteFile, url: str, path: Path, *, progress: Progress, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Bring a file to `path`, through `path.part`, which a later call goes on with.
+    """Download a file to `path` via `path.part`, from which a later call resumes.
 
     Args:
-        file: what it must be; a file that differs never gets its name.
-        url: where it lies.
-        path: where it goes.
-        progress: told about the bytes that are here.
+        file: the expected file; one that differs is never moved to `path`.
+        url: its address.
+        path: its destination.
+        progress: called with the bytes received.
         sleep: waits between attempts.
 
     Raises:
-        UnreachableError: no way to the server.
+        UnreachableError: the server can't be reached.
         InputError: the server refuses, the connection keeps breaking, or the sums differ (the wrong file is deleted).
     """
     part = path.with_name(path.name + ".part")
@@ -95,7 +95,7 @@ def fetch(file: RemoteFile, url: str, path: Path, *, progress: Progress, sleep: 
 
 
 def fetch_bytes(file: RemoteFile, url: str, part: Path, *, progress: Progress, sleep: Callable[[float], None]) -> None:
-    """Fill `part` until it has the file's size, over as many connections as it takes."""
+    """Fill `part` up to the file's size, over as many connections as needed."""
     attempt, came = 0, False
     while (before := size_of(part)) < file.size:
         try:
@@ -107,20 +107,20 @@ def fetch_bytes(file: RemoteFile, url: str, part: Path, *, progress: Progress, s
             if isinstance(error, OSError) and not is_network(error):
                 raise  # a full disk or a folder that can't be written
             reason = describe(error)
-            if not came and no_way(error):
+            if not came and is_unreachable(error):
                 raise UnreachableError(
                     f"{url}: no connection ({reason}): is this machine online? {by_hand(url, part)}"
                 ) from None
         gained = size_of(part) > before
         came, attempt = came or gained, 0 if gained else attempt + 1
         if attempt > len(PAUSES_S):
-            raise InputError(f"{file.name}: {reason}, {attempt} times in a row; run again to go on, or {by_hand(url, part)}")
+            raise InputError(f"{file.name}: {reason}, {attempt} times in a row; run again to resume, or {by_hand(url, part)}")
         if size_of(part) < file.size:
             sleep(PAUSES_S[max(attempt - 1, 0)] if attempt else 0)
 
 
 def receive(file: RemoteFile, url: str, part: Path, *, progress: Progress) -> None:
-    """Ask once for what is missing and append it to `part`; a server that ignores the range starts it anew."""
+    """Request the missing bytes once and append them to `part`; if the server ignores the range, start from the beginning."""
     have = size_of(part)
     request = urllib.request.Request(url, headers={"User-Agent": "bts (research software)", "Range": f"bytes={have}-"})
     try:
@@ -135,7 +135,7 @@ def receive(file: RemoteFile, url: str, part: Path, *, progress: Progress) -> No
             refuse(file, response.status, url, part)
         goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if response.status == 206 and not goes_on:
-            raise BrokenError("the server sent another range than asked for")
+            raise BrokenError("the server sent another range than requested")
         with part.open("ab" if goes_on else "wb") as out:
             have = have if goes_on else 0
             while block := response.read(CHUNK):
@@ -145,7 +145,7 @@ def receive(file: RemoteFile, url: str, part: Path, *, progress: Progress) -> No
 
 
 def refuse(file: RemoteFile, status: int, url: str, part: Path) -> None:
-    """Raise what an answer without the file means."""
+    """Raise the error of an unsuccessful response."""
     words = f"the server answered {status} {http.client.responses.get(status, '')}".strip()
     if status in WORTH_ANOTHER_TRY:
         raise BrokenError(words)
@@ -153,24 +153,24 @@ def refuse(file: RemoteFile, status: int, url: str, part: Path) -> None:
 
 
 def by_hand(url: str, path: Path) -> str:
-    """Return the way around this program."""
+    """Return instructions for a manual download."""
     name = path.name.removesuffix(".part")
     return f"open {url} in a browser, save it as {path.with_name(name)}, and run again"
 
 
 def size_of(path: Path) -> int:
-    """Return a file's size in bytes, 0 where there is none."""
+    """Return a file's size in bytes, 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def cause(error: BaseException) -> BaseException:
-    """Return what lies behind urllib's own error."""
+    """Return the cause of urllib's error."""
     reason = getattr(error, "reason", None)
     return reason if isinstance(reason, BaseException) else error
 
 
 def describe(error: BaseException) -> str:
-    """Return an error of the network in words."""
+    """Return a network error in words."""
     inner = cause(error)
     return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
 
@@ -180,8 +180,8 @@ def is_network(error: OSError) -> bool:
     return isinstance(error, (urllib.error.URLError, ConnectionError, TimeoutError, socket.gaierror, socket.timeout))
 
 
-def no_way(error: BaseException) -> bool:
-    """Return whether there is no server at all: no name, nobody listening, no route."""
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether the server can't be reached: no name, refused connection, no route."""
     inner = cause(error)
     unreachable = isinstance(inner, OSError) and inner.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
     return isinstance(inner, (socket.gaierror, ConnectionRefusedError)) or unreachable

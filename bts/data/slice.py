@@ -1,4 +1,4 @@
-"""What is one slice, and what must hold for it? Everything that reads yields a `Slice`; everything else takes one."""
+"""The `Slice`: one image with its metadata, which every reader returns and everything else takes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from bts.errors import InputError
 
 MAX_SIDE = 8192
-"""Longest side in pixels that is accepted; a larger picture is no MRI slice and would only exhaust the memory."""
+"""Longest accepted side in pixels; a larger picture is not an MRI slice and would only exhaust the memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One image with what is known of it.
+    """One image with its metadata.
 
     Attributes:
         image: (H, W) float32 as read (no scaling), row then column, first row at the top.
-        source: name of the source it came from, `"file"` for a lone file.
-        path: where it was read, for messages and tables.
-        label: class name, or None where it is not known.
-        mask: (H, W) bool, True inside the tumour, or None where there is none.
+        source: name of the source it came from, `"file"` for a single file.
+        path: its path, for messages and tables.
+        label: class name, or None if unknown.
+        mask: (H, W) bool, True inside the tumour, or None if there is no mask.
         patient: patient ID as the source writes it, or None.
         spacing_mm: (row, column) distance between pixel centres in millimetres, or None.
-        index: position in its volume along the chosen axis, or None for a lone picture.
-        synthetic: True for a phantom; every output made from it says so.
+        index: position in its volume along the chosen axis, or None for a single picture.
+        synthetic: True for a phantom; every output made from it is marked as such.
         warnings: one line each, shown to the user with the result.
     """
 

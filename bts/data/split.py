@@ -22,7 +22,7 @@ from bts.registry import suggestion
 
 COLUMNS = ("path", "patient", "label", "part")
 ALONE = "slice "
-"""Beginning of the patient, followed by the path, that a slice gets whose publisher names nobody: a patient of its own."""
+"""Prefix, followed by the path, of the patient ID of a slice without a published patient: a patient of its own."""
 
 
 @dataclass(frozen=True, order=True)
@@ -31,8 +31,8 @@ class SplitRow:
 
     Attributes:
         path: the record's path, relative to the source's root.
-        patient: patient ID as the source writes it.
-        label: class name, an empty string where it is not known.
+        patient: patient ID as in the source.
+        label: class name, an empty string if unknown.
         part: `train`, `val` or `test`.
     """
 
@@ -43,17 +43,17 @@ class SplitRow:
 
     @property
     def known_patient(self) -> str | None:
-        """The patient, or None where nobody knows whose slice this is (`ALONE`)."""
+        """The patient, or None if unknown (`ALONE`)."""
         return None if self.patient == f"{ALONE}{self.path}" else self.patient
 
 
 @dataclass(frozen=True)
 class Split:
-    """Slices in parts, such that no person stands in two: building one that breaks this raises `RequestError`.
+    """Slices in parts, with every patient in one part only; otherwise the constructor raises `RequestError`.
 
     Attributes:
         rows: the slices, in the order of the source (or of the file that was read).
-        group: `family` takes MR040240 and MR040240B for one person, `exact` for two.
+        group: `family` treats MR040240 and MR040240B as one patient, `exact` as two.
     """
 
     rows: tuple[SplitRow, ...]
@@ -70,12 +70,12 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that are equal for the same slices in the same parts, in whatever order."""
+        """Sixteen hexadecimal digits, equal for the same slices in the same parts in any order."""
         rows = sorted((row.path, row.patient, row.label, row.part) for row in self.rows)
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
     def write(self, path: Path | str) -> None:
-        """Write the CSV, whole or not at all; `RequestError` where the folder can't be written."""
+        """Write the CSV atomically; raises `RequestError` if the folder can't be written."""
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,9 +95,9 @@ class Split:
 
 
 def records_of(split: Split, records: list[Record], part: Part) -> list[Record]:
-    """Return the records of one part in the split's order; where a record has no patient, with the one the split names.
+    """Return the records of one part in the split's order; records without a patient get the one of the split.
 
-    KeyError where the split names a slice that is not among the records.
+    Raises KeyError if a slice of the split is not among the records.
     """
     by_path = {record.path: record for record in records}
     rows = split.part(part)
@@ -130,8 +130,8 @@ def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
                 "a patient belongs to one part"
             )
         raise RequestError(
-            f"patients {other.patient} ({other.part}) and {row.patient} ({row.part}) are taken for one person on two sides: "
-            "put both in one part, or take every ID for a person of its own with --split.group exact"
+            f"patients {other.patient} ({other.part}) and {row.patient} ({row.part}) are treated as one patient, in two parts: "
+            "put both in one part, or treat every ID as a patient of its own with --split.group exact"
         )
 
 
@@ -144,7 +144,7 @@ def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
 
 def _read_rows(path: Path) -> list[SplitRow]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets put a mark in front
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             reader = csv_files.dict_reader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:

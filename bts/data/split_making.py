@@ -23,16 +23,16 @@ from bts.settings import SplitSettings
 CVIND = "cvind.mat from https://doi.org/10.6084/m9.figshare.1512427 (`bts download` fetches it)"
 
 Made = tuple[list[SplitRow], list[str]]
-"""Rows, and lines for the log on what the split costs."""
+"""Rows, and log lines on excluded slices."""
 kinds: Registry[Callable[[list[Record], SplitSettings], Made]] = Registry("kind of split")
 SAYS_NOTHING = "scores of that class say nothing there"
 
 
 def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, list[str]]:
-    """Return the split that the settings ask for, and lines for the log.
+    """Return the split of the settings, and log lines.
 
-    The lines name slices that are left out and classes that a part lacks. Equal records and settings give the same split on
-    every machine.
+    The lines name excluded slices and classes missing in a part. Equal records and settings give the same split on every
+    machine.
 
     Raises:
         RequestError: the records or the settings do not allow a split.
@@ -94,14 +94,14 @@ def _by_cvind(records: list[Record], settings: SplitSettings) -> Made:
     known = sorted({int(record.fold) for record in records if record.fold is not None})
     if settings.fold not in known:
         raise RequestError(f"split.fold {settings.fold}: the author's folds are {', '.join(map(str, known))}")
-    tested = {_person(record, settings.group) for record in records if record.fold == settings.fold}
-    straddling = [r for r in records if r.fold != settings.fold and _person(r, settings.group) in tested]
+    tested = {_patient_of(record, settings.group) for record in records if record.fold == settings.fold}
+    straddling = [r for r in records if r.fold != settings.fold and _patient_of(r, settings.group) in tested]
     lost = {record.path for record in straddling}
     kept = [record for record in records if record.path not in lost]
     rows = _around_test(kept, [record.fold == settings.fold for record in kept], settings)
-    people = len({_person(record, settings.group) for record in straddling})
+    patients = len({_patient_of(record, settings.group) for record in straddling})
     line = (
-        f"split: the author's fold {settings.fold}: {_word(settings.group)} that straddle it: {people}, "
+        f"split: the author's fold {settings.fold}: {_unit(settings.group)} that straddle it: {patients}, "
         f"slices of theirs kept out of training and validation: {len(lost)}"
     )
     return rows, [line]
@@ -109,7 +109,7 @@ def _by_cvind(records: list[Record], settings: SplitSettings) -> Made:
 
 @kinds.register("published")
 def _by_publisher(records: list[Record], settings: SplitSettings) -> Made:
-    """The publisher's own parts. Slices without a patient count as patients of their own, and the line says so."""
+    """Return the published parts; slices without a patient count as patients of their own, with a warning."""
     without = [record for record in records if record.part is None]
     if without:
         raise RequestError(
@@ -124,8 +124,8 @@ def _by_publisher(records: list[Record], settings: SplitSettings) -> Made:
     lines = []
     if unknown:
         lines = [
-            f"split: warning: {unknown} slices have no patient and count as patients of their own: whoever has slices on two "
-            "sides is not noticed, and scores on this split say less than they seem to"
+            f"split: warning: {unknown} slices have no patient and count as patients of their own: a patient in two parts "
+            "would go unnoticed, and scores on this split may be inflated"
         ]
     if any(record.part == "val" for record in known):
         return [_row(record, record.part) for record in known if record.part is not None], lines
@@ -158,7 +158,7 @@ def _matched(records: list[Record], rows: list[SplitRow]) -> Made:
 
 
 def _agreed(row: SplitRow, record: Record) -> SplitRow:
-    """Return the row with the label that file and data agree on; an empty cell takes the data's."""
+    """Return the row with the label of file and data, which must agree; an empty cell takes the data's."""
     if record.patient and record.patient.strip() != row.patient:  # reading a CSV strips its cells
         raise RequestError(
             f"slice {row.path} has patient {row.patient} here and {record.patient} in the data: correct the split"
@@ -169,7 +169,7 @@ def _agreed(row: SplitRow, record: Record) -> SplitRow:
 
 
 def _around_test(records: list[Record], is_test: Sequence[bool], settings: SplitSettings) -> list[SplitRow]:
-    """Return rows: the given test slices, and the others drawn into training and validation by patient."""
+    """Return rows: the given test slices, and the others split into training and validation by patient."""
     rest = [record for record, test in zip(records, is_test, strict=True) if not test]
     shares = (1 - settings.val, settings.val)
     drawn = iter(_draw(rest, shares, group=settings.group, seed=(settings.seed, settings.fold)))
@@ -177,21 +177,21 @@ def _around_test(records: list[Record], is_test: Sequence[bool], settings: Split
 
 
 def _draw(records: Sequence[Record], shares: Sequence[float], *, group: Group, seed: tuple[int, ...]) -> list[int]:
-    """Return a part number for each record, the same for all records of a person."""
+    """Return a part number for each record, the same for all records of a patient."""
     _refuse_no_patient(records)
-    people = sorted({_person(record, group) for record in records})  # sorted: the draw must not depend on the order of files
-    if len(people) < len(shares):
-        raise RequestError(f"{len(people)} {_word(group)} can't fill {len(shares)} parts: add data or ask for fewer")
+    patients = sorted({_patient_of(record, group) for record in records})  # the draw must not depend on the order of files
+    if len(patients) < len(shares):
+        raise RequestError(f"{len(patients)} {_unit(group)} can't fill {len(shares)} parts: add data or ask for fewer")
     labels = sorted({record.label or "" for record in records})
-    row = {name: i for i, name in enumerate(people)}
+    row = {name: i for i, name in enumerate(patients)}
     column = {name: i for i, name in enumerate(labels)}
-    counts = np.zeros((len(people), len(labels)))
-    np.add.at(counts, ([row[_person(r, group)] for r in records], [column[r.label or ""] for r in records]), 1)
+    counts = np.zeros((len(patients), len(labels)))
+    np.add.at(counts, ([row[_patient_of(r, group)] for r in records], [column[r.label or ""] for r in records]), 1)
     parts = draw_parts(counts, shares, seed=seed)
-    return [int(parts[row[_person(record, group)]]) for record in records]
+    return [int(parts[row[_patient_of(record, group)]]) for record in records]
 
 
-def _person(record: Record, group: Group) -> str:
+def _patient_of(record: Record, group: Group) -> str:
     return patient_of(record.patient or "", group)
 
 
@@ -200,7 +200,7 @@ def _refuse_no_patient(records: Sequence[Record]) -> None:
     if missing:
         raise RequestError(
             f"{len(missing)} of {len(records)} slices have no patient ID (first: {missing[0]}), and without it "
-            "a patient could stand on two sides: give a manifest with patient_id, or try `bts audit --recover figshare`"
+            "a patient could be in two parts: give a manifest with patient_id, or try `bts audit --recover figshare`"
         )
 
 
@@ -208,5 +208,5 @@ def _row(record: Record, part: Part) -> SplitRow:
     return SplitRow(path=record.path, patient=record.patient or "", label=record.label or "", part=part)
 
 
-def _word(group: Group) -> str:
+def _unit(group: Group) -> str:
     return "families" if group == "family" else "patients"

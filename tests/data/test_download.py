@@ -179,7 +179,7 @@ def test_a_server_in_trouble_is_asked_again_with_longer_pauses(server: Server, t
 
 def test_a_server_that_stays_in_trouble_is_given_up(server: Server, tmp_path: Path) -> None:
     server.manners = ["500"] * 20
-    with pytest.raises(InputError, match=r"the server answered 500 .*, 5 times in a row; run again to go on"):
+    with pytest.raises(InputError, match=r"the server answered 500 .*, 5 times in a row; run again to resume"):
         bring(server, serve(server, "a.bin", 1, BODY), tmp_path / "a.bin")
 
 

@@ -1,4 +1,4 @@
-"""Do class folders come back from their .npz files as they were?"""
+"""Class folders exported to .npz files and read back."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_a_family_is_its_own_family() -> None:
     assert family(family("MR040240B")) == family("MR040240B")
 
 
-def test_exact_takes_every_id_for_a_person_of_its_own() -> None:
+def test_exact_treats_every_id_as_a_patient_of_its_own() -> None:
     assert patient_of("MR040240B", "exact") != patient_of("MR040240", "exact")
     assert patient_of("MR040240B", "family") == patient_of("MR040240", "family")
 

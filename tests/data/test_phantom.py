@@ -106,12 +106,12 @@ def test_more_patients_leave_the_first_ones_as_they_are():
 
 
 def test_every_person_has_one_fold_one_class_and_at_most_two_ids():
-    people = defaultdict(list)
+    by_patient = defaultdict(list)
     for patient in plan_patients(60, (1, 3), healthy=10):
-        people[re.sub(r"[A-Z]$", "", patient.patient)].append(patient)
-    for scans in people.values():
-        assert len({(scan.fold, scan.label, scan.person) for scan in scans}) == 1
-    assert sorted({len(scans) for scans in people.values()}) == [1, 2]
+        by_patient[re.sub(r"[A-Z]$", "", patient.patient)].append(patient)
+    for scans in by_patient.values():
+        assert len({(scan.fold, scan.label, scan.number) for scan in scans}) == 1
+    assert sorted({len(scans) for scans in by_patient.values()}) == [1, 2]
 
 
 def test_ids_are_unique_numeric_and_lettered():

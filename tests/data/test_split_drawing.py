@@ -31,7 +31,7 @@ def test_equal_seeds_give_equal_parts_and_others_don_t() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("shares", [(0.7, 0.15, 0.15), (0.2,) * 5, (0.9, 0.1)])
-def test_each_part_has_its_share_of_slices_of_classes_and_of_people(shares: tuple[float, ...], seed: int) -> None:
+def test_each_part_has_its_share_of_slices_of_classes_and_of_patients(shares: tuple[float, ...], seed: int) -> None:
     counts = _counts(200, seed)
     parts = draw_parts(counts, shares, seed=(seed,))
     for part, share in enumerate(shares):
@@ -42,13 +42,13 @@ def test_each_part_has_its_share_of_slices_of_classes_and_of_people(shares: tupl
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_no_part_is_empty_with_just_enough_people(seed: int) -> None:
+def test_no_part_is_empty_with_just_enough_patients(seed: int) -> None:
     counts = np.array([[1, 0], [90, 0], [0, 30]])
     assert sorted(draw_parts(counts, (0.98, 0.01, 0.01), seed=(seed,))) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_rare_class_reaches_every_part_where_there_are_people_enough(seed: int) -> None:
+def test_a_rare_class_reaches_every_part_where_there_are_patients_enough(seed: int) -> None:
     counts = np.zeros((33, 2))
     counts[:30, 0] = 20
     counts[30:, 1] = (50, 1, 1)
@@ -58,7 +58,7 @@ def test_a_rare_class_reaches_every_part_where_there_are_people_enough(seed: int
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_small_draw_is_nearly_as_even_as_the_best_of_all(seed: int) -> None:
-    """Nine people of one class in two halves: compare with all 512 draws."""
+    """Nine patients of one class in two halves: compare with all 512 draws."""
     sizes = np.random.default_rng(seed).integers(1, 30, size=9)
     parts = draw_parts(sizes[:, None], (0.5, 0.5), seed=(seed,))
 

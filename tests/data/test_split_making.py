@@ -42,7 +42,7 @@ def _records(patients: int = 12, slices: int = 4) -> list[Record]:
     ]
 
 
-def _people(rows: list[SplitRow], group: Group = "family") -> set[str]:
+def _patients(rows: list[SplitRow], group: Group = "family") -> set[str]:
     return {patient_of(row.patient, group) for row in rows}
 
 
@@ -67,17 +67,17 @@ def test_each_class_of_figshare_has_its_share_in_each_part(figshare: list[Record
 
 def test_no_patient_is_in_two_parts() -> None:
     split, _ = make_split(_records(), SplitSettings())
-    people = [_people(split.part(part)) for part in PARTS]
-    assert sum(map(len, people)) == len(set().union(*people)) == 12
+    patients = [_patients(split.part(part)) for part in PARTS]
+    assert sum(map(len, patients)) == len(set().union(*patients)) == 12
 
 
 def test_no_family_of_figshare_is_in_two_parts_but_ids_may_be_on_request(figshare: list[Record]) -> None:
     by_family, _ = make_split(figshare, SplitSettings())
-    assert not _people(by_family.part("train")) & _people(by_family.part("test"))
+    assert not _patients(by_family.part("train")) & _patients(by_family.part("test"))
     exact, _ = make_split(figshare, SplitSettings(group="exact"))
     assert exact.group == "exact"
-    assert _people(exact.part("train")) & _people(exact.part("test"))
-    assert not _people(exact.part("train"), "exact") & _people(exact.part("test"), "exact")
+    assert _patients(exact.part("train")) & _patients(exact.part("test"))
+    assert not _patients(exact.part("train"), "exact") & _patients(exact.part("test"), "exact")
 
 
 def test_equal_seeds_give_the_equal_split_and_others_don_t() -> None:
@@ -147,7 +147,7 @@ def test_the_log_counts_slices_and_people_and_names_the_fingerprint() -> None:
     assert split.fingerprint in lines[0]
     for part in PARTS:
         rows = split.part(part)
-        assert f"{part} {len(rows)} slices of {len(_people(rows))} patients" in lines[0]
+        assert f"{part} {len(rows)} slices of {len(_patients(rows))} patients" in lines[0]
 
 
 def test_a_part_without_a_class_is_warned_of() -> None:
@@ -350,7 +350,7 @@ def test_the_publisher_s_test_part_is_kept_and_validation_comes_from_its_trainin
 
 def test_known_patients_of_a_published_split_stay_together_and_are_not_warned_of() -> None:
     split, lines = make_split(_published(patient=True), SplitSettings(kind="published", val=0.2))
-    assert not _people(split.part("train")) & _people(split.part("val"))
+    assert not _patients(split.part("train")) & _patients(split.part("val"))
     assert not any("have no patient" in line for line in lines)
 
 

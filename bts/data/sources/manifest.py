@@ -1,4 +1,4 @@
-"""Which slices does a user's own table name? A CSV with `path, label, mask, patient_id, split`; only `path` must be there.
+"""Slices of a user's own table: a CSV with `path, label, mask, patient_id, split`; only `path` is required.
 
 Pictures of every readable kind may stand in one table, figshare's `.mat` files with the masks inside them beside PNGs.
 """

@@ -1,4 +1,4 @@
-"""How do slices of several sources become one table? Rows of a manifest, with paths relative to where the table will lie."""
+"""Manifest of slices from several sources, with paths relative to its folder."""
 
 from __future__ import annotations
 
