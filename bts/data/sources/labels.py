@@ -1,4 +1,4 @@
-"""Which class is meant by a folder's name, in which order do classes stand, and which part by a folder's name?"""
+"""Names of classes and parts: normalisation and order."""
 
 from __future__ import annotations
 
