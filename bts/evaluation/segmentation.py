@@ -76,10 +76,10 @@ def _uncertainty(sample: Sample, drawn: np.ndarray) -> dict[str, Any]:
     known = np.isfinite(sample.column("mask_uncertain")) & drawn
     uncertain, poor = sample.column("mask_uncertain") == 1, sample.column("dice") < POOR_DICE
     return {
-        "doubt": {
+        "uncertain": {
             "caught": sample.share(uncertain, known & poor),
             "false": sample.share(uncertain, known & ~poor),
-            "dice_doubtful": sample.mean("dice", known & uncertain),
+            "dice_uncertain": sample.mean("dice", known & uncertain),
             "dice_others": sample.mean("dice", known & ~uncertain),
         }
     }

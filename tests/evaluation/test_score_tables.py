@@ -131,18 +131,18 @@ def test_without_patient_ids_the_slice_is_drawn_and_that_is_said(cases: pd.DataF
     assert "slices (no patient IDs)" in text_table(summary)
 
 
-def test_doubts_are_counted_among_poor_masks_and_among_the_others() -> None:
+def test_uncertain_masks_are_counted_among_poor_masks_and_among_the_others() -> None:
     cases = made_cases()
     drawn = cases.predicted_area_px > 0
     cases["mask_confidence"] = np.where(drawn, 0.5, np.nan)
     cases["mask_uncertain"] = [bool(i % 3) if there else None for i, there in enumerate(drawn)]
-    found = summarise(cases)["segmentation"]["doubt"]
-    doubtful, poor = cases.mask_uncertain == True, cases.dice < 0.5  # noqa: E712
-    assert found["caught"].value == pytest.approx(doubtful[drawn & poor].mean())
-    assert found["false"].value == pytest.approx(doubtful[drawn & ~poor].mean())
-    assert found["dice_others"].value == pytest.approx(cases.dice[drawn & ~doubtful].mean())
-    assert any(row.key == "segmentation.doubt.caught" for row in headline(summarise(cases)))
+    found = summarise(cases)["segmentation"]["uncertain"]
+    uncertain, poor = cases.mask_uncertain == True, cases.dice < 0.5  # noqa: E712
+    assert found["caught"].value == pytest.approx(uncertain[drawn & poor].mean())
+    assert found["false"].value == pytest.approx(uncertain[drawn & ~poor].mean())
+    assert found["dice_others"].value == pytest.approx(cases.dice[drawn & ~uncertain].mean())
+    assert any(row.key == "segmentation.uncertain.caught" for row in headline(summarise(cases)))
 
 
-def test_a_table_without_doubts_has_no_line_about_them() -> None:
-    assert "doubt" not in summarise(made_cases())["segmentation"]
+def test_a_table_without_uncertain_masks_has_no_line_about_them() -> None:
+    assert "uncertain" not in summarise(made_cases())["segmentation"]

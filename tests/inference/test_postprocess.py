@@ -50,7 +50,7 @@ def test_without_a_scale_the_map_is_divided_by_its_own_maximum():
     assert scale_cam(np.zeros((2, 2)), scale=None).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
-def test_sentences_name_what_is_doubtful():
+def test_warnings_name_the_reason():
     assert format_contradiction(label="no_tumour").endswith("a tumour is outlined, the class is no tumour")
     assert format_contradiction(label="glioma").endswith("the class is glioma, the mask is empty")
     assert "0.51" in format_referral(highest=0.512, refer_below=0.7)
