@@ -7,10 +7,11 @@ import re
 
 import pandas as pd
 import pytest
-from bts.report.card_tables import failure_rows, group_table, parts_table, table
 
 from bts.data.split import Split, SplitRow
 from bts.markdown import escape
+from bts.report.card import failure_rows, group_table, parts_table
+from bts.report.markdown import table
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -59,7 +60,7 @@ def test_a_text_is_no_markup(text: str) -> None:
 def test_two_renderers_show_the_text_itself(text: str) -> None:
     markdown_it = pytest.importorskip("markdown_it")
     markdown = pytest.importorskip("markdown")
-    page = f"{escape(text)}\n\n{table(['class', 'n'], [[escape(text), 1]])}\n"
+    page = f"{escape(text)}\n\n{table(['class', 'n'], [[text, 1]])}\n"
     for shown in (
         markdown_it.MarkdownIt("commonmark").enable("table").render(page),
         markdown.markdown(page, extensions=["tables"]),
@@ -73,7 +74,7 @@ def test_class_names_are_escaped_in_every_table_of_the_card() -> None:
     name = "<img src=x onerror=alert(1)>"
     rows = (SplitRow("1", "a", name, "train"), SplitRow("2", "b", name, "val"), SplitRow("3", "c", name, "test"))
     score = {"value": 0.5, "low": 0.4, "high": 0.6, "n_patients": 1, "n_slices": 1, "seed": 0, "draws": 9, "unit": "patient"}
-    from bts.evaluation.scored import with_intervals
+    from bts.evaluation.results import with_intervals
 
     summary = with_intervals({"segmentation": {"class": {name: {"dice": score}}}})
     cases = pd.DataFrame({"label": [name, name], "predicted": [name + "2", name]})

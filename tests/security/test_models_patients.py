@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bts.evaluation.foreign import remove_known
 
 import bts
 from bts.data.patient_ids import FILE_NAME, hashed_patient, key_name, make_key, read_key
@@ -23,6 +22,7 @@ from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
+from bts.evaluation.subject import remove_known
 from bts.export.formats import export_model
 from bts.export.half import write_half_folder
 from bts.inference.runtimes.exported import card_in
@@ -172,10 +172,10 @@ def test_of_a_foreign_set_the_owner_leaves_training_patients_out(fresh: Path, tm
     seen = source.records()[0]
     key = read_key(fresh)
     card = replace(read_card(fresh / "model"), training_patients=[hashed_patient(str(seen.patient), key=key)])
-    kept = remove_known(source, [card], [fresh / "model"], [])
-    assert kept.removed == {"slices of patients that 'one' was trained on": 1}
-    assert seen not in kept.records
-    assert kept.notes == []
+    records, removed, notes = remove_known(source, [card], [fresh / "model"], [])
+    assert removed == {"slices of patients that 'one' was trained on": 1}
+    assert seen not in records
+    assert notes == []
 
 
 def test_without_the_key_or_the_list_a_foreign_score_says_so(fresh: Path, tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_without_the_key_or_the_list_a_foreign_score_says_so(fresh: Path, tmp_pa
         (card, "patients.key, the key of its patients, is not there"),
         (published(card), "lists no training patients"),
     ):
-        kept = remove_known(source, [each], [fresh / "model"], [])
-        assert len(kept.records) == 3
-        (note,) = kept.notes
+        records, _, notes = remove_known(source, [each], [fresh / "model"], [])
+        assert len(records) == 3
+        (note,) = notes
         assert note.startswith("patients that 'one' was trained on could not be left out: ")
         assert why in note
         assert note.endswith("it was trained on slices of figshare, so these scores may be of its own training patients")
