@@ -96,6 +96,67 @@ SPOILED: list[tuple[str, Callable[[onnx.ModelProto], Any], str]] = [
 ]
 
 
+def varint(number: int) -> bytes:
+    groups = [number >> shift & 0x7F for shift in range(0, max(1, number.bit_length()), 7)]
+    return bytes([*(0x80 | each for each in groups[:-1]), groups[-1]])
+
+
+def written(number: int, value: bytes | int, *, beyond: int = 0) -> bytes:
+    """Return a field as protobuf writes it, with `beyond` added to its key."""
+    if isinstance(value, int):
+        return varint((number << 3) + beyond) + varint(value)
+    return varint((number << 3 | 2) + beyond) + varint(len(value)) + value
+
+
+def graph_with(file: Path, part: bytes) -> Path:
+    """Add the bytes of fields to the graph of a file."""
+    proto = onnx.load(file)
+    graph = proto.graph.SerializeToString() + part
+    proto.ClearField("graph")
+    file.write_bytes(proto.SerializeToString() + written(7, graph))
+    return file
+
+
+BITS_LOST = 2**32
+"""What protobuf drops from a key: it keeps 32 bits."""
+OTHER_FILE = onnx.StringStringEntryProto(key="location", value="*/_ORT_MEM_ADDR_/*").SerializeToString()
+PLAIN = TensorProto(name="added", data_type=TensorProto.FLOAT, dims=[4]).SerializeToString()
+HUGE = TensorProto(name="added", data_type=TensorProto.FLOAT, dims=[2**29], raw_data=bytes(4)).SerializeToString()
+SQUARED = TensorProto(data_type=TensorProto.FLOAT, dims=[1000], raw_data=bytes(4000)).SerializeToString()
+HIDDEN: list[tuple[str, bytes, str]] = [
+    ("subgraph", written(1, written(4, b"Loop") + written(5, written(6, b"", beyond=BITS_LOST))), "a field with number"),
+    ("location", written(5, PLAIN + written(13, OTHER_FILE, beyond=BITS_LOST)), "a field with number"),
+    ("data location", written(5, PLAIN + written(14, 1, beyond=BITS_LOST)), "a field with number"),
+    ("domain", written(1, written(4, b"Add") + written(7, b"com.microsoft", beyond=BITS_LOST)), "a field with number"),
+    ("texts", written(5, PLAIN + written(2, TensorProto.STRING + BITS_LOST)), "of texts"),
+    ("node", written(1, b"", beyond=7 * BITS_LOST), "a field with number"),
+    ("field 0", written(0, b""), "a field with number 0"),
+    ("overlong key", b"\x8a\x00\x00", "not in its shortest form"),
+    ("number of 66 bits", written(5, PLAIN + written(1, 2**65)), "a number of more than 64 bits"),
+    ("group", b"\x0b\x0c", "a field of wire type 3"),
+    ("end of a group", b"\x0c", "a field of wire type 4"),
+    ("unknown wire type", b"\x0e", "a field of wire type 6"),
+    ("no packed sides", written(5, HUGE + written(1, b"")), "of 536,870,912 values in"),
+    ("sides as fixed numbers", written(5, HUGE + b"\x09" + bytes(8)), "sides of a tensor of wire type 1"),
+    ("two tensors that merge", written(1, written(4, b"Constant") + written(5, written(5, SQUARED) * 2)), "with two tensors"),
+]
+"""Fields that a check of ours could read otherwise than protobuf does."""
+
+
+@pytest.mark.parametrize(("part", "message"), [case[1:] for case in HIDDEN], ids=[case[0] for case in HIDDEN])
+def test_a_field_that_protobuf_reads_in_another_way_is_refused(part: bytes, message: str, file: Path) -> None:
+    with pytest.raises(RequestError, match=rf"model\.onnx: .*{message}") as caught:
+        check_graph(graph_with(file, part))
+    assert "\n" not in str(caught.value)
+
+
+def test_tensors_as_every_protobuf_library_may_write_them_are_read(file: Path) -> None:
+    packed = TensorProto(name="added", data_type=TensorProto.FLOAT, raw_data=bytes(24)).SerializeToString()
+    check_graph(graph_with(file, written(5, packed + written(1, varint(2) + varint(3)))))  # sides packed
+    check_graph(graph_with(file, written(5, packed + written(1, 2) + written(1, 3))))
+    check_graph(graph_with(file, written(100, -1 % 2**64)))  # negative number in a field of a later version
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(("spoil", "message"), [case[1:] for case in SPOILED], ids=[case[0] for case in SPOILED])
 def test_a_graph_that_is_more_than_a_network_is_refused(
@@ -211,6 +272,9 @@ def test_xml_with_entities_or_none_at_all_is_refused(text: str, tmp_path: Path) 
     [
         ('type="Convolution" version="opset1"', 'type="Convolution" version="extension"', "layer 'Convolution' of 'extension'"),
         ('type="Convolution" version="opset1"', 'type="Loop" version="opset5"', "layer 'Loop' has a graph of its own"),
+        ('type="Convolution" version="opset1"', 'type="loop" version="opset5"', "layer 'loop'"),
+        ('type="Convolution" version="opset1"', 'type="LOOP" version="opset5"', "layer 'LOOP'"),
+        ('type="Convolution" version="opset1"', 'type="tensorIterator" version="opset1"', "layer 'tensorIterator'"),
         ('offset="0"', 'offset="99999999999"', "weights up to byte"),
         ('offset="0"', 'offset="-1"', "a place in the weights of '-1'"),
     ],

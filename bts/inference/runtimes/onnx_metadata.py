@@ -38,12 +38,16 @@ KEY, VALUE = 1, 2
 """Numbers of the fields of one entry of the metadata, `StringStringEntryProto`."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Protobuf's wire types."""
+LARGEST_KEY = LARGEST_ENUM = 2**32 - 1
+LARGEST_NUMBER, LONGEST_FIELD = 2**64 - 1, 2**31 - 1
+"""What protobuf keeps of a key, an enumeration, a number and a length. It drops higher bits, which could hide a field."""
 
 
 class Field(NamedTuple):
-    """One field of a message: its number, its value where it is a number, and where its bytes lie."""
+    """One field of a message: its number, wire type, its value where it is a number, and where its bytes lie."""
 
     number: int
+    wire: int
     value: int
     start: int
     length: int
@@ -103,7 +107,11 @@ def _check_node(node: BinaryIO, length: int) -> None:
         if field.number == DOMAIN and (domain := _text(node.read(field.length))) not in DOMAINS:
             raise ValueError(f"an operation of '{domain[:40]}', only those of ONNX itself are exported")
         if field.number == ATTRIBUTE:
+            tensors = 0
             for inner in _fields(node, field.start + field.length):
+                tensors += inner.number == TENSOR
+                if tensors > 1:  # protobuf would merge them, and multiply their sides
+                    raise ValueError("an attribute with two tensors in the place of one")
                 if inner.number in (SUBGRAPH, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS):
                     raise ValueError("a graph within the graph or a sparse tensor, none are exported")
                 if inner.number in (TENSOR, TENSORS):
@@ -115,22 +123,30 @@ def _check_tensor(file: BinaryIO, end: int) -> None:
     begin, name = file.tell(), ""
     sides: list[int] = []
     for field in _fields(file, end):
-        if field.number == DIMS and field.length:  # packed
-            packed = BytesIO(file.read(field.length))
-            while packed.tell() < field.length and len(sides) <= MOST_SIDES:
-                sides.append(_varint(packed))
-        elif field.number == DIMS:
-            sides.append(field.value)
+        if field.number == DIMS:
+            sides += _sides(file, field)
         elif field.number == NAME:
             name = _text(file.read(field.length))[:100]
         elif field.number == EXTERNAL_DATA or (field.number == DATA_LOCATION and field.value):
             raise ValueError(f"tensor '{name}' keeps its values in another file, none is exported so")
-        elif field.number == DATA_TYPE and field.value == TEXT_TYPE:
+        elif field.number == DATA_TYPE and field.value & LARGEST_ENUM == TEXT_TYPE:
             raise ValueError(f"tensor '{name}' of texts, none is exported")
         if len(sides) > MOST_SIDES:
             raise ValueError(f"tensor '{name}' of over {MOST_SIDES} sides")
     if math.prod(sides) > 2 * (end - begin):  # values of four bits are the smallest
         raise ValueError(f"tensor '{name}' of {math.prod(sides):,} values in {end - begin:,} bytes")
+
+
+def _sides(file: BinaryIO, field: Field) -> list[int]:
+    """Return the sides in a field of a tensor: one number, or any count of them packed, which may be none."""
+    if field.wire == VARINT:
+        return [field.value]
+    if field.wire != BYTES:
+        raise ValueError(f"sides of a tensor of wire type {field.wire}")
+    packed, sides = BytesIO(file.read(field.length)), []
+    while packed.tell() < field.length and len(sides) <= MOST_SIDES:
+        sides.append(_varint(packed))
+    return sides
 
 
 class _Reading:
@@ -164,22 +180,29 @@ def _size(file: BinaryIO) -> int:
 
 
 def _fields(file: BinaryIO, end: int) -> Iterator[Field]:
-    """Yield the fields of a message that ends at `end`; the file is at the bytes of the field, and may be moved."""
+    """Yield the fields of a message that ends at `end`; the file is at the bytes of the field, and may be moved.
+
+    What a protobuf library may read in another way is refused: keys over 32 bits, field 0, groups, overlong numbers.
+    """
     while (place := file.tell()) < end:
         key = _varint(file)
         number, wire = key >> 3, key & 7
+        if key > LARGEST_KEY or number == 0:
+            raise ValueError(f"a field with number {number:,}, no message has such")
         value, length = 0, 0
         if wire == VARINT:
             value = _varint(file)
         elif wire == BYTES:
             length = _varint(file)
+            if length > LONGEST_FIELD:
+                raise ValueError(f"a field of {length:,} bytes, at most {LONGEST_FIELD:,} are read")
         elif wire not in (FIXED64, FIXED32):
             raise ValueError(f"a field of wire type {wire}")
         start = file.tell()
         after = start + (length if wire == BYTES else {FIXED64: 8, FIXED32: 4}.get(wire, 0))
         if after > end or after <= place:
             raise EOFError(f"a field of {after - start:,} bytes where {end - start:,} are left")
-        yield Field(number, value, start, length)
+        yield Field(number, wire, value, start, length)
         file.seek(after)
 
 
@@ -205,5 +228,7 @@ def _varint(file: BinaryIO) -> int:
             raise EOFError("it ends within a number")
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
+            if value > LARGEST_NUMBER or (shift and not byte[0]):
+                raise ValueError("a number of more than 64 bits, or not in its shortest form")
             return value
     raise ValueError("a number of more than 64 bits")

@@ -16,8 +16,8 @@ from bts.models.weights_file import LARGEST_WEIGHTS
 LARGEST_XML = 2**26
 DEEPEST = 32
 OPSET = re.compile(r"opset\d{1,2}")
-WITH_BODIES = ("TensorIterator", "Loop", "If")
-"""Layers with graphs of their own, which may run for ever; none is exported."""
+WITH_BODIES = ("tensoriterator", "loop", "if")
+"""Layers with graphs of their own, which may run for ever; none is exported. OpenVINO ignores the case of these names."""
 
 
 @dataclass
@@ -94,7 +94,7 @@ def _layer_problem(attributes: dict[str, str]) -> str | None:
     kind, version = attributes.get("type", ""), attributes.get("version", "")
     if not OPSET.fullmatch(version):
         return f"layer '{kind[:40]}' of '{version[:40]}', only those of OpenVINO itself are exported"
-    return f"layer '{kind}' has a graph of its own" if kind in WITH_BODIES else None
+    return f"layer '{kind}' has a graph of its own" if kind.lower() in WITH_BODIES else None
 
 
 def _number(text: str) -> int:
