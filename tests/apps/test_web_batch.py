@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from web_models import paper_predictor, write_png, write_volume_file
 
 from bts.apps.web.batch import Batch
-from bts.apps.web.desk import Desk
+from bts.apps.web.desk import Desk, together
 from bts.apps.web.files import result_file
 from bts.apps.web.limits import Limits
 from bts.apps.web.table import table
+from bts.data.slice import Slice
 from bts.errors import RequestError
+from bts.inference.prediction import Prediction
 
 
 @pytest.fixture
@@ -85,3 +89,29 @@ def test_a_batch_stopped_before_its_first_scan_offers_nothing(desk: Desk, tmp_pa
     *_, rows = Batch(desk, session, session.new_batch()).work([write_png(tmp_path / "scan.png")])
     assert rows == []
     assert "ZIP" not in table(rows, total=1, secret=session.secret, stopped=True)
+
+
+def test_large_pictures_wait_for_no_others(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight scans of any size held at once took gigabytes of the server's memory."""
+    sizes: list[int] = []
+    asked = Desk.predictions
+
+    def counted(self: Desk, slices: Sequence[Slice]) -> list[Prediction]:
+        sizes.append(sum(item.image.size for item in slices))
+        return asked(self, slices)
+
+    monkeypatch.setattr(Desk, "predictions", counted)
+    monkeypatch.setattr("bts.apps.web.batch.BATCH_PIXELS", 3 * 48**2)
+    sides = [48, 48, 48, 48, 100, 48]
+    session = desk.sessions.of("anna")
+    paths = [write_png(tmp_path / f"{number}.png", side=side) for number, side in enumerate(sides)]
+    *_, rows = Batch(desk, session, session.new_batch()).work(paths)
+    assert [row.name for row in rows if not row.failed] == [path.name for path in paths]
+    assert sizes == [3 * 48**2, 48**2, 100**2, 48**2]
+
+
+@pytest.mark.parametrize(("side", "expected"), [(512, 8), (1024, 8), (2048, 2), (4096, 1)])
+def test_large_slices_go_through_the_networks_a_few_at_a_time(side: int, expected: int) -> None:
+    image = np.zeros((side, side), np.float32)
+    image[0, 0] = 1
+    assert together([Slice(image=image, source="file", path="a.nii")]) == expected

@@ -147,6 +147,13 @@ def hollow(path: Path) -> Path:
     return path
 
 
+def wide(path: Path) -> None:
+    """A volume of one slice that is larger than the largest picture."""
+    array = np.zeros((4097, 4096, 1), np.uint8)
+    array[0, 0] = 1
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+
+
 def written(data: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(data)
 
@@ -159,7 +166,14 @@ def written(data: bytes) -> Callable[[Path], object]:
         ("empty.png", written(b""), "empty"),
         ("bomb.nii", lambda path: claims(path, (8000, 8000, 8000)), "its header claims 512000000000 voxels"),
         ("under_infer_s_limit.nii", lambda path: claims(path, (8000, 8000, 4)), "this page takes at most 67108864"),
-        ("hollow.mat", hollow, "its header claims 10000000000 voxels"),
+        ("hollow.mat", hollow, "its header claims 10000000000 pixels"),
+        (
+            "large.png",
+            lambda path: Image.new("L", (4097, 4096)).save(path),
+            "its header claims 16781312 pixels: this page takes at",
+        ),
+        ("large.tif", lambda path: Image.new("L", (4097, 4096)).save(path, compression="packbits"), "claims 16781312 pixels"),
+        ("wide.nii", lambda path: wide(path), "a slice of 16781312 pixels: this page takes at most 16777216"),
         ("gone.png", lambda path: None, "the upload is no longer there"),
     ],
 )

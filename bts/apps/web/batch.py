@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bts.apps.web.desk import BATCH, Desk, told
+from bts.apps.web.desk import BATCH, BATCH_PIXELS, Desk, told
 from bts.apps.web.files import BATCH_ZIP, write_zip
 from bts.apps.web.intake import bare_name
 from bts.apps.web.limits import Deadline
@@ -83,17 +83,22 @@ class Batch:
             if self.session.stopped:
                 waiting = []
                 break
+            arrived: list[tuple[int, Scan, Path]] = []
             try:
                 deadline.check()
                 self.desk.sessions.check_room()
                 scan = self.desk.receive(path, session=self.session)
                 folder = folders.folder(scan.path)
                 if scan.volume is None:
-                    waiting.append((number, scan, folder))
+                    arrived.append((number, scan, folder))
                 else:
                     self.done[number] = self._volume(scan, folder, deadline)
             except (BtsError, OSError) as error:
                 self.done[number] = Row(bare_name(path), note=told(error, path=path), failed=True)
+            if waiting and _pixels([*waiting, *arrived]) > BATCH_PIXELS:
+                self._pictures(waiting)
+                waiting = []
+            waiting += arrived
             if len(waiting) == BATCH:
                 self._pictures(waiting)
                 waiting = []
@@ -115,6 +120,10 @@ class Batch:
         marked = sum(bool(each["mask_area_px"]) for each in found["slices"])
         notes = [f"{marked} of {len(found['slices'])} slices with a mask", *found["warnings"]]
         return _row(scan, {"warnings": notes}, found["mask_voxels"])
+
+
+def _pixels(waiting: Sequence[tuple[int, Scan, Path]]) -> int:
+    return sum(scan.slices[0].image.size for _, scan, _ in waiting)
 
 
 def _row(scan: Scan, found: dict[str, Any], area: int | None) -> Row:

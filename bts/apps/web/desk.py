@@ -26,6 +26,9 @@ from bts.inference.write import RESULT, write_prediction, write_volume
 Tell = Callable[[float, str], None]
 """Is told how much is done, 0 to 1, and what is under way."""
 BATCH = 8
+"""Most slices that go through the networks together."""
+BATCH_PIXELS = 2**23
+"""Most pixels of slices that go through the networks together or wait for it; one larger slice goes alone."""
 
 
 def silent(share: float, what: str) -> None:
@@ -92,7 +95,7 @@ class Desk:
         answers: dict[int, Prediction] = {}
 
         def each() -> Iterator[Prediction]:
-            asked = self.predictor.predict_many(scan.slices, batch_size=BATCH)
+            asked = self.predictor.predict_many(scan.slices, batch_size=together(scan.slices))
             while True:
                 session.check()
                 deadline.check()
@@ -114,7 +117,7 @@ class Desk:
     def predictions(self, slices: Sequence[Slice]) -> list[Prediction]:
         """Return the answers for a few slices that go through the networks together."""
         with self._model:
-            return list(self.predictor.predict_many(slices, batch_size=BATCH))
+            return list(self.predictor.predict_many(slices, batch_size=together(slices)))
 
     def explain(self, session: Session, *, index: int, cam_class: str) -> Prediction | None:
         """Return the answer for a slice with the map of a class; None for a blank slice. A known map is not computed again.
@@ -143,6 +146,12 @@ class Desk:
             write_prediction(answer, result.folder)
         (result.folder / "print.html").unlink(missing_ok=True)
         return answer
+
+
+def together(slices: Sequence[Slice]) -> int:
+    """Return how many of these slices go through the networks together: `BATCH`, fewer where `BATCH_PIXELS` asks for it."""
+    largest = max((item.image.size for item in slices), default=1)
+    return min(max(BATCH_PIXELS // largest, 1), BATCH)
 
 
 def held(session: Session) -> Result:

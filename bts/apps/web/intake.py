@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from bts.apps.web.limits import MIB, Limits
+from bts.data.readers.catalogue import suffix
 from bts.data.readers.isolated import ClaimError, read_scan_isolated
 from bts.data.readers.scan import Scan
 from bts.errors import InputError
@@ -44,11 +45,18 @@ def read_upload(path: str | Path, *, limits: Limits, axis: int | None = None) ->
 
 
 def _read(path: Path, limits: Limits, *, axis: int | None) -> Scan:
+    volume = suffix(path) in (".nii", ".nii.gz")
+    most, unit = (limits.voxels, "voxels") if volume else (limits.pixels, "pixels")
     try:
-        return read_scan_isolated(path, axis=axis, most_values=limits.voxels)
+        scan = read_scan_isolated(path, axis=axis, most_values=most)
     except ClaimError as error:
-        most = f"this page takes at most {limits.voxels}, use `python infer.py`"
-        raise InputError(f"its header claims {error.claimed} voxels: {most}") from error
+        raise InputError(
+            f"its header claims {error.claimed} {unit}: this page takes at most {most}, use `python infer.py`"
+        ) from error
+    largest = max(item.image.size for item in scan.slices)
+    if largest > limits.pixels:
+        raise InputError(f"a slice of {largest} pixels: this page takes at most {limits.pixels}, use `python infer.py`")
+    return scan
 
 
 def _check_size(path: Path, limits: Limits) -> None:

@@ -20,7 +20,8 @@ class Limits:
         batch_seconds: longest time that one batch may compute.
         waiting: requests that may wait; a further one is told to come back.
         files: most files of one batch.
-        voxels: largest scan in pixels or voxels, told from the header before anything is read.
+        voxels: largest volume in voxels, told from the header before anything is read.
+        pixels: largest picture, and largest slice of a volume, in pixels.
         held_voxels: of all scans that are kept for open pages; beyond it the oldest ones are let go.
         idle_seconds: after that long without a request a visitor's scan and results are removed.
         disk_mib: uploads and results of all visitors together; beyond it no further upload is taken.
@@ -34,6 +35,7 @@ class Limits:
     waiting: int = 16
     files: int = 200
     voxels: int = 2**26
+    pixels: int = 2**24
     held_voxels: int = 2**27
     idle_seconds: float = 1800
     disk_mib: float = 4096

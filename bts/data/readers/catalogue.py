@@ -10,8 +10,8 @@ from os import PathLike
 from pathlib import Path
 
 from bts.data.readers.bounds import NO_MEMORY
-from bts.data.readers.dicom import is_dicom, read_dicom
-from bts.data.readers.picture import read_picture
+from bts.data.readers.dicom import claimed_dicom_pixels, is_dicom, read_dicom
+from bts.data.readers.picture import open_picture, read_picture
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.errors import InputError
@@ -51,9 +51,9 @@ def read_slice(path: str | Path) -> Slice:
 
 
 def claimed_values(path: str | Path) -> int:
-    """Return how many values the header of a volume or a `.mat` file claims, without reading them.
+    """Return how many values the header of a volume or of a picture claims, without reading them.
 
-    0 where it can't be told: the reader says what is wrong, and all other formats are limited to one picture there.
+    0 where it can't be told: the reader says what is wrong.
     """
     kind = suffix(path)
     try:
@@ -65,6 +65,11 @@ def claimed_values(path: str | Path) -> int:
             from bts.data.readers.mat import claimed_pixels
 
             return claimed_pixels(path)
+        if kind in (".dcm", ".dicom") or (not kind and is_dicom(path)):
+            return claimed_dicom_pixels(path)
+        if kind:
+            with open_picture(path) as picture:
+                return picture.width * picture.height
     except Exception:  # a damaged file raises anything: the reader names the damage in one line
         return 0
     return 0

@@ -38,6 +38,16 @@ def is_dicom(path: str | Path) -> bool:
         return file.read(132)[128:] == MAGIC
 
 
+def claimed_dicom_pixels(path: str | Path) -> int:
+    """Return rows times columns by the header; raises anything on a damaged file."""
+    from pydicom.filereader import read_partial
+
+    with warnings.catch_warnings(), _BoundedFile(path) as file:
+        warnings.simplefilter("ignore")
+        data = read_partial(file, _end_of_elements())
+        return int(data.get("Rows") or 0) * int(data.get("Columns") or 0)
+
+
 def read_dicom(path: str | Path) -> Slice:
     """Return the slice of a DICOM file: stored values times RescaleSlope plus RescaleIntercept, bright where tissue is bright.
 
