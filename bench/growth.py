@@ -106,7 +106,7 @@ def _report(size: int, out: Path) -> Callable[[], object]:
     def write() -> None:
         found = new_evaluated("growth", cases, [card], seed=0)
         found.folders = ["made"]
-        publish(found, out, Extras(look=lambda wanted: {path: Tile(path, "", "data:,") for path in wanted["path"]}))
+        publish(found, out, Extras(make_tiles=lambda wanted: {path: Tile(path, "", "data:,") for path in wanted["path"]}))
 
     return write
 

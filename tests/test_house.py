@@ -309,3 +309,9 @@ def test_neither_torch_nor_monai_is_imported_by(command: str) -> None:
     check = f"import sys\n{command}\nfound = {set(HEAVY)!r} & set(sys.modules)\nassert not found, found"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_two_test_modules_have_the_same_name() -> None:
+    """Pytest imports test files by their bare names: two of one name in different folders stop the whole suite."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

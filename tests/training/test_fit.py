@@ -186,7 +186,7 @@ def test_a_class_name_that_no_model_folder_can_hold_is_refused_before_training(
 ) -> None:
     from bts.training import fit as module
 
-    monkeypatch.setattr(module, "_network", lambda *_: pytest.fail("the training went on"))
+    monkeypatch.setattr(module, "build_network", lambda *_, **__: pytest.fail("the training went on"))
     prepare = module.prepare
 
     def spoilt(*args: Any, **kwargs: Any) -> Any:
