@@ -41,6 +41,10 @@ MAX_JPEG_SCANS = 200
 """Most passes of one progressive JPEG: each costs the time of a whole picture, whatever its size in the file."""
 MAX_PAGES = 100
 """Pages of one TIFF that are counted for the message that refuses them."""
+MAX_TAGS = 2**14
+"""Most tags of one TIFF, those of its pages counted; a picture has dozens."""
+MAX_TAG_VALUES = 2**18
+"""Most numbers of one tag of a TIFF: the places of as many tiles of 16 x 16 pixels fill the largest picture."""
 MAX_NPY_HEADER = 2**16
 """Largest header in bytes of one array in a `.npz` file."""
 INFLATED_PIECE = 2**16

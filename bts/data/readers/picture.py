@@ -9,16 +9,22 @@ and a PostScript file named `mask.png` would start Ghostscript. A further format
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from bts.data.readers.bounds import MAX_PAGES, MAX_PIXELS, NO_MEMORY, refuse_claim
 from bts.data.readers.codestream import refuse_scans
+from bts.data.readers.tags import JPEG, orientation, refuse_tags, strip_jpeg
 from bts.data.slice import MAX_SIDE, Slice
 from bts.errors import InputError
 
@@ -36,6 +42,19 @@ COLOUR_TOLERANCE = 24
 """Largest difference between two channels of one pixel, of 255, that still counts as grey: JPEG's rounding of colour stays
 under 10, while the faintest line that people draw on a scan is far above."""
 TRANSPARENT = "transparent parts of the picture were read as black"
+RAW_EXIF = "Raw profile type exif"
+"""Key under which ImageMagick writes EXIF into a PNG, in hexadecimal digits."""
+XMP_TURN = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture of each orientation upright."""
 WHITE_IS_ZERO = (262, 0)  # TIFF tag and value; Pillow minds it in 8 bits but not in 16
 
 
@@ -55,7 +74,9 @@ def open_picture(path: str | Path, *, what: str = NAMES) -> Iterator[Image.Image
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's warnings (bomb, odd tags): what matters of them is refused below in words
         try:
-            with Image.open(path, formats=FORMATS) as picture:
+            source, told = _checked(Path(path))
+            with Image.open(source, formats=FORMATS) as picture:
+                picture.info.update(told)
                 _check_header(picture, Path(path))
                 yield picture
         except (InputError, FileNotFoundError):
@@ -97,6 +118,18 @@ def to_grey(colour: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(colour).convert("L"))
 
 
+def _checked(path: Path) -> tuple[Path | io.BytesIO, dict[str, Any]]:
+    """Return what Pillow may open without copying more than the file holds, and what it then can't tell itself."""
+    with path.open("rb") as file:
+        if file.read(len(JPEG)) != JPEG:
+            refuse_tags(file, size=os.fstat(file.fileno()).st_size)
+            return path, {}
+        file.seek(0)
+        data, exif, pages = strip_jpeg(file.read())
+    refuse_scans(data)
+    return io.BytesIO(data), {"pages": pages} | ({"exif": exif} if exif else {})
+
+
 def _check_header(picture: Image.Image, path: Path) -> None:
     if max(picture.size) > MAX_SIDE:
         size = f"{picture.height} rows and {picture.width} columns"
@@ -109,14 +142,12 @@ def _check_header(picture: Image.Image, path: Path) -> None:
     refuse_claim("the picture", claimed=claimed, stored=path.stat().st_size)
     if picture.format == "TIFF":
         _refuse_packing(picture)
-    elif picture.format != "PNG":
-        refuse_scans(path.read_bytes())
 
 
 def _pages(picture: Image.Image) -> int:
     """Return the number of pages; those of a TIFF, which lie scattered over the file, are counted up to `MAX_PAGES`."""
     if picture.format != "TIFF":
-        return int(getattr(picture, "n_frames", 1))
+        return max(int(getattr(picture, "n_frames", 1)), int(picture.info.get("pages", 1)))
     count = 1
     try:
         while count < MAX_PAGES:
@@ -138,12 +169,28 @@ def _refuse_packing(picture: Image.Image) -> None:
         raise InputError(f"a TIFF with tiles of {sides[1]} x {sides[0]} pixels: at most {MAX_SIDE} a side, export it as PNG")
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    """Return a loaded picture turned as its EXIF says, or its XMP where it has none."""
+    if picture.format == "TIFF":
+        return ImageOps.exif_transpose(picture)  # its tags are checked; EXIF in other formats may copy its bytes for each tag
+    exif, raw = picture.info.get("exif"), str(picture.info.get(RAW_EXIF, ""))
+    if not exif and raw:
+        with contextlib.suppress(ValueError):
+            exif = bytes.fromhex("".join(raw.split("\n")[3:]))
+    turned = orientation(exif or b"")
+    if turned == 1:
+        xmp = picture.info.get("XML:com.adobe.xmp") or picture.info.get("xmp") or b""
+        found = XMP_TURN.search(xmp.encode() if isinstance(xmp, str) else xmp)
+        turned = int(found[1]) if found else 1
+    return picture.transpose(TURNS[turned]) if turned in TURNS else picture
+
+
 def _pixels(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return (H, W) values and what the user should know about them."""
     tag, value = WHITE_IS_ZERO
     inverted = picture.mode.startswith("I;16") and getattr(picture, "tag_v2", {}).get(tag) == value
     picture.load()
-    upright = ImageOps.exif_transpose(picture)
+    upright = _upright(picture)
     if upright.mode in GREY_MODES:
         image = np.asarray(upright.convert("L") if upright.mode == "1" else upright)
         return (65535 - image.astype(np.int64) if inverted else image), ()
