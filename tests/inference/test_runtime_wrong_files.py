@@ -101,7 +101,7 @@ def test_other_inputs_or_outputs_are_refused(tmp_path: Path, name: str, changes:
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_graph_that_the_library_cannot_run_is_told_in_one_line(tmp_path: Path, name: str) -> None:
     graph = helper.make_graph(
-        [helper.make_node("NoSuchOperation", ["image"], ["class_logits"])],
+        [helper.make_node("Relu", ["absent"], ["class_logits"])],
         "unknown",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 32, 32])],
         [helper.make_tensor_value_info("class_logits", TensorProto.FLOAT, ["batch", 1, 32, 32])],

@@ -85,6 +85,7 @@ def constant(proto: onnx.ModelProto) -> None:
 SPOILED: list[tuple[str, Callable[[onnx.ModelProto], Any], str]] = [
     ("custom domain", lambda proto: setattr(proto.graph.node[0], "domain", "com.microsoft"), "an operation of 'com.microsoft'"),
     ("loop", loop, "a graph within the graph"),
+    ("random", lambda proto: setattr(proto.graph.node[0], "op_type", "RandomNormalLike"), "operation 'RandomNormalLike'"),
     ("function", lambda proto: proto.functions.add(name="f", domain="x"), "functions in it"),
     ("external weight", lambda proto: external(proto, "weights.bin"), "keeps its values in another file"),
     ("weight above the folder", lambda proto: external(proto, "../secret"), "keeps its values in another file"),
@@ -94,6 +95,60 @@ SPOILED: list[tuple[str, Callable[[onnx.ModelProto], Any], str]] = [
     ("negative side", lambda proto: proto.graph.initializer[0].dims.insert(0, -1), "values in"),
     ("sparse", lambda proto: proto.graph.sparse_initializer.add(), "sparse weights"),
 ]
+
+
+def made_large(proto: onnx.ModelProto, *, operation: str, inputs: list[str], how: str) -> None:
+    """Let an operation make 2^29 values, or as many times more, of a shape in a weight or in one of the ways of a constant."""
+    values = [1, 2**20, 2**9] if operation != "Range" else [2**29]
+    dims = [] if operation == "Range" else [len(values)]
+    if how == "weight":
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64).reshape(dims), "large"))
+    elif how == "numbers":
+        proto.graph.initializer.append(helper.make_tensor("large", TensorProto.INT64, dims, values))
+    elif how == "value":
+        value = numpy_helper.from_array(np.array(values, np.int64).reshape(dims))
+        proto.graph.node.insert(0, helper.make_node("Constant", [], ["large"], value=value))
+    else:
+        proto.graph.node.insert(0, helper.make_node("Constant", [], ["large"], value_ints=values))
+    proto.graph.node.append(helper.make_node(operation, inputs, ["made"]))
+
+
+@pytest.mark.parametrize("how", ["weight", "numbers", "value", "value_ints"])
+@pytest.mark.parametrize(
+    ("operation", "inputs"),
+    [
+        ("ConstantOfShape", ["large"]),
+        ("Expand", ["image", "large"]),
+        ("Tile", ["image", "large"]),
+        ("Pad", ["image", "large"]),
+        ("Range", ["zero", "large", "one"]),
+        ("Resize", ["image", "", "", "large"]),
+    ],
+)
+def test_a_shape_of_gigabytes_in_a_file_is_refused(operation: str, inputs: list[str], how: str, file: Path) -> None:
+    change(file, lambda proto: made_large(proto, operation=operation, inputs=inputs, how=how))
+    with pytest.raises(RequestError, match=rf"operation '{operation}' makes 536,870,912 values"):
+        check_graph(file)
+
+
+def test_openvino_opens_no_layer_of_gigabytes(xml: Path) -> None:
+    """Each side alone is small; OpenVINO multiplies them."""
+    import openvino
+    from openvino import opset13
+
+    graph = openvino.Core().read_model(xml)
+    first = graph.inputs[0].get_node()
+    sides = opset13.constant(np.array([2**14, 1, 2**8 * 64, 64], np.int64))
+    large = opset13.broadcast(opset13.constant(np.float32(1)), sides)
+    total = opset13.reduce_max(large, opset13.constant(np.arange(4)), keep_dims=True)
+    changed = opset13.multiply(first, total)
+    for user in graph.inputs[0].get_target_inputs():
+        if user.get_node() != changed:
+            user.replace_source_output(changed.output(0))
+    changed.input(0).replace_source_output(first.output(0))
+    openvino.save_model(graph, xml.with_name("large.xml"), compress_to_fp16=False)
+    with pytest.raises(RequestError, match=r"large\.xml: a layer 'Broadcast' of 17,179,869,184 values, at most 268,435,456"):
+        open_runtime("openvino-f32", xml.with_name("large.xml"), device="cpu")
 
 
 def varint(number: int) -> bytes:
@@ -271,9 +326,10 @@ def test_xml_with_entities_or_none_at_all_is_refused(text: str, tmp_path: Path) 
     ("old", "new", "message"),
     [
         ('type="Convolution" version="opset1"', 'type="Convolution" version="extension"', "layer 'Convolution' of 'extension'"),
-        ('type="Convolution" version="opset1"', 'type="Loop" version="opset5"', "layer 'Loop' has a graph of its own"),
+        ('type="Convolution" version="opset1"', 'type="Loop" version="opset5"', "layer 'Loop'"),
         ('type="Convolution" version="opset1"', 'type="loop" version="opset5"', "layer 'loop'"),
         ('type="Convolution" version="opset1"', 'type="LOOP" version="opset5"', "layer 'LOOP'"),
+        ('type="Convolution" version="opset1"', 'type="ReadValue" version="opset6"', "layer 'ReadValue'"),
         ('type="Convolution" version="opset1"', 'type="tensorIterator" version="opset1"', "layer 'tensorIterator'"),
         ('offset="0"', 'offset="99999999999"', "weights up to byte"),
         ('offset="0"', 'offset="-1"', "a place in the weights of '-1'"),

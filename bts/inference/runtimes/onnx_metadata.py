@@ -21,19 +21,43 @@ LARGEST_FILE = LARGEST_WEIGHTS + 2**26
 MOST_NODES, LARGEST_NODE, MOST_SIDES = 100_000, 2**24, 16
 DOMAINS = ("", "ai.onnx")
 """Where the operations of an exported graph come from; those of another domain are code of another library."""
+OPERATIONS = frozenset(
+    """
+    Abs Add And Ceil Clip Cos Div Equal Erf Exp Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod
+    Mul Neg Not Or Pow Reciprocal Round Sign Sin Sqrt Sub Sum Tan Where Xor
+    Celu Elu Gelu HardSigmoid HardSwish LeakyRelu LogSoftmax Mish PRelu Relu Selu Sigmoid Softmax Softplus Softsign Swish Tanh
+    ThresholdedRelu
+    Attention AveragePool BatchNormalization Conv ConvTranspose Dropout Einsum Gemm GlobalAveragePool GlobalMaxPool GridSample
+    GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization MatMul MaxPool MeanVarianceNormalization
+    RMSNormalization Resize
+    ArgMax ArgMin CumSum ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    TopK Trilu
+    Cast CastLike Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND
+    Identity Pad Range Reshape ScatterElements ScatterND SequenceAt Shape Size Slice SpaceToDepth Split SplitToSequence Squeeze
+    Tile Transpose Unsqueeze
+    ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul QuantizeLinear
+    """.split()  # noqa: SIM905  a list would take 120 lines
+)
+"""Operations that an export of a network holds: no control flow, no random numbers, no texts, no files."""
+SHAPES = {"ConstantOfShape": (0,), "Expand": (1,), "Pad": (1,), "Range": (0, 1), "Resize": (3,), "Tile": (1,)}
+"""Operation -> those of its inputs that say how large its output becomes."""
+LARGEST_SHAPE = 2**26
+"""Values of an output, where its shape is written in the file."""
 
 GRAPH, METADATA, TRAINING, FUNCTIONS = 7, 14, 20, 25
 """Numbers of fields in `ModelProto`."""
 NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
 """Numbers of fields in `GraphProto`."""
-OPERATION, ATTRIBUTE, DOMAIN = 4, 5, 7
+NODE_INPUT, NODE_OUTPUT, OPERATION, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7
 """Numbers of fields in `NodeProto`."""
-TENSOR, SUBGRAPH, TENSORS, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS = 5, 6, 10, 11, 22, 23
+ONE_INT, TENSOR, SUBGRAPH, INTS, TENSORS, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS = 3, 5, 6, 8, 10, 11, 22, 23
 """Numbers of fields in `AttributeProto`."""
-DIMS, DATA_TYPE, NAME, EXTERNAL_DATA, DATA_LOCATION = 1, 2, 8, 13, 14
+DIMS, DATA_TYPE, INT32_DATA, INT64_DATA, NAME, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 1, 2, 5, 7, 8, 9, 13, 14
 """Numbers of fields in `TensorProto`."""
-TEXT_TYPE = 8
-"""Number of the data type `STRING`."""
+INT32_TYPE, INT64_TYPE, TEXT_TYPE = 6, 7, 8
+"""Numbers of data types."""
+MOST_LITERALS = 32
+"""Values of the longest tensor that may be a shape, or the paddings of all sides."""
 KEY, VALUE = 1, 2
 """Numbers of the fields of one entry of the metadata, `StringStringEntryProto`."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -77,8 +101,8 @@ def check_graph(path: Path) -> None:
     """Refuse a graph that holds more than operations of ONNX and their weights.
 
     Raises:
-        RequestError: external data, operations of another library, graphs within a graph (loops), functions, or tensors that
-            declare more values than the file holds.
+        RequestError: external data, operations that no network is exported with, graphs within a graph (loops), functions, or
+            tensors that declare more values than the file holds, or than an output of a network has.
     """
     with _Reading(path) as file:
         for field in _fields(file, _size(file)):
@@ -88,53 +112,118 @@ def check_graph(path: Path) -> None:
                 _check_graph(file, field.start + field.length)
 
 
+class Node(NamedTuple):
+    """One operation: its name, the names of its inputs and outputs, and the integers that it holds if it is a constant."""
+
+    operation: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    literal: tuple[int, ...]
+
+
 def _check_graph(file: BinaryIO, end: int) -> None:
     nodes = 0
+    literals: dict[str, tuple[int, ...]] = {}
+    shaped: list[Node] = []
     for field in _fields(file, end):
         if field.number == SPARSE_INITIALIZER:
             raise ValueError("sparse weights in it, none are exported")
         if field.number == INITIALIZER:
-            _check_tensor(file, field.start + field.length)
+            name, values = _check_tensor(file, field.start + field.length)
+            literals[name] = values
         elif field.number == NODE:
             nodes += 1
             if nodes > MOST_NODES or field.length > LARGEST_NODE:
                 raise ValueError(f"over {MOST_NODES:,} operations, or one of {field.length:,} bytes")
-            _check_node(BytesIO(file.read(field.length)), field.length)
+            node = _check_node(BytesIO(file.read(field.length)), field.length)
+            if node.operation == "Constant":
+                literals |= dict.fromkeys(node.outputs, node.literal)
+            elif node.operation in SHAPES:
+                shaped.append(node)
+    for node in shaped:
+        for name in (node.inputs[place] for place in SHAPES[node.operation] if place < len(node.inputs)):
+            count = math.prod(abs(side) for side in literals.get(name, ()) if side)
+            if count > LARGEST_SHAPE:
+                raise ValueError(f"operation '{node.operation}' makes {count:,} values, at most {LARGEST_SHAPE:,} are exported")
 
 
-def _check_node(node: BinaryIO, length: int) -> None:
+def _check_node(node: BinaryIO, length: int) -> Node:
+    operation = ""
+    literal: tuple[int, ...] = ()
+    names: dict[int, list[str]] = {NODE_INPUT: [], NODE_OUTPUT: []}
     for field in _fields(node, length):
-        if field.number == DOMAIN and (domain := _text(node.read(field.length))) not in DOMAINS:
+        if field.number in names:
+            names[field.number].append(_text(node.read(field.length)))
+        elif field.number == OPERATION:
+            operation = _text(node.read(field.length))
+        elif field.number == DOMAIN and (domain := _text(node.read(field.length))) not in DOMAINS:
             raise ValueError(f"an operation of '{domain[:40]}', only those of ONNX itself are exported")
-        if field.number == ATTRIBUTE:
-            tensors = 0
-            for inner in _fields(node, field.start + field.length):
-                tensors += inner.number == TENSOR
-                if tensors > 1:  # protobuf would merge them, and multiply their sides
-                    raise ValueError("an attribute with two tensors in the place of one")
-                if inner.number in (SUBGRAPH, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS):
-                    raise ValueError("a graph within the graph or a sparse tensor, none are exported")
-                if inner.number in (TENSOR, TENSORS):
-                    _check_tensor(node, inner.start + inner.length)
+        elif field.number == ATTRIBUTE:
+            literal += _check_attribute(node, field.start + field.length)
+    if operation not in OPERATIONS:
+        raise ValueError(f"operation '{operation[:40]}', which no network is exported with")
+    return Node(operation, tuple(names[NODE_INPUT]), tuple(names[NODE_OUTPUT]), literal)
 
 
-def _check_tensor(file: BinaryIO, end: int) -> None:
-    """Refuse a tensor with external values, or with more values than its bytes can hold."""
-    begin, name = file.tell(), ""
+def _check_attribute(node: BinaryIO, end: int) -> tuple[int, ...]:
+    """Return the integers of an attribute, none where it holds other values or many."""
+    tensors = 0
+    found: tuple[int, ...] = ()
+    for inner in _fields(node, end):
+        if inner.number in (SUBGRAPH, SUBGRAPHS, SPARSE_TENSOR, SPARSE_TENSORS):
+            raise ValueError("a graph within the graph or a sparse tensor, none are exported")
+        if inner.number in (TENSOR, TENSORS):
+            tensors += inner.number == TENSOR
+            if tensors > 1:  # protobuf would merge them, and multiply their sides
+                raise ValueError("an attribute with two tensors in the place of one")
+            found += _check_tensor(node, inner.start + inner.length)[1]
+        elif inner.number in (ONE_INT, INTS) and len(found) <= MOST_LITERALS:
+            found += _integers(node, inner)
+    return found
+
+
+def _check_tensor(file: BinaryIO, end: int) -> tuple[str, tuple[int, ...]]:
+    """Refuse a tensor with external values, or with more values than its bytes can hold.
+
+    Returns:
+        Its name, and its values if they are a few integers.
+    """
+    begin, name, kind, raw = file.tell(), "", 0, b""
     sides: list[int] = []
+    integers: tuple[int, ...] = ()
     for field in _fields(file, end):
         if field.number == DIMS:
             sides += _sides(file, field)
         elif field.number == NAME:
-            name = _text(file.read(field.length))[:100]
+            name = _text(file.read(field.length))
         elif field.number == EXTERNAL_DATA or (field.number == DATA_LOCATION and field.value):
-            raise ValueError(f"tensor '{name}' keeps its values in another file, none is exported so")
-        elif field.number == DATA_TYPE and field.value & LARGEST_ENUM == TEXT_TYPE:
-            raise ValueError(f"tensor '{name}' of texts, none is exported")
+            raise ValueError(f"tensor '{name[:100]}' keeps its values in another file, none is exported so")
+        elif field.number == DATA_TYPE:
+            kind = field.value & LARGEST_ENUM
+        elif field.number in (INT32_DATA, INT64_DATA) and len(integers) <= MOST_LITERALS:
+            integers += _integers(file, field)
+        elif field.number == RAW_DATA:
+            raw = file.read(field.length) if field.length <= 8 * MOST_LITERALS else b""
         if len(sides) > MOST_SIDES:
-            raise ValueError(f"tensor '{name}' of over {MOST_SIDES} sides")
+            raise ValueError(f"tensor '{name[:100]}' of over {MOST_SIDES} sides")
+    if kind == TEXT_TYPE:
+        raise ValueError(f"tensor '{name[:100]}' of texts, none is exported")
     if math.prod(sides) > 2 * (end - begin):  # values of four bits are the smallest
-        raise ValueError(f"tensor '{name}' of {math.prod(sides):,} values in {end - begin:,} bytes")
+        raise ValueError(f"tensor '{name[:100]}' of {math.prod(sides):,} values in {end - begin:,} bytes")
+    if kind in (INT32_TYPE, INT64_TYPE) and raw:
+        width = 8 if kind == INT64_TYPE else 4
+        integers = tuple(int.from_bytes(raw[at : at + width], "little", signed=True) for at in range(0, len(raw), width))
+    return name, integers if kind in (INT32_TYPE, INT64_TYPE) else ()
+
+
+def _integers(file: BinaryIO, field: Field) -> tuple[int, ...]:
+    """Return the signed numbers of a field, none where there are many."""
+    if field.wire not in (VARINT, BYTES) or field.length > 10 * MOST_LITERALS:
+        return ()
+    packed, found = BytesIO(file.read(field.length)), [field.value] if field.wire == VARINT else []
+    while packed.tell() < field.length:
+        found.append(_varint(packed))
+    return tuple(each - 2**64 if each >= 2**63 else each for each in found)
 
 
 def _sides(file: BinaryIO, field: Field) -> list[int]:
@@ -143,7 +232,8 @@ def _sides(file: BinaryIO, field: Field) -> list[int]:
         return [field.value]
     if field.wire != BYTES:
         raise ValueError(f"sides of a tensor of wire type {field.wire}")
-    packed, sides = BytesIO(file.read(field.length)), []
+    packed = BytesIO(file.read(field.length))
+    sides: list[int] = []
     while packed.tell() < field.length and len(sides) <= MOST_SIDES:
         sides.append(_varint(packed))
     return sides

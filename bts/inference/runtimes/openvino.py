@@ -6,6 +6,7 @@ range. Runtime `openvino` allows that, `openvino-f32` asks for full precision, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -33,8 +34,10 @@ from bts.inference.runtimes.exported import (
 )
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, Core, InferRequest
+    from openvino import CompiledModel, Core, InferRequest, Model
 
+LARGEST_OUTPUT = 2**28
+"""Values that one layer of an exported graph gives for one picture, where OpenVINO knows their number before it runs."""
 SHORT = {"bfloat16": "bf16", "float32": "f32", "float16": "f16"}
 
 
@@ -96,11 +99,25 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool, lane
     try:
         core = _core()
         model = core.read_model(exported.file)
+        _check_sizes(exported.file, model)
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise RequestError(f"{exported.file}: OpenVINO can't open it ({_reason(error)}): export it again") from error
     check_signature(exported, inputs=_shapes(model.inputs), outputs=[_name(each, exported) for each in model.outputs])
     return compiled
+
+
+def _check_sizes(file: Path, model: Model) -> None:
+    """Raise `RequestError` where a layer gives more values than any of a network; sides that are not known count as 1."""
+    for layer in model.get_ops():
+        for output in layer.outputs():
+            shape = output.partial_shape
+            sides = () if shape.rank.is_dynamic else (1 if side.is_dynamic else side.get_length() for side in shape)
+            if (count := math.prod(sides)) > LARGEST_OUTPUT:
+                raise RequestError(
+                    f"{file}: a layer '{layer.get_type_name()}' of {count:,} values, at most {LARGEST_OUTPUT:,} are computed: "
+                    "export or copy it again"
+                )
 
 
 def _requests(compiled: CompiledModel, lanes: int) -> SimpleQueue[InferRequest]:

@@ -16,8 +16,24 @@ from bts.models.weights_file import LARGEST_WEIGHTS
 LARGEST_XML = 2**26
 DEEPEST = 32
 OPSET = re.compile(r"opset\d{1,2}")
-WITH_BODIES = ("tensoriterator", "loop", "if")
-"""Layers with graphs of their own, which may run for ever; none is exported. OpenVINO ignores the case of these names."""
+LAYERS = frozenset(
+    """
+    const parameter result identity
+    abs add ceiling clamp cos divide equal erf exp floor floormod greater greaterequal isfinite isinf isnan less lessequal log
+    logicaland logicalnot logicalor logicalxor maximum minimum mod multiply negative notequal power round select sign sin sqrt
+    squareddifference subtract tan
+    elu gelu hardsigmoid hsigmoid hswish logsoftmax mish prelu relu selu sigmoid softmax softplus softsign swish tanh
+    adaptiveavgpool adaptivemaxpool avgpool batchnorminference convolution convolutionbackpropdata einsum gridsample
+    groupconvolution groupconvolutionbackpropdata groupnormalization interpolate lrn matmul maxpool mvn normalizel2 rms
+    scaleddotproductattention
+    cumsum reducel1 reducel2 reducelogicaland reducelogicalor reducemax reducemean reducemin reduceprod reducesum topk
+    broadcast concat convert convertlike depthtospace gather gatherelements gathernd pad range reshape roll
+    scatterelementsupdate scatterndupdate scatterupdate shapeof shufflechannels slice spacetodepth split squeeze stridedslice
+    tile transpose unsqueeze variadicsplit
+    fakeconvert fakequantize
+    """.split()  # noqa: SIM905  a list would take 100 lines
+)
+"""Types of the layers that an export of a network holds, without case, as OpenVINO finds them: none with a graph of its own."""
 
 
 @dataclass
@@ -74,7 +90,7 @@ def read_ir(file: Path, *, card_key: str) -> IrFile:
 
 
 def check_ir(file: Path, *, card_key: str) -> None:
-    """Refuse a graph with layers of another library, with loops, or whose weights do not lie in the `.bin` file beside it.
+    """Refuse a graph with layers that no network is exported with, or with weights outside the `.bin` file beside it.
 
     Raises:
         RequestError: as `read_ir`, or one of these.
@@ -94,7 +110,7 @@ def _layer_problem(attributes: dict[str, str]) -> str | None:
     kind, version = attributes.get("type", ""), attributes.get("version", "")
     if not OPSET.fullmatch(version):
         return f"layer '{kind[:40]}' of '{version[:40]}', only those of OpenVINO itself are exported"
-    return f"layer '{kind}' has a graph of its own" if kind.lower() in WITH_BODIES else None
+    return None if kind.lower() in LAYERS else f"layer '{kind[:40]}', which no network is exported with"
 
 
 def _number(text: str) -> int:
