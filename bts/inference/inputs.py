@@ -87,8 +87,8 @@ def _readable(path: Path) -> bool:
     if name.startswith(".") or name in NO_SLICES:
         return False
     try:
-        return name.endswith(SUFFIXES) or is_dicom(path)
-    except OSError:  # a socket, a broken link or a file without permission is skipped
+        return path.is_file() and (name.endswith(SUFFIXES) or is_dicom(path))  # opening a named pipe would wait for a writer
+    except OSError:  # a file without permission is skipped
         return False
 
 

@@ -321,12 +321,54 @@ def test_a_deflated_data_set_that_unpacks_without_end(tmp_path: Path) -> None:
     [
         (PLAIN, bytes(8 * MAX_DICOM_READS), "its header has elements without end"),
         (PLAIN, struct.pack("<2H2sH", 0x10, 0x10, b"PN", 0) * 40_000, "a header of more than 32768 elements"),
-        (DEFLATED, zeros(MIB, wbits=-15), "a header of more than 32768 elements"),
+        (DEFLATED, zlib.compress(struct.pack("<2H2sH", 0x10, 0x10, b"PN", 0) * 40_000)[2:-4], "a header of more than 32768"),
     ],
     ids=["command set", "elements", "deflated"],
 )
 def test_a_header_of_endless_elements(syntax: str, rest: bytes, message: str, tmp_path: Path) -> None:
     refused(dicom(tmp_path / "a.dcm", syntax=syntax, rest=rest), message, mib=60)
+
+
+def long_element(group: int, number: int, kind: bytes, data: bytes) -> bytes:
+    return struct.pack("<2H2s2xL", group, number, kind, len(data)) + data
+
+
+def nested(data: bytes) -> bytes:
+    """A sequence of one item."""
+    item = struct.pack("<2HL", 0xFFFE, 0xE000, len(data)) + data
+    start, end = struct.pack("<2H2s2xL", 8, 0x1140, b"SQ", 0xFFFFFFFF), struct.pack("<2HL", 0xFFFE, 0xE0DD, 0)
+    return start + item + end
+
+
+EMPTY_ELEMENTS = b"".join(struct.pack("<2H2sH", 9, 0x1000 + number, b"LO", 0) for number in range(256))
+CHARACTER_SETS = long_element(8, 5, b"UN", b"\\" * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (long_element(0x28, 0x30, b"UN", b"1\\" * 2**20), "its field PixelSpacing holds 2097152 bytes: at most 4096"),
+        (long_element(0x28, 0x30, b"SQ", struct.pack("<2HL", 0xFFFE, 0xE000, 0) * 500), "PixelSpacing holds a sequence"),
+        (CHARACTER_SETS, "its list of character sets has 1048576 bytes: at most 4096"),
+        (nested(CHARACTER_SETS), "its list of character sets has 1048576 bytes: at most 4096"),
+    ],
+    ids=["text", "sequence", "character sets", "nested character sets"],
+)
+@pytest.mark.parametrize("syntax", [PLAIN, DEFLATED])
+def test_a_field_of_many_parts(data: bytes, message: str, syntax: str, tmp_path: Path) -> None:
+    whole = data
+    if syntax == DEFLATED:
+        packer = zlib.compressobj(wbits=-15)
+        whole = packer.compress(whole) + packer.flush()
+    refused(dicom(tmp_path / "b.dcm", syntax=syntax, rest=whole), message)
+
+
+def test_endless_elements_in_a_sequence_of_a_deflated_data_set(tmp_path: Path) -> None:
+    packer = zlib.compressobj(wbits=-15)
+    items = b"".join(struct.pack("<2HL", 0xFFFE, 0xE000, len(EMPTY_ELEMENTS)) + EMPTY_ELEMENTS for _ in range(1100))
+    data = struct.pack("<2H2s2xL", 8, 0x1140, b"SQ", 0xFFFFFFFF) + items + struct.pack("<2HL", 0xFFFE, 0xE0DD, 0)
+    whole = packer.compress(data) + packer.flush()
+    refused(dicom(tmp_path / "a.dcm", syntax=DEFLATED, rest=whole), "its header has elements without end", mib=150)
 
 
 def test_a_deflated_data_set_is_read(tmp_path: Path) -> None:
@@ -552,3 +594,9 @@ def test_the_five_kilobytes_that_took_770_mib(tmp_path: Path) -> None:
         group.create_dataset("tumorMask", (LARGE, LARGE), "u1", chunks=(LARGE, 1))
     assert path.stat().st_size < 10_000
     refused(path, "field 'image' claims 512 MiB: at most 256 MiB are accepted")
+
+
+def test_a_patient_id_of_millions_of_characters(tmp_path: Path) -> None:
+    with write_hdf(tmp_path / "a.mat", without="PID") as file:
+        file.create_dataset("cjdata/PID", data=np.full((1000, 1000), 65, np.uint16), chunks=(1000, 1000), compression="gzip")
+    refused(tmp_path / "a.mat", "PID holds 1000000 values: at most 4096 are accepted")

@@ -35,7 +35,7 @@ MAX_NIFTI_OFFSET = 2**26
 """Largest offset of the voxels in a NIfTI file, header and extensions before it; they are skipped, not read."""
 MAX_DICOM_ELEMENTS = 2**15
 """Most elements of a DICOM header, those in sequences not counted; a slice has hundreds."""
-MAX_DICOM_READS = 2**19
+MAX_DICOM_READS = 2**18
 """Most pieces in which a DICOM header is read, a few for each element, those in sequences too."""
 MAX_JPEG_SCANS = 200
 """Most passes of one progressive JPEG: each costs the time of a whole picture, whatever its size in the file."""

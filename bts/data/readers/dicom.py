@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import warnings
@@ -17,6 +16,7 @@ from bts.data.readers.bounds import (
     MAX_DICOM_ELEMENTS,
     MAX_DICOM_READS,
     MAX_PICTURE_BYTES,
+    MAX_TEXT,
     NO_MEMORY,
     refuse_claim,
     refuse_inflation,
@@ -28,6 +28,19 @@ from bts.errors import InputError
 
 MAGIC = b"DICM"
 JPEG = b"\xff\xd8"
+DEFLATED = "the deflated DICOM data set"
+EMPTY = b"\x03\x00"
+"""A deflate stream of nothing."""
+EXPLICIT = bytes(128) + MAGIC + b"\x02\0\x10\0UI\x14\x00" + b"1.2.840.10008.1.2.1\0"
+"""Head of a file whose data set is as it is within a deflated one."""
+ELEMENT_BYTES = 8
+"""Bytes in which pydicom reads the tag of an element."""
+CHARACTER_SET = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
+"""Tag whose value pydicom takes apart while it reads, in sequences too."""
+READ = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation",
+        "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+        "PixelSpacing")  # fmt: skip
+"""Fields of the data set that are converted, each part of their text to an object."""
 MAX_COMPONENTS = 4
 """Most channels of a compressed picture: decoders allocate for all of them."""
 
@@ -40,11 +53,9 @@ def is_dicom(path: str | Path) -> bool:
 
 def claimed_dicom_pixels(path: str | Path) -> int:
     """Return rows times columns by the header; raises anything on a damaged file."""
-    from pydicom.filereader import read_partial
-
-    with warnings.catch_warnings(), _BoundedFile(path) as file:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = read_partial(file, _end_of_elements())
+        data = _data(path)
         return int(data.get("Rows") or 0) * int(data.get("Columns") or 0)
 
 
@@ -59,14 +70,12 @@ def read_dicom(path: str | Path) -> Slice:
     """
     try:
         import pydicom
-        from pydicom.filereader import read_partial
     except ImportError as error:
         raise InputError("reading DICOM needs pydicom: pip install 'bts[dicom]'") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every odd field of the header, none of which is used here
         try:
-            with _BoundedFile(path) as file:
-                data = read_partial(file, _end_of_elements())  # as dcmread, with a limit
+            data = _data(path)
             _check_header(data)
             _refuse_bytes(data)
             image, spacing_mm = _pixels(data), _spacing_mm(data)
@@ -82,36 +91,71 @@ def read_dicom(path: str | Path) -> Slice:
     return Slice(image=image, source="file", path=str(path), spacing_mm=spacing_mm)
 
 
+def _data(path: str | Path) -> Any:
+    """Return the data set of a file, as `dcmread` does, with limits."""
+    from pydicom.filereader import read_partial
+
+    with _BoundedFile(io.FileIO(path), size=os.path.getsize(path)) as file:
+        data = read_partial(file, _check_elements())
+    if file.deflated is None:
+        return data
+    refuse_inflation(file.deflated, what=DEFLATED, most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
+    whole = EXPLICIT + zlib.decompress(file.deflated, -zlib.MAX_WBITS)
+    raw: Any = _Named(whole)
+    raw.name = os.fspath(path)
+    with _BoundedFile(raw, size=len(whole)) as file:
+        return read_partial(file, _check_elements())
+
+
+class _Named(io.BytesIO):
+    """Bytes that have a name, as pydicom asks a file for it."""
+
+    name: str | Path
+
+
 class _BoundedFile(io.BufferedReader):
-    """A file that never gives more than it has, in no more pieces than a header has, and whose rest inflates to a limit.
+    """A file that never gives more than it has, in no more pieces than a header has.
 
     A length of 4 GiB in a header is cut to what is left of the file before memory is taken for it. pydicom reads the whole
-    rest, without a length, only to inflate it.
+    rest, without a length, only to inflate it and to parse it where no limit applies: it gets an empty rest instead.
+
+    Attributes:
+        deflated: the rest that pydicom would have inflated, None where it did not ask.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._end, self._reads = os.fstat(self.fileno()).st_size, 0
+    def __init__(self, raw: io.RawIOBase, *, size: int) -> None:
+        super().__init__(raw)
+        self._end, self._reads, self._element = size, 0, b""
+        self.deflated: bytes | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to `size` bytes; refuses a rest that inflates over the limit, and endless elements."""
+        """Return up to `size` bytes; refuses endless elements, and a list of character sets without end."""
         self._reads += 1
         if self._reads > MAX_DICOM_READS:
             raise InputError("its header has elements without end: the file is damaged, export it again")
         if size is not None and size >= 0:
-            return super().read(min(size, max(self._end - self.tell(), 0)))
-        rest = super().read()
-        with contextlib.suppress(zlib.error):  # pydicom says so itself
-            refuse_inflation(rest, what="the deflated DICOM data set", most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
-        return rest
+            if size > MAX_TEXT and self._element in CHARACTER_SET:
+                raise InputError(f"its list of character sets has {size} bytes: at most {MAX_TEXT} are accepted")
+            found = super().read(min(size, max(self._end - self.tell(), 0)))
+            if size == ELEMENT_BYTES:
+                self._element = found[:4]
+            return found
+        self.deflated = super().read()
+        return EMPTY
 
 
-def _end_of_elements() -> Callable[[Any, str | None, int], bool]:
-    """Return what pydicom asks at each element whether to stop, which refuses more of them than a header has."""
+def _check_elements() -> Callable[[Any, str | None, int], bool]:
+    """Return what pydicom asks at each element whether to stop; it refuses more than a header has, and long texts of `READ`."""
+    from pydicom.tag import Tag
+
+    read = {int(Tag(name)): name for name in READ}
     count = 0
 
-    def stop(_tag: Any, _vr: str | None, _length: int) -> bool:
+    def stop(tag: Any, vr: str | None, length: int) -> bool:
         nonlocal count
+        if tag in read and (length > MAX_TEXT or vr == "SQ"):
+            told = "a sequence" if vr == "SQ" else f"{length} bytes"
+            raise InputError(f"its field {read[tag]} holds {told}: at most {MAX_TEXT} bytes are accepted, export it again")
         count += 1
         if count > MAX_DICOM_ELEMENTS:
             raise InputError(f"a header of more than {MAX_DICOM_ELEMENTS} elements: the file is damaged, export it again")

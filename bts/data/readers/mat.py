@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bts.data.readers.bounds import NO_MEMORY
+from bts.data.readers.bounds import MAX_TEXT, NO_MEMORY
 from bts.data.readers.hdf import claimed_values, flag, member, open_hdf, values
 from bts.data.readers.mat_five import load_five
 from bts.data.slice import Slice
@@ -195,6 +195,8 @@ def _label(array: np.ndarray, *, synthetic: bool) -> str:
 
 def _patient(array: np.ndarray) -> str:
     """Return the ID: all its characters, which the files keep as codes, letters included."""
+    if array.size > MAX_TEXT:
+        raise InputError(f"PID holds {array.size} values: at most {MAX_TEXT} are accepted, download it again")
     if array.dtype.kind in "US":
         text = "".join(str(part) for part in array.ravel())
     elif array.dtype.kind in "ui":

@@ -31,11 +31,11 @@ EXIF, PICTURES = re.compile(rb"\xff\xe1(..)Exif\0", re.DOTALL), re.compile(rb"\x
 
 
 class Tag(NamedTuple):
-    """One entry: its number, type, count of values, and the bytes that hold or lead to them."""
+    """One entry: its number, type, number of values, and the bytes that hold or lead to them."""
 
     number: int
     kind: int
-    count: int
+    values: int
     field: bytes
 
 
@@ -131,9 +131,9 @@ def _tags(table: bytes, *, order: str, big: bool) -> Iterator[Tag]:
 
 def _claim(tag: Tag, *, big: bool) -> int:
     """Return the bytes that Pillow copies for a tag."""
-    if tag.kind not in AS_BYTES and tag.kind in SIZES and tag.count > MAX_TAG_VALUES:
-        raise InputError(f"tag {tag.number} of the picture has {tag.count} values: at most {MAX_TAG_VALUES} are accepted")
-    claimed = tag.count * SIZES.get(tag.kind, 0)
+    if tag.kind not in AS_BYTES and tag.kind in SIZES and tag.values > MAX_TAG_VALUES:
+        raise InputError(f"tag {tag.number} of the picture has {tag.values} values: at most {MAX_TAG_VALUES} are accepted")
+    claimed = tag.values * SIZES.get(tag.kind, 0)
     return claimed if claimed > (8 if big else 4) else 0
 
 
@@ -149,7 +149,7 @@ def _refuse(claimed: int, tags: int, *, size: int) -> None:
 
 def _number(tag: Tag, order: str) -> int:
     """Return the one whole number that a tag holds, or 0."""
-    if tag.kind not in WHOLE or tag.count != 1 or SIZES[tag.kind] > len(tag.field):
+    if tag.kind not in WHOLE or tag.values != 1 or SIZES[tag.kind] > len(tag.field):
         return 0
     return int.from_bytes(tag.field[: SIZES[tag.kind]], "little" if order == "<" else "big")
 
