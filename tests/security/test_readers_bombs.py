@@ -363,12 +363,13 @@ def test_a_field_of_many_parts(data: bytes, message: str, syntax: str, tmp_path:
     refused(dicom(tmp_path / "b.dcm", syntax=syntax, rest=whole), message)
 
 
-def test_endless_elements_in_a_sequence_of_a_deflated_data_set(tmp_path: Path) -> None:
+def test_endless_elements_in_a_sequence_of_a_deflated_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bts.data.readers.dicom.MAX_DICOM_READS", 2**12)  # the limit itself takes seconds
     packer = zlib.compressobj(wbits=-15)
-    items = b"".join(struct.pack("<2HL", 0xFFFE, 0xE000, len(EMPTY_ELEMENTS)) + EMPTY_ELEMENTS for _ in range(1100))
+    items = b"".join(struct.pack("<2HL", 0xFFFE, 0xE000, len(EMPTY_ELEMENTS)) + EMPTY_ELEMENTS for _ in range(50))
     data = struct.pack("<2H2s2xL", 8, 0x1140, b"SQ", 0xFFFFFFFF) + items + struct.pack("<2HL", 0xFFFE, 0xE0DD, 0)
     whole = packer.compress(data) + packer.flush()
-    refused(dicom(tmp_path / "a.dcm", syntax=DEFLATED, rest=whole), "its header has elements without end", mib=150)
+    refused(dicom(tmp_path / "a.dcm", syntax=DEFLATED, rest=whole), "its header has elements without end")
 
 
 def test_a_deflated_data_set_is_read(tmp_path: Path) -> None:
