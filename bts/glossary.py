@@ -1,4 +1,4 @@
-"""Which words name the ideas of this project? One word per idea; the docs' glossary page explains each."""
+"""Terms of this project, one word per idea; `docs/glossary.md` explains each."""
 
 from __future__ import annotations
 

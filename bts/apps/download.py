@@ -1,4 +1,4 @@
-"""How does a user get the figshare set?"""
+"""`bts download`: fetch the figshare set."""
 
 from __future__ import annotations
 

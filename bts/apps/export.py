@@ -1,4 +1,4 @@
-"""How does a trained model leave this project from the command line?"""
+"""`bts export`: write a trained model for other runtimes."""
 
 from __future__ import annotations
 

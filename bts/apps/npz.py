@@ -1,4 +1,4 @@
-"""How are class folders written as `.npz` files from the command line?"""
+"""`bts npz`: write class folders as `.npz` files."""
 
 from __future__ import annotations
 

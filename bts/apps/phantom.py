@@ -1,4 +1,4 @@
-"""How is a synthetic set written from the command line?"""
+"""`bts phantom`: write a synthetic set in figshare's layout."""
 
 from __future__ import annotations
 

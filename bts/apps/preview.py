@@ -1,4 +1,4 @@
-"""How does one look at what a network gets to see, from the command line?"""
+"""`bts preview`: one sheet of slices as the network receives them."""
 
 from __future__ import annotations
 

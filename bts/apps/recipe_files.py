@@ -1,4 +1,4 @@
-"""For which task is a settings file, and what does it ask for? What `bts preview` and `bts benchmark` have in common."""
+"""Task and request of a settings file, for `bts preview` and `bts benchmark`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which data sources are there, and what does one hold?"""
+"""`bts sources`: list the data sources and count what one holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens from a command line to a finished run?
+"""Training from the command line, from arguments to a finished run.
 
 Settings come from the defaults, then `configs/<task>.yaml` (or `--config FILE`), then the command line.
 """

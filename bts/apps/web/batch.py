@@ -1,4 +1,4 @@
-"""How do many scans go through? In the networks' own batches, a row each, the failures too; one archive at the end."""
+"""Batch of many scans: one row each, failures included, and one archive at the end."""
 
 from __future__ import annotations
 

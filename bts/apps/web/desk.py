@@ -1,4 +1,4 @@
-"""What happens between an upload and an answer? One desk for the page, the batch and the API; no word of Gradio here."""
+"""Analysis of uploads for the page, the batch and the API, independent of Gradio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be tried without a scan at hand? Phantoms drawn when they are first asked for, which say that they are synthetic."""
+"""Synthetic examples for visitors without a scan, drawn on first use and labelled as synthetic."""
 
 from __future__ import annotations
 

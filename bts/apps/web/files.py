@@ -1,4 +1,4 @@
-"""Which files can a visitor fetch, and where do they come from? Those of the session's own results and no others."""
+"""Files that a visitor may fetch: those of the session's own results."""
 
 from __future__ import annotations
 

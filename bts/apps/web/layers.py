@@ -1,4 +1,4 @@
-"""Of which layers is the picture on the page made? Scan, heat and contour apart, so that the browser alone mixes them.
+"""Layers of the picture on the page: scan, heat map and contour, blended by the browser.
 
 At the share `STRENGTH` of heat, where the slider begins, the three together are the picture in `overlay.png`.
 """

@@ -1,4 +1,4 @@
-"""What stands beside the picture, and what at the top of the page? Answer, doubts, files; models and what they are not."""
+"""Panels beside and above the picture: answer, warnings, files, and models with their limits."""
 
 from __future__ import annotations
 

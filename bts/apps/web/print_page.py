@@ -1,4 +1,4 @@
-"""What is on the page for printing? The whole answer on white paper in one file that fetches nothing."""
+"""Printable page with the whole answer, in one file without external resources."""
 
 from __future__ import annotations
 

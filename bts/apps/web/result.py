@@ -1,4 +1,4 @@
-"""What does the page keep of a scan once the models have answered? What it shows, and nothing that it would compute twice."""
+"""Result of a scan that the page keeps, so that nothing is computed twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does the browser do by itself? Mixing layers, zooming, sorting, refusing too large a file: no request for any."""
+"""JavaScript of the page: blending of layers, zoom, sorting, and a check of the file size."""
 
 SHARE = "(share) => { document.documentElement.style.setProperty('--bts-share', share); }"
 """Takes the strength of the heat."""

@@ -1,4 +1,4 @@
-"""What does the stage show? One slice in its layers, tools to come closer, and for a volume the strip of its slices."""
+"""Stage of the page: one slice in its layers, zoom controls, and the strip of slices of a volume."""
 
 from __future__ import annotations
 

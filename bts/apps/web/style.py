@@ -1,4 +1,4 @@
-"""How does the page look? One accent colour, much room, a dark stage for the scan in light and dark alike."""
+"""Style sheet of the page, for light and dark mode."""
 
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
 """What the reader's own machine has: no font is fetched."""

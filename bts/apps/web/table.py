@@ -1,4 +1,4 @@
-"""How does the table of many scans look? Columns that sort on a click, failures in words, a bar while it grows."""
+"""Table of many scans, with sortable columns, failures and progress."""
 
 from __future__ import annotations
 

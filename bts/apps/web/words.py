@@ -1,4 +1,4 @@
-"""How is a number said on the page? Escaped text, areas, places and shares, the same on screen and on paper."""
+"""Formatting of numbers and text for the page and its printout, with escaping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does a data source promise? A list of records without pixels, and a slice for each record.
+"""Contract of a data source: a list of records without pixels, and a slice for each record.
 
 A new source is one small file: a class with these members, registered with `@sources.register("name")` and
 imported in `bts/data/sources/catalogue.py`. The contract tests then run on it by themselves.

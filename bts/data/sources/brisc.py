@@ -1,4 +1,4 @@
-"""Which slices are in BRISC 2025 (Fateh et al., arXiv 2506.14318)? Both tasks, with their published train and test parts.
+"""BRISC 2025 (Fateh et al., arXiv 2506.14318): both tasks, with the published train and test parts.
 
 `brisc` is the classification task: 6,000 pictures, 1,207 of them healthy. A picture that the segmentation task has too
 brings its mask, and a healthy one an empty mask, so that one source trains classes, masks, or both. `brisc_seg` is the

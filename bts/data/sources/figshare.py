@@ -1,4 +1,4 @@
-"""Which slices are in Cheng's set (figshare 1512427)? Files `N.mat` with label and patient inside, folds in `cvind.mat`."""
+"""Cheng's set (figshare 1512427): files `N.mat` with label and patient inside, folds in `cvind.mat`."""
 
 from __future__ import annotations
 

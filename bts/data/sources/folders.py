@@ -1,4 +1,4 @@
-"""Which slices are in folders named by class? `CLASS/picture`, or `Training/CLASS/picture` beside `Testing/CLASS/picture`.
+"""Folders named by class: `CLASS/picture`, or `Training/CLASS/picture` beside `Testing/CLASS/picture`.
 
 Several such folders may be merged: their paths joined with `:` (`;` on Windows), as in `PATH`.
 """
