@@ -45,6 +45,13 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what a killed process left in a folder that no other process writes to."""
+    for part in Path(folder).rglob(f"{PREFIX}*"):
+        if part.is_file():
+            part.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Yield a new, empty folder; without an error it then takes the place of `path`, whose folder must exist."""

@@ -82,3 +82,15 @@ def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     write_text(tmp_path / "atomic", "")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    from bts.atomic import remove_leftovers
+
+    (tmp_path / "slices").mkdir()
+    left = [tmp_path / ".writing-12-34-mask.png", tmp_path / "slices" / ".writing-12-34-cam.png"]
+    kept = [tmp_path / "mask.png", tmp_path / "slices" / "cam.png", tmp_path / ".hidden"]
+    for path in left + kept:
+        path.write_bytes(b"x")
+    remove_leftovers(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

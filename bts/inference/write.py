@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bts.atomic import remove_leftovers
 from bts.data.readers.scan import Scan
 from bts.errors import InputError, RequestError
 from bts.inference.prediction import Prediction
@@ -83,6 +84,7 @@ def _write(scan: Scan, predictions: Iterable[Prediction], folder: Path, writers:
 def empty_folder(folder: Path, kinds: Sequence[type[ResultWriter]]) -> None:
     """Make the folder and remove the files of an earlier result, first `result.json`, which marks it as complete."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     (folder / RESULT).unlink(missing_ok=True)
     for kind in {*kinds, *(result_writers[name] for name in result_writers)}:
         for path in [path for pattern in kind.files for path in folder.glob(pattern)]:
