@@ -1,4 +1,4 @@
-# make install | demo | test | lint | bench | docs | figures | model | lock | licences     needs Python >= 3.10; another one: make PY=python3.12 test
+# make install | demo | test | lint | bench | docs | figures | tables | model | lock | licences     needs Python >= 3.10; another one: make PY=python3.12 test
 # On Windows, or without make: README.md gives the plain pip lines.
 
 PY ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint bench docs figures model lock licences
+.PHONY: install demo test lint bench docs figures tables model lock licences
 
 install: $(STAMP)
 
@@ -68,8 +68,14 @@ licences: $(VENV)/.documented
 	$(BIN)/python -m tools licences --out docs/licences.md
 
 figures: demo
-	$(BIN)/python -m tools settings --out docs/settings.md
 	$(BIN)/python -m tools figure --runs demo/runs --data demo/scans --count 3 --seed 1 --out docs/images/phantoms.png
+
+# Tables of the documents: make tables RUNS="runs/crossval/joint" BENCHMARKS="runs/benchmark/brisc runs/benchmark/kaggle"
+tables: install
+	$(BIN)/python -m tools settings --out docs/settings.md
+ifneq ($(RUNS)$(BENCHMARKS),)
+	$(BIN)/python -m tools results $(RUNS) $(if $(BENCHMARKS),--benchmark $(BENCHMARKS)) --readme README.md --add
+endif
 
 # The model in the package, anew: hours on two cores. Without a network: make model WEIGHTS=FILE
 WEIGHTS ?= imagenet

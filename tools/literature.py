@@ -11,7 +11,7 @@ from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import find
 from bts.evaluation.results import Evaluation
 from bts.glossary import NO_TUMOUR
-from bts.report.markdown import Raw, table
+from bts.report.rendering import Raw, table
 from tools.documents import NOT_MEASURED
 
 FILE = Path(__file__).with_name("literature.json")

@@ -16,7 +16,7 @@ from bts.errors import RequestError
 from bts.evaluation.ood import FittedReference, fit_to_run, format_reference, part_images
 from bts.inference.ood import OodReference
 from bts.models.folder import read_card, update_card
-from bts.report.markdown import Raw, table
+from bts.report.rendering import Raw, table
 from bts.runs import Run
 from bts.training.run_data import RunData, read_run
 from tools.documents import write_block

@@ -19,7 +19,7 @@ from bts.errors import RequestError
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import METRICS, find
 from bts.evaluation.results import Evaluation, read_evaluation
-from bts.report.markdown import Raw, table
+from bts.report.rendering import Raw, table
 from bts.runs import Run
 from bts.training.run_data import flat, flat_settings
 from tools.documents import NOT_MEASURED

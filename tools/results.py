@@ -11,8 +11,7 @@ from bts.errors import RequestError
 from bts.evaluation.metric_registry import METRICS, find, headline
 from bts.evaluation.results import Evaluation, read_evaluation
 from bts.models.folder import ModelCard
-from bts.report.markdown import table
-from bts.report.templates import span
+from bts.report.rendering import span, table
 from tools.documents import has_block, keep_lines, keep_rows, keep_sections, read_block, write_block
 from tools.literature import comparison_table
 from tools.recipes import Measured, Recipe, inflation_table, read_benchmark, read_recipes, recipes_table

@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 
 from bts.audit.descriptor import compose, inverse
-from bts.audit.groups import Link, group_numbers, members, spread
-from bts.audit.matches import Match, Matches
+from bts.audit.matches import Link, Match, Matches, group_numbers, members, spread
 from bts.audit.pictures import Collection
 from bts.data.patient_ids import Group
 from bts.errors import RequestError

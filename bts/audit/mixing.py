@@ -9,8 +9,7 @@ from pathlib import Path
 
 from bts.audit.exclusions import TABLE, exclusion_reason
 from bts.audit.findings import ALIKE
-from bts.audit.groups import group_numbers
-from bts.audit.matches import find_matches
+from bts.audit.matches import find_matches, group_numbers
 from bts.audit.patients import INVENTED, invent_patients, invented_id
 from bts.audit.pictures import AuditSet, collect
 from bts.audit.views import thumbnail

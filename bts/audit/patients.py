@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bts.audit.findings import ALIKE
-from bts.audit.groups import Link, group_numbers, spread
-from bts.audit.matches import Match, find_matches
+from bts.audit.matches import Link, Match, find_matches, group_numbers, spread
 from bts.audit.pictures import AuditSet, Collection, collect
 from bts.csv_files import dict_reader
 from bts.data.patient_ids import Group, patient_of

@@ -147,7 +147,7 @@ def per_class_lines(summary: dict[str, Any]) -> list[tuple[str, list[str]]]:
         cells = [("Dice", find(masks, f"{label}.dice"))]
         cells += [(name, find(classes, f"{label}.{name}")) for name in ("precision", "recall", "f1")]
         lines.append((label, [f"{name} {score.text()}" for name, score in cells if score is not None]))
-    return lines
+    return [(label, texts) for label, texts in lines if texts]
 
 
 def text_table(summary: dict[str, Any]) -> str:

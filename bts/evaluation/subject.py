@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bts.audit.groups import spread
-from bts.audit.matches import find_matches
+from bts.audit.matches import find_matches, spread
 from bts.audit.pictures import AuditSet, collect
 from bts.data.patient_ids import Group
 from bts.data.sources.base import Record, Source

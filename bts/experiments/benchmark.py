@@ -23,7 +23,7 @@ from bts.experiments.crossval import Train, run_fold
 from bts.glossary import Task
 from bts.markdown import escape
 from bts.report.figures import chart, plot_interval
-from bts.report.markdown import table
+from bts.report.rendering import table
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.prepare import open_data

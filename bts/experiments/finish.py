@@ -23,8 +23,8 @@ from bts.evaluation.scores import plain, summarise
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import ModelCard, read_card, update_card
+from bts.report.figures import draw_curves, draw_split
 from bts.report.publish import make_folder
-from bts.report.run_charts import draw_curves, draw_split
 from bts.runs import Run
 from bts.training.run_data import RunData, read_run, refuse_training_patients, training_patients
 

@@ -34,7 +34,7 @@ from bts.experiments.benchmark import Benchmark, benchmark, recipe_rows, refuse_
 from bts.experiments.compare import CLASS_SCORES, MEANS, statistics_of
 from bts.glossary import Task
 from bts.report.figures import COLOURS, chart, plot_interval
-from bts.report.markdown import table
+from bts.report.rendering import table
 from bts.runs import Run
 from bts.settings import Settings, SplitSettings
 from bts.training.prepare import open_data

@@ -72,7 +72,7 @@ def _confidence(found: dict[str, Any], model: ModelOutput) -> dict[str, Any]:
     if model.raw.mask_prob is None:
         return {}
     confidence, below = postprocess.mask_confidence(found["mask_prob"], found["mask"]), model.card.uncertain_mask_below
-    uncertain = None if confidence is None or below is None else confidence < below
+    uncertain = None if confidence is None or not below else confidence < below  # 0: no threshold was chosen
     return {"mask_confidence": confidence, "mask_uncertain": uncertain}
 
 

@@ -16,7 +16,7 @@ from bts.audit.summary import recovery_counts, summary, verdict
 from bts.errors import InputError
 from bts.glossary import DISCLAIMER
 from bts.report.gallery import data_uri
-from bts.report.templates import render
+from bts.report.rendering import render
 
 PAIRS = 24
 """Largest number of pairs shown per section; the CSV files hold all."""

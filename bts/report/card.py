@@ -22,8 +22,7 @@ from bts.glossary import DISCLAIMER, NO_TUMOUR, PARTS
 from bts.inference.postprocess import PHANTOM_MODEL
 from bts.markdown import escape
 from bts.models.folder import ModelCard
-from bts.report.markdown import Raw, table
-from bts.report.templates import render
+from bts.report.rendering import Raw, render, table
 from bts.runs import Run
 
 SETS = {

@@ -15,15 +15,18 @@ import pandas as pd
 from bts.atomic import write_text
 from bts.csv_files import write_frame
 from bts.errors import RequestError
+from bts.evaluation.cases import BOTH_RIGHT_DICE
 from bts.evaluation.classification import class_arrays, classes_of
-from bts.evaluation.metric_registry import text_table
+from bts.evaluation.metric_registry import headline, text_table
 from bts.evaluation.provenance import provenance
 from bts.evaluation.scores import plain
+from bts.evaluation.segmentation import LARGE_SHARE
+from bts.glossary import DISCLAIMER
 from bts.report import charts
 from bts.report.evaluated import Evaluated, Misclassified
+from bts.report.figures import draw_curves, draw_split, split_table
 from bts.report.gallery import Tile, misclassified_patients, slices_of, worst_masks
-from bts.report.page import build_page
-from bts.report.run_charts import draw_curves, draw_split
+from bts.report.rendering import render
 
 TileMaker = Callable[[pd.DataFrame], dict[str, Tile]]
 """Returns an image of each of some cases, by path."""
@@ -174,3 +177,49 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"{path}: can't be made ({error.strerror}): choose another folder with --out") from error
+
+
+def build_page(found: Evaluated) -> str:
+    """Return the whole page; images and style are embedded, there is no script, and nothing is fetched."""
+    split = found.split
+    facts = [
+        ("source", found.source),
+        ("part", found.part),
+        ("split", split.fingerprint if split else None),
+        ("grouped by", split.group if split else None),
+        *((f"left out: {why}", count) for why, count in found.removed.items()),
+    ]
+    points = [", ".join(f"{name} {value}" for name, value in card.operating_point.items()) for card in found.cards]
+    return render(
+        "report.html",
+        found=found,
+        sections=_sections(found),
+        headline=headline(found.summary),
+        disclaimer=DISCLAIMER,
+        large_share=LARGE_SHARE,
+        both_right_dice=BOTH_RIGHT_DICE,
+        facts=facts,
+        split_rows=split_table(split).to_dict("records") if split else [],
+        training_charts=[name for name in found.panels if name == "split" or name.startswith("curves_")],
+        operating_points=points,
+        provenance=[(name.replace("_", " "), value) for name, value in found.made.items()],
+    )
+
+
+def _sections(found: Evaluated) -> dict[str, str]:
+    """Return the titles of the sections that have content, by their anchor."""
+    summary = found.summary
+    sections = {
+        "masks": ("Masks", "segmentation" in summary),
+        "classes": ("Classes", "classification" in summary),
+        "calibration": ("Calibration and referral", "classification" in summary),
+        "together": ("Agreement of mask and class", "together" in summary),
+        "explanation": ("Class activation maps", "explanation" in summary or bool(found.randomised)),
+        "features": ("Features", "features" in found.panels),
+        "worst": ("Worst masks", bool(found.worst)),
+        "misclassified": ("Misclassified patients", found.patients is not None),
+        "split": ("Split and data", True),
+        "models": ("Models", True),
+        "limits": ("Limits", True),
+    }
+    return {name: title for name, (title, present) in sections.items() if present}

@@ -234,6 +234,12 @@ def test_a_mask_below_the_threshold_is_flagged_as_uncertain():
     assert not any("uncertain" in text for text in under.warnings)
 
 
+def test_a_threshold_of_0_flags_no_mask_as_certain_either() -> None:
+    found = predictor(seg={"uncertain_mask_below": 0.0}).predict(make_slice())
+    assert found.mask_confidence is not None
+    assert found.mask_uncertain is None
+
+
 def test_an_empty_mask_has_no_confidence():
     point = {"threshold": 0.5, "min_area": 0.9, "flip": False}
     found = predictor(seg={"uncertain_mask_below": 0.9, "operating_point": point}).predict(make_slice())

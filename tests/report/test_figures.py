@@ -11,8 +11,7 @@ from PIL import Image
 from bts.data.split import Split, SplitRow
 from bts.errors import RequestError
 from bts.report.charts import place_features
-from bts.report.figures import INK, chart
-from bts.report.run_charts import draw_curves, draw_split, split_table
+from bts.report.figures import INK, chart, draw_curves, draw_split, split_table
 
 
 def test_a_chart_is_a_png_and_an_svg_in_the_colour_of_the_page(tmp_path: Path) -> None:

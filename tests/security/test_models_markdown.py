@@ -11,7 +11,7 @@ import pytest
 from bts.data.split import Split, SplitRow
 from bts.markdown import escape
 from bts.report.card import failure_rows, group_table, parts_table
-from bts.report.markdown import table
+from bts.report.rendering import table
 
 HOSTILE = (
     "<script>alert(1)</script>",

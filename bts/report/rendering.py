@@ -1,14 +1,17 @@
-"""Jinja environment of the report pages: HTML and Markdown templates of this package, with filters for scores."""
+"""Rendering of report pages and model cards: Jinja templates with filters for scores, and Markdown tables."""
 
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import COLUMNS
+from bts.markdown import escape
 
 
 def span(score: Interval, digits: int = 3) -> str:
@@ -52,3 +55,31 @@ def environment() -> Environment:
 def render(template: str, **context: Any) -> str:
     """Return a filled template."""
     return environment().get_template(template).render(**context)
+
+
+_NUMBERS = re.compile(r"\d[\d.,% a-z]*")
+"""Numbers with plain words, which need no escaping: `0.341`, `1 of 4`, `0.307 to 0.396`."""
+
+
+class Raw(str):
+    """Trusted Markdown."""
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Interval):
+        return value.text()
+    return str(value) if isinstance(value, Raw) or _NUMBERS.fullmatch(str(value)) else escape(value)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table; an interval is shown as value and range, None as an empty cell.
+
+    >>> print(table(["a", "b"], [("x|y", None)]))
+    | a | b |
+    |---|---|
+    | x&#124;y |  |
+    """
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(_cell(value) for value in row)} |" for row in rows)])
