@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from bts.errors import RequestError
 from bts.models.architecture import Architecture
 from bts.models.base import Network
-from bts.models.encoders import Encoder
+from bts.models.encoders import STRIDES, Encoder
 from bts.models.output import Output
 
 
@@ -41,16 +41,19 @@ class AdditiveGate(nn.Module):
 
 
 class Decoder(nn.Module):
-    """U-Net decoder: five blocks that each double the grid; the first four take a skip, gated with `additive` attention."""
+    """U-Net decoder: blocks that each double the grid; the first four take a skip, gated with `additive` attention.
+
+    Five blocks reach the slice's resolution, four end at half of it.
+    """
 
     def __init__(self, *, encoder_channels: tuple[int, ...], channels: tuple[int, ...], attention: str) -> None:
         super().__init__()
-        if len(encoder_channels) != len(channels) + 1:
+        if len(encoder_channels) != STRIDES + 1:
             raise RequestError(
-                f"this encoder halves the picture {len(encoder_channels) - 1} times, a decoder needs {len(channels)} halvings: "
+                f"this encoder halves the picture {len(encoder_channels) - 1} times, a decoder needs {STRIDES} halvings: "
                 "use it for classification, or select another encoder (--model.encoder)"
             )
-        skips = [*encoder_channels[1:-1][::-1], 0]
+        skips = [*encoder_channels[1:-1][::-1], 0][: len(channels)]
         signals = [encoder_channels[-1], *channels[:-1]]
         self.blocks = nn.ModuleList(
             UnetDecoderBlock(signal, skip, out) for signal, skip, out in zip(signals, skips, channels, strict=True)
@@ -61,15 +64,25 @@ class Decoder(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Return (B, channels[-1], H, W) from the encoder's maps at strides 1 to 32; the first of them is not used."""
+        """Return (B, channels[-1], H, W) from the encoder's maps at strides 1 to 32, of which the first is not used.
+
+        With four blocks (B, channels[-1], H/2, W/2).
+        """
         x = maps[-1]
         skips: list[Tensor | None] = [*maps[1:-1][::-1], None]
-        for block, gate, skip in zip(self.blocks, self.gates, skips, strict=True):
+        for block, gate, skip in zip(self.blocks, self.gates, skips[: len(self.blocks)], strict=True):
             usable = skip if skip is not None and skip.shape[1] else None  # a transformer's map at stride 2 is empty
             if usable is not None and isinstance(gate, AdditiveGate):
                 usable = gate(usable, x)
             x = block(x, 2 * x.shape[-2], 2 * x.shape[-1], usable)  # (B, out, 2h, 2w)
         return x
+
+
+def full_resolution(mask_logits: Tensor, x: Tensor) -> Tensor:
+    """Return mask logits (B, 1, H, W) at the resolution of the input `x (B, C, H, W)`, interpolated where they are coarser."""
+    if mask_logits.shape[-2:] == x.shape[-2:]:
+        return mask_logits
+    return F.interpolate(mask_logits, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class AttentionUNet(Network):
@@ -85,4 +98,5 @@ class AttentionUNet(Network):
     def forward(self, x: Tensor) -> Output:
         """Return mask logits (B, 1, H, W) and the encoder's last maps; no classes."""
         maps = self.encode(x)
-        return Output(mask_logits=self.mask_head(self.decoder(maps)), class_logits=None, features=maps[-1])
+        mask_logits = full_resolution(self.mask_head(self.decoder(maps)), x)
+        return Output(mask_logits=mask_logits, class_logits=None, features=maps[-1])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bts.models.architecture import STRIDE, Architecture
-from bts.models.attention_unet import Decoder
+from bts.models.attention_unet import Decoder, full_resolution
 from bts.models.classifier import ClassNetwork, weigh
 from bts.models.output import Output
 
@@ -36,7 +36,7 @@ class JointNetwork(ClassNetwork):
     def forward(self, x: Tensor) -> Output:
         """Return mask logits (B, 1, H, W), class logits (B, K), and the encoder's last maps."""
         maps = self.encode(x)
-        mask_logits = self.mask_head(self.decoder(maps))
+        mask_logits = full_resolution(self.mask_head(self.decoder(maps)), x)
         features = self.encoder.last(maps)
         return Output(mask_logits=mask_logits, class_logits=self.head(features, mask_logits), features=features)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.attention_unet import AdditiveGate
 from bts.models.networks import build_network
@@ -56,6 +57,19 @@ def test_attention_is_on_every_skip_as_chosen(attention: str, gates: int) -> Non
 def test_a_transformer_without_maps_at_stride_two_has_one_gate_less() -> None:
     network = build_network(Architecture("seg", "test_convnext", size=64, channels=(8, 8, 8, 8, 8)))
     assert sum(isinstance(module, AdditiveGate) for module in network.modules()) == 3
+
+
+@pytest.mark.parametrize("task", ["seg", "joint"])
+def test_four_decoder_blocks_give_interpolated_logits_at_full_resolution(task: Task) -> None:
+    classes = 0 if task == "seg" else 3
+    network = build_network(Architecture(task, "test_resnet", size=64, channels=(8, 8, 8, 8), classes=classes)).eval()
+    with torch.no_grad():
+        logits = network(torch.rand(1, 1, 64, 64)).mask_logits
+    assert logits.shape == (1, 1, 64, 64)
+    steps = logits.diff(dim=-1)[..., 1:-1]  # between two coarse places, within one, between two, ... without the borders
+    between, within = steps[..., 0::2], steps[..., 1::2]
+    assert between.abs().max() > 0
+    torch.testing.assert_close(within, (between[..., :-1] + between[..., 1:]) / 2)  # linear interpolation by two
 
 
 def test_the_attention_unet_learns_a_square() -> None:
