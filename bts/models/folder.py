@@ -36,12 +36,15 @@ def write_model_folder(path: str | Path, card: ModelCard, state_dict: Mapping[st
     """Write the folder at once or not at all; a folder that is there already is replaced. Return the card as written.
 
     Raises:
-        RequestError: the place can't be written to, or the card is one that can't be read again.
+        RequestError: the place can't be written to, the card is one that can't be read again, or weights are not finite.
     """
     from safetensors.torch import save
 
+    from bts.models.weights_file import refuse_non_finite
+
     path = Path(path)
     check_card(card, path / CARD)
+    refuse_non_finite(state_dict, where=path)
     data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()})
     card = replace(card, weights_sha256=hashlib.sha256(data).hexdigest(), versions=card.versions or _versions())
     with _writing(path):
@@ -77,20 +80,23 @@ def load_network(path: str | Path, *, expect: Task | None = None) -> tuple[Netwo
     """Return the network in eval mode on the CPU, and its card.
 
     Raises:
-        RequestError: as `read_card`; or the weights are missing, damaged, or do not fit the card.
+        RequestError: as `read_card`; or the weights are missing, damaged, not finite, or do not fit the card.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     from bts.models.networks import create_network
+    from bts.models.weights_file import refuse_non_finite
 
     card = read_card(path, expect=expect)
     data = read_weights(path, card)
     network = create_network(Architecture.from_dict(card.architecture))
     try:
-        network.load_state_dict(load(data))
+        weights = load(data)
+        network.load_state_dict(weights)
     except (RuntimeError, SafetensorError) as error:
         raise RequestError(f"{path}: the weights are not those of the card ({_first_lines(error)})") from error
+    refuse_non_finite(weights, where=Path(path))
     return network.eval(), card
 
 

@@ -116,6 +116,22 @@ def build_without_memory(architecture: Architecture) -> dict[str, torch.Tensor]:
         return create_network(architecture).state_dict()
 
 
+def first_non_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the name of the first tensor that holds NaN or infinity, None if all values are finite."""
+    import torch
+
+    return next((name for name, value in tensors.items() if not torch.isfinite(value).all()), None)
+
+
+def refuse_non_finite(tensors: Mapping[str, torch.Tensor], *, where: Path) -> None:
+    """Raise `RequestError` if weights hold NaN or infinity; called wherever weights are saved to or loaded from a folder."""
+    if name := first_non_finite(tensors):
+        raise RequestError(
+            f"{where}: the weights '{shortened(name)}' hold NaN or infinity, expected finite numbers: the training diverged; "
+            "train again with a lower learning rate (--optim.lr)"
+        )
+
+
 def _read_header(file: BinaryIO, size: int) -> tuple[bytes, dict[str, Stored]]:
     """Return the bytes up to the first tensor and the tensors by name; raises `ValueError` where the format is broken."""
     first = file.read(8)

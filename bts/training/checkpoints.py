@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from bts.atomic import replacing
 from bts.errors import RequestError
+from bts.training.divergence import refuse_diverged
 from bts.training.module import TaskModule, score_name
 
 log = logging.getLogger("bts.training")
@@ -23,6 +23,8 @@ log = logging.getLogger("bts.training")
 
 class Checkpoints(Checkpoint):
     """Save `best.ckpt` and `last.ckpt` at the end of each epoch, and stop early when the score no longer improves.
+
+    An epoch after which the training has diverged is not saved: `DivergenceError` is raised instead.
 
     Lightning's ModelCheckpoint keeps absolute paths in its state, so a moved run loses its best epoch, and writes `last` only
     in epochs in which it also writes another file; its EarlyStopping counts separately. Here one score decides both.
@@ -69,6 +71,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TaskModule)
+        refuse_diverged(pl_module, epoch=trainer.current_epoch + 1)
         score, self.epochs = pl_module.scores[score_name(self.monitor)], trainer.current_epoch + 1
         is_best = self._is_better(score, self.best_score)
         if is_best:
@@ -78,10 +81,7 @@ class Checkpoints(Checkpoint):
         else:
             self.waited += 1
         self._save(trainer, is_best=is_best)
-        if not math.isfinite(score):
-            log.warning(f"{self.monitor} is {score}: training has diverged and stops; try a lower learning rate (--optim.lr)")
-            trainer.should_stop = True
-        elif self._waited_long_enough():
+        if self._waited_long_enough():
             log.info(f"no better {self.monitor} for {self.waited} epochs: this stage stops early")
             trainer.should_stop = True
 
@@ -96,8 +96,6 @@ class Checkpoints(Checkpoint):
         trainer.strategy.barrier("checkpoints")
 
     def _is_better(self, score: float, than: float | None, *, by: float = 0.0) -> bool:
-        if not math.isfinite(score):
-            return False
         if than is None:
             return True
         return (than - score if self.monitor == "loss" else score - than) > by
@@ -117,10 +115,10 @@ def _link_or_copy(path: Path, name: Path) -> None:
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch of a stage: its checkpoint, score (None where no epoch had one) and number from 1, and the epochs run."""
+    """The best epoch of a stage: its checkpoint, score and number from 1, and the epochs run."""
 
     checkpoint: Path
-    score: float | None
+    score: float
     epoch: int
     epochs: int
 

@@ -30,6 +30,7 @@ from bts.training.card import refuse_unwritable, save_model
 from bts.training.checkpoints import Best, best_so_far, load_checkpoint
 from bts.training.datamodule import SliceData, choose_workers
 from bts.training.device import is_first
+from bts.training.divergence import DivergenceError, remedies
 from bts.training.job import Job, run_folder
 from bts.training.module import TaskModule
 from bts.training.prepare import Prepared, prepare
@@ -50,7 +51,8 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
         check: called with source and split before a new run starts; what it raises ends the run.
 
     Raises:
-        RequestError: the settings can't be met; nothing is left behind.
+        RequestError: the settings can't be met, and nothing is left behind; or the training diverged: the best model so far is
+            saved, and the message says what to try.
         Interrupted: Ctrl-C or SIGTERM; the best model so far is saved, and the run can be resumed.
     """
     job = Job.plan(settings)
@@ -89,8 +91,11 @@ def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source,
             data = _build_data(job, stage, prepared)
             best = _train_stage(job, stage, data, run=run, prepared=prepared, network=network, before=before, signals=signals)
         except KeyboardInterrupt:
-            _save_interrupted(job, run, stage, prepared)
+            _save_best_so_far(job, run, stage, prepared, why="interrupted")
             raise
+        except DivergenceError as error:
+            kept = _save_best_so_far(job, run, stage, prepared, why="diverged")
+            raise _diverged(error, settings, stage, kept) from error
         before += best.epochs
         _save(job, run, stage, prepared, best)
     if is_first():
@@ -169,8 +174,6 @@ def _load_weights(network: Network, checkpoint: Path) -> None:
 
 def _save(job: Job, run: Run, stage: Stage, prepared: Prepared, best: Best) -> None:
     """Write the model folder of a stage that has ended."""
-    if best.score is None:
-        raise RequestError(f"{run.path}: no epoch had a finite {job.monitor}: lower the learning rate (--optim.lr)")
     log.info(
         f"stage {stage.number} ended after {best.epochs} epochs: best {job.monitor} {best.score:.4f} in epoch {best.epoch}"
     )
@@ -178,18 +181,25 @@ def _save(job: Job, run: Run, stage: Stage, prepared: Prepared, best: Best) -> N
     _write(job, run.model if is_last else run.model_stage1, run, prepared, best)
 
 
-def _save_interrupted(job: Job, run: Run, stage: Stage, prepared: Prepared) -> None:
-    """Write the model folder of the best epoch so far, of this stage or of the one before."""
+def _save_best_so_far(job: Job, run: Run, stage: Stage, prepared: Prepared, *, why: str) -> Path | None:
+    """Write the model folder of the best epoch so far, of this stage or of the one before; return it, or None without one."""
     of_stages = [best_so_far(run.checkpoints / each.name) for each in job.stages if each.number <= stage.number]
-    found = [best for best in of_stages if best is not None and best.score is not None]
+    found = [best for best in of_stages if best is not None]
     if not found:
-        log.info("interrupted before the first epoch ended: there is no model yet")
-        return
+        log.info(f"{why} before the first epoch ended: there is no model yet")
+        return None
     best = found[-1]
-    log.info(
-        f"interrupted: the best so far has {job.monitor} {best.score:.4f} (epoch {best.epoch}, {best.checkpoint.parent.name})"
-    )
+    log.info(f"{why}: the best so far has {job.monitor} {best.score:.4f} (epoch {best.epoch}, {best.checkpoint.parent.name})")
     _write(job, run.model, run, prepared, best)
+    return run.model
+
+
+def _diverged(error: DivergenceError, settings: Settings, stage: Stage, kept: Path | None) -> RequestError:
+    """Return the error of a diverged training: what happened, what is kept, and what to try."""
+    result = f"the best epoch before is kept in {kept}" if kept else "no epoch before it is there to keep"
+    return RequestError(
+        f"training diverged in stage {stage.number}: {error}; {result}; start a new run and {remedies(settings, stage)}"
+    )
 
 
 def _write(job: Job, folder: Path, run: Run, prepared: Prepared, best: Best) -> None:

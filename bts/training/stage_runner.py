@@ -27,6 +27,7 @@ from bts.training.board import Board
 from bts.training.checkpoints import Best, Checkpoints
 from bts.training.datamodule import SliceData
 from bts.training.device import Machine
+from bts.training.divergence import DivergenceGuard
 from bts.training.module import TaskModule
 from bts.training.progress import Bar, Curves, Record, Throughput, quiet_lightning
 from bts.training.schedule import Stage
@@ -46,7 +47,7 @@ def run_stage(
     classes: Sequence[str],
     signals: StopSignals,
 ) -> Best:
-    """Train until the stage ends; raises KeyboardInterrupt at a signal, with the checkpoints in place.
+    """Train until the stage ends; raises KeyboardInterrupt at a signal and DivergenceError, with the checkpoints in place.
 
     `before` is the number of epochs of earlier stages. The stage is resumed from a `last.ckpt` in its folder.
     """
@@ -68,6 +69,7 @@ def run_stage(
             **_trainer_options(machine, settings.trainer, root=run.path),
         )
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+    assert keeper.best_score is not None  # a stage has at least one epoch
     return Best(keeper.best, keeper.best_score, keeper.best_epoch + 1, keeper.epochs)
 
 
@@ -86,7 +88,7 @@ def _callbacks(
         record=record,
         histograms=shown.histograms,
     )
-    callbacks: list[pl.Callback] = [throughput, record, board]
+    callbacks: list[pl.Callback] = [DivergenceGuard(), throughput, record, board]
     if settings.optim.ema_decay:  # after the board, which draws before the trained weights are restored
         callbacks.append(EMAWeightAveraging(decay=settings.optim.ema_decay))
     if sys.stdout.isatty():

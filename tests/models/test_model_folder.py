@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
+from bts.export.formats import export_model
 from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.folder import ModelCard, load_network, read_card, update_card, write_model_folder
@@ -189,6 +192,40 @@ def test_weights_of_another_network_are_refused(network: Network, tmp_path: Path
     with pytest.raises(RequestError, match=r"the weights are not those of the card \(.*class_head.1.bias") as caught:
         load_network(tmp_path / "model")
     assert "\n" not in str(caught.value)
+
+
+def spoil_weights(folder: Path, value: float) -> None:
+    """Write a value into one weight of a folder, with the right SHA-256."""
+    weights = load_file(folder / "model.safetensors")
+    weights["class_head.1.bias"][1] = value
+    save_file(weights, folder / "model.safetensors")
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    change(weights_sha256=digest)(folder)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded_nor_exported(
+    value: float, network: Network, folder: Path, tmp_path: Path
+) -> None:
+    told = r"^\S+: the weights 'class_head.1.bias' hold NaN or infinity, .*lower learning rate \(--optim.lr\)$"
+    spoilt = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    spoilt["class_head.1.bias"][1] = value
+    with pytest.raises(RequestError, match=told):
+        write_model_folder(tmp_path / "other", card_of(network), spoilt)
+    assert not (tmp_path / "other").exists()
+    spoil_weights(folder, value)
+    with pytest.raises(RequestError, match=told):
+        load_network(folder)
+    with pytest.raises(RequestError, match=told):
+        export_model(folder, format="onnx")
+    assert not (folder / "model.onnx").exists()
+
+
+def test_weights_that_overflow_in_sixteen_bits_are_not_saved(network: Network, tmp_path: Path) -> None:
+    state = {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in network.state_dict().items()}
+    state["mask_head.weight"] = (network.state_dict()["mask_head.weight"] + 1e5).half()
+    with pytest.raises(RequestError, match=r"'mask_head\.weight' hold NaN or infinity"):
+        write_model_folder(tmp_path / "other", card_of(network), state)
 
 
 def test_a_place_that_can_not_be_written_to_is_named(network: Network, tmp_path: Path) -> None:

@@ -11,15 +11,16 @@ import torch
 
 from bts.errors import RequestError
 from bts.training.checkpoints import Checkpoints, best_so_far, load_checkpoint
+from bts.training.divergence import DivergenceError
 from bts.training.module import TaskModule
 
 
 class Scored(TaskModule):
     """A module that has nothing but scores."""
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str = "dice") -> None:
         torch.nn.Module.__init__(self)
-        self.scores = {}
+        self.scores, self.monitor, self.network = {}, monitor, torch.nn.Linear(2, 1)  # type: ignore[assignment]
 
 
 class Trainer(SimpleNamespace):
@@ -38,7 +39,7 @@ def train(keeper: Checkpoints, scores: list[float], name: str) -> int:
     """Let epochs with these scores go by; return how many it took until the keeper stopped."""
     strategy = SimpleNamespace(barrier=lambda name: None)
     trainer: Any = Trainer(keeper=keeper, current_epoch=0, should_stop=False, is_global_zero=True, strategy=strategy)
-    module = Scored()
+    module = Scored("loss" if name == "val_loss" else name)
     for epoch, score in enumerate(scores):
         trainer.current_epoch, module.scores = epoch, {name: score}
         keeper.on_train_epoch_end(trainer, module)
@@ -80,11 +81,25 @@ def test_patience_counts_epochs_without_a_better_score(tmp_path: Path, patience:
     assert train(keeper, [0.1, 0.4, 0.3, 0.2, 0.5, 0.5, 0.5], "dice") == epochs
 
 
-def test_a_score_that_is_no_number_stops_and_is_never_the_best(tmp_path: Path) -> None:
-    keeper = Checkpoints(tmp_path, monitor="dice", patience=5)
-    assert train(keeper, [0.2, float("nan"), 0.9], "dice") == 2
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["dice", "val_loss"])
+def test_an_epoch_whose_score_is_not_finite_is_not_saved(name: str, value: float, tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, monitor="loss" if name == "val_loss" else name, patience=5)
+    with pytest.raises(DivergenceError, match=rf"^{name} is {value} in epoch 2$"):
+        train(keeper, [0.2, value, 0.9], name)
     assert keeper.best_score == 0.2
-    assert load_checkpoint(keeper.best)["epoch"] == 0
+    assert [load_checkpoint(path)["epoch"] for path in (keeper.best, keeper.last)] == [0, 0]
+
+
+def test_an_epoch_that_ends_with_weights_that_are_not_finite_is_not_saved(tmp_path: Path) -> None:
+    keeper, module = Checkpoints(tmp_path, monitor="dice", patience=5), Scored()
+    module.scores = {"dice": 0.5, "train_loss": 1.0, "val_loss": 1.0}
+    with torch.no_grad():
+        module.network.bias[0] = float("inf")  # type: ignore[index]
+    trainer: Any = Trainer(current_epoch=3)
+    with pytest.raises(DivergenceError, match=r"^the weights bias are not finite after epoch 4$"):
+        keeper.on_train_epoch_end(trainer, module)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_best_before_an_epoch_has_ended(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from small_settings import Make
 from bts.data.split import Split
 from bts.errors import RequestError
 from bts.models.folder import load_network, read_card
+from bts.models.losses import ClassificationLoss
 from bts.training.checkpoints import load_checkpoint
 from bts.training.fit import fit
 
@@ -140,12 +142,43 @@ def test_a_wrong_request_is_one_line_and_leaves_no_run(
     assert not list(Path(settings.runs).glob("seg/*"))
 
 
-def test_a_divergent_training_stops_and_says_what_may_help(cls: Make) -> None:
+def test_a_training_that_diverges_in_its_first_epoch_leaves_nothing_and_says_what_to_try(cls: Make) -> None:
     settings = cls()
     settings.optim.lr, settings.optim.gradient_clip_val, settings.optim.epochs = 1e30, 0.0, 5
-    settings.trainer.monitor = "loss"
-    with pytest.raises(RequestError, match="lower the learning rate"):
+    with pytest.raises(RequestError) as error:
         fit(settings)
+    text = str(error.value)
+    assert "training diverged in stage 2" in text
+    assert text.endswith("lower the learning rate (--optim.lr 1e+29), clip the gradient (--optim.gradient_clip_val 1)")
+    assert "\n" not in text
+    assert not list(Path(settings.runs).glob("cls/*"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_training_that_diverges_later_stops_at_that_step_and_keeps_the_epoch_before(
+    value: float, cls: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = cls()
+    settings.data.batch_size, settings.optim.epochs = 2, 5  # three steps an epoch
+    steps = []
+
+    def spoilt(self: ClassificationLoss, logits: torch.Tensor, labels: torch.Tensor) -> Any:
+        loss, parts = whole(self, logits, labels)
+        steps.append(logits.requires_grad)
+        return (loss * value if sum(steps) == 5 else loss), parts
+
+    whole = ClassificationLoss.forward
+    monkeypatch.setattr(ClassificationLoss, "forward", spoilt)
+    with pytest.raises(
+        RequestError, match=rf"the training loss is {value} in step 2 of epoch 2; the best epoch before is kept"
+    ):
+        fit(settings)
+    assert sum(steps) == 5
+    (run,) = Path(settings.runs).glob("cls/*")
+    assert load_checkpoint(run / "checkpoints" / "stage2" / "last.ckpt")["epoch"] == 0
+    network, _ = load_network(run / "model")
+    assert all(torch.isfinite(weights).all() for weights in network.state_dict().values())
+    assert not (run / "finished.json").exists()
 
 
 def test_training_in_bf16_leaves_weights_in_32_bits(cls: Make) -> None:
