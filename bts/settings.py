@@ -122,6 +122,9 @@ class SplitSettings:
     """CSV file with the columns `path, patient, label, part`, with `file`."""
     leaks: Literal["refuse", "allow"] = "refuse"
     """Whether to refuse a split in which held-out slices have copies in the training part, or to `allow` it."""
+    confounding: Literal["refuse", "allow"] = "refuse"
+    """Whether to refuse training slices of which a class comes from a single publisher and others from elsewhere, or to `allow`
+    it; it is then recorded in the log, the model card and next to the scores."""
     seed: CountOrZero = 0
     """Seed of the random draw of patients."""
 

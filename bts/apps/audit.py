@@ -1,4 +1,4 @@
-"""The `bts audit` command: leaks and contradicting labels in data sets and splits."""
+"""The `bts audit` command: leaks, contradicting labels, and confounding of class and publisher in data sets and splits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ examples:
   bts audit figshare:data/figshare --split runs/seg/TIME/split.csv
   bts audit figshare:data/figshare brisc:data/brisc --recover figshare
 
-exit status: 0 no leak, 1 a leak or an unreadable image, 2 a wrong request
+exit status: 0 no finding, 1 a leak, a class from a single publisher, or an unreadable image, 2 a wrong request
 """
 
 
@@ -28,7 +28,8 @@ def command(argv: Sequence[str]) -> int:
     """Audit the sources and return the exit status."""
     parser = OneLineParser(
         prog="bts audit",
-        description="Find patients and copies of images in two parts of a split, within a set and across sets.",
+        description="Find patients and copies of images in two parts of a split, within a set and across sets, and classes "
+        "that come from a single publisher.",
         epilog=EPILOG,
     )
     parser.add_argument(
@@ -59,7 +60,8 @@ def command(argv: Sequence[str]) -> int:
     (out / "index.html").write_text(write_page(findings, sets, reference=options.recover), encoding="utf-8")
     print("\n".join(summary(findings, reference=options.recover)))
     print(f"page: {out / 'index.html'}; all leaks: {out / 'leaks.csv'}")
-    return SOME_FAILED if findings.leaking or findings.collection.failed else DONE
+    bad = findings.leaking or findings.confounded or findings.collection.failed
+    return SOME_FAILED if bad else DONE
 
 
 def open_sets(texts: Sequence[str]) -> list[AuditSet]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from bts.audit.confounding import Confounding
 from bts.audit.descriptor import compose, inverse
 from bts.audit.matches import Link, Match, Matches, group_numbers, members, spread
 from bts.audit.pictures import Collection
@@ -76,6 +77,7 @@ class Findings:
         origins: by image, the slice of the reference set from which it was made; empty without recovery.
         patients: patient key per image, None where unknown.
         suspects: pairs of patients that may be the same; not counted as leaks.
+        confounding: classes by publisher of each set.
     """
 
     collection: Collection
@@ -86,11 +88,17 @@ class Findings:
     origins: Mapping[int, Link]
     patients: tuple[str | None, ...]
     suspects: tuple[Suspects, ...] = ()
+    confounding: tuple[Confounding, ...] = ()
 
     @property
     def leaking(self) -> bool:
         """Whether an image or patient is in two parts."""
         return bool(self.leaks)
+
+    @property
+    def confounded(self) -> bool:
+        """Whether a class of a set comes from a single publisher."""
+        return any(each.single for each in self.confounding)
 
     def counts(self) -> Counter[tuple[str, str, LeakKind, bool]]:
         """Return the number of leaking held-out images by set, part, kind and whether they were seen in another set."""

@@ -1,4 +1,4 @@
-"""Leak check before a training: refuse a split with leaks unless the settings allow them."""
+"""Checks before a training: refuse leaks, and classes that come from a single publisher, unless the settings allow them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from bts.audit.confounding import find_confounding, with_probe
 from bts.audit.findings import judge
 from bts.audit.matches import SAME, Matches, find_matches
 from bts.audit.pictures import Collection, collect, records_of
 from bts.audit.run import split_set
 from bts.data.sources.base import Source
 from bts.data.split import Split
+from bts.data.split import records_of as split_records
 from bts.errors import RequestError
 from bts.settings import Settings
 
@@ -29,8 +31,34 @@ FORMAT = 1
 
 
 def gate(settings: Settings) -> Check:
-    """Return the check of a training: the audit, or a warning in its log where `split.leaks` is `allow`."""
-    return (lambda source, split: log.warning(ALLOWED)) if settings.split.leaks == "allow" else make_gate(settings)
+    """Return the checks of a training: confounding, then leaks; a warning in its log where the settings allow what is found."""
+    find_leaks = (lambda source, split: log.warning(ALLOWED)) if settings.split.leaks == "allow" else make_gate(settings)
+
+    def check(source: Source, split: Split) -> None:
+        check_confounding(source, split, settings)
+        find_leaks(source, split)
+
+    return check
+
+
+def check_confounding(source: Source, split: Split, settings: Settings) -> None:
+    """Refuse training slices of which a class comes from a single publisher, or log the finding where it is allowed.
+
+    With several publishers the table of classes and the probe are logged too.
+
+    Raises:
+        RequestError: a class comes from a single publisher; what to add is named.
+    """
+    records = split_records(split, source.records(), "train")
+    found = find_confounding(records, source.name)
+    if settings.split.confounding == "refuse":
+        found.refuse()
+    augment = settings.augment
+    told = found.record(remove_tumour=augment.remove_tumour, paste_tumour=augment.paste_tumour)
+    if told:
+        log.warning(told)
+    for line in with_probe(found, source, records, group=split.group).lines():
+        log.info(line)
 
 
 def make_gate(settings: Settings) -> Gate:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bts.audit.confounding import find_confounding, with_probe
 from bts.audit.findings import Findings, judge
 from bts.audit.matches import find_matches
 from bts.audit.neighbours import EXACT
 from bts.audit.patients import find_origins, read_rows
-from bts.audit.pictures import AuditSet, collect
+from bts.audit.pictures import AuditSet, collect, records_of
 from bts.data.patient_ids import Group
 from bts.data.sources.base import Source
 from bts.data.sources.labels import part_name
@@ -47,7 +48,11 @@ def find_leaks(
     collection = collect(sets, progress=progress)
     matches = find_matches(collection, exact=exact, note=note)
     origins = find_origins(collection, matches.found, recover) if recover else {}
-    return judge(collection, matches, group=group, origins=origins)
+    found = []
+    for each in sets:
+        records = records_of(each)
+        found.append(with_probe(find_confounding(records, each.name), each.source, records, group=group))
+    return replace(judge(collection, matches, group=group, origins=origins), confounding=tuple(found))
 
 
 def audit_split(source: Source, split: Split, *, progress: Callable[[int, int], None] | None = None) -> Findings:

@@ -109,6 +109,11 @@ def repeated(findings: Findings) -> dict[str, int]:
 
 def verdict(findings: Findings) -> str:
     """Return the result in one line."""
+    found = [f"{each.name}: {each.finding}" for each in findings.confounding if each.single]
+    return _leak_verdict(findings) + (f"; CONFOUNDED: class and publisher coincide ({'; '.join(found)})" if found else "")
+
+
+def _leak_verdict(findings: Findings) -> str:
     if not findings.leaking:
         parts = any(picture.record.part for picture in findings.collection.pictures)
         return "no leak: no image and no known patient is in two parts" if parts else "no parts, so nothing can leak"
@@ -120,6 +125,7 @@ def verdict(findings: Findings) -> str:
 def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
     """Return the lines that `bts audit` prints."""
     lines = [verdict(findings), "", *_set_lines(findings), *_leak_lines(findings)]
+    lines += [line for each in findings.confounding for line in each.lines()]
     for name in findings.collection.set_names if reference else []:
         if name != reference:
             lines += _recovery_lines(recovery_counts(findings, name), str(reference))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
 from bts import __version__, csv_files
+from bts.audit.confounding import ProbeScore
 from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import Findings, Leak
 from bts.audit.matches import SAME, Match
@@ -20,7 +21,10 @@ RECOVERED = ("path", "label", "mask", "patient_id", "split", "origin", "origin_c
 
 
 def write_tables(findings: Findings, out: Path, *, reference: str | None = None) -> list[Path]:
-    """Write leaks.csv, contradictions.csv, matches.csv, suspects.csv, audit.json and, with a reference, recovered_SET.csv."""
+    """Write the tables of leaks, contradictions, matches, suspects, publishers and their probe, and audit.json.
+
+    With a reference also recovered_SET.csv of each other set.
+    """
     pictures = findings.collection.pictures
 
     def image(i: int) -> tuple[object, ...]:
@@ -45,6 +49,15 @@ def write_tables(findings: Findings, out: Path, *, reference: str | None = None)
         "matches": (("kind", "set", "path", "other_set", "other_path", "orientation", "score"), matches),
         "suspects": (("patient", "other_patient", "set", "path", "other_set", "other_path", "score"), suspects),
     }
+    publishers = [
+        (each.name, label, publisher, count, each.single.get(label) == publisher)
+        for each in findings.confounding
+        for label, counts in each.counts.items()
+        for publisher, count in counts.items()
+    ]
+    tables["publishers"] = (("set", "label", "publisher", "slices", "alone"), publishers)
+    probe = [(each.name, *astuple(score)) for each in findings.confounding for score in each.probe]
+    tables["probe"] = (("set", *(item.name for item in fields(ProbeScore))), probe)
     if reference:
         patients = patients_of(findings.collection, findings.groups, findings.origins)
         for name in findings.collection.set_names:
@@ -77,6 +90,8 @@ def to_dict(findings: Findings, *, reference: str | None = None) -> dict[str, ob
             }
             for name, part, size, kinds in leak_table(findings)
         ],
+        "confounded": findings.confounded,
+        "confounding": [asdict(each) for each in findings.confounding if len(each.publishers) > 1],
         "contradictions": len(findings.contradictions),
         "suspects": [{"one": each.one, "other": each.other, "pairs": len(each.pairs)} for each in findings.suspects],
         "recovered": [

@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from bts.atomic import write_text
+from bts.audit.confounding import find_confounding
 from bts.csv_files import write_frame
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.metric_registry import headline, text_table
@@ -83,7 +84,11 @@ def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tu
         cases = evaluate_cases(predictor, data.source, records, progress=advance)
     summary = summarise(cases)
     write_frame(cases, data.run.scores / f"{prefix}_slices.csv", float_format="%.6g")
-    update_card(folder, scores={"part": "test", **{row.key: plain(row.score) for row in headline(summary)}})
+    update_card(
+        folder,
+        confounding=recorded_confounding(data),
+        scores={"part": "test", **{row.key: plain(row.score) for row in headline(summary)}},
+    )
     scores = plain(summary) | {
         "part": "test",
         "operating_point": plain(choice),
@@ -122,8 +127,15 @@ def _add_to_tensorboard(run: Run) -> None:
     write_test_scores(run, values)
 
 
+def recorded_confounding(data: RunData) -> str:
+    """Return the classes of the training part that come from a single publisher, in words."""
+    augment = data.settings.get("augment", {})
+    shares = {name: augment.get(name, 0.0) for name in ("remove_tumour", "paste_tumour")}
+    return find_confounding(data.records("train"), data.source.name).record(**shares)
+
+
 def _notes(data: RunData, card: ModelCard) -> list[str]:
-    notes = []
+    notes = [found] if (found := recorded_confounding(data)) else []
     limit = data.settings.get("trainer", {}).get("limit_batches")
     if limit is not None:
         notes.append(f"trained on at most {limit} batches per epoch (--trainer.limit_batches): a trial, not a result")

@@ -65,6 +65,7 @@ class ModelCard:
         data_fingerprint: of the split that was trained on.
         synthetic: trained on phantoms; every output says so.
         trained_on: what it was trained on, in words.
+        confounding: classes that come from a single publisher in the training data, in words; empty where there are none.
         ood: out-of-distribution reference of the training slices (`bts.inference.ood.OodReference`), and how many test slices
             it flags; empty where none was fitted.
         scores: test scores, each with its n.
@@ -88,6 +89,7 @@ class ModelCard:
     data_fingerprint: Fingerprint = ""
     synthetic: bool = False
     trained_on: Prose = ""
+    confounding: Prose = ""
     ood: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     versions: Annotated[dict[str, Line], Length(0, 100)] = field(default_factory=dict)

@@ -131,6 +131,7 @@ def update_card(
     uncertain_mask_below: float | None = None,
     ood: dict[str, Any] | None = None,
     scores: dict[str, Any] | None = None,
+    confounding: str | None = None,
 ) -> ModelCard:
     """Change what is chosen after training (None leaves a field as it is), at once or not at all; return the new card.
 
@@ -147,6 +148,7 @@ def update_card(
         "uncertain_mask_below": uncertain_mask_below,
         "ood": ood,
         "scores": scores,
+        "confounding": confounding,
     }
     card = replace(read_card(path), **{name: value for name, value in given.items() if value is not None})
     check_card(card, Path(path) / CARD)

@@ -46,7 +46,7 @@ def write_page(findings: Findings, sets: Sequence[AuditSet], *, reference: str |
     return render(
         "audit.html",
         names=findings.collection.set_names,
-        leaking=findings.leaking,
+        leaking=findings.leaking or findings.confounded,
         verdict=verdict(findings),
         summary=summary(findings, reference=reference)[2:],
         sections=sections,

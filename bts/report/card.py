@@ -69,7 +69,7 @@ def card_text(
         model=table(("", ""), _model_rows(done, card)),
         parts=parts_table(split),
         invented=any(patient.startswith(INVENTED) for patient in healthy),
-        mixed=len(sets) > 1 and bool(healthy),
+        confounding=escape(card.confounding[:1].upper() + card.confounding[1:]),
         sets=sets,
         scores=headline_table(done.summary),
         groups=groups,

@@ -145,7 +145,8 @@ def new_evaluated(title: str, cases: pd.DataFrame, cards: list[ModelCard], *, se
 
 def warnings_of(cards: Iterable[ModelCard], runs: Iterable[RunData], cases: pd.DataFrame) -> list[str]:
     """Return warnings about models, trainings and slices, one line each."""
-    cards, notes = list(cards), []
+    cards = list(cards)
+    notes = list(dict.fromkeys(card.confounding for card in cards if card.confounding))
     if any(card.synthetic for card in cards):
         notes.append("a model was trained on synthetic phantoms: the scores do not apply to patients")
     if cases["synthetic"].any():

@@ -149,7 +149,7 @@ def test_a_cross_validation_asks_too(
     mixed_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def trained(settings: object, *, resume: Path | None = None, check: object = None) -> None:
-        assert isinstance(check, Gate)
+        assert callable(check)
         raise RequestError("asked")
 
     monkeypatch.setattr(fit, "fit", trained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from bts.apps import cli
 from bts.data.split import Split, SplitRow
 from bts.errors import RequestError
+from bts.models.folder import update_card
 from bts.report.card import card_text, failure_rows, parts_table
 from bts.runs import Run
 
@@ -58,6 +60,13 @@ def test_what_somebody_saw_stands_in_the_card_and_is_told_apart_from_what_was_co
     assert "typed by hand" in text
     with pytest.raises(RequestError, match=r"none\.md: can't be read as text .*--seen"):
         card_text(run.path, seen=tmp_path / "none.md")
+
+
+def test_classes_of_a_single_publisher_stand_in_the_card(run: Run, tmp_path: Path) -> None:
+    assert "recognise a publisher" not in card_text(run.path)
+    copied = Run(Path(shutil.copytree(run.path, tmp_path / "run")))
+    update_card(copied.model, confounding="class and publisher coincide (glioma from a alone)")
+    assert "**Class and publisher coincide (glioma from a alone).** A model can recognise a publisher" in card_text(copied.path)
 
 
 def test_slices_and_patients_are_counted_by_part_with_families_as_one() -> None:
