@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bts.cpu import let_threads_sleep
 from bts.privacy import switch_off_telemetry
 
 __version__ = "0.1.0"
 
 switch_off_telemetry()
+let_threads_sleep()
 
 __all__ = [
     "AuditSet",

@@ -240,6 +240,9 @@ class TrainerSettings:
     """Number of machines."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Floating-point precision; `auto` selects bf16 if the processor supports it in hardware, otherwise 32 bits."""
+    threads: Count | None = None
+    """Number of CPU threads; null selects as many as other processes leave cores, at the start and again when the training
+    rate drops below half, or `OMP_NUM_THREADS` if it is set."""
     monitor: Monitor = "auto"
     """Validation score that selects the best epoch; `auto` selects `dice`, `balanced_accuracy` or, for the joint network,
     `joint` (the mean of the two)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import numpy as np
 
+from bts.cpu import OtherLoad
 from bts.data.augment import Augmenter
 from bts.data.counterfactual import make_counterfactuals
 from bts.data.sources.base import Source
@@ -38,6 +39,7 @@ from bts.training.progress import logged
 from bts.training.schedule import Stage
 from bts.training.stage_runner import StopSignals, run_stage
 from bts.training.tasks import TASK_SPECS, build_architecture
+from bts.training.threads import ThreadControl, controlled_threads
 
 log = logging.getLogger("bts.training")
 
@@ -55,7 +57,7 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
             saved, and the message says what to try.
         Interrupted: Ctrl-C or SIGTERM; the best model so far is saved, and the run can be resumed.
     """
-    job = Job.plan(settings)
+    job, load = Job.plan(settings), OtherLoad()
     lines = list(job.machine.lines)
     with run_folder(job, resume, lines) as run, logged(run.log):
         for line in lines:
@@ -63,7 +65,7 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
         signals = StopSignals()
         with signals.watched():
             try:
-                _train(job, run, signals, check=check if resume is None else None)
+                _train(job, run, signals, load, check=check if resume is None else None)
             except KeyboardInterrupt:
                 raise Interrupted(_how_to_resume(run, signals)) from None
     return run
@@ -76,31 +78,40 @@ def _how_to_resume(run: Run, signals: StopSignals) -> str:
     return f"{name} ended the run before its first epoch ended: nothing is kept, start a new run"
 
 
-def _train(job: Job, run: Run, signals: StopSignals, *, check: Callable[[Source, Split], None] | None) -> None:
+def _train(job: Job, run: Run, signals: StopSignals, load: OtherLoad, *, check: Callable[[Source, Split], None] | None) -> None:
     settings = job.settings
     pl.seed_everything(settings.seed, verbose=False)
     prepared = prepare(settings, job.task, run, check=check)
     refuse_unwritable(prepared, name=run.path.name)
     network = _build_network(job, prepared, run)
     log.info(job.stages_line)
+    with controlled_threads(settings.trainer.threads, job.machine, load) as threads:
+        _train_stages(job, run, signals, prepared, network, threads)
+    if is_first():
+        scores = [score_tag(job.monitor), *(f"test/{name}" for name in TASK_SPECS[job.task].test_scores)]
+        write_hparams(run, asdict(settings), scores=scores)
+
+
+def _train_stages(
+    job: Job, run: Run, signals: StopSignals, prepared: Prepared, network: Network, threads: ThreadControl | None
+) -> None:
     best, before = None, 0
     for stage in job.stages:
         if best is not None:
             _load_weights(network, best.checkpoint)
         try:
             data = _build_data(job, stage, prepared)
-            best = _train_stage(job, stage, data, run=run, prepared=prepared, network=network, before=before, signals=signals)
+            best = _train_stage(
+                job, stage, data, run=run, prepared=prepared, network=network, before=before, signals=signals, threads=threads
+            )
         except KeyboardInterrupt:
             _save_best_so_far(job, run, stage, prepared, why="interrupted")
             raise
         except DivergenceError as error:
             kept = _save_best_so_far(job, run, stage, prepared, why="diverged")
-            raise _diverged(error, settings, stage, kept) from error
+            raise _diverged(error, job.settings, stage, kept) from error
         before += best.epochs
         _save(job, run, stage, prepared, best)
-    if is_first():
-        scores = [score_tag(job.monitor), *(f"test/{name}" for name in TASK_SPECS[job.task].test_scores)]
-        write_hparams(run, asdict(settings), scores=scores)
 
 
 def _build_network(job: Job, prepared: Prepared, run: Run) -> Network:
@@ -140,6 +151,7 @@ def _train_stage(
     network: Network,
     before: int,
     signals: StopSignals,
+    threads: ThreadControl | None,
 ) -> Best:
     settings = job.settings
     labels = prepared.train.labels[prepared.train.labels >= 0]  # the joint network also trains on slices without a label
@@ -163,6 +175,7 @@ def _train_stage(
         settings=settings,
         classes=prepared.source.classes,
         signals=signals,
+        threads=threads,
     )
 
 

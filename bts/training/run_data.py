@@ -130,6 +130,7 @@ MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
+    "trainer.threads",
     "trainer.images",
     "optim.epochs",
     "data.root",

@@ -31,6 +31,7 @@ from bts.training.divergence import DivergenceGuard
 from bts.training.module import TaskModule
 from bts.training.progress import Bar, Curves, Record, Throughput, quiet_lightning
 from bts.training.schedule import Stage
+from bts.training.threads import ThreadControl
 
 log = logging.getLogger("bts.training")
 
@@ -46,10 +47,12 @@ def run_stage(
     settings: Settings,
     classes: Sequence[str],
     signals: StopSignals,
+    threads: ThreadControl | None = None,
 ) -> Best:
     """Train until the stage ends; raises KeyboardInterrupt at a signal and DivergenceError, with the checkpoints in place.
 
-    `before` is the number of epochs of earlier stages. The stage is resumed from a `last.ckpt` in its folder.
+    `before` is the number of epochs of earlier stages; `threads` changes the number of CPU threads where needed. The stage is
+    resumed from a `last.ckpt` in its folder.
     """
     log.info(f"stage {stage.number}: {set_trainable(module.network, stage.trainable)}, rate {stage.lr:g}")
     module.network.train()
@@ -65,7 +68,7 @@ def run_stage(
         trainer = pl.Trainer(
             max_epochs=stage.epochs,
             gradient_clip_val=settings.optim.gradient_clip_val or None,
-            callbacks=[*shown, keeper],
+            callbacks=[*shown, *([threads] if threads else []), keeper],
             **_trainer_options(machine, settings.trainer, root=run.path),
         )
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
