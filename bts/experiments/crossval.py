@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from bts.csv_files import read_frame
 from bts.data.sources.base import Record, Source
 from bts.errors import RequestError
+from bts.evaluation.counterfactual import Counterfactuals, summarise_counterfactuals
 from bts.evaluation.intervals import numbers
-from bts.evaluation.results import POOLED, read_evaluation, recipe
+from bts.evaluation.results import POOLED, TEXTS, read_evaluation, recipe
 from bts.experiments.finish import finish_run
 from bts.glossary import Task
 from bts.inference.predictor import Predictor
@@ -135,6 +138,7 @@ def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed
     found.part = f"{POOLED} ({folds.kind}, {folds.count})"
     found.notes = warnings_of(cards, data, cases)
     found.by_fold = per_fold(cases)
+    _add_counterfactuals(found, runs, seed=seed)
     found.recipe = recipe(data[0].settings)
     curves = {f"fold{number}": run.curves for number, run in enumerate(runs, start=1)}
     return publish(found, out, Extras(fold_tiles(runs, source, device=device), curves=curves, device=device, seed=seed))
@@ -149,6 +153,19 @@ def pooled_cases(runs: list[Run]) -> pd.DataFrame:
         path = cases.loc[twice, "path"].iloc[0]
         raise RequestError(f"slice {path} was tested in two folds: these runs are not a cross-validation")
     return cases
+
+
+def _add_counterfactuals(found: Evaluated, runs: list[Run], *, seed: int) -> None:
+    """Add the changed slices of all folds, where every fold has them."""
+    files = [run.scores / "test_counterfactuals.csv" for run in runs]
+    if all(file.is_file() for file in files):
+        changed = pd.concat([read_frame(file, dtype=TEXTS) for file in files], ignore_index=True)
+        left_out: dict[str, Counter[str]] = {}
+        for run in runs:
+            for kind, reasons in read_evaluation(run.path).summary["counterfactual"]["left_out"].items():
+                left_out.setdefault(kind, Counter()).update(reasons)
+        found.counterfactuals = Counterfactuals(changed, {kind: dict(reasons) for kind, reasons in left_out.items()})
+        found.summary["counterfactual"] = summarise_counterfactuals(changed, left_out, seed=seed)
 
 
 def per_fold(cases: pd.DataFrame) -> pd.DataFrame:

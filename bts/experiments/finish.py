@@ -16,6 +16,7 @@ from bts.atomic import write_text
 from bts.audit.confounding import find_confounding
 from bts.csv_files import write_frame
 from bts.evaluation.cases import evaluate_cases
+from bts.evaluation.counterfactual import evaluate_counterfactuals, summarise_counterfactuals
 from bts.evaluation.metric_registry import headline, text_table
 from bts.evaluation.ood import add_reference, format_reference
 from bts.evaluation.operating_point import OperatingChoice, choose_operating_point
@@ -35,9 +36,9 @@ log = logging.getLogger("bts.experiments")
 def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
     """Choose the operating point on validation, score the test part once, and mark the run as finished.
 
-    Writes `scores/test_slices.csv`, `scores/scores.json`, `curves.png`, `split.png` and `finished.json` into the run, and
-    operating point, temperature, Grad-CAM scale, thresholds and scores into its `model.json`. A model of stage 1 is processed
-    in the same way, into `scores/stage1_*`.
+    Writes `scores/test_slices.csv`, `scores/test_counterfactuals.csv`, `scores/scores.json`, `curves.png`, `split.png` and
+    `finished.json` into the run, and operating point, temperature, Grad-CAM scale, thresholds and scores into its
+    `model.json`. A model of stage 1 is processed in the same way, into `scores/stage1_*`.
 
     Returns:
         `table` (text for a terminal), `scores` (content of `scores.json`), `cases` (one row per test slice).
@@ -84,6 +85,10 @@ def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tu
         cases = evaluate_cases(predictor, data.source, records, progress=advance)
     summary = summarise(cases)
     write_frame(cases, data.run.scores / f"{prefix}_slices.csv", float_format="%.6g")
+    changed = evaluate_counterfactuals(predictor, data.source, records)
+    if changed is not None:
+        summary["counterfactual"] = summarise_counterfactuals(changed.cases, changed.left_out)
+        write_frame(changed.cases, data.run.scores / f"{prefix}_counterfactuals.csv", float_format="%.6g")
     update_card(
         folder,
         confounding=recorded_confounding(data),

@@ -14,6 +14,7 @@ from bts.data.patient_ids import patient_of
 from bts.data.split import Split
 from bts.errors import RequestError
 from bts.evaluation.calibration import POOR_DICE
+from bts.evaluation.counterfactual import counterfactual_rows, left_out_lines
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import METRICS, find, headline
 from bts.evaluation.results import Evaluation, read_evaluation
@@ -75,6 +76,8 @@ def card_text(
         groups=groups,
         bounds=find(done.summary, "segmentation.size_bounds"),
         explanation=explanation_table(done.summary),
+        counterfactual=counterfactual_table(done.summary),
+        left_out=left_out_lines(done.summary),
         failures=table(("failure", "slices", "share"), failure_rows(done.cases)),
         foreign=escape(other.title) if other else None,
         foreign_scores=headline_table(other.summary) if other else "",
@@ -177,6 +180,17 @@ def explanation_table(summary: dict[str, Any]) -> str:
     found = [(label, find(summary, f"explanation.all.{key}")) for key, label in names.items()]
     rows = [_score_row(label, score) for label, score in found if score is not None]
     return table(SCORE_HEAD, rows) if rows else ""
+
+
+def counterfactual_table(summary: dict[str, Any]) -> str:
+    """Return the scores on changed slices by publisher; empty without any."""
+    rows = []
+    for change, publisher, scores in counterfactual_rows(summary):
+        counted = next((score for score in scores.values() if score is not None), None)
+        cells = [scores.get(name) for name in ("called_tumour", "right", "dice", "with_mask")]
+        rows.append([change, publisher, *cells, *([counted.n_patients, counted.n_slices] if counted else ["", ""])])
+    head = ("change", "publisher", "called a tumour", "class right", "Dice", "with a mask", "patients", "slices")
+    return table(head, rows) if rows else ""
 
 
 def failure_rows(cases: pd.DataFrame) -> list[list[object]]:

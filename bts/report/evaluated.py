@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bts.data.split import Split
+from bts.evaluation.counterfactual import Counterfactuals
 from bts.evaluation.randomisation import Randomised
 from bts.models.folder import ModelCard
 from bts.report.charts import Panel
@@ -47,6 +48,8 @@ class Evaluated:
         worst: the worst masks.
         misclassified: patients with a wrong class.
         randomised: the parameter-randomisation check, None where it does not apply.
+        counterfactuals: predictions for changed slices, None where no slice with a tumour has a mask.
+        changed: examples of changed slices.
         by_fold: slices, patients and scores of each fold of a cross-validation.
         recipe: network, weights, size and length of a cross-validation.
         made: commit, versions, machine, time, seconds.
@@ -67,6 +70,8 @@ class Evaluated:
     worst: list[Tile] = field(default_factory=list)
     misclassified: list[Misclassified] = field(default_factory=list)
     randomised: list[Randomised] | None = None
+    counterfactuals: Counterfactuals | None = None
+    changed: list[Tile] = field(default_factory=list)
     by_fold: pd.DataFrame | None = None
     recipe: str | None = None
     made: dict[str, Any] = field(default_factory=dict)

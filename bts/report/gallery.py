@@ -14,6 +14,7 @@ from PIL import Image
 from bts.data.sources.base import Record, Source
 from bts.evaluation.cases import Answers, truth_mask
 from bts.evaluation.classification import patient_cases
+from bts.evaluation.counterfactual import KINDS, Example
 from bts.inference.picture import contour_of, fitted, grey, heated
 from bts.inference.prediction import Prediction
 
@@ -87,6 +88,22 @@ def data_uri(picture: Image.Image) -> str:
     written = io.BytesIO()
     picture.save(written, format="JPEG", quality=82, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
+
+
+def changed_tile(example: Example) -> Tile:
+    """Return the slice before and after a change, with the prediction after it."""
+    found, drawn = example.prediction, draw_case(example.prediction, example.truth if example.truth.any() else None)
+    before = grey(example.before.astype(np.float32), fitted(example.before.shape, side=SIDE))
+    whole = Image.new("RGB", (before.width + GAP + drawn.width, drawn.height), (90, 90, 90))
+    whole.paste(before.convert("RGB"), (0, 0))
+    whole.paste(drawn, (before.width + GAP, 0))
+    answer = "mask" if found.mask_area_px else "no mask"
+    if found.class_prob is not None:
+        answer = f"{found.label} ({found.class_prob.max():.0%})" + (f", {answer}" if found.mask is not None else "")
+    item = found.slice
+    return Tile(
+        item.path, f"{KINDS[example.kind][0]}; {item.source} {item.path}: now {item.label}; predicted {answer}", data_uri(whole)
+    )
 
 
 def caption_of(case: pd.Series) -> str:

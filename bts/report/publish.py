@@ -17,6 +17,7 @@ from bts.csv_files import write_frame
 from bts.errors import RequestError
 from bts.evaluation.cases import BOTH_RIGHT_DICE
 from bts.evaluation.classification import class_arrays, classes_of
+from bts.evaluation.counterfactual import counterfactual_rows, left_out_lines
 from bts.evaluation.metric_registry import headline, text_table
 from bts.evaluation.provenance import provenance
 from bts.evaluation.scores import plain
@@ -25,7 +26,7 @@ from bts.glossary import DISCLAIMER
 from bts.report import charts
 from bts.report.evaluated import Evaluated, Misclassified
 from bts.report.figures import draw_curves, draw_split, split_table
-from bts.report.gallery import Tile, misclassified_patients, slices_of, worst_masks
+from bts.report.gallery import Tile, changed_tile, misclassified_patients, slices_of, worst_masks
 from bts.report.rendering import render
 
 TileMaker = Callable[[pd.DataFrame], dict[str, Tile]]
@@ -108,7 +109,8 @@ def _class_panels(found: Evaluated, out: Path) -> list[charts.Panel]:
 
 
 def _add_tiles(found: Evaluated, make_tiles: TileMaker) -> None:
-    """Draw the worst masks and every misclassified patient."""
+    """Draw the worst masks, examples of changed slices, and every misclassified patient."""
+    found.changed = [changed_tile(one) for one in found.counterfactuals.examples] if found.counterfactuals else []
     worst = worst_masks(found.cases) if "dice" in found.cases else found.cases.head(0)
     wrong = misclassified_patients(found.cases) if "predicted" in found.cases else pd.DataFrame()
     shown = [(patient, slices_of(found.cases, patient)) for _, patient in wrong.iterrows()]
@@ -164,6 +166,8 @@ def _write(found: Evaluated, out: Path) -> None:
         write_frame(found.cases, out / "slices.csv", float_format="%.6g")
         if found.patients is not None:
             write_frame(found.patients, out / "patients.csv", float_format="%.6g")
+        if found.counterfactuals is not None:
+            write_frame(found.counterfactuals.cases, out / "counterfactuals.csv", float_format="%.6g")
         write_text(out / "metrics.json", json.dumps(metrics(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         write_text(out / "scores.txt", text_table(found.summary) + "\n")
         write_text(out / "index.html", build_page(found))
@@ -197,6 +201,8 @@ def build_page(found: Evaluated) -> str:
         headline=headline(found.summary),
         disclaimer=DISCLAIMER,
         large_share=LARGE_SHARE,
+        changes=counterfactual_rows(found.summary),
+        left_out=left_out_lines(found.summary),
         both_right_dice=BOTH_RIGHT_DICE,
         facts=facts,
         split_rows=split_table(split).to_dict("records") if split else [],
@@ -215,6 +221,7 @@ def _sections(found: Evaluated) -> dict[str, str]:
         "calibration": ("Calibration and referral", "classification" in summary),
         "together": ("Agreement of mask and class", "together" in summary),
         "explanation": ("Class activation maps", "explanation" in summary or bool(found.randomised)),
+        "counterfactual": ("Counterfactual slices", "counterfactual" in summary),
         "features": ("Features", "features" in found.panels),
         "worst": ("Worst masks", bool(found.worst)),
         "misclassified": ("Misclassified patients", found.patients is not None),

@@ -14,6 +14,7 @@ from bts.data.readers.picture import open_picture
 from bts.data.sources.base import Record
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.classification import patient_cases
+from bts.evaluation.counterfactual import evaluate_counterfactuals, summarise_counterfactuals
 from bts.evaluation.randomisation import Randomised, check_randomisation
 from bts.evaluation.scores import summarise
 from bts.evaluation.subject import Request, Subject, choose_subject
@@ -44,6 +45,14 @@ def write_report(request: Request, out: Path, *, progress: Progress | None = Non
     make_folder(out)
     found, features = _evaluate(subject, request, progress)
     found.randomised = _randomise(subject, found.cases, seed=request.seed)
+    if progress is not None:
+        progress("changing slices", 0, 1)
+    found.counterfactuals = evaluate_counterfactuals(subject.predictor, subject.source, subject.records, seed=request.seed)
+    if found.counterfactuals is not None:
+        changed = found.counterfactuals
+        found.summary["counterfactual"] = summarise_counterfactuals(
+            changed.cases, changed.left_out, seed=request.seed, draws=request.draws
+        )
     extras = Extras(
         lambda wanted: draw_tiles(subject.predictor, subject.source, wanted, subject.records),
         features=features,

@@ -133,7 +133,7 @@ def test_the_worst_masks_and_every_misclassified_patient_are_shown(report: tuple
     imperfect = found.cases[found.cases["dice"] < 1]
     assert len(found.worst) == min(24, len(imperfect))
     assert found.worst[0].path in set(imperfect.loc[imperfect["dice"] == imperfect["dice"].min(), "path"])
-    assert (out / "index.html").read_text().count("<img") == len(found.worst) + sum(
+    assert (out / "index.html").read_text().count("<img") == len(found.worst) + len(found.changed) + sum(
         len(one.tiles) for one in found.misclassified
     )
 
