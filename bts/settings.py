@@ -36,6 +36,7 @@ Attention = Literal["additive", "none"]
 Channels = Annotated[tuple[Annotated[int, Range(1, 1024)], ...], Length(4, 5)]
 Hidden = Annotated[tuple[Annotated[int, Range(1, 8192)], ...], Length(0, 8)]
 InChannels = Literal[1, 3]
+MaskLabels = Annotated[tuple[Annotated[int, Range(1, 65535)], ...], Length(0, 64)]
 MaskDilation = Annotated[int, Range(0, 256, multiple_of=4)]
 Normalisation = Literal["weights", "unit", "imagenet"]
 Trainable = Annotated[
@@ -60,6 +61,8 @@ class DataSettings:
     """Folder that holds the data."""
     unreadable: Literal["refuse", "skip"] = "refuse"
     """What to do about slices that cannot be read: `refuse` to train, or `skip` them in every part and log their names."""
+    mask_labels: MaskLabels = ()
+    """Values of a mask that are tumour, such as `[1, 4]`; an empty list for all but 0."""
     size: Size = 224
     """Side length of the square network input, in pixels."""
     low_percentile: Percentile = 0.5

@@ -109,7 +109,11 @@ def _labels(records: Sequence[Record], classes: Sequence[str]) -> np.ndarray:
 def load_entry(source: Source, record: Record, *, preprocessing: Preprocessing, cache: SliceCache | None) -> Entry:
     """Return image and mask from the cache, or decode and cache them."""
     files = [source.root / name for name in (record.path, record.mask) if name]
-    key = cache.key(files, preprocessing, reader=source.name) if cache else None
+    key = (
+        cache.key(files, preprocessing, reader=f"{source.name} {source.mask_labels}" if source.mask_labels else source.name)
+        if cache
+        else None
+    )
     found = cache.get(key) if cache and key else None
     if found:
         return found

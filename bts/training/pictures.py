@@ -112,7 +112,7 @@ def preview(settings: Settings, *, slices: int = 6, varied: int = 4) -> np.ndarr
         slices: number of rows.
         varied: number of augmented columns, as drawn in the first epochs; `augment.share` is taken as 1.
     """
-    source = open_source(settings.data.source, settings.data.root)
+    source = open_source(settings.data.source, settings.data.root, mask_labels=settings.data.mask_labels)
     augmenter = Augmenter(replace(settings.augment, share=1.0), seed=settings.seed)
     preprocessing = Preprocessing.of(settings.data)
     panels: list[np.ndarray] = []

@@ -60,7 +60,7 @@ def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source
 
 def open_data(settings: Settings) -> tuple[Source, list[Record]]:
     """Return the source and its records; unreadable ones are dropped if `data.unreadable` is `skip`."""
-    source = open_source(settings.data.source, settings.data.root)
+    source = open_source(settings.data.source, settings.data.root, mask_labels=settings.data.mask_labels)
     records = source.records()
     return source, readable(source, records) if settings.data.unreadable == "skip" else records
 

@@ -6,7 +6,7 @@ axes reversed, so a picture read from it is transposed here; SciPy gives it in M
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from bts.data.masks import to_mask
 from bts.data.readers.bounds import MAX_TEXT, NO_MEMORY
 from bts.data.readers.hdf import claimed_values, flag, member, open_hdf, values
 from bts.data.readers.mat_five import load_five
@@ -40,23 +41,34 @@ class MatHead:
     synthetic: bool
 
 
-def read_mat(path: str | Path, *, source: str = "file") -> Slice:
+def read_mat(path: str | Path, *, source: str = "file", mask_labels: Sequence[int] = ()) -> Slice:
     """Return the slice of a figshare file, with label, mask and patient ID.
 
+    Args:
+        path: the file.
+        source: name of the source.
+        mask_labels: values of `tumorMask` that are tumour; empty for all but 0.
+
     Raises:
-        InputError: not a MATLAB file, truncated, a missing field, a wrong label, an empty ID, or an unusable picture.
+        InputError: not a MATLAB file, truncated, a missing field, a wrong label, an empty ID, or an unusable picture or mask.
     """
     with _Mat(path) as mat:
         head = mat.head()
         return Slice(
             image=_numbers(mat.field("image"), "image"),
-            mask=_numbers(mat.field("tumorMask"), "tumorMask") != 0,
+            mask=to_mask(_numbers(mat.field("tumorMask"), "tumorMask"), labels=mask_labels),
             source=source,
             path=str(path),
             label=head.label,
             patient=head.patient,
             synthetic=head.synthetic,
         )
+
+
+def read_mat_mask(path: str | Path) -> np.ndarray:
+    """Return the values of `tumorMask` as stored (rows, columns)."""
+    with _Mat(path) as mat:
+        return _numbers(mat.field("tumorMask"), "tumorMask")
 
 
 def read_mat_head(path: str | Path) -> MatHead:

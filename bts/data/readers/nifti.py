@@ -42,6 +42,20 @@ def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
     Raises:
         InputError: damaged, too large, more than three dimensions, colour, or no slice that is not blank.
     """
+    array, geometry, spacing = _load(path, axis=axis)
+    return _cut(array, geometry, path=str(path), spacing_mm=spacing)
+
+
+def read_nifti_plane(path: str | Path) -> np.ndarray:
+    """Return the values (rows, columns) of a file of one plane, blank or not; raises as `read_nifti`, and for a volume."""
+    array, geometry, _ = _load(path, axis=None)
+    if geometry.n_slices > 1:
+        raise InputError(f"a volume of {geometry.n_slices} slices: expected one plane, save the slice that is meant")
+    return geometry.cut(array)[0]
+
+
+def _load(path: str | Path, *, axis: int | None) -> tuple[np.ndarray, VolumeGeometry, tuple[float, float] | None]:
+    """Return the voxels as stored, how to cut them, and the spacing of a slice."""
     try:
         image = _open(path)
         shape, known = _shape(image), _is_oriented(image)
@@ -55,7 +69,7 @@ def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
     except Exception as error:  # nibabel lets through what gzip, zlib, mmap and numpy raise on damaged files
         reason = " ".join(str(error).split())[:120].replace(str(path), "")
         raise InputError(f"truncated or damaged NIfTI file ({reason}): export or download it again") from error
-    return _cut(array, geometry, path=str(path), spacing_mm=spacing)
+    return array, geometry, spacing
 
 
 def claimed_voxels(path: str | Path) -> int:

@@ -169,7 +169,7 @@ def _refuse_packing(picture: Image.Image) -> None:
         raise InputError(f"a TIFF with tiles of {sides[1]} x {sides[0]} pixels: at most {MAX_SIDE} a side, export it as PNG")
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def upright_picture(picture: Image.Image) -> Image.Image:
     """Return a loaded picture turned as its EXIF says, or its XMP where it has none."""
     if picture.format == "TIFF":
         return ImageOps.exif_transpose(picture)  # its tags are checked; EXIF in other formats may copy its bytes for each tag
@@ -190,7 +190,7 @@ def _pixels(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     tag, value = WHITE_IS_ZERO
     inverted = picture.mode.startswith("I;16") and getattr(picture, "tag_v2", {}).get(tag) == value
     picture.load()
-    upright = _upright(picture)
+    upright = upright_picture(picture)
     if upright.mode in GREY_MODES:
         image = np.asarray(upright.convert("L") if upright.mode == "1" else upright)
         return (65535 - image.astype(np.int64) if inverted else image), ()

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from bts.data.masks import to_mask
 from bts.data.readers.bounds import MAX_NPY_HEADER, MAX_SET_BYTES, refuse_claim
 from bts.data.readers.picture import to_grey
 from bts.data.slice import Slice
@@ -73,13 +74,11 @@ class ArraysNpz(Source):
     def read(self, record: Record) -> Slice:
         """Return one slice; RGB is accepted where the channels agree."""
         path = self.root / record.path
-        if record.path not in self._records:
-            raise InputError(f"{path}: no such array: the files here are {', '.join(self._files)}")
-        _, i = self._records[record.path]
-        file = self._files[record.path.rpartition("#")[0]]
+        file, i = self._place(record)
         if file.images is None:
             file.images = _load(file.path, "images")
-            file.masks = _load(file.path, "masks") if file.has_masks else None
+        if file.masks is None and file.has_masks:
+            file.masks = _load(file.path, "masks")
         try:
             return Slice(
                 image=_grey(file.images[i]),
@@ -87,10 +86,22 @@ class ArraysNpz(Source):
                 path=str(path),
                 label=record.label,
                 patient=record.patient,
-                mask=None if file.masks is None else file.masks[i] > 0,
+                mask=None if file.masks is None else to_mask(file.masks[i], labels=self.mask_labels),
             )
         except InputError as error:
             raise error.at(path) from error
+
+    def mask_values(self, record: Record) -> np.ndarray | None:
+        """Return the stored values of one mask."""
+        file, i = self._place(record)
+        if file.masks is None and file.has_masks:
+            file.masks = _load(file.path, "masks")
+        return None if file.masks is None else file.masks[i]
+
+    def _place(self, record: Record) -> tuple[_File, int]:
+        if record.path not in self._records:
+            raise InputError(f"{self.root / record.path}: no such array: the files here are {', '.join(self._files)}")
+        return self._files[record.path.rpartition("#")[0]], self._records[record.path][1]
 
 
 def _open(file: Path) -> _File:
@@ -151,8 +162,8 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], int]:
 def _refuse_shapes(shapes: dict[str, tuple[int, ...]]) -> None:
     counts = {name: shapes[name][0] if shapes[name] else 0 for name in (*NEEDED, "masks", "patients") if name in shapes}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
-        raise RequestError(f"arrays of unequal length ({told}): each picture needs one entry in each")
+        found = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise RequestError(f"arrays of unequal length ({found}): each picture needs one entry in each")
     if counts["images"] == 0:
         raise RequestError("no slices in it: write at least one picture")
     image = shapes["images"]

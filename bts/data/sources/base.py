@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+import numpy as np
+
 from bts.data.slice import Slice
 from bts.glossary import Part
 from bts.registry import Registry
@@ -49,6 +51,8 @@ class Source(Protocol):
     """Class names in the order of the model's outputs."""
     synthetic: bool
     """True where every slice is a phantom."""
+    mask_labels: tuple[int, ...] = ()
+    """Values of a mask that are tumour (`data.mask_labels`); empty for all but 0."""
 
     def __init__(self, root: Path) -> None: ...
 
@@ -59,6 +63,10 @@ class Source(Protocol):
     def read(self, record: Record) -> Slice:
         """Return the slice of one record; raises `InputError` with the path in front."""
         ...
+
+    def mask_values(self, record: Record) -> np.ndarray | None:
+        """Return the values (H, W) of a record's mask as stored, for `bts sources`; None where there is none to show."""
+        return None
 
 
 sources: Registry[type[Source]] = Registry("data source", base=Source)

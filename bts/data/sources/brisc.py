@@ -10,11 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
 from bts.data.sources.folders import Folders
 from bts.data.sources.labels import ordered_classes, part_name
-from bts.data.sources.picture_files import folders_in, pictures_in, read_record, refuse_missing
+from bts.data.sources.picture_files import folders_in, pictures_in, read_record, record_mask_values, refuse_missing
 from bts.errors import RequestError
 from bts.glossary import NO_TUMOUR
 
@@ -57,7 +59,11 @@ class Brisc(Source):
     def read(self, record: Record) -> Slice:
         """Return the slice of a record; a healthy one has an empty mask."""
         is_healthy = record.label == NO_TUMOUR and self._has_masks
-        return read_record(self.root, record, source=self.name, empty_mask=is_healthy)
+        return read_record(self.root, record, source=self.name, empty_mask=is_healthy, mask_labels=self.mask_labels)
+
+    def mask_values(self, record: Record) -> np.ndarray | None:
+        """Return the stored values of a record's mask."""
+        return record_mask_values(self.root, record)
 
 
 @sources.register("brisc_seg")
@@ -91,7 +97,11 @@ class BriscSegmentation(Source):
 
     def read(self, record: Record) -> Slice:
         """Return the slice of a record, with mask."""
-        return read_record(self.root, record, source=self.name)
+        return read_record(self.root, record, source=self.name, mask_labels=self.mask_labels)
+
+    def mask_values(self, record: Record) -> np.ndarray | None:
+        """Return the stored values of a record's mask."""
+        return record_mask_values(self.root, record)
 
 
 def _refuse_other_layout(root: Path, task: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bts.data.sources import arrays_npz, brisc, figshare, folders, manifest
@@ -11,8 +12,13 @@ from bts.errors import BtsError, RequestError
 __all__ = ["arrays_npz", "brisc", "figshare", "folders", "manifest", "open_source"]
 
 
-def open_source(name: str, root: str | Path) -> Source:
+def open_source(name: str, root: str | Path, *, mask_labels: Sequence[int] = ()) -> Source:
     """Return the source `name`, or that of a class at an import path such as `my_package.MySource`, on the folder `root`.
+
+    Args:
+        name: of a registered source, or an import path.
+        root: its folder.
+        mask_labels: values of the masks that are tumour; empty for all but 0.
 
     Raises:
         RequestError: no source of that name, no data in the folder, or a class that is no source.
@@ -32,4 +38,6 @@ def open_source(name: str, root: str | Path) -> Source:
         raise RequestError(
             f"data source '{name}': the class does not set {', '.join(missing)}: see bts.data.sources.base.Source"
         )
+    if mask_labels:
+        source.mask_labels = tuple(mask_labels)
     return source

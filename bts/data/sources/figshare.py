@@ -11,6 +11,7 @@ import numpy as np
 from bts.data.readers.mat import MatHead, read_mat, read_mat_head, read_mat_variable
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
+from bts.data.sources.picture_files import record_mask_values
 from bts.errors import InputError, RequestError
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
 
@@ -55,11 +56,15 @@ class Figshare(Source):
         """Return the slice of a record, with mask."""
         path = self.root / record.path
         try:
-            return read_mat(path, source=self.name)
+            return read_mat(path, source=self.name, mask_labels=self.mask_labels)
         except InputError as error:
             raise error.at(path) from error
         except OSError as error:
             raise InputError(f"{path}: can't be read ({error.strerror})") from error
+
+    def mask_values(self, record: Record) -> np.ndarray | None:
+        """Return the stored values of a record's mask."""
+        return record_mask_values(self.root, record)
 
     def _head(self, path: str) -> MatHead:
         try:

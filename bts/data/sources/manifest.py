@@ -10,12 +10,14 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from bts.csv_files import dict_reader
 from bts.data.readers.mat import read_mat_head
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
 from bts.data.sources.labels import class_name, ordered_classes, part_name
-from bts.data.sources.picture_files import read_record
+from bts.data.sources.picture_files import read_record, record_mask_values
 from bts.errors import InputError, RequestError
 from bts.glossary import NO_TUMOUR, PLANES
 from bts.registry import suggestion
@@ -56,7 +58,12 @@ class Manifest(Source):
     def read(self, record: Record) -> Slice:
         """Return the slice of a record; where the table has masks, a healthy slice without one has an empty mask."""
         is_healthy = record.label == NO_TUMOUR and self._has_masks
-        return read_record(self.root, record, source=record.source or self.name, empty_mask=is_healthy)
+        name = record.source or self.name
+        return read_record(self.root, record, source=name, empty_mask=is_healthy, mask_labels=self.mask_labels)
+
+    def mask_values(self, record: Record) -> np.ndarray | None:
+        """Return the stored values of a record's mask."""
+        return record_mask_values(self.root, record)
 
 
 def _is_mat(record: Record) -> bool:

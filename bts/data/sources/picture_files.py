@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bts.data.readers.catalogue import SUFFIXES, read_slice
-from bts.data.readers.picture import open_picture
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
+from bts.data.sources.mask_files import read_mask, stored_values
 from bts.errors import InputError, RequestError
-
-MASK_THRESHOLD = 127
-"""A mask pixel counts above this; masks stored as JPEG hold 0-15 and 240-255 (BRISC)."""
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -46,14 +44,15 @@ def refuse_missing(root: Path) -> None:
         raise RequestError(f"{root}: no such folder of data: check the path, or name the folder with --data.root")
 
 
-def read_record(root: Path, record: Record, *, source: str, empty_mask: bool = False) -> Slice:
-    """Return the slice of a record with what the record knows of it; a mask that the picture's own file holds (`.mat`) is kept.
+def read_record(root: Path, record: Record, *, source: str, empty_mask: bool = False, mask_labels: Sequence[int] = ()) -> Slice:
+    """Return the slice of a record with its metadata; a mask that the picture's own file holds (`.mat`) is kept.
 
     Args:
         root: folder that the record's paths are relative to.
         record: what to read.
         source: name of the source.
         empty_mask: a record without a mask file is known to have nothing to outline (a healthy slice).
+        mask_labels: values that are tumour; empty for all but 0.
 
     Raises:
         InputError: picture or mask missing or unusable, its path in front.
@@ -62,7 +61,9 @@ def read_record(root: Path, record: Record, *, source: str, empty_mask: bool = F
     found = read_slice(path)
     mask = found.mask
     if record.mask is not None:
-        mask = read_mask(root / record.mask)
+        mask = read_mask(root / record.mask, labels=mask_labels)
+    elif mask is not None and mask_labels:
+        mask = read_mask(path, labels=mask_labels)
     elif mask is None and empty_mask:
         mask = np.zeros(found.image.shape, bool)
     try:
@@ -73,26 +74,14 @@ def read_record(root: Path, record: Record, *, source: str, empty_mask: bool = F
         raise error.at(path) from error
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Return a mask picture as (H, W) bool.
-
-    Grey masks count above `MASK_THRESHOLD` (16 bits: above half of the range), masks of 0 and 1 where they are 1, masks with a
-    palette where the index is not 0. An empty mask is a mask.
-
-    Raises:
-        InputError: missing or no picture, with the path in front.
-    """
+def record_mask_values(root: Path, record: Record) -> np.ndarray | None:
+    """Return the stored values of a record's mask, None where it has none; raises `InputError` with the path in front."""
+    name = record.mask or (record.path if record.path.lower().endswith(".mat") else None)
+    if name is None:
+        return None
     try:
-        with open_picture(path, what="mask picture") as picture:
-            values = np.asarray(
-                picture if picture.mode in ("1", "L", "P", "I", "F") or "16" in picture.mode else picture.convert("L")
-            )
-            has_palette = picture.mode == "P"
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such mask file: correct its name or leave it out") from error
+        return stored_values(root / name)[0]
     except InputError as error:
-        raise error.at(path) from error
-    top = values.max(initial=0)
-    if has_palette or top <= 1:
-        return values > 0
-    return values > (MASK_THRESHOLD if top <= 255 else 32767)
+        raise error.at(root / name) from error
+    except OSError as error:
+        raise InputError(f"{root / name}: can't be read ({error.strerror or error}): check the permissions") from error
