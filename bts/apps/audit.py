@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser
 from bts.errors import RequestError
+from bts.registry import suggestion
 
 if TYPE_CHECKING:
     from bts.audit.pictures import AuditSet
@@ -71,16 +72,17 @@ def open_sets(texts: Sequence[str]) -> list[AuditSet]:
     """
     from bts.audit.pictures import AuditSet
     from bts.data.sources.base import sources
-    from bts.data.sources.catalogue import open_source
+    from bts.data.sources.catalogue import detect_source, open_source
 
     found: list[AuditSet] = []
     for argument in texts:
         given, text = own_name(argument)
         name, _, root = text.partition(":")
-        if name in sources or (root and not Path(text).exists()):  # an unknown name is refused with a suggestion
+        is_misspelt = bool(root or suggestion(text, sources))  # refused with the nearest name
+        if name in sources or (is_misspelt and not Path(text).exists()):
             root = root or str(Path("data") / name)
         else:
-            name, root = kind_of(Path(text)), text
+            name, root = detect_source(Path(text)), text
         called = given or name
         same = sum(each.name.partition("#")[0] == called for each in found)
         found.append(AuditSet(name=f"{called}#{same + 1}" if same else called, source=open_source(name, root)))
@@ -95,17 +97,6 @@ def own_name(argument: str) -> tuple[str, str]:
     """
     name, sign, rest = argument.partition("=")
     return (name, rest) if sign and name.isidentifier() and not Path(argument).exists() else ("", argument)
-
-
-def kind_of(path: Path) -> str:
-    """Return the name of the source that reads a path without an explicit one."""
-    if path.suffix.lower() == ".csv" or (path / "manifest.csv").is_file():
-        return "manifest"
-    if path.suffix.lower() == ".npz":
-        return "npz"
-    if path.is_dir():
-        return "folders"
-    raise RequestError(f"{path}: no such folder, .csv or .npz: name data as NAME:FOLDER (`bts sources` lists the names)")
 
 
 def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:

@@ -1,35 +1,122 @@
-"""`bts sources`: list the data sources and count what one holds."""
+"""`bts sources`: list the data sources, and describe classes, patients and masks of one set."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from bts.apps.run import DONE, OneLineParser
+import numpy as np
+
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser
+from bts.errors import InputError
+
+if TYPE_CHECKING:
+    from bts.data.sources.base import Record, Source
+
+SHOWN = 8
+"""Most different mask values that are listed."""
+
+
+@dataclass
+class _Masks:
+    """Masks of one class: the share of the picture that each covers, and the stored values."""
+
+    shares: list[float] = field(default_factory=list)
+    values: set[float] = field(default_factory=set)
+
+    def add(self, mask: np.ndarray, stored: np.ndarray | None) -> None:
+        """Take in a mask (H, W) bool, and its stored values where the source tells them."""
+        self.shares.append(float(mask.mean()))
+        if stored is not None:
+            self.values.update(np.unique(stored).tolist())
+
+    def line(self) -> str:
+        """Return number, empty ones, areas and values."""
+        empty, drawn = self.shares.count(0.0), sorted(share for share in self.shares if share)
+        parts = [f"{len(self.shares):>6} masks, {empty} empty ({empty / len(self.shares):.0%})"]
+        if drawn:
+            ends = f"{drawn[0]:.2%} to {drawn[-1]:.2%}"
+            parts.append(f"area {ends} of the picture, median {drawn[len(drawn) // 2]:.2%}")
+        if self.values:
+            values = sorted(self.values)
+            few = ", ".join(f"{value:g}" for value in values)
+            many = f"{values[0]:g} to {values[-1]:g} ({len(values)} different)"
+            parts.append(f"values {few if len(values) <= SHOWN else many}")
+        return "; ".join(parts)
 
 
 def command(argv: Sequence[str]) -> int:
-    """List the sources, or count slices and patients of one, and return the exit status."""
-    parser = OneLineParser(prog="bts sources", description="List the data sources, or count what one holds.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a source, such as figshare")
-    parser.add_argument("root", nargs="?", type=Path, metavar="ROOT", help="its folder [data/NAME]")
+    """List the sources, or describe one set, and return the exit status."""
+    parser = OneLineParser(
+        prog="bts sources", description="List the data sources, or count slices and patients of a set and describe its masks."
+    )
+    parser.add_argument("set", nargs="?", metavar="SOURCE", help="NAME:FOLDER, or a folder whose layout tells the source")
+    parser.add_argument("root", nargs="?", metavar="FOLDER", help="folder of the source NAME [data/NAME]")
+    parser.add_argument(
+        "--mask-labels", type=int, nargs="+", default=[], metavar="N", help="mask values that are tumour [all but 0]"
+    )
+    parser.add_argument("--no-masks", action="store_true", help="count slices and patients only, without reading the masks")
     options = parser.parse_args(argv)
+    from bts.apps.audit import counter, open_sets
     from bts.data.sources.base import sources
-    from bts.data.sources.catalogue import open_source
 
-    if options.name is None:
+    if options.set is None:
         for name in sources:
             print(f"{name:<12} {(sources[name].__doc__ or '').strip().splitlines()[0]}")
         return DONE
-    source = open_source(options.name, options.root or Path("data") / options.name)
+    (one,) = open_sets([options.set if options.root is None else f"{options.set}:{options.root}"])
+    source = one.source
+    if options.mask_labels:
+        source.mask_labels = tuple(options.mask_labels)
     records = source.records()
+    print(f"{source.name} in {source.root}{' (synthetic)' if source.synthetic else ''}")
+    print("\n".join(count_lines(records)))
+    if options.no_masks:
+        return DONE
+    lines, failed = mask_lines(source, records, progress=counter("reading masks"))
+    print("\n".join(lines))
+    return SOME_FAILED if failed else DONE
+
+
+def count_lines(records: Sequence[Record]) -> list[str]:
+    """Return a line of slices and patients for each class, and one for all."""
     patients: dict[str | None, set[str | None]] = {}
     for record in records:
         patients.setdefault(record.label, set()).add(record.patient)
-    print(f"{options.name} in {source.root}{' (synthetic)' if source.synthetic else ''}")
-    for label, count in Counter(record.label for record in records).most_common():
-        print(f"{label or 'not known':<12} {count:>6} slices {len(patients[label] - {None}):>5} patients")
+    lines = [
+        f"{label or 'not known':<12} {count:>6} slices {len(patients[label] - {None}):>5} patients"
+        for label, count in Counter(record.label for record in records).most_common()
+    ]
     known = {record.patient for record in records} - {None}
-    print(f"{'all':<12} {len(records):>6} slices {len(known):>5} patients")
-    return DONE
+    return [*lines, f"{'all':<12} {len(records):>6} slices {len(known):>5} patients"]
+
+
+def mask_lines(
+    source: Source, records: Sequence[Record], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[str], int]:
+    """Return a line on the masks of each class, and the number of slices that can't be read.
+
+    Args:
+        source: of the records.
+        records: each of them is read.
+        progress: called with (done, total) after each.
+    """
+    found: dict[str, _Masks] = {}
+    failed: list[InputError] = []
+    for done, record in enumerate(records, start=1):
+        try:
+            mask, stored = source.read(record).mask, source.mask_values(record)
+        except InputError as error:
+            failed.append(error)
+        else:
+            if mask is not None:
+                found.setdefault(record.label or "not known", _Masks()).add(mask, stored)
+        if progress:
+            progress(done, len(records))
+    lines = [f"masks: {sum(len(masks.shares) for masks in found.values())} of {len(records)} slices have one"]
+    lines += [f"{label:<12} {masks.line()}" for label, masks in found.items()]
+    if failed:
+        lines.append(f"{len(failed)} of {len(records)} slices can't be read, the first: {failed[0]}")
+    return lines, len(failed)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bts.data.arrays import Arrays, load_arrays
 from bts.data.cache import SliceCache
+from bts.data.mask_checks import refuse_unusable_masks
 from bts.data.patient_ids import Group, patient_of
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record, Source
@@ -50,9 +51,11 @@ def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source
     preprocessing = Preprocessing.of(settings.data)
     cache = SliceCache(Path(settings.data.cache), settings.data.cache_gib) if settings.data.cache else None
     train, val = (
-        _read_part(source, records, split, part=part, task=task, preprocessing=preprocessing, cache=cache)
-        for part in ("train", "val")
+        _read_part(source, records, split, part=part, preprocessing=preprocessing, cache=cache) for part in ("train", "val")
     )
+    if task != "cls":
+        refuse_unusable_masks({"train": train, "val": val}, source.classes)
+    train, val = _with_truth(train, "train", task), _with_truth(val, "val", task)
     _describe(train, "train", source, split)
     _describe(val, "val", source, split)
     return Prepared(source, split, preprocessing, train, val)
@@ -104,13 +107,12 @@ def _read_part(
     split: Split,
     *,
     part: Part,
-    task: Task,
     preprocessing: Preprocessing,
     cache: SliceCache | None,
 ) -> Arrays:
     wanted = records_of(split, records, part)
     with tqdm(total=len(wanted), desc=f"reading {part}", unit="slice", leave=False, disable=None) as bar:
-        arrays = load_arrays(
+        return load_arrays(
             source,
             wanted,
             preprocessing=preprocessing,
@@ -118,7 +120,6 @@ def _read_part(
             cache=cache,
             progress=lambda done, total: _advance(bar, done),
         )
-    return _with_truth(arrays, part, task)
 
 
 def _advance(bar: tqdm, done: int) -> None:

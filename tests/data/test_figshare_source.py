@@ -97,7 +97,9 @@ def test_a_folder_with_only_the_folds_has_no_data(tmp_path):
 
 def test_a_slice_that_stands_twice_is_refused(root):
     write_mat7(root / "brainTumorDataPublic_1-5" / "10.mat")
-    with pytest.raises(RequestError, match=r"slice 10 stands twice \(10\.mat, brainTumorDataPublic_1-5/10\.mat\): delete one"):
+    with pytest.raises(
+        RequestError, match=r"slice 10 is there twice \(10\.mat, brainTumorDataPublic_1-5/10\.mat\): delete one"
+    ):
         Figshare(root)
 
 

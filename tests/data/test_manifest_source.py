@@ -78,7 +78,7 @@ def test_an_empty_mask_file_is_an_empty_mask(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"path": "a.png"}, {"path": "./a.png"}], r"'a\.png' stands in lines 2 and 3: name each picture once"),
+        ([{"path": "a.png"}, {"path": "./a.png"}], r"'a\.png' is in lines 2 and 3: name each picture once"),
         ([{"path": "b.png"}], r"1 files are not there \(first: 'b\.png' in line 2\)"),
         ([{"path": "a.png", "mask": "b.png"}], r"1 files are not there \(first: 'b\.png' in line 2\)"),
         ([{"path": ""}], "line 2 has no path"),

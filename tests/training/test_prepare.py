@@ -160,3 +160,22 @@ def test_unreadable_slices_refuse_the_run_or_are_skipped_on_request_by_name(
 def test_slices_without_a_patient_are_not_one_patient() -> None:
     assert format_patients(["", ""], "family") == "unknown patients"
     assert format_patients(["MR1", "MR1B", "MR2"], "family") == "2 patients"
+
+
+@pytest.mark.usefixtures("half")
+def test_inverted_masks_stop_a_training_that_needs_them_and_no_other(
+    seg: Make, cls: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(self: Half, record: Record) -> Slice:
+        image = np.random.default_rng(len(record.path)).random((40, 40))
+        return Slice(image, source="half", path=record.path, mask=np.arange(1600).reshape(40, 40) > 100)
+
+    monkeypatch.setattr(Half, "read", read)
+    for make, task in ((seg, "seg"), (cls, "cls")):
+        settings = make()
+        settings.data.source, settings.data.cache = "half", ""
+        if task == "cls":
+            prepare(settings, "cls", Run(tmp_path))
+            continue
+        with pytest.raises(RequestError, match=r"covers more than half of the picture in (\d+) of \1 masks: are they inverted"):
+            prepare(settings, "seg", Run(tmp_path))

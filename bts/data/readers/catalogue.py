@@ -16,7 +16,7 @@ from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.errors import InputError
 
-__all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "claimed_values", "read_scan", "read_slice"]
+__all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "claimed_values", "is_scan", "read_scan", "read_slice"]
 
 SUFFIXES = (".mat", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii", ".nii.gz", ".dcm", ".dicom")
 """What is readable by its name, in small or capital letters; DICOM is also known by its content, under any other name."""
@@ -73,6 +73,17 @@ def claimed_values(path: str | Path) -> int:
     except Exception:  # a damaged file raises anything: the reader names the damage in one line
         return 0
     return 0
+
+
+def is_scan(path: str | Path) -> bool:
+    """Tell whether a file is one that `read_scan` takes, by its name or, for DICOM, by its content.
+
+    Named pipes, folders and files that can't be opened are none.
+    """
+    try:
+        return Path(path).is_file() and (bool(suffix(path)) or is_dicom(path))
+    except OSError:
+        return False
 
 
 def suffix(path: str | PathLike[str]) -> str:

@@ -7,9 +7,36 @@ from pathlib import Path
 
 from bts.data.sources import arrays_npz, brisc, figshare, folders, manifest
 from bts.data.sources.base import Source, sources
+from bts.data.sources.picture_files import files_under
 from bts.errors import BtsError, RequestError
 
-__all__ = ["arrays_npz", "brisc", "figshare", "folders", "manifest", "open_source"]
+__all__ = ["arrays_npz", "brisc", "detect_source", "figshare", "folders", "manifest", "open_source"]
+
+
+def detect_source(path: Path) -> str:
+    """Return the name of the source whose layout a path has beyond doubt.
+
+    A table, `manifest.csv` in a folder too, comes before any other layout, as somebody wrote it for this purpose.
+
+    Raises:
+        RequestError: nothing there, no known layout, or several.
+    """
+    if path.suffix.lower() == ".csv" or (path / manifest.FILE_NAME).is_file():
+        return "manifest"
+    if path.suffix.lower() == ".npz":
+        return "npz"
+    if not path.is_dir():
+        raise RequestError(f"{path}: no such folder, .csv or .npz: name data as NAME:FOLDER (`bts sources` lists the names)")
+    layouts = {
+        "brisc": (path / brisc.CLASSIFICATION).is_dir(),
+        "brisc_seg": (path / brisc.SEGMENTATION).is_dir() and not (path / brisc.CLASSIFICATION).is_dir(),
+        "npz": any(file.suffix.lower() == ".npz" for file in path.iterdir()),
+        "figshare": any(figshare.is_numbered(file) for file in files_under(path)),
+    }
+    found = [name for name, is_there in layouts.items() if is_there]
+    if len(found) > 1:
+        raise RequestError(f"{path}: it has the layouts of {' and '.join(found)}: name one, as {found[0]}:{path}")
+    return found[0] if found else "folders"
 
 
 def open_source(name: str, root: str | Path, *, mask_labels: Sequence[int] = ()) -> Source:

@@ -11,7 +11,7 @@ import numpy as np
 from bts.data.readers.mat import MatHead, read_mat, read_mat_head, read_mat_variable
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
-from bts.data.sources.picture_files import record_mask_values
+from bts.data.sources.picture_files import files_under, log_skipped, record_mask_values
 from bts.errors import InputError, RequestError
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
 
@@ -41,7 +41,7 @@ class Figshare(Source):
 
         Raises:
             InputError: a file can't be read; names the first and counts the others.
-            RequestError: phantoms and real slices stand in one folder, or `cvind.mat` doesn't fit.
+            RequestError: phantoms and real slices are in one folder, or `cvind.mat` doesn't fit.
         """
         if self._records is None:
             heads = self._heads()
@@ -91,7 +91,7 @@ class Figshare(Source):
 
     def _folds(self) -> dict[int, int]:
         """Return the author's fold of each slice number, or nothing where there is no `cvind.mat`."""
-        path = next(iter(sorted(self.root.rglob(FOLDS_FILE))), None)
+        path = next((file for file in files_under(self.root) if file.name.lower() == FOLDS_FILE), None)
         if path is None:
             return {}
         try:
@@ -113,13 +113,23 @@ def _numbered_files(root: Path) -> dict[int, str]:
     if not root.is_dir():
         raise RequestError(f"{root}: no such folder of data: {ways}")
     found: dict[int, str] = {}
-    for file in sorted(root.rglob("*.mat")):
+    others = []
+    for file in files_under(root):
         path = file.relative_to(root).as_posix()
-        if not re.fullmatch(r"[1-9][0-9]*", file.stem):
-            continue  # cvind.mat and whatever else is no slice
-        if int(file.stem) in found:
-            raise RequestError(f"{root}: slice {file.stem} stands twice ({found[int(file.stem)]}, {path}): delete one copy")
-        found[int(file.stem)] = path
+        if not is_numbered(file):
+            others += [path] if file.suffix.lower() == ".mat" and file.name.lower() != FOLDS_FILE else []
+            continue
+        number = int(file.stem)
+        if number in found:
+            raise RequestError(f"{root}: slice {number} is there twice ({found[number]}, {path}): delete one copy")
+        found[number] = path
+    if others:
+        log_skipped(str(root), f"{len(others)} .mat files without a number as name are not used (first: {others[0]})")
     if not found:
         raise RequestError(f"{root}: no figshare slices (1.mat, 2.mat, ...) in it: {ways}")
     return dict(sorted(found.items()))
+
+
+def is_numbered(file: Path) -> bool:
+    """Return whether a file is named as a slice of the set: `1.mat`, `0001.mat`, `1.MAT`."""
+    return file.suffix.lower() == ".mat" and re.fullmatch(r"0*[1-9][0-9]{0,8}", file.stem, re.ASCII) is not None

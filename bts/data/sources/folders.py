@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
-from bts.data.sources.labels import class_name, ordered_classes, part_name
-from bts.data.sources.picture_files import folders_in, pictures_in, read_record, refuse_missing
+from bts.data.sources.labels import UNLABELLED, class_name, ordered_classes, part_name
+from bts.data.sources.picture_files import folders_in, log_skipped, pictures_in, read_record, refuse_missing, split_files
 from bts.errors import RequestError
 from bts.glossary import Part
 
@@ -42,7 +42,7 @@ class Folders(Source):
         return read_record(self.root, record, source=self.name)
 
     def _read_root(self, root: Path) -> list[Record]:
-        parts: list[tuple[Part | None, Path]] = [(part_name(each.name), each) for each in folders_in(root)]
+        parts: list[tuple[Part | None, Path]] = [(part_name(each.name), each) for each in labelled_folders(root)]
         named = [each.name for part, each in parts if part]
         others = [each.name for part, each in parts if not part]
         if not parts:
@@ -57,12 +57,14 @@ class Folders(Source):
 
     def _read_classes(self, folder: Path, part: Part | None) -> list[Record]:
         _refuse_loose(folder)
-        classes = folders_in(folder)
+        classes = labelled_folders(folder)
         if not classes:
             raise RequestError(f"{folder}: no folders named by class in it: expected CLASS/picture")
         found = []
         for each in classes:
-            pictures = pictures_in(each)
+            pictures, others = split_files(each)
+            if others:
+                log_skipped(str(each), f"{len(others)} files that are no scans are not used (first: {others[0].name})")
             if not pictures:
                 inside = folders_in(each)
                 why = f"but a folder '{inside[0].name}': pictures must lie right in it" if inside else "remove it or fill it"
@@ -75,6 +77,15 @@ class Folders(Source):
 
     def _from_common(self, file: Path) -> str:
         return file.absolute().relative_to(self.root).as_posix()
+
+
+def labelled_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder without those of unlabelled pictures, which are counted in the log."""
+    found = folders_in(folder)
+    unlabelled = [each for each in found if each.name.lower() in UNLABELLED]
+    for each in unlabelled:
+        log_skipped(str(each), f"{len(pictures_in(each))} pictures without a label are not used (a folder of predictions)")
+    return [each for each in found if each not in unlabelled]
 
 
 def _refuse_loose(folder: Path) -> None:

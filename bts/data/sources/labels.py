@@ -7,8 +7,12 @@ from collections.abc import Iterable
 
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR, Part
 
-HEALTHY = ("no_tumor", "notumor", "notumour", "no_tumour", "healthy", "normal", "no")
+HEALTHY = re.compile(
+    r"(no|non|not|without)_?(brain_)?tumou?r(s|ous|al)?|tumou?rs?_?(free|absent)|healthy(_brain)?|normal(_brain)?|no"
+)
 """Names under which publishers file healthy slices, in small letters."""
+UNLABELLED = ("pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled")
+"""Names of folders beside those of the classes that hold pictures without a label, as Br35H's `pred`."""
 
 PART_NAMES: dict[str, Part] = {
     "train": "train",
@@ -25,13 +29,13 @@ PART_NAMES: dict[str, Part] = {
 def class_name(text: str) -> str:
     """Return the class under this project's name: small letters, underscores, `no_tumour` for a healthy slice.
 
-    >>> [class_name(text) for text in ("notumor", "No Tumor", "glioma_tumor", "Pituitary", "healthy", "Metastasis")]
-    ['no_tumour', 'no_tumour', 'glioma', 'pituitary', 'no_tumour', 'metastasis']
+    >>> [class_name(text) for text in ("notumor", "No Tumors", "non-tumor", "healthy", "glioma_tumor", "Metastasis")]
+    ['no_tumour', 'no_tumour', 'no_tumour', 'no_tumour', 'glioma', 'metastasis']
     """
     name = re.sub(r"[\s\-]+", "_", text.strip().lower())
-    if name in HEALTHY:
+    if HEALTHY.fullmatch(name):
         return NO_TUMOUR
-    return re.sub(r"_tumou?r$", "", name)
+    return re.sub(r"_tumou?rs?$", "", name)
 
 
 def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:

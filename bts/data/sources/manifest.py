@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +27,11 @@ COLUMNS = ("path", "label", "mask", "patient_id", "split")
 """What is read. Other columns are left alone, unless their name looks like one of these misspelt."""
 MORE = ("plane", "source")
 """Read too where they are there: `axial`, `coronal` or `sagittal` (other words say nothing), and the set a slice comes from."""
+PATIENT = "patient_id"
+PATIENT_NAMES = ("patientid", "patient", "subjectid", "subject", "pid", "participantid", "participant", "patientno", "personid")
+"""Names of the column of patients, in small letters and without `_` and the like."""
+UNSURE_NAMES = ("caseid", "case", "mrn", "studyid", "person", "individual", "individualid", "patientname", "patientnumber")
+"""Names of columns that may or may not tell the patient: without another such column they are refused."""
 FILE_NAME = "manifest.csv"
 """Name of the table where a folder is given."""
 
@@ -75,7 +81,7 @@ def _is_synthetic(root: Path, records: list[Record]) -> bool:
     first = next((record for record in records if _is_mat(record)), None)
     try:
         return first is not None and read_mat_head(root / first.path).synthetic
-    except InputError:  # told with the file's name when the slice is read
+    except InputError:  # reported with the file's name when the slice is read
         return False
 
 
@@ -85,11 +91,13 @@ def _read_rows(file: Path) -> list[tuple[int, dict[str, str]]]:
         with file.open(encoding="utf-8-sig", newline="") as handle:  # spreadsheets put a mark in front
             reader = dict_reader(handle)
             _refuse_columns(reader.fieldnames or ())
+            patient = _patient_column(reader.fieldnames or ())
             rows = []
             for cells in reader:
                 if None in cells or None in cells.values():
                     raise RequestError(f"line {reader.line_num} has not as many cells as the first line: quote commas in names")
-                rows.append((reader.line_num, {name: value.strip() for name, value in cells.items()}))
+                row = {name: value.strip() for name, value in cells.items()}
+                rows.append((reader.line_num, row | ({PATIENT: row[patient]} if patient else {})))
     except OSError as error:
         raise RequestError(f"the manifest can't be read ({error.strerror}): give a CSV with {', '.join(COLUMNS)}") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -105,9 +113,30 @@ def _refuse_columns(names: object) -> None:
         near = suggestion("path", given)
         raise RequestError(f"no column 'path'{near}: expected a first line with {', '.join(COLUMNS)} (only path must be there)")
     for name in given:
-        near = "" if name in (*COLUMNS, *MORE) else suggestion(name, COLUMNS)
+        is_known = name in (*COLUMNS, *MORE) or _plain(name) in (*PATIENT_NAMES, *UNSURE_NAMES)
+        near = "" if is_known else suggestion(name, COLUMNS)
         if near:
             raise RequestError(f"unknown column '{name}'{near}: rename it, or call it something that can't be mistaken")
+
+
+def _patient_column(names: object) -> str | None:
+    """Return the column that names the patient; raises `RequestError` where several do, or one might."""
+    given = [str(name) for name in names] if isinstance(names, list | tuple) else []
+    found = [name for name in given if _plain(name) in PATIENT_NAMES]
+    if len(found) > 1:
+        quoted = "' and '".join(found)
+        raise RequestError(f"the columns '{quoted}' all name patients: keep one as {PATIENT}, rename the others")
+    unsure = [name for name in given if _plain(name) in UNSURE_NAMES]
+    if not found and unsure:
+        raise RequestError(
+            f"the column '{unsure[0]}' may name the patients: rename it to {PATIENT} if it does, else to something like 'note'"
+        )
+    return found[0] if found else None
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column in small letters and digits alone."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _record(cells: dict[str, str], line: int) -> Record:
@@ -144,7 +173,7 @@ def _refuse_twice(rows: list[tuple[int, dict[str, str]]]) -> None:
     for line, cells in rows:
         path = _normal(cells["path"])
         if path in first:
-            raise RequestError(f"'{path}' stands in lines {first[path]} and {line}: name each picture once")
+            raise RequestError(f"'{path}' is in lines {first[path]} and {line}: name each picture once")
         first[path] = line
 
 

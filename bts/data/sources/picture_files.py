@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from bts.data.readers.catalogue import SUFFIXES, read_slice
+from bts.data.readers.catalogue import is_scan, read_slice
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.data.sources.mask_files import read_mask, stored_values
 from bts.errors import InputError, RequestError
+
+log = logging.getLogger("bts.data")
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -27,9 +32,38 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Return the readable files of a folder in natural order; hidden files and other kinds (a README) are none."""
+    """Return the scans of a folder in natural order; hidden files and other kinds (a README) are none."""
+    return split_files(folder)[0]
+
+
+def split_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the scans of a folder, and its other visible files, each in natural order."""
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    return sorted((file for file in files if file.name.lower().endswith(SUFFIXES)), key=lambda file: natural_key(file.name))
+    files.sort(key=lambda file: natural_key(file.name))
+    scans: list[Path] = []
+    others: list[Path] = []
+    for file in files:
+        (scans if is_scan(file) else others).append(file)
+    return scans, others
+
+
+def files_under(root: Path) -> Iterator[Path]:
+    """Yield the visible files of a folder and of those in it, linked folders too, each folder once, in natural order."""
+    seen: set[str] = set()
+    for here, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # a link to a folder above it, or a second one to the same
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+        yield from (Path(here, name) for name in sorted(names, key=natural_key) if not name.startswith("."))
+
+
+@lru_cache(maxsize=256)
+def log_skipped(where: str, what: str) -> None:
+    """Log what a source does not use, once for each place."""
+    log.warning(f"{where}: {what}")
 
 
 def folders_in(folder: Path) -> list[Path]:
