@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from bts.errors import RequestError
 
 T = TypeVar("T")
+TRUSTED = "BTS_TRUSTED_CLASSES"
+"""Environment variable with the import paths, separated by commas, of classes that a model folder may name."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -59,13 +62,36 @@ class Registry(Generic[T]):
         Raises:
             RequestError: no item has this name, or the path leads to no class that inherits from `base`.
         """
-        if self.base is None or "." not in name or not all(part.isidentifier() for part in name.split(".")):
+        if name in self or self.base is None or not is_import_path(name):
             return self[name]
         found = import_path(name, self.kind)
         if not (isinstance(found, type) and self.base in found.__mro__):  # a protocol supports no issubclass
             base = f"{self.base.__module__}.{self.base.__name__}"
             raise RequestError(f"{self.kind} '{name}': expected a class that inherits from {base}, found {found!r}")
         return cast(T, found)
+
+    def adopt(self, name: str) -> T:
+        """Return `find(name)`, and register a class that is given by its import path under this path.
+
+        For names that the user gives in settings: what is built from them later needs no second look.
+        """
+        self._items[name] = found = self.find(name)
+        return found
+
+    def load(self, name: str) -> T:
+        """Return the item that a file names. A class is imported only if the user trusts its path: files may be a stranger's.
+
+        Raises:
+            RequestError: no item has this name, or an import path that is neither adopted nor in `BTS_TRUSTED_CLASSES`.
+        """
+        if name in self or self.base is None or not is_import_path(name):
+            return self[name]
+        if name in os.environ.get(TRUSTED, "").split(","):
+            return self.adopt(name)
+        raise RequestError(
+            f"{self.kind} '{name}' is a class outside of bts, which no file may make bts import: "
+            f"set {TRUSTED}={name} if you trust it"
+        )
 
     def __contains__(self, name: object) -> bool:
         return name in self._items
@@ -75,6 +101,11 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def is_import_path(name: str) -> bool:
+    """Return whether a name has the form of an import path, such as `my_package.MySource`."""
+    return "." in name and all(part.isidentifier() for part in name.split("."))
 
 
 def import_path(path: str, kind: str) -> Any:

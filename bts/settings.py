@@ -33,6 +33,7 @@ SharpenAmount = Annotated[float, Range(0, 10)]
 SharpenSigma = Annotated[float, Range(0, 32, low_open=True)]
 EncoderName = Annotated[str, Pattern(r"[A-Za-z0-9_.\-]{1,100}", "a name of letters, digits, _ . and -")]
 Attention = Literal["additive", "none"]
+ClassName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_.\-]{0,199}", "a name, or the import path of a class")]
 Channels = Annotated[tuple[Annotated[int, Range(1, 1024)], ...], Length(4, 5)]
 Hidden = Annotated[tuple[Annotated[int, Range(1, 8192)], ...], Length(0, 8)]
 InChannels = Literal[1, 3]
@@ -266,7 +267,8 @@ class EncoderSettings:
     """Encoder and its input."""
 
     encoder: EncoderName = "resnet50"
-    """Name of an encoder of segmentation-models-pytorch or timm."""
+    """Name of an encoder of segmentation-models-pytorch or timm, `cnn_scratch`, or the import path of your own class, such as
+    `my_package.MyEncoder`."""
     weights: Name = "imagenet"
     """Initial weights of the encoder: `imagenet` (from timm's hub), `none` (random), or a file."""
     in_channels: InChannels = 1
@@ -290,6 +292,8 @@ class EncoderSettings:
 class SegModelSettings(EncoderSettings):
     """Attention U-Net."""
 
+    decoder: ClassName = "unet"
+    """Name of the decoder, or the import path of your own class, such as `my_package.MyDecoder`."""
     attention: Attention = "additive"
     """Attention gates on the skip connections: `additive` (Oktay 2018), or `none` for a plain U-Net."""
     channels: Channels = (256, 128, 64, 32, 16)
@@ -327,6 +331,8 @@ class JointModelSettings(SegModelSettings):
 class SegLossSettings:
     """Segmentation loss."""
 
+    mask_loss: ClassName = "dice_bce"
+    """Name of the loss of masks, or the import path of your own class, such as `my_package.MyMaskLoss`."""
     dice_weight: NotNegative = 1.0
     """Weight of the soft Dice loss."""
     bce_weight: NotNegative = 1.0
@@ -342,6 +348,8 @@ class SegLossSettings:
 class ClsLossSettings:
     """Classification loss."""
 
+    class_loss: ClassName = "cross_entropy"
+    """Name of the loss of classes, or the import path of your own class, such as `my_package.MyClassLoss`."""
     class_weights: Literal["none", "balanced"] = "none"
     """Class weights of the cross-entropy; `balanced` weights a class by the inverse of its frequency in training."""
 

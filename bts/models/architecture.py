@@ -13,6 +13,7 @@ from bts.settings import (
     Attention,
     BelowOne,
     Channels,
+    ClassName,
     ClsModelSettings,
     DataSettings,
     EncoderName,
@@ -55,6 +56,7 @@ class Architecture:
     normalisation: Normalisation = EncoderSettings.normalisation
     input_mean: Fraction | None = EncoderSettings.input_mean
     input_std: Positive | None = EncoderSettings.input_std
+    decoder: ClassName = SegModelSettings.decoder
     attention: Attention = SegModelSettings.attention
     channels: Channels = SegModelSettings.channels
     dropout: BelowOne = ClsModelSettings.dropout
@@ -84,4 +86,9 @@ class Architecture:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
         """Return what `to_dict` wrote; raises `RequestError` for unknown, missing and wrong fields."""
-        return from_mapping(cls, values, "architecture", complete=True)
+        return from_mapping(cls, with_decoder(values), "architecture", complete=True)
+
+
+def with_decoder(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an architecture with that of the decoder, which was always `unet` where it is missing."""
+    return {"decoder": SegModelSettings.decoder, **values}

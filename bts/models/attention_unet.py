@@ -2,80 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bts.errors import RequestError
 from bts.models.architecture import Architecture
 from bts.models.base import Network
-from bts.models.encoders import STRIDES, Encoder
+from bts.models.decoders import build_decoder
+from bts.models.encoders import Encoder
 from bts.models.output import Output
-
-
-class AdditiveGate(nn.Module):
-    """Additive attention gate on a skip connection (Oktay et al. 2018, arXiv 1804.03999).
-
-    alpha = sigmoid(psi(relu(theta(skip) + phi(signal)))), all three 1x1 convolutions. As in the paper the sum is computed on
-    the signal's grid and alpha is upsampled to the skip's; on the skip's grid the gates take 10% of a training step, here 5%.
-    The paper's code brings the skip to that grid by the stride of theta; averaging it first keeps theta small.
-    """
-
-    def __init__(self, *, skip_channels: int, signal_channels: int) -> None:
-        super().__init__()
-        hidden = max(skip_channels // 2, 1)
-        self.theta = nn.Conv2d(skip_channels, hidden, kernel_size=1, bias=False)
-        self.phi = nn.Conv2d(signal_channels, hidden, kernel_size=1)
-        self.psi = nn.Conv2d(hidden, 1, kernel_size=1)
-
-    def forward(self, skip: Tensor, signal: Tensor) -> Tensor:
-        """Return `skip (B, C, 2h, 2w)` times weights in (0, 1) that depend on the skip and on `signal (B, G, h, w)`."""
-        return skip * self.weights(skip, signal)
-
-    def weights(self, skip: Tensor, signal: Tensor) -> Tensor:
-        """Return alpha (B, 1, 2h, 2w)."""
-        found = F.relu(self.theta(F.avg_pool2d(skip, 2)) + self.phi(signal))  # (B, hidden, h, w)
-        alpha = torch.sigmoid(self.psi(found))  # (B, 1, h, w)
-        return F.interpolate(alpha, scale_factor=2, mode="bilinear", align_corners=False)  # (B, 1, 2h, 2w)
-
-
-class Decoder(nn.Module):
-    """U-Net decoder: blocks that each double the grid; the first four take a skip, gated with `additive` attention.
-
-    Five blocks reach the slice's resolution, four end at half of it.
-    """
-
-    def __init__(self, *, encoder_channels: tuple[int, ...], channels: tuple[int, ...], attention: str) -> None:
-        super().__init__()
-        if len(encoder_channels) != STRIDES + 1:
-            raise RequestError(
-                f"this encoder halves the picture {len(encoder_channels) - 1} times, a decoder needs {STRIDES} halvings: "
-                "use it for classification, or select another encoder (--model.encoder)"
-            )
-        skips = [*encoder_channels[1:-1][::-1], 0][: len(channels)]
-        signals = [encoder_channels[-1], *channels[:-1]]
-        self.blocks = nn.ModuleList(
-            UnetDecoderBlock(signal, skip, out) for signal, skip, out in zip(signals, skips, channels, strict=True)
-        )
-        self.gates = nn.ModuleList(
-            AdditiveGate(skip_channels=skip, signal_channels=signal) if attention == "additive" and skip else nn.Module()
-            for signal, skip in zip(signals, skips, strict=True)
-        )
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Return (B, channels[-1], H, W) from the encoder's maps at strides 1 to 32, of which the first is not used.
-
-        With four blocks (B, channels[-1], H/2, W/2).
-        """
-        x = maps[-1]
-        skips: list[Tensor | None] = [*maps[1:-1][::-1], None]
-        for block, gate, skip in zip(self.blocks, self.gates, skips[: len(self.blocks)], strict=True):
-            usable = skip if skip is not None and skip.shape[1] else None  # a transformer's map at stride 2 is empty
-            if usable is not None and isinstance(gate, AdditiveGate):
-                usable = gate(usable, x)
-            x = block(x, 2 * x.shape[-2], 2 * x.shape[-1], usable)  # (B, out, 2h, 2w)
-        return x
 
 
 def full_resolution(mask_logits: Tensor, x: Tensor) -> Tensor:
@@ -90,10 +24,13 @@ class AttentionUNet(Network):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture, Encoder(architecture.encoder, top=False, in_channels=architecture.in_channels))
-        self.decoder = Decoder(
-            encoder_channels=self.encoder.channels, channels=architecture.channels, attention=architecture.attention
+        self.decoder = build_decoder(
+            architecture.decoder,
+            encoder_channels=self.encoder.channels,
+            channels=architecture.channels,
+            attention=architecture.attention,
         )
-        self.mask_head = nn.Conv2d(architecture.channels[-1], 1, kernel_size=3, padding=1)
+        self.mask_head = nn.Conv2d(self.decoder.out_channels, 1, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Output:
         """Return mask logits (B, 1, H, W) and the encoder's last maps; no classes."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from bts.errors import RequestError
 from bts.fields import Length, Range, problems
 from bts.glossary import Task
-from bts.models.architecture import MOST_CLASSES, Architecture
+from bts.models.architecture import MOST_CLASSES, Architecture, with_decoder
 from bts.models.card_rules import (
     ClassName,
     Fingerprint,
@@ -126,6 +126,7 @@ def parse_card(text: str, where: Path) -> ModelCard:
     if "weights_sha256" not in values:
         raise RequestError(f"{where}: no field 'weights_sha256'")
     card = read_fields(ModelCard, values, str(where))
+    card = replace(card, architecture=with_decoder(card.architecture))
     if not card.weights_sha256:
         raise RequestError(f"{where}: weights_sha256 is empty: the folder was not written by bts")
     _check_parts(card, where)

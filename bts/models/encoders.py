@@ -10,8 +10,9 @@ import timm
 from torch import Tensor, nn
 
 from bts.errors import RequestError
-from bts.models.scratch import SCRATCH, ScratchBody
-from bts.registry import suggestion
+from bts.models import scratch  # noqa: F401  registers its encoder
+from bts.models.encoder_bodies import encoder_bodies
+from bts.registry import is_import_path, suggestion
 
 TIMM = "tu-"
 """Prefix of timm's networks in segmentation-models-pytorch."""
@@ -49,12 +50,12 @@ class Encoder(nn.Module):
 
 
 def resolve(name: str) -> str:
-    """Return the name of an encoder in segmentation-models-pytorch, whose own names come before timm's.
+    """Return the name of an encoder of this package, or in segmentation-models-pytorch, whose names come before timm's.
 
     Raises:
-        RequestError: neither library has it; the nearest name is suggested.
+        RequestError: none has it, and the nearest name is suggested; or the import path of a class that is not trusted.
     """
-    if name == SCRATCH:
+    if name in encoder_bodies:
         return name
     native = [known for known in smp.encoders.get_encoder_names() if not known.startswith("timm-")]
     if name in native:
@@ -63,8 +64,16 @@ def resolve(name: str) -> str:
     if timm.is_model(plain):
         _check_tag(plain)
         return TIMM + plain
-    near = suggestion(plain, [SCRATCH, *native, *timm.list_models()])
+    if is_import_path(name):
+        encoder_bodies.load(name)
+        return name
+    near = suggestion(plain, [*encoder_bodies, *native, *timm.list_models()])
     raise RequestError(f"unknown encoder '{name}'{near}: use any encoder of segmentation-models-pytorch or timm")
+
+
+def is_own_class(name: str) -> bool:
+    """Return whether an encoder's name is the import path of a user's class, not a name of timm with its tag."""
+    return is_import_path(name) and not timm.is_model(name)
 
 
 def _check_tag(name: str) -> None:
@@ -77,8 +86,8 @@ def _check_tag(name: str) -> None:
 
 
 def _build_body(name: str, *, in_channels: int) -> nn.Module:
-    if name == SCRATCH:
-        return ScratchBody(in_channels=in_channels)
+    if name in encoder_bodies:
+        return encoder_bodies[name](in_channels=in_channels)
     try:
         with warnings.catch_warnings():
             # timm announces renamed models and modules; the user cannot act on it

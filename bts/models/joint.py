@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bts.models.architecture import STRIDE, Architecture
-from bts.models.attention_unet import Decoder, full_resolution
+from bts.models.attention_unet import full_resolution
 from bts.models.classifier import ClassNetwork, weigh
+from bts.models.decoders import build_decoder
 from bts.models.output import Output
 
 CELL = 4
@@ -28,10 +29,13 @@ class JointNetwork(ClassNetwork):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         self.mask_dilation_px, self.slice_dropout = architecture.mask_dilation_px, architecture.slice_dropout
-        self.decoder = Decoder(
-            encoder_channels=self.encoder.channels, channels=architecture.channels, attention=architecture.attention
+        self.decoder = build_decoder(
+            architecture.decoder,
+            encoder_channels=self.encoder.channels,
+            channels=architecture.channels,
+            attention=architecture.attention,
         )
-        self.mask_head = nn.Conv2d(architecture.channels[-1], 1, kernel_size=3, padding=1)
+        self.mask_head = nn.Conv2d(self.decoder.out_channels, 1, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Output:
         """Return mask logits (B, 1, H, W), class logits (B, K), and the encoder's last maps."""

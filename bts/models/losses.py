@@ -9,11 +9,66 @@ from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bts.registry import Registry
+
 UNKNOWN = -1
 """Label of a slice whose class is unknown; it does not contribute to the classification loss."""
 
 
-class SegmentationLoss(nn.Module):
+class MaskLoss(nn.Module):
+    """Base of the losses of masks.
+
+    Args:
+        dice_weight: `loss.dice_weight` of the settings.
+        bce_weight: `loss.bce_weight` of the settings.
+    """
+
+    def __init__(self, *, dice_weight: float = 1.0, bce_weight: float = 1.0) -> None:
+        super().__init__()
+        self.dice_weight, self.bce_weight = dice_weight, bce_weight
+
+    def forward(self, logits: Tensor, truth: Tensor, has_mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its unweighted parts, which are logged under their names.
+
+        Args:
+            logits: (B, 1, H, W) in any precision; the loss is computed in 32 bits, also inside autocast.
+            truth: (B, 1, H, W), 0 or 1.
+            has_mask: (B,) bool or None; slices without a mask do not contribute, a batch without any gives 0 with a zero
+                gradient.
+        """
+        raise NotImplementedError
+
+
+class ClassLoss(nn.Module):
+    """Base of the losses of classes.
+
+    Args:
+        class_weights: weight per class, or None.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(self, *, class_weights: Sequence[float] | Tensor | None = None) -> None:
+        super().__init__()
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its unweighted parts, which are logged under their names.
+
+        Args:
+            logits: (B, K) in any precision; the loss is computed in 32 bits, also inside autocast.
+            labels: (B,) int64; -1 where unknown. A batch without any label gives 0 with a zero gradient.
+        """
+        raise NotImplementedError
+
+
+mask_losses: Registry[type[MaskLoss]] = Registry("loss of masks", base=MaskLoss)
+class_losses: Registry[type[ClassLoss]] = Registry("loss of classes", base=ClassLoss)
+
+
+@mask_losses.register("dice_bce")
+class SegmentationLoss(MaskLoss):
     """Weighted sum of soft Dice (Milletari 2016, through MONAI) and binary cross-entropy.
 
     Dice is computed per slice and then averaged, as the score is; over the batch, large tumours would hide small ones. One
@@ -27,19 +82,11 @@ class SegmentationLoss(nn.Module):
     """
 
     def __init__(self, *, dice_weight: float = 1.0, bce_weight: float = 1.0) -> None:
-        super().__init__()
-        self.dice_weight, self.bce_weight = dice_weight, bce_weight
+        super().__init__(dice_weight=dice_weight, bce_weight=bce_weight)
         self.soft_dice = DiceLoss(sigmoid=True, batch=False, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
 
     def forward(self, logits: Tensor, truth: Tensor, has_mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its unweighted parts.
-
-        Args:
-            logits: (B, 1, H, W) in any precision; the loss is computed in 32 bits, also inside autocast.
-            truth: (B, 1, H, W), 0 or 1.
-            has_mask: (B,) bool or None; slices without a mask do not contribute, a batch without any gives 0 with a zero
-                gradient.
-        """
+        """Return the loss and its parts `dice` and `bce`."""
         with torch.autocast(logits.device.type, enabled=False):
             logits, truth = logits.float(), truth.float()
             dice = self.soft_dice(logits, truth).flatten(1).mean(1)  # (B,)
@@ -48,23 +95,12 @@ class SegmentationLoss(nn.Module):
             return self.dice_weight * parts["dice"] + self.bce_weight * parts["bce"], parts
 
 
-class ClassificationLoss(nn.Module):
+@class_losses.register("cross_entropy")
+class ClassificationLoss(ClassLoss):
     """Cross-entropy over the slices whose class is known, optionally weighted by class."""
 
-    class_weights: Tensor | None
-
-    def __init__(self, *, class_weights: Sequence[float] | Tensor | None = None) -> None:
-        super().__init__()
-        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("class_weights", weights)
-
     def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its part `cross_entropy` (the same number).
-
-        Args:
-            logits: (B, K) in any precision; the loss is computed in 32 bits, also inside autocast.
-            labels: (B,) int64; -1 where unknown. A batch without any label gives 0 with a zero gradient.
-        """
+        """Return the loss and its part `cross_entropy` (the same number)."""
         with torch.autocast(logits.device.type, enabled=False):
             total = F.cross_entropy(logits.float(), labels, weight=self.class_weights, ignore_index=UNKNOWN, reduction="sum")
             known = (labels != UNKNOWN).float()
@@ -83,7 +119,7 @@ class JointLoss(nn.Module):
         cross_entropy_weight: weight of the loss of classes.
     """
 
-    def __init__(self, masks: SegmentationLoss, classes: ClassificationLoss, *, cross_entropy_weight: float = 1.0) -> None:
+    def __init__(self, masks: MaskLoss, classes: ClassLoss, *, cross_entropy_weight: float = 1.0) -> None:
         super().__init__()
         self.masks, self.classes, self.cross_entropy_weight = masks, classes, cross_entropy_weight
 

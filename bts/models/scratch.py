@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-SCRATCH = "cnn_scratch"
-"""Name of this encoder."""
+from bts.models.encoder_bodies import EncoderBody, encoder_bodies
+
 CHANNELS = (32, 64, 128)
 """Channels of its blocks."""
 
 
-class ScratchBody(nn.Module):
+@encoder_bodies.register("cnn_scratch")
+class ScratchBody(EncoderBody):
     """Three blocks of a 3x3 convolution, ReLU and a halving by the maximum; no norms, as published.
 
     Its last maps are at stride 8, where other encoders reach stride 32: it supports a class head, but no decoder.
     """
 
     def __init__(self, *, in_channels: int) -> None:
-        super().__init__()
+        super().__init__(in_channels=in_channels)
         self.out_channels = (in_channels, *CHANNELS)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU(), nn.MaxPool2d(2))

@@ -11,17 +11,29 @@ from torch import Tensor
 from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.base import Network
-from bts.models.losses import ClassificationLoss, JointLoss, SegmentationLoss, balanced_weights
+from bts.models.decoders import decoders
+from bts.models.encoder_bodies import encoder_bodies
+from bts.models.encoders import is_own_class
+from bts.models.losses import ClassLoss, JointLoss, MaskLoss, balanced_weights, class_losses, mask_losses
 from bts.models.metrics import ClassScores, MaskScores
 from bts.models.output import Output
-from bts.settings import SETTINGS, ClsSettings, JointSettings, OptimSettings, SegSettings, Settings
+from bts.settings import (
+    SETTINGS,
+    ClsLossSettings,
+    ClsSettings,
+    JointSettings,
+    OptimSettings,
+    SegLossSettings,
+    SegSettings,
+    Settings,
+)
 from bts.training.module import Batch, TaskModule
 
 
 class Segmentation(TaskModule):
     """Segmentation with Dice and cross-entropy; slices without a mask do not contribute."""
 
-    def __init__(self, network: Network, *, loss: SegmentationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
+    def __init__(self, network: Network, *, loss: MaskLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
         self.loss, self.masks = loss, MaskScores()
 
@@ -45,14 +57,14 @@ def build_segmentation(
     settings: SegSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
 ) -> Segmentation:
     """Return the training module of a network."""
-    loss = SegmentationLoss(dice_weight=settings.loss.dice_weight, bce_weight=settings.loss.bce_weight)
+    loss = build_mask_loss(settings.loss)
     return Segmentation(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)
 
 
 class Classification(TaskModule):
     """Classification with cross-entropy; slices without a label do not contribute."""
 
-    def __init__(self, network: Network, *, loss: ClassificationLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
+    def __init__(self, network: Network, *, loss: ClassLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
         self.loss, self.classes = loss, ClassScores(classes=network.architecture.classes)
 
@@ -79,8 +91,7 @@ def build_classification(
     settings: ClsSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
 ) -> Classification:
     """Return the training module of a network; `counts`, the number of training slices per class, give the class weights."""
-    weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
-    loss = ClassificationLoss(class_weights=weights)
+    loss = build_class_loss(settings.loss, counts)
     return Classification(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)
 
 
@@ -132,13 +143,36 @@ def build_joint(
     settings: JointSettings, network: Network, *, optim: OptimSettings, monitor: str, counts: Sequence[int]
 ) -> Joint:
     """Return the training module of a network; `counts`, the number of training slices per class, give the class weights."""
-    weights = balanced_weights(counts) if settings.loss.class_weights == "balanced" else None
     loss = JointLoss(
-        SegmentationLoss(dice_weight=settings.loss.dice_weight, bce_weight=settings.loss.bce_weight),
-        ClassificationLoss(class_weights=weights),
+        build_mask_loss(settings.loss),
+        build_class_loss(settings.loss, counts),
         cross_entropy_weight=settings.loss.cross_entropy_weight,
     )
     return Joint(network, loss=loss, optim=optim, monitor=monitor, seed=settings.seed)
+
+
+def build_mask_loss(settings: SegLossSettings) -> MaskLoss:
+    """Return the loss of masks."""
+    return mask_losses.find(settings.mask_loss)(dice_weight=settings.dice_weight, bce_weight=settings.bce_weight)
+
+
+def build_class_loss(settings: ClsLossSettings, counts: Sequence[int]) -> ClassLoss:
+    """Return the loss of classes; `counts` is the number of training slices per class."""
+    weights = balanced_weights(counts) if settings.class_weights == "balanced" else None
+    return class_losses.find(settings.class_loss)(class_weights=weights)
+
+
+def adopt_classes(settings: Settings) -> None:
+    """Import the user's own classes that the settings name; raises `RequestError` for unknown names and paths."""
+    model, loss = settings.model, settings.loss  # type: ignore[attr-defined]
+    if is_own_class(model.encoder):
+        encoder_bodies.adopt(model.encoder)
+    if hasattr(model, "decoder"):
+        decoders.adopt(model.decoder)
+    if hasattr(loss, "mask_loss"):
+        mask_losses.find(loss.mask_loss)
+    if hasattr(loss, "class_loss"):
+        class_losses.find(loss.class_loss)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import nn
 
 from bts.glossary import Task
 from bts.models.architecture import Architecture
-from bts.models.attention_unet import AdditiveGate
+from bts.models.decoders import AdditiveGate
 from bts.models.networks import build_network
 
 

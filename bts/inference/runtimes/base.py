@@ -1,8 +1,9 @@
 """Contract of a runtime: images as bytes in, raw outputs as NumPy arrays out.
 
 A new runtime is one file with a class of this protocol and one entry in `catalogue.py`; the contract test in
-`tests/inference/test_runtimes.py` then runs over it. Everything that follows (flip, threshold, temperature, map scale) is done
-in NumPy and is the same for all runtimes.
+`tests/inference/test_runtimes.py` then runs over it. A class of another package inherits from `Runtime`, has a class method
+`open` with the arguments of `Opener`, and is selected by its import path. Everything that follows (flip, threshold,
+temperature, map scale) is done in NumPy and is the same for all runtimes.
 """
 
 from __future__ import annotations
@@ -73,4 +74,4 @@ class Opener(Protocol):
         ...
 
 
-runtimes: Registry[Opener] = Registry("runtime")
+runtimes: Registry[Opener] = Registry("runtime", base=Runtime)

@@ -63,9 +63,16 @@ def open_runtime(name: str, folder: Path, *, device: str, lanes: int = 1) -> Run
     """Open a model folder or exported file with a runtime, for that many concurrent callers.
 
     Raises:
-        RequestError: the runtime is unknown (with the nearest name) or can't be used there.
+        RequestError: the runtime is unknown (with the nearest name) or can't be used there, or the class at an import path
+            such as `my_package.MyRuntime` is no runtime.
     """
-    return runtimes[name](folder, device, lanes)
+    found = runtimes.find(name)
+    if not isinstance(found, type):
+        return found(folder, device, lanes)
+    if not hasattr(found, "open"):
+        raise RequestError(f"runtime '{name}': the class has no class method `open(place, device, lanes)`")
+    opened: Runtime = found.open(folder, device, lanes)
+    return opened
 
 
 class Picked(NamedTuple):

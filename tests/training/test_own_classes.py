@@ -1,0 +1,145 @@
+"""Decoders, losses and encoders of a user's own package, selected by import path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_settings import Make
+
+from bts.errors import RequestError
+from bts.models.folder import load_network, read_card
+from bts.training.fit import fit
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = """
+from torch import nn
+from torch.nn import functional as F
+from bts.models.decoders import MaskDecoder
+from bts.models.encoder_bodies import EncoderBody
+from bts.models.losses import ClassLoss, MaskLoss
+
+class Plain(MaskDecoder):
+    def __init__(self, *, encoder_channels, channels, attention):
+        super().__init__(encoder_channels=encoder_channels, channels=channels, attention=attention)
+        self.out_channels = 7
+        self.squeeze = nn.Conv2d(encoder_channels[3], 7, 1)
+
+    def forward(self, maps):
+        return F.interpolate(self.squeeze(maps[3]), scale_factor=8)
+
+class Brier(MaskLoss):
+    def forward(self, logits, truth, has_mask=None):
+        errors = (logits.float().sigmoid() - truth).square().flatten(1).mean(1)
+        weights = torch.ones_like(errors) if has_mask is None else has_mask.float()
+        loss = (errors * weights).sum() / weights.sum().clamp(min=1)
+        return loss, {"brier": loss}
+
+class Margin(ClassLoss):
+    def forward(self, logits, labels):
+        known = labels >= 0
+        return F.multi_margin_loss(logits[known], labels[known]), {}
+
+class Strided(EncoderBody):
+    def __init__(self, *, in_channels):
+        super().__init__(in_channels=in_channels)
+        self.out_channels = (in_channels, 4, 5, 6, 7, 8)
+        pairs = zip(self.out_channels[:-1], self.out_channels[1:])
+        self.steps = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
+
+    def forward(self, x):
+        maps = [x]
+        for step in self.steps:
+            maps.append(step(maps[-1]).relu())
+        return maps
+
+class Other: ...
+"""
+
+
+@pytest.fixture(autouse=True)
+def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    (tmp_path / "own_parts.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_training_uses_the_classes_that_the_settings_name(joint: Make) -> None:
+    settings = joint()
+    settings.optim.epochs = 1
+    settings.model.decoder, settings.model.encoder = "own_parts.Plain", "own_parts.Strided"  # type: ignore[attr-defined]
+    settings.loss.mask_loss, settings.loss.class_loss = "own_parts.Brier", "own_parts.Margin"  # type: ignore[attr-defined]
+    run = fit(settings)
+    network, card = load_network(run.model)
+    assert type(network.decoder).__name__ == "Plain"
+    assert type(network.encoder.body).__name__ == "Strided"
+    assert network.mask_head.weight.shape[1] == 7  # type: ignore[union-attr]
+    assert (card.architecture["decoder"], card.architecture["encoder"]) == ("own_parts.Plain", "own_parts.Strided")
+    header = run.curves.read_text().splitlines()[0].split(",")
+    assert "train_loss_brier" in header
+    assert "train_loss_dice" not in header
+
+
+@pytest.mark.parametrize("field", ["decoder", "encoder"])
+def test_a_model_folder_never_imports_a_class_unless_the_user_trusts_it(field: str, seg: Make, tmp_path: Path) -> None:
+    settings = seg()
+    settings.optim.epochs, settings.trainer.images = 1, 0
+    path = {"decoder": "own_parts.Plain", "encoder": "own_parts.Strided"}[field]
+    setattr(settings.model, field, path)  # type: ignore[attr-defined]
+    model = fit(settings).model
+    assert read_card(model).architecture[field] == path
+    code = (
+        "import sys\nfrom bts.errors import RequestError\nfrom bts.models.folder import load_network\n"
+        f"try:\n    load_network({str(model)!r})\nexcept RequestError as error:\n    print(error)\n"
+        "print('own_parts' in sys.modules)"
+    )
+
+    def loaded(**trust: str) -> list[str]:
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"} | trust
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    refusal, imported = loaded()
+    assert f"{field} '{path}' is a class outside of bts" in refusal
+    assert f"set BTS_TRUSTED_CLASSES={path} if you trust it" in refusal
+    assert imported == "False"
+    assert loaded(BTS_TRUSTED_CLASSES=f"other.Name,{path}") == ["True"]
+
+
+@pytest.mark.parametrize(
+    ("group", "field", "path", "message"),
+    [
+        ("model", "decoder", "unett", r"unknown decoder 'unett' \(did you mean 'unet'\?\)"),
+        ("model", "decoder", "own_parts.Other", r"expected a class that inherits from bts\.models\.decoders\.MaskDecoder"),
+        ("model", "decoder", "own_parts.Plan", r"module 'own_parts' has no 'Plan' \(did you mean 'Plain'\?\)"),
+        (
+            "model",
+            "encoder",
+            "own_parts.Other",
+            r"that inherits from bts\.models\.encoder_bodies\.EncoderBody",
+        ),
+        ("loss", "mask_loss", "dice_bc", r"unknown loss of masks 'dice_bc' \(did you mean 'dice_bce'\?\)"),
+        ("loss", "mask_loss", "no_such.Loss", "loss of masks 'no_such.Loss': no module named 'no_such'"),
+        ("loss", "mask_loss", "a b", "loss.mask_loss: expected a name, or the import path of a class, received 'a b'"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_refused_before_any_data_are_read(
+    group: str, field: str, path: str, message: str, seg: Make
+) -> None:
+    settings = seg()
+    settings.data.root = "nowhere"
+    setattr(getattr(settings, group), field, path)
+    with pytest.raises(RequestError, match=message) as error:
+        fit(settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_is_trusted_by_its_whole_path_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bts.models.decoders import decoders
+
+    monkeypatch.setenv("BTS_TRUSTED_CLASSES", "own_parts,own_parts.Plainer, own_parts.Plain2")
+    with pytest.raises(RequestError, match="is a class outside of bts"):
+        decoders.load("own_parts.Plain2")
