@@ -91,4 +91,4 @@ class Architecture:
 
 def with_decoder(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an architecture with that of the decoder, which was always `unet` where it is missing."""
-    return {"decoder": SegModelSettings.decoder, **values}
+    return {**values, "decoder": values.get("decoder", SegModelSettings.decoder)}
