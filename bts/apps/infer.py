@@ -87,7 +87,7 @@ def make_parser() -> OneLineParser:
         "finished runs are used, else the bundled model.",
     )
     parser.add_argument(
-        "inputs", nargs="+", metavar="SCAN", help="files, folders or patterns: .png .jpg .tif .mat .dcm .nii.gz"
+        "inputs", nargs="+", metavar="SCAN", help="files, folders or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz"
     )
     add_model_options(parser, what="run, model folder or exported file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")

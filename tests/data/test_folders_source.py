@@ -110,5 +110,5 @@ def test_an_unreadable_picture_is_named_when_it_is_read(tmp_path):
     (tmp_path / "glioma").mkdir()
     (tmp_path / "glioma" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     source = open_source("folders", tmp_path)
-    with pytest.raises(InputError, match=r"glioma/torn\.png: not a readable PNG"):
+    with pytest.raises(InputError, match=r"glioma/torn\.png: not a readable picture"):
         source.read(source.records()[0])

@@ -80,7 +80,7 @@ def test_several_files_are_stacked_as_channels(tmp_path):
 def test_only_readable_names_are_claimed():
     reader = SliceReader()
     assert reader.verify_suffix(["a.mat", "b.NII.GZ"])
-    assert not reader.verify_suffix("a.bmp")
+    assert not reader.verify_suffix("a.ppm")
 
 
 def test_a_volume_is_refused(tmp_path):

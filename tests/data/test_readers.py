@@ -11,7 +11,7 @@ from dicom_files import write_dicom
 from figshare_files import write_mat5, write_mat7
 from PIL import Image
 
-from bts.data.readers.catalogue import SUFFIXES, read_scan, read_slice
+from bts.data.readers.catalogue import SUFFIXES, is_scan, read_scan, read_slice
 from bts.errors import InputError
 
 PIXELS = (np.arange(48).reshape(6, 8) * 5).astype(np.uint8)
@@ -26,7 +26,8 @@ def write(path, pixels):
     elif path.suffix in (".dcm", ".dicom"):
         write_dicom(path, pixels.astype(np.uint16))
     else:
-        Image.fromarray(pixels).save(path, **({"quality": 100} if path.suffix in (".jpg", ".jpeg") else {}))
+        more = {".jpg": {"quality": 100}, ".jpeg": {"quality": 100}, ".mpo": {"quality": 100}, ".webp": {"lossless": True}}
+        Image.fromarray(pixels).save(path, **more.get(path.suffix, {}))
     return path
 
 
@@ -34,7 +35,7 @@ def write(path, pixels):
 def test_the_same_slice_in_every_format_gives_the_same_array(tmp_path, suffix):
     found = read_slice(write(tmp_path / f"a{suffix}", PIXELS)).image
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, PIXELS, atol=2 if suffix in (".jpg", ".jpeg") else 0)
+    np.testing.assert_allclose(found, PIXELS, atol=2 if suffix in (".jpg", ".jpeg", ".mpo") else 0)
 
 
 def test_both_matlab_versions_give_the_same_array(tmp_path):
@@ -63,11 +64,23 @@ def test_empty_file_is_refused(tmp_path, suffix):
         read_scan(tmp_path / f"a{suffix}")
 
 
-@pytest.mark.parametrize("name", ["a.bmp", "a", "a.txt", "a.mat.bak"])
+@pytest.mark.parametrize("name", ["a.ppm", "a", "a.txt", "a.mat.bak"])
 def test_unknown_kind_is_refused_with_the_known_ones(tmp_path, name):
     (tmp_path / name).write_text("text")
     with pytest.raises(InputError, match=r"a file of an unknown kind '.*': readable are \.mat, \.png"):
         read_scan(tmp_path / name)
+
+
+def test_scans_are_told_by_name_in_any_case_and_dicom_by_content(tmp_path):
+    for name in ("a.MAT", "b.Bmp", "c.GIF", "d.WebP", "e.NII.gz", "f.DICOM"):
+        (tmp_path / name).touch()
+    write_dicom(tmp_path / "IM01", PIXELS)
+    (tmp_path / "README.md").write_text("text of some length " * 20)
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    found = {path.name for path in tmp_path.iterdir() if is_scan(path)}
+    assert found == {"a.MAT", "b.Bmp", "c.GIF", "d.WebP", "e.NII.gz", "f.DICOM", "IM01"}
+    assert not is_scan(tmp_path / "nowhere")
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from dicom_files import write_dicom
 from PIL import Image
 
@@ -14,10 +15,15 @@ from bts.data.readers.catalogue import claimed_values
 PIXELS = np.arange(7 * 11, dtype=np.uint8).reshape(7, 11)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.gif", "a.webp", "a.mpo"])
 def test_a_picture_tells_its_pixels(name: str, tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / name)
     assert claimed_values(tmp_path / name) == 77
+
+
+def test_a_tiff_that_pillow_does_not_open_tells_its_pixels(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS.astype(np.float64))
+    assert claimed_values(tmp_path / "a.tif") == 77
 
 
 @pytest.mark.parametrize("name", ["a.dcm", "a"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dicom_files import write_dicom
 
-from bts.data.readers.catalogue import read_slice
+from bts.data.readers.catalogue import claimed_values, is_scan, read_slice
 from bts.errors import InputError
 
 PIXELS = np.array([[0, 1, 2], [10, 20, 4000]], np.uint16)
@@ -48,6 +48,38 @@ def test_no_patient_field_is_kept(tmp_path):
 @pytest.mark.parametrize("name", ["IM0001", "1.2.840.113619.2.5", "scan.ima", "a.dicom", "A.DCM"])
 def test_dicom_is_known_by_content_under_any_name(tmp_path, name):
     np.testing.assert_array_equal(read_slice(write_dicom(tmp_path / name, PIXELS)).image, PIXELS)
+
+
+def bare(path, pixels, *, implicit=True, meta=False):
+    """A file without preamble, and without meta information unless it is wanted."""
+    from pydicom import dcmread
+
+    data = dcmread(write_dicom(path, pixels))
+    kept = data.file_meta
+    data.preamble, data.file_meta = None, type(kept)()
+    if meta:
+        data.file_meta = kept
+    more = {} if meta else {"implicit_vr": implicit, "little_endian": True}
+    data.save_as(path, enforce_file_format=False, **more)
+    assert path.read_bytes()[128:132] != b"DICM"
+    return path
+
+
+@pytest.mark.parametrize("more", [{}, {"implicit": False}, {"meta": True}])
+@pytest.mark.parametrize("name", ["IM0001", "a.dcm"])
+def test_dicom_without_a_preamble_is_known_by_its_elements(tmp_path, name, more):
+    path = bare(tmp_path / name, PIXELS, **more)
+    assert is_scan(path)
+    assert claimed_values(path) == 6
+    np.testing.assert_array_equal(read_slice(path).image, PIXELS)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"text of some length " * 20, bytes(200), b"\x08\0\x05\0" + b"\xff" * 200, b"\x02\0\x10\0" + bytes(100)]
+)
+def test_other_files_are_no_dicom(tmp_path, data):
+    (tmp_path / "a").write_bytes(data)
+    assert not is_scan(tmp_path / "a")
 
 
 def test_grey_rgb_capture_is_accepted_and_a_coloured_one_refused(tmp_path):

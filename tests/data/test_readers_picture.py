@@ -162,14 +162,14 @@ def test_truncated_picture_is_refused(tmp_path, name):
     Image.fromarray(rough).save(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=rf"{name}: not a readable PNG, JPEG or TIFF \(.+\): export or download it again"):
+    with pytest.raises(InputError, match=rf"{name}: not a readable picture \(.+\): export or download it again"):
         read_slice(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tiff"])
 def test_a_file_that_is_no_picture_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"no picture at all")
-    with pytest.raises(InputError, match=r"not a readable PNG, JPEG or TIFF \(no picture in it\)"):
+    with pytest.raises(InputError, match=r"not a readable picture \(no picture in it\)"):
         read_scan(tmp_path / name)
 
 

@@ -460,7 +460,7 @@ def test_a_png_that_claims_more_than_deflate_can_hold(tmp_path: Path) -> None:
 def test_a_png_with_a_chunk_that_unpacks_to_much(more: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(4, 4, pixels=b"\0\1\2\3\4" * 4, more=more))
-    refused(path, r"not a readable PNG, JPEG or TIFF \(.*(large|MAX_TEXT_MEMORY).*\)", mib=80)
+    refused(path, r"not a readable picture \(.*(large|MAX_TEXT_MEMORY).*\)", mib=80)
 
 
 def test_a_jpeg_of_endless_scans(tmp_path: Path) -> None:
@@ -573,7 +573,7 @@ def test_too_little_memory_is_one_line(name: str, tmp_path: Path, monkeypatch: p
         nibabel.save(nibabel.Nifti1Image(GREY[:, :, None], np.eye(4)), path)
     else:
         dicom(path, syntax=PLAIN, data=GREY.tobytes())
-    where = {"a.png": "picture._pixels", "a.mat": "mat.values", "a.nii": "nifti._geometry", "a.dcm": "dicom._pixels"}[name]
+    where = {"a.png": "picture._decoded", "a.mat": "mat.values", "a.nii": "nifti._geometry", "a.dcm": "dicom._pixels"}[name]
 
     def exhaust(*_args: object, **_more: object) -> None:
         raise MemoryError

@@ -63,12 +63,12 @@ def test_the_trap_itself_works(started: Path) -> None:
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
 def test_a_scan_that_is_postscript_starts_nothing(name: str, started: Path, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(POSTSCRIPT)
-    with pytest.raises(InputError, match="not a readable PNG, JPEG or TIFF"):
+    with pytest.raises(InputError, match="not a readable picture"):
         read_scan(tmp_path / name)
     assert not started.exists()
 
 
-@pytest.mark.parametrize("kind", ["BMP", "GIF", "WEBP", "TGA", "PPM", "ICO", "PDF", "JPEG2000", "PCX"])
+@pytest.mark.parametrize("kind", ["TGA", "PPM", "ICO", "PDF", "JPEG2000", "PCX"])
 def test_masks_of_other_formats_are_refused(kind: str, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(buffer, kind)

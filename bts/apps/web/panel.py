@@ -13,7 +13,8 @@ from bts.inference.predictor import Predictor
 from bts.inference.writers.json_result import BLANK
 
 WAITING = (
-    '<div class="bts-panel"><p class="bts-soft">Drop a scan: PNG, JPEG, TIFF, MAT, DICOM or NIfTI, a slice or a volume. '
+    '<div class="bts-panel"><p class="bts-soft">Drop a scan: PNG, JPEG, TIFF, BMP, GIF, WebP, MAT, DICOM or NIfTI, '
+    "a slice or a volume. "
     "It stays on this server and is removed when you close the page.</p></div>"
 )
 FILES = {

@@ -1,6 +1,6 @@
 """The reader of each file format; every one yields a `Scan`.
 
-A new format gets its suffix in `SUFFIXES`, a branch in `_read`, limits from `bts.data.readers.bounds`, and a branch in
+A new format gets its suffix in `KINDS`, a branch in `_read`, limits from `bts.data.readers.bounds`, and a branch in
 `claimed_values` where its header tells a size.
 """
 
@@ -8,17 +8,28 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 from bts.data.readers.bounds import NO_MEMORY
 from bts.data.readers.dicom import claimed_dicom_pixels, is_dicom, read_dicom
-from bts.data.readers.picture import open_picture, read_picture
+from bts.data.readers.picture import claimed_picture, read_picture
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.errors import InputError
 
-__all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "claimed_values", "is_scan", "read_scan", "read_slice"]
+__all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "claimed_values", "file_kind", "is_scan", "read_scan", "read_slice"]
 
-SUFFIXES = (".mat", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii", ".nii.gz", ".dcm", ".dicom")
+Kind = Literal["mat", "picture", "nifti", "dicom"]
+KINDS: dict[str, Kind] = {
+    ".mat": "mat",
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".mpo"), "picture"),
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".dcm": "dicom",
+    ".dicom": "dicom",
+}
+"""Which reader takes a file by the end of its name."""
+SUFFIXES = tuple(KINDS)
 """What is readable by its name, in small or capital letters; DICOM is also known by its content, under any other name."""
 
 
@@ -55,33 +66,40 @@ def claimed_values(path: str | Path) -> int:
 
     0 where it can't be told: the reader says what is wrong.
     """
-    kind = suffix(path)
     try:
-        if kind in (".nii", ".nii.gz"):
+        kind = file_kind(path)
+        if kind == "nifti":
             from bts.data.readers.nifti import claimed_voxels
 
             return claimed_voxels(path)
-        if kind == ".mat":
+        if kind == "mat":
             from bts.data.readers.mat import claimed_pixels
 
             return claimed_pixels(path)
-        if kind in (".dcm", ".dicom") or (not kind and is_dicom(path)):
+        if kind == "dicom":
             return claimed_dicom_pixels(path)
-        if kind:
-            with open_picture(path) as picture:
-                return picture.width * picture.height
+        return claimed_picture(path) if kind == "picture" else 0
     except Exception:  # a damaged file raises anything: the reader names the damage in one line
         return 0
-    return 0
 
 
-def is_scan(path: str | Path) -> bool:
+def file_kind(path: str | PathLike[str]) -> Kind | None:
+    """Return which reader takes a file: by its name, or DICOM by its content under any other name; None for other files.
+
+    Raises:
+        OSError: a file of another name can't be read.
+    """
+    known = suffix(path)
+    return KINDS[known] if known else "dicom" if is_dicom(path) else None
+
+
+def is_scan(path: str | PathLike[str]) -> bool:
     """Tell whether a file is one that `read_scan` takes, by its name or, for DICOM, by its content.
 
     Named pipes, folders and files that can't be opened are none.
     """
     try:
-        return Path(path).is_file() and (bool(suffix(path)) or is_dicom(path))
+        return Path(path).is_file() and file_kind(path) is not None
     except OSError:
         return False
 
@@ -105,18 +123,18 @@ def _read(path: Path, *, axis: int | None) -> Scan:
         raise InputError("no regular file: name a picture on disk")
     if path.stat().st_size == 0:
         raise InputError("the file is empty (0 bytes): download or export it again")
-    kind = suffix(path)
-    if kind in (".nii", ".nii.gz"):
+    kind = file_kind(path)
+    if kind == "nifti":
         from bts.data.readers.nifti import read_nifti  # here, as nibabel and h5py would slow down the first answer on a PNG
 
         return read_nifti(path, axis=axis)
-    if kind == ".mat":
+    if kind == "mat":
         from bts.data.readers.mat import read_mat
 
         return Scan(path=str(path), slices=[read_mat(path)])
-    if kind in (".dcm", ".dicom") or (not kind and is_dicom(path)):
+    if kind == "dicom":
         return Scan(path=str(path), slices=[read_dicom(path)])
-    if not kind:
+    if kind is None:
         raise InputError(
             f"a file of an unknown kind '{path.suffix}': readable are {', '.join(SUFFIXES)} and DICOM under any name"
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +43,40 @@ READ = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfigura
         "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
         "PixelSpacing")  # fmt: skip
 """Fields of the data set that are converted, each part of their text to an object."""
+MAX_FIRST_ELEMENT, MAX_FIRST_BYTES = 0x18, 100
+"""Of a file without preamble: the first element is at most SOPInstanceUID, and an UID has 64 bytes."""
+REPRESENTATIONS = (b"UL", b"UI", b"OB", b"CS", b"DA", b"TM", b"SH", b"LO")
+"""In explicit files, of the elements that can be first."""
 MAX_COMPONENTS = 4
 """Most channels of a compressed picture: decoders allocate for all of them."""
 
 
-def is_dicom(path: str | Path) -> bool:
-    """Tell by the four letters behind the preamble, whatever the name."""
+def is_dicom(path: str | PathLike[str]) -> bool:
+    """Tell DICOM by its content, whatever the name: the four letters behind the preamble, or bare elements without either."""
     with open(path, "rb") as file:
-        return file.read(132)[128:] == MAGIC
+        head = file.read(132)
+    return head[128:] == MAGIC or is_bare(head)
+
+
+def is_bare(head: bytes) -> bool:
+    """Tell whether the first bytes of a file are those of DICOM elements without a preamble.
+
+    They begin with the group of the file's meta information or of identification (0002, 0008), and an element is followed by
+    its representation in two letters, or by a length (implicit) that a first element can have.
+    """
+    if len(head) < 12:
+        return False
+    for order in "<>":
+        group, element = struct.unpack_from(f"{order}HH", head)
+        if group not in (2, 8) or element > MAX_FIRST_ELEMENT:
+            continue
+        if head[4:6] in REPRESENTATIONS:
+            return True
+        (length,) = struct.unpack_from(f"{order}L", head, 4)
+        following = head[8 + length : 10 + length]
+        if order == "<" and length <= MAX_FIRST_BYTES and following in (head[:2], b"\x08\0"):
+            return True
+    return False
 
 
 def claimed_dicom_pixels(path: str | Path) -> int:
@@ -95,9 +123,13 @@ def _data(path: str | Path) -> Any:
     """Return the data set of a file, as `dcmread` does, with limits."""
     from pydicom.filereader import read_partial
 
+    with open(path, "rb") as begin:
+        bare = is_bare(begin.read(132))
     with _BoundedFile(io.FileIO(path), size=os.path.getsize(path)) as file:
-        data = read_partial(file, _check_elements())
+        data = read_partial(file, _check_elements(), force=bare)
     if file.deflated is None:
+        if "TransferSyntaxUID" not in data.file_meta:
+            data.file_meta.TransferSyntaxUID = _plain_syntax(data)
         return data
     refuse_inflation(file.deflated, what=DEFLATED, most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
     whole = EXPLICIT + zlib.decompress(file.deflated, -zlib.MAX_WBITS)
@@ -105,6 +137,16 @@ def _data(path: str | Path) -> Any:
     raw.name = os.fspath(path)
     with _BoundedFile(raw, size=len(whole)) as file:
         return read_partial(file, _check_elements())
+
+
+def _plain_syntax(data: Any) -> Any:
+    """Return the transfer syntax of a data set that states none: uncompressed, in the layout in which pydicom found it."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    implicit, little = data.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
 class _Named(io.BytesIO):

@@ -72,7 +72,7 @@ def reader() -> Read:
     """Return what reads a file, everything that it needs imported."""
     import nibabel  # noqa: F401
     import scipy.io.matlab  # noqa: F401
-    from PIL import JpegImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
     with contextlib.suppress(ImportError):  # without pydicom there is no DICOM, as the reader says
         import pydicom.encaps

@@ -49,7 +49,7 @@ def refuse_tags(file: BinaryIO, *, size: int) -> None:
     Raises:
         InputError: tags that claim too much, or too many of them.
     """
-    head = _at(file, 0, 16, size)
+    head = read_at(file, 0, 16, size)
     if head[:4] == BIG_ENDIAN_BIGTIFF:
         raise InputError("a BigTIFF with its bytes in the order of Motorola: export it as PNG")
     if head[:4] not in TIFF:
@@ -65,7 +65,7 @@ def refuse_tags(file: BinaryIO, *, size: int) -> None:
         seen: set[int] = set()
         while todo:
             place = todo.pop()
-            found, following = _directory(file, place, order=order, big=big, size=size)
+            found, following = read_directory(file, place, order=order, big=big, size=size)
             page = page if seen else following
             seen.add(place)
             for tag in found:
@@ -110,15 +110,15 @@ def _first(data: bytes, number: int) -> int:
     return next((_number(tag, order) for tag in _tags(table, order=order, big=False) if tag.number == number), 0)
 
 
-def _directory(file: BinaryIO, place: int, *, order: str, big: bool, size: int) -> tuple[Iterator[Tag], int]:
+def read_directory(file: BinaryIO, place: int, *, order: str, big: bool, size: int) -> tuple[Iterator[Tag], int]:
     """Return the tags at a place, and where the next page lies."""
     width, entry = (8, 20) if big else (2, 12)
-    packed = _at(file, place, width, size)
+    packed = read_at(file, place, width, size)
     if len(packed) < width:
         return iter(()), 0
     (count,) = struct.unpack(f"{order}{'Q' if big else 'H'}", packed)
-    table = _at(file, place + width, min(count, MAX_TAGS + 1) * entry, size)
-    packed = _at(file, place + width + count * entry, 8 if big else 4, size)
+    table = read_at(file, place + width, min(count, MAX_TAGS + 1) * entry, size)
+    packed = read_at(file, place + width + count * entry, 8 if big else 4, size)
     following = int.from_bytes(packed, "little" if order == "<" else "big") if len(packed) == (8 if big else 4) else 0
     return _tags(table, order=order, big=big), following
 
@@ -154,7 +154,8 @@ def _number(tag: Tag, order: str) -> int:
     return int.from_bytes(tag.field[: SIZES[tag.kind]], "little" if order == "<" else "big")
 
 
-def _at(file: BinaryIO, place: int, count: int, size: int) -> bytes:
+def read_at(file: BinaryIO, place: int, count: int, size: int) -> bytes:
+    """Return up to `count` bytes at a place of a file of that size, none behind its end."""
     if place >= size:
         return b""
     file.seek(place)
