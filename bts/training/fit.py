@@ -40,6 +40,7 @@ from bts.training.schedule import Stage
 from bts.training.stage_runner import StopSignals, run_stage
 from bts.training.tasks import TASK_SPECS, build_architecture
 from bts.training.threads import ThreadControl, controlled_threads
+from bts.training.torch_errors import explain
 
 log = logging.getLogger("bts.training")
 
@@ -54,7 +55,7 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
 
     Raises:
         RequestError: the settings can't be met, and nothing is left behind; or the training diverged: the best model so far is
-            saved, and the message says what to try.
+            saved, and the message says what to try; or torch ran out of memory, shared memory or disk space.
         Interrupted: Ctrl-C or SIGTERM; the best model so far is saved, and the run can be resumed.
     """
     job, load = Job.plan(settings), OtherLoad()
@@ -68,6 +69,10 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
                 _train(job, run, signals, load, check=check if resume is None else None)
             except KeyboardInterrupt:
                 raise Interrupted(_how_to_resume(run, signals)) from None
+            except (RuntimeError, ValueError, OSError) as error:
+                if explanation := explain(error, settings, run):
+                    raise RequestError(explanation) from error
+                raise
     return run
 
 
