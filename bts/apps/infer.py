@@ -69,6 +69,8 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
         device=options.device,
         runtime=options.runtime,
         lanes=lanes_for(MOST if any(map(is_nifti, paths)) else len(paths)),  # a volume has many slices
+        cam_scale=options.cam_scale,
+        cam_method=options.cam_method,
     )
     for note in predictor.notes:
         print(note)
@@ -81,6 +83,8 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
 
 def make_parser() -> OneLineParser:
     """Return the parser of `infer.py` and `bts infer`."""
+    from bts.inference.cam_methods import CAM_METHODS, CAM_SCALES
+
     parser = OneLineParser(
         prog="python infer.py",
         description="Predict mask, class and class activation map of scans. Without --seg, --cls or --joint, the latest "
@@ -94,6 +98,13 @@ def make_parser() -> OneLineParser:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results [results/<time>]")
     parser.add_argument("--resume", action="store_true", help="resume in --out, skipping finished scans")
     parser.add_argument("--cam", metavar="CLASS", help="class that the map explains [the predicted one]")
+    parser.add_argument(
+        "--cam-scale",
+        choices=CAM_SCALES,
+        default="slice",
+        help="1 is the map's own maximum, or the model's scale [slice]",
+    )
+    parser.add_argument("--cam-method", choices=CAM_METHODS, help="method of the class map [the model's usual one]")
     parser.add_argument(
         "--axis", type=int, choices=(0, 1, 2), help="slices of a volume: 0 sagittal, 1 coronal, 2 axial [as the file says]"
     )

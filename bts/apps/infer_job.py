@@ -54,7 +54,15 @@ class Job:
         from bts.inference.resume import is_finished
 
         origin = self.predictor.origin.fields()
-        return is_finished(self.folders[path], source=path, origin=origin, cam_class=self.cam_class, axis=self.axis)
+        return is_finished(
+            self.folders[path],
+            source=path,
+            origin=origin,
+            cam_class=self.cam_class,
+            cam_scale=self.predictor.cam_scale,
+            cam_method=self.predictor.map_method,
+            axis=self.axis,
+        )
 
     def work(self, paths: Sequence[Path]) -> Iterator[int]:
         """Write the result of each input; yield the number of inputs finished since the last yield.

@@ -87,9 +87,11 @@ register(
     Metric("classification.referral.accuracy_answered", "accuracy on slices not referred"),
     Metric("together.contradiction", "mask and class contradict each other", "lower"),
     Metric("together.both_right", f"class right and Dice at least {BOTH_RIGHT_DICE}", column="both_right"),
-    Metric("explanation.all.cam_energy", "Grad-CAM energy inside the true mask", column="cam_energy"),
-    Metric("explanation.right.cam_energy", "Grad-CAM energy, class right"),
-    Metric("explanation.wrong.cam_energy", "Grad-CAM energy, class wrong", ""),
+    Metric("explanation.all.cam_energy", "class map's energy inside the true mask", column="cam_energy"),
+    Metric("explanation.right.cam_energy", "class map's energy, class right"),
+    Metric("explanation.wrong.cam_energy", "class map's energy, class wrong", ""),
+    Metric("explanation.method.gradcam.cam_energy", "energy inside the true mask by Grad-CAM", column="cam_energy_gradcam"),
+    Metric("explanation.method.hirescam.cam_energy", "energy inside the true mask by HiResCAM", column="cam_energy_hirescam"),
 )
 
 COLUMNS = {

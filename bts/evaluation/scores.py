@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bts.evaluation.classification import classification_scores
-from bts.evaluation.intervals import DRAWS, Sample, Scores, make_sample
+from bts.evaluation.explanation import explanation_scores
+from bts.evaluation.intervals import DRAWS, Sample, make_sample
 from bts.evaluation.segmentation import segmentation_scores
-
-CAM_SCORES = ("cam_energy", "cam_flat", "cam_hit", "cam_iou")
 
 
 def joint_scores(sample: Sample) -> dict[str, Any]:
@@ -21,13 +20,6 @@ def joint_scores(sample: Sample) -> dict[str, Any]:
     if "both_right" in sample.cases:
         scores["both_right"] = sample.mean("both_right")
     return scores
-
-
-def explanation_scores(sample: Sample) -> dict[str, Scores]:
-    """Return the scores of the class activation map for all slices, and for correct and wrong classes separately."""
-    right = sample.column("right") > 0
-    groups = {"all": None, "right": right, "wrong": ~right}
-    return {group: {name: sample.mean(name, keep) for name in CAM_SCORES} for group, keep in groups.items()}
 
 
 def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict[str, Any]:

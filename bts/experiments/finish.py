@@ -17,6 +17,7 @@ from bts.audit.confounding import find_confounding
 from bts.csv_files import write_frame
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.counterfactual import evaluate_counterfactuals, summarise_counterfactuals
+from bts.evaluation.explanation import add_cam_methods
 from bts.evaluation.metric_registry import headline, text_table
 from bts.evaluation.ood import add_reference, format_reference
 from bts.evaluation.operating_point import OperatingChoice, choose_operating_point
@@ -83,6 +84,8 @@ def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tu
     records = data.records("test")
     with _bar(len(records), "scoring test") as advance:
         cases = evaluate_cases(predictor, data.source, records, progress=advance)
+    with _bar(len(records), "scoring both methods of class maps") as advance:
+        cases = add_cam_methods(cases, folder, data.source, records, device=device, progress=advance)
     summary = summarise(cases)
     write_frame(cases, data.run.scores / f"{prefix}_slices.csv", float_format="%.6g")
     changed = evaluate_counterfactuals(predictor, data.source, records)

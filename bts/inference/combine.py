@@ -10,6 +10,7 @@ from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.glossary import NO_TUMOUR
 from bts.inference import postprocess
+from bts.inference.cam_methods import CAM_NAMES, usual_method
 from bts.inference.ood import OodScore
 from bts.inference.prediction import ModelMark, Prediction, UnfusedHeads, origin_fields
 from bts.inference.runtimes.base import RawOutput
@@ -37,9 +38,17 @@ class ModelOutput:
     card: ModelCard
     preprocessing: Preprocessing
     raw: RawOutput
+    cam_method: str | None = None
 
 
-def make_prediction(item: Slice, outputs: Sequence[ModelOutput], *, origin: Origin, cam_class: int | None = None) -> Prediction:
+def make_prediction(
+    item: Slice,
+    outputs: Sequence[ModelOutput],
+    *,
+    origin: Origin,
+    cam_class: int | None = None,
+    cam_scale: str = "slice",
+) -> Prediction:
     """Return the prediction of one slice.
 
     Args:
@@ -47,16 +56,17 @@ def make_prediction(item: Slice, outputs: Sequence[ModelOutput], *, origin: Orig
         outputs: of each model.
         origin: of the prediction.
         cam_class: index of the class that the map explains; None where it is the predicted one.
+        cam_scale: `slice` or `model`, by which the map is divided.
     """
     found: dict[str, Any] = {}
     for model in outputs:
         found |= _fused(item, model) if model.card.task == "joint" else _mask(item, model) | _class(model)
         found |= _confidence(found, model)
-        found |= _cam(item, model, cam_class)
+        found |= _cam(item, model, cam_class, cam_scale)
     found["ood"] = _ood(outputs)
     prediction = Prediction(slice=item, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found)
     known = (*item.warnings, *([postprocess.PHANTOM_SLICE] if item.synthetic else []), *origin.warnings)
-    return replace(prediction, warnings=(*known, *_warnings(prediction, outputs)))
+    return replace(prediction, warnings=(*known, *_warnings(prediction, outputs, cam_scale)))
 
 
 def _mask(item: Slice, model: ModelOutput) -> dict[str, Any]:
@@ -112,18 +122,23 @@ def _fused(item: Slice, model: ModelOutput) -> dict[str, Any]:
     return unfused | {"class_prob": fused, "mask_prob": conditional, "mask": mask, "unfused": heads}
 
 
-def _cam(item: Slice, model: ModelOutput, cam_class: int | None) -> dict[str, Any]:
+def _cam(item: Slice, model: ModelOutput, cam_class: int | None, cam_scale: str) -> dict[str, Any]:
     raw, card = model.raw, model.card
     if raw.cam is None or raw.class_logits is None:
         return {}
     explained = int(raw.class_logits.argmax()) if cam_class is None else cam_class
     box = model.preprocessing.box(item.image)
     restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px, box=box)
+    peak, method = float(raw.cam.max()), model.cam_method or usual_method(card)
+    by_model = cam_scale == "model" and bool(card.cam_scale)
     return {
-        "cam": postprocess.scale_cam(restored, scale=card.cam_scale),
+        "cam": postprocess.scale_cam(restored, scale=card.cam_scale if by_model else None),
         "cam_class": card.classes[explained],
-        "cam_name": card.cam_name,
-        "cam_peak": float(raw.cam.max()),
+        "cam_method": method,
+        "cam_name": CAM_NAMES[method],
+        "cam_scale": "model" if by_model else "slice",
+        "cam_strength": peak / card.cam_scale if card.cam_scale else None,
+        "cam_peak": peak,
     }
 
 
@@ -137,7 +152,7 @@ def _ood(outputs: Sequence[ModelOutput]) -> OodScore | None:
     return max(scores, key=lambda score: score.distance / score.limit, default=None)
 
 
-def _warnings(prediction: Prediction, outputs: Sequence[ModelOutput]) -> Iterator[str]:
+def _warnings(prediction: Prediction, outputs: Sequence[ModelOutput], cam_scale: str) -> Iterator[str]:
     """Yield a sentence for each reason why this prediction may be wrong."""
     if prediction.ood is not None and prediction.ood.is_ood:
         yield prediction.ood.sentence
@@ -155,5 +170,5 @@ def _warnings(prediction: Prediction, outputs: Sequence[ModelOutput]) -> Iterato
         if prediction.refer and class_prob is not None:  # the threshold was chosen on the class head's own probabilities
             highest, below = float(class_prob.max()), float(card.refer_below or 0)
             yield postprocess.format_referral(highest=highest, refer_below=below, unfused=unfused is not None)
-        if prediction.cam is not None and card.cam_scale is None:
+        if prediction.cam is not None and card.cam_scale is None and cam_scale == "model":
             yield postprocess.NO_CAM_SCALE

@@ -13,9 +13,11 @@ from bts.inference.prediction import Prediction
 
 SIDE, LEAST = 512, 320
 """Longer side of a drawn scan and smallest side of its frame, in pixels."""
-PANEL, MARGIN, GAP, TITLE, LEGEND = 336, 24, 20, 32, 62
+PANEL, MARGIN, GAP, TITLE, LEGEND = 336, 24, 20, 32, 72
 """Width of the text panel, outer margin, gap between columns, height of a column's title and of its legend."""
 FRAME = "#000000"
+HEAT_SCALES = {"slice": "1: the strongest place of this slice", "model": "1: a strong map of the validation slices"}
+"""Scale of a class map -> what the value 1 is."""
 
 
 def overlay(prediction: Prediction) -> Image.Image:
@@ -32,7 +34,8 @@ def overlay(prediction: Prediction) -> Image.Image:
         _column(page, title, picture, frame=(MARGIN + number * (width + GAP), MARGIN, width, height))
     _mask_legend(draw, prediction, at=(MARGIN, MARGIN + TITLE + height + 14))
     if prediction.cam is not None:
-        _heat_legend(page, at=(MARGIN + width + GAP, MARGIN + TITLE + height + 14), width=width)
+        at = (MARGIN + width + GAP, MARGIN + TITLE + height + 14)
+        _heat_legend(page, at=at, width=width, scale=prediction.cam_scale or "slice")
     paint_panel(draw, blocks, at=(left + GAP // 2, MARGIN), bottom=bottom - MARGIN)
     return page
 
@@ -70,8 +73,8 @@ def _mask_legend(draw: ImageDraw.ImageDraw, prediction: Prediction, *, at: tuple
     write_text(draw, (left + 32, top), "contour of the predicted mask", fill=SOFT, size=14)
 
 
-def _heat_legend(page: Image.Image, *, at: tuple[int, int], width: int) -> None:
-    """Draw the colour scale from 0 to 1 with its ticks."""
+def _heat_legend(page: Image.Image, *, at: tuple[int, int], width: int, scale: str) -> None:
+    """Draw the colour scale from 0 to 1 with its ticks, and what 1 is."""
     left, top = at
     draw = ImageDraw.Draw(page)
     write_text(draw, (left, top), "heat", fill=SOFT, size=14)
@@ -81,5 +84,6 @@ def _heat_legend(page: Image.Image, *, at: tuple[int, int], width: int) -> None:
         x = start + round(value * (length - 1))
         draw.line((x, top + 15, x, top + 19), fill=SOFT)
         write_text(
-            draw, (x, top + 21), f"{value:g}", fill=SOFT, size=12, anchor="la" if value == 0 else "ra" if value == 1 else "ma"
+            draw, (x, top + 20), f"{value:g}", fill=SOFT, size=12, anchor="la" if value == 0 else "ra" if value == 1 else "ma"
         )
+    write_text(draw, (start, top + 36), HEAT_SCALES[scale], fill=SOFT, size=12)

@@ -10,8 +10,8 @@ gradient with respect to A_k. Two ways of computing it give the same map:
   computed back to it and no further.
 
 The joint network's score also depends on an average over its mask, whose position the spatial mean of the gradient would lose.
-Its map is therefore HiResCAM (Draelos and Carin 2020, arXiv 2011.08891), gradient times activation in each place, on the grid
-on which the mask is pooled. For a network that only averages over the slice, both give the same map.
+Its map is therefore by default HiResCAM (Draelos and Carin 2020, arXiv 2011.08891), gradient times activation in each place, on
+the grid on which the mask is pooled. For a network that only averages over the slice, both give the same map.
 """
 
 from __future__ import annotations
@@ -39,15 +39,18 @@ class GradCam:
         possible: whether the network has a class map.
     """
 
-    def __init__(self, network: nn.Module, *, example: Tensor, offset_px: float | None = None) -> None:
+    def __init__(self, network: nn.Module, *, example: Tensor, offset_px: float | None = None, by_place: bool = False) -> None:
         """Choose how the map is computed.
 
         Args:
             network: in eval mode; `forward` returns an `Output` with class logits.
             example: (1, 1, S, S) in [0, 1], an image to trace with.
             offset_px: `cell_offset_px` of a joint network's card; None uses Grad-CAM for it too.
+            by_place: whether the map of any other network is HiResCAM, with the gradient of each place.
         """
         self.network = network
+        self.by_place = by_place
+        method = "HiResCAM" if by_place else "Grad-CAM"
         self.layer: str | None = None
         self.possible = True
         self.offset_px = offset_px if isinstance(network, JointNetwork) else None
@@ -56,10 +59,10 @@ class GradCam:
             return
         reason = why_not_by_head(network, example)
         if reason is None:
-            self.how = "class map: Grad-CAM in the forward pass, as the gradient through the head is exact for this network"
+            self.how = f"class map: {method} in the forward pass, as the gradient through the head is exact for this network"
             return
         self.layer = last_convolution(network, example)
-        self.how = f"class map: Grad-CAM by autograd at '{self.layer}', as {reason}"
+        self.how = f"class map: {method} by autograd at '{self.layer}', as {reason}"
         self.possible = self.layer is not None
         if not self.possible:
             self.how = "no class map: the network has no convolution before its class scores"
@@ -72,7 +75,7 @@ class GradCam:
             cam_class: index of the class that the maps explain; None takes each image's most probable one.
         """
         if self.layer is not None:
-            return map_by_autograd(self.network, x, layer=self.layer, cam_class=cam_class)
+            return map_by_autograd(self.network, x, layer=self.layer, cam_class=cam_class, by_place=self.by_place)
         with torch.no_grad():
             output = self.network(x)
         if not self.possible:
@@ -80,7 +83,8 @@ class GradCam:
         classes = _classes(output.class_logits, cam_class)
         if self.offset_px is not None:
             return output, map_by_place(cast(JointNetwork, self.network), output, classes=classes, offset_px=self.offset_px)
-        return output, map_by_head(head_of(self.network, output), output.features, classes=classes)
+        head = head_of(self.network, output)
+        return output, map_by_head(head, output.features, classes=classes, by_place=self.by_place)
 
 
 def head_of(network: nn.Module, output: Output) -> Head:
@@ -100,19 +104,20 @@ def why_not_by_head(network: nn.Module, example: Tensor) -> str | None:
     return None if same else "the head alone does not reproduce the class scores"
 
 
-def map_by_head(head: Head, features: Tensor, *, classes: Tensor) -> Tensor:
+def map_by_head(head: Head, features: Tensor, *, classes: Tensor, by_place: bool = False) -> Tensor:
     """Return the raw map (B, h, w) from the last maps and the head.
 
     Args:
         head: (B, C, h, w) -> (B, K) class scores.
         features: (B, C, h, w), the last maps.
         classes: (B,) int64, the class that each map explains.
+        by_place: HiResCAM in place of Grad-CAM.
     """
     features = features.detach().clone().requires_grad_()
     with torch.enable_grad():
         score = head(features).gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, features)
-    return _weigh(gradient, features.detach())
+    return _weigh(gradient, features.detach(), by_place=by_place)
 
 
 def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offset_px: float) -> Tensor:
@@ -132,7 +137,9 @@ def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offs
     return torch.relu(network.class_contributions(features, mask_logits, gradient[:, None], offset_px=offset_px)[:, 0])
 
 
-def map_by_autograd(network: nn.Module, x: Tensor, *, layer: str, cam_class: int | None = None) -> tuple[Output, Tensor]:
+def map_by_autograd(
+    network: nn.Module, x: Tensor, *, layer: str, cam_class: int | None = None, by_place: bool = False
+) -> tuple[Output, Tensor]:
     """Return the network's output and the raw map (B, h, w) at the output of the module of that name."""
     with torch.enable_grad(), _cut_open(network, [layer]) as cut:
         output = network(x)
@@ -140,7 +147,7 @@ def map_by_autograd(network: nn.Module, x: Tensor, *, layer: str, cam_class: int
         score = output.class_logits.gather(1, classes[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, cut[layer])
     detached = Output(*(None if value is None else value.detach() for value in output))
-    return detached, _weigh(gradient, cut[layer].detach())
+    return detached, _weigh(gradient, cut[layer].detach(), by_place=by_place)
 
 
 def last_convolution(network: nn.Module, example: Tensor) -> str | None:
@@ -185,6 +192,6 @@ def _classes(logits: Tensor, cam_class: int | None) -> Tensor:
     return logits.argmax(1) if cam_class is None else torch.full_like(logits[:, 0], cam_class, dtype=torch.int64)
 
 
-def _weigh(gradient: Tensor, maps: Tensor) -> Tensor:
-    alpha = gradient.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
+def _weigh(gradient: Tensor, maps: Tensor, *, by_place: bool) -> Tensor:
+    alpha = gradient if by_place else gradient.mean((2, 3), keepdim=True)  # (B, C, h, w) or (B, C, 1, 1)
     return torch.relu((alpha * maps).sum(1))

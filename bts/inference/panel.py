@@ -148,6 +148,8 @@ def _table(prediction: Prediction) -> list[tuple[str, str]]:
         rows.append(("tumour area", area if prediction.mask_area_px else "none outlined"))
     if prediction.cam_energy_in_mask is not None:
         rows.append(("heat inside the mask", f"{100 * prediction.cam_energy_in_mask:.0f}%"))
+    if prediction.cam_strength is not None:
+        rows.append(("heat strength", f"{prediction.cam_strength:.0%} of the model's scale"))
     if prediction.consistent is not None:
         rows.append(("mask and class", "agree" if prediction.consistent else "contradict each other"))
     return rows

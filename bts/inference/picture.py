@@ -38,8 +38,13 @@ HEAT = (
 )  # fmt: skip
 """Anchors of the upper part of matplotlib's `inferno` (CC0), evenly spaced. Brightness increases with the value, also for
 colour-blind readers; the darkest part is left out, as it would be invisible on a dark scan."""
-STRENGTH = 0.75
-"""Opacity of the heat map where the class map is 1; it is proportional to the map, so that a weak map looks weak."""
+STRENGTH = 1.0
+"""Share of the heat layer that is drawn; the slider of the page begins here."""
+DIMMED = 0.5
+"""Brightness of the scan under the heat map, so that no tissue is as bright as the colours."""
+OPACITY, RISE = 0.85, 0.12
+"""Opacity of the colours where the map is 1, and the value at which it has reached 63% of that. Values are read from hue and
+brightness, which must not depend on the tissue below; only near 0 the scan shows through."""
 CONTOUR = (0, 229, 255)
 """Colour of the mask's contour, distinct from grey and from the heat map."""
 WINDOW = (0.5, 99.5)
@@ -65,7 +70,7 @@ def grey(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 
 def heated(scan: Image.Image, cam: np.ndarray) -> Image.Image:
-    """Return a grey picture as RGB with the heat map of a class map (H, W) in [0, 1] blended over it."""
+    """Return a grey picture as RGB, dimmed, with the heat map of a class map (H, W) in [0, 1] over it."""
     values = Image.fromarray(as_bytes(cam)).resize(scan.size, Image.Resampling.BILINEAR)
     pairs = np.asarray(values).astype(np.uint16) << 8
     pairs |= np.asarray(scan)
@@ -73,13 +78,12 @@ def heated(scan: Image.Image, cam: np.ndarray) -> Image.Image:
 
 
 def heat_layer(cam: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Return the heat map of a class map (H, W) in [0, 1] as RGBA; over a grey picture at opacity `STRENGTH` it is `heated`."""
+    """Return the heat map of a class map (H, W) in [0, 1] as RGBA, dimming included; over a grey picture it is `heated`."""
     values = Image.fromarray(as_bytes(cam)).resize(size, Image.Resampling.BILINEAR)
-    colours = values.copy()
-    colours.putpalette(_palette())
-    layer = colours.convert("RGB")
-    layer.putalpha(values)
-    return layer
+    colours, opacity = _colours(), _opacity()
+    covered = 1 - DIMMED * (1 - opacity)  # by black, then by the colour
+    table = np.concatenate([colours * (opacity / covered)[:, None], 255 * covered[:, None]], axis=1)
+    return Image.fromarray(np.rint(table).astype(np.uint8)[np.asarray(values)], "RGBA")
 
 
 def as_bytes(share: np.ndarray) -> np.ndarray:
@@ -91,8 +95,8 @@ def as_bytes(share: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=4)
 def heat_strip(size: tuple[int, int]) -> Image.Image:
     """Return the colour scale from 0 (left) to 1 over a medium grey."""
-    values = np.broadcast_to(np.linspace(0, 255, size[0]).astype(np.uint8), size[::-1])
-    return _blend(Image.new("L", size, 110), Image.fromarray(np.ascontiguousarray(values)))
+    cam = np.broadcast_to(np.linspace(0, 1, size[0], dtype=np.float32), size[::-1])
+    return heated(Image.new("L", size, 110), np.ascontiguousarray(cam))
 
 
 @dataclass(frozen=True)
@@ -143,27 +147,28 @@ def contour_of(mask: np.ndarray, size: tuple[int, int], *, width: float = 2.0) -
     return Contour(at, line.reduce(2), rim.reduce(2).point([value * 3 // 5 for value in range(256)]))
 
 
-def _blend(scan: Image.Image, values: Image.Image) -> Image.Image:
-    colours = values.copy()
-    colours.putpalette(_palette())
-    share = values.point([round(STRENGTH * value) for value in range(256)])
-    return Image.composite(colours.convert("RGB"), scan.convert("RGB"), share)
-
-
 @lru_cache(maxsize=1)
 def _blends() -> np.ndarray:
     """Return (65536,) uint32: the blended pixel (red, green, blue, unused) by map value times 256 plus grey value."""
     values, scan = np.divmod(np.arange(65536), 256)
-    pictures = [Image.fromarray(each.reshape(256, 256).astype(np.uint8)) for each in (scan, values)]
-    return np.frombuffer(_blend(*pictures).tobytes("raw", "RGBX"), np.uint32)
+    opacity = _opacity()[values][:, None]
+    table = np.zeros((65536, 4), np.uint8)
+    table[:, :3] = np.rint(opacity * _colours()[values] + (1 - opacity) * DIMMED * scan[:, None])
+    return table.view(np.uint32)[:, 0]
 
 
 @lru_cache(maxsize=1)
-def _palette() -> bytes:
+def _colours() -> np.ndarray:
+    """Return the colour (256, 3) float64 of each map value."""
     anchors = np.array(HEAT, dtype=np.float64)
     at = np.linspace(0, len(anchors) - 1, 256)
-    table = np.stack([np.interp(at, np.arange(len(anchors)), channel) for channel in anchors.T], axis=1)
-    return np.rint(table).astype(np.uint8).tobytes()
+    return np.stack([np.interp(at, np.arange(len(anchors)), channel) for channel in anchors.T], axis=1)
+
+
+@lru_cache(maxsize=1)
+def _opacity() -> np.ndarray:
+    """Return the opacity (256,) float64 of each map value: 0 at 0, rising steeply, then nearly constant."""
+    return OPACITY * (1 - np.exp(-np.linspace(0, 1, 256) / RISE))
 
 
 def _enlarged(mask: np.ndarray, size: tuple[int, int], *, around: int) -> tuple[tuple[int, int], np.ndarray]:

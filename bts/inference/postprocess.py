@@ -9,7 +9,7 @@ from bts.glossary import NO_TUMOUR
 PHANTOM_MODEL = "model trained on synthetic phantoms: the prediction has no meaning for a patient"
 PHANTOM_SLICE = "the slice is a synthetic phantom, not an image of a patient"
 NO_CAM_SCALE = (
-    "the model has no scale for its class map: it is divided by its own maximum, so a weak map looks as strong as any"
+    "the model has no scale for this class map: it is divided by its own maximum, so a weak map looks as strong as any"
 )
 EXTREME_PROB = 1e-6
 """The mask's tumour probability is clipped to this distance from 0 and 1: one pixel must not override the class head."""

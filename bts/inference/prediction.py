@@ -76,7 +76,11 @@ class Prediction:
         unfused: mask and class of a joint model before they are fused, or None.
         cam: (H, W) float32 in [0, 1], class activation map of `cam_class`, or None.
         cam_class: name of the class that the map explains, or None.
+        cam_method: `gradcam` or `hirescam`, or None.
         cam_name: name of the method, for display.
+        cam_scale: what the map was divided by: `slice`, its own maximum, or `model`, the model's scale; None without a map.
+        cam_strength: largest value of the map before scaling, relative to the model's scale: 1 is as strong as the strongest 5%
+            of the validation slices. None without a map, or where the model has no scale for it.
         cam_peak: largest value of the map before scaling, or None; the scale is chosen from these on validation.
         features: (C,) pooled features behind the class, or None.
         ood: distance of the slice from the training slices, or None where the model card holds no reference.
@@ -98,7 +102,10 @@ class Prediction:
     unfused: UnfusedHeads | None = None
     cam: np.ndarray | None = None
     cam_class: str | None = None
+    cam_method: str | None = None
     cam_name: str = GRAD_CAM
+    cam_scale: str | None = None
+    cam_strength: float | None = None
     cam_peak: float | None = None
     features: np.ndarray | None = None
     ood: OodScore | None = None
@@ -159,6 +166,9 @@ class Prediction:
             "mask_confidence": _rounded(self.mask_confidence, 6),
             "mask_uncertain": self.mask_uncertain,
             "cam_class": self.cam_class,
+            "cam_method": self.cam_method,
+            "cam_scale": self.cam_scale,
+            "cam_strength": _rounded(self.cam_strength, 6),
             "cam_energy_in_mask": _rounded(self.cam_energy_in_mask, 6),
             "consistent": self.consistent,
             "unfused": self._unfused(),

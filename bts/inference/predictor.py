@@ -19,6 +19,7 @@ from bts.data.slice import Slice
 from bts.errors import InputError, RequestError
 from bts.inference import postprocess
 from bts.inference.averaging import Ensemble, members_of, run_averaged
+from bts.inference.cam_methods import CAM_METHODS, CAM_SCALES, check_choice, usual_method
 from bts.inference.combine import ModelOutput, Origin, make_prediction
 from bts.inference.lanes import batches, map_ordered
 from bts.inference.model_selection import Named, by_task, select_models
@@ -26,7 +27,8 @@ from bts.inference.ood import OodReference
 from bts.inference.oom import AdaptiveBatcher
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
-from bts.inference.runtimes.catalogue import open_runtime, pick_runtime
+from bts.inference.runtimes.catalogue import AUTO, open_runtime, pick_runtime
+from bts.inference.runtimes.exported import is_exported, read_any_card
 from bts.registry import suggestion
 
 BATCH = 8
@@ -44,9 +46,31 @@ class Predictor:
     """
 
     def __init__(
-        self, runtimes: Sequence[Runtime], *, flip: bool | None = None, notes: Sequence[str] = (), lanes: int = 1
+        self,
+        runtimes: Sequence[Runtime],
+        *,
+        flip: bool | None = None,
+        notes: Sequence[str] = (),
+        lanes: int = 1,
+        cam_scale: str = "slice",
+        cam_method: str | None = None,
     ) -> None:
-        """Take loaded models; with `flip=None` each model's operating point decides on averaging with the mirror image."""
+        """Take loaded models.
+
+        Args:
+            runtimes: the models.
+            flip: whether to average with the mirror image; None follows each model's operating point.
+            notes: lines for the user, before those of the runtimes.
+            lanes: threads that may predict at once.
+            cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
+            cam_method: method with which classifiers were opened; None is the usual one.
+
+        Raises:
+            RequestError: an unknown scale or method.
+        """
+        check_choice(cam_scale, known=CAM_SCALES, option="--cam-scale")
+        check_choice(cam_method, known=CAM_METHODS, option="--cam-method")
+        self.cam_scale, self.cam_method = cam_scale, cam_method
         self.lanes = lanes
         self.runtimes = tuple(runtimes)
         self.flip = flip
@@ -68,6 +92,8 @@ class Predictor:
         runtime: str = "torch",
         flip: bool | None = None,
         lanes: int = 1,
+        cam_scale: str = "slice",
+        cam_method: str | None = None,
     ) -> Predictor:
         """Load models once, for any number of slices.
 
@@ -81,20 +107,22 @@ class Predictor:
             runtime: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that is available.
             flip: whether to average with the mirror image; None follows each model's operating point.
             lanes: threads that may predict at once (see `bts.inference.lanes`); they share the cores.
+            cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
+            cam_method: `gradcam` or `hirescam`; None takes each model's usual one.
 
         Raises:
-            RequestError: no model, a model of another task or version, or a device or runtime that is not available.
+            RequestError: no model, a model of another task or version, or a device, runtime or class map that is not available.
         """
+        check_choice(cam_method, known=CAM_METHODS, option="--cam-method")
         selected, notes = select_models(seg=seg, cls=cls, joint=joint, runs=runs)
-        picked = [pick_runtime(runtime, model.folder, device=device) for model in selected]
-        opened = [
-            open_runtime(each.name, model.folder, device=device, lanes=lanes)
-            for each, model in zip(picked, selected, strict=True)
-        ]
-        why = dict.fromkeys(each.why for each in picked if each.why)
+        opened, why = [], dict[str, None]()
+        for model in selected:
+            found, reason = _open(model.folder, runtime, device=device, lanes=lanes, cam_method=cam_method)
+            opened.append(found)
+            why |= {reason: None} if reason else {}
         groups = [list(models) for _, models in groupby(opened, key=lambda model: model.card.task)]
         runtimes = [models[0] if len(models) == 1 else Ensemble(models) for models in groups]
-        return Predictor(runtimes, flip=flip, notes=(*notes, *why), lanes=lanes)
+        return Predictor(runtimes, flip=flip, notes=(*notes, *why), lanes=lanes, cam_scale=cam_scale, cam_method=cam_method)
 
     @property
     def together(self) -> int:
@@ -148,13 +176,25 @@ class Predictor:
 
     def _one(self, item: Slice, raws: Sequence[RawOutput], cam_class: int | None) -> Prediction:
         models = zip(self.runtimes, self._preprocessing, raws, strict=True)
-        outputs = [ModelOutput(runtime.card, preprocessing, raw) for runtime, preprocessing, raw in models]
-        prediction = make_prediction(item, outputs, origin=self.origin, cam_class=cam_class)
+        outputs = [
+            ModelOutput(runtime.card, preprocessing, raw, cam_method=self._method_of(runtime))
+            for runtime, preprocessing, raw in models
+        ]
+        prediction = make_prediction(item, outputs, origin=self.origin, cam_class=cam_class, cam_scale=self.cam_scale)
         if cam_class is None and prediction.cam_class not in (None, prediction.label):
             # fusion with the mask changed the class of a joint model: the map must explain the predicted class
             predicted = self.classes.index(str(prediction.label))
             return self._one(item, [_row(raw, 0) for raw in self._run([item], predicted)], predicted)
         return prediction
+
+    @property
+    def map_method(self) -> str | None:
+        """Method of the class maps, None without a classifier."""
+        return next((self._method_of(runtime) for runtime in self.runtimes if runtime.card.task != "seg"), None)
+
+    def _method_of(self, runtime: Runtime) -> str:
+        """Return the method of a model's class maps; the card of a joint model tells its own."""
+        return usual_method(runtime.card) if runtime.card.task == "joint" else self.cam_method or usual_method(runtime.card)
 
     def _class_index(self, name: str | None) -> int | None:
         if name is None:
@@ -178,6 +218,23 @@ class Predictor:
         return raws
 
 
+def _open(place: Path, name: str, *, device: str, lanes: int, cam_method: str | None) -> tuple[Runtime, str | None]:
+    """Open a model, and return why that runtime was picked; class maps of another than the usual method need PyTorch."""
+    card = read_any_card(place)
+    if card.task == "seg" or cam_method in (None, usual_method(card)) or (is_exported(place) and card.task == "cls"):
+        picked = pick_runtime(name, place, device=device)
+        return open_runtime(picked.name, place, device=device, lanes=lanes), picked.why
+    if name not in (AUTO, "torch") or is_exported(place):
+        raise RequestError(
+            f"{place}: an exported file holds class maps of {usual_method(card)} only, not of {cam_method}: "
+            "name the model folder and use `--runtime torch`"
+        )
+    from bts.inference.runtimes.pytorch import TorchRuntime
+
+    why = f"runtime torch: class maps of {cam_method} need it" if name == AUTO else None
+    return TorchRuntime.open(place, device=device, lanes=lanes, cam_method=cam_method), why
+
+
 def load_model(
     *models: str | Path,
     runs: str | Path = "runs",
@@ -185,6 +242,8 @@ def load_model(
     runtime: str = "auto",
     flip: bool | None = None,
     lanes: int = 1,
+    cam_scale: str = "slice",
+    cam_method: str | None = None,
 ) -> Predictor:
     """Load models once, for any number of slices.
 
@@ -197,6 +256,8 @@ def load_model(
         runtime: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that computes in full precision here.
         flip: whether to average with the mirror image; None follows each model's card.
         lanes: threads that may predict at once (`bts.inference.lanes`).
+        cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
+        cam_method: `gradcam` or `hirescam`; None takes each model's usual one.
 
     Raises:
         RequestError: no model, a damaged one or one of another version, or a device or runtime that is not available.
@@ -211,6 +272,8 @@ def load_model(
         runtime=runtime,
         flip=flip,
         lanes=lanes,
+        cam_scale=cam_scale,
+        cam_method=cam_method,
     )
 
 

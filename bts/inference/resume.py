@@ -47,18 +47,28 @@ def safe_name(path: str | Path) -> str:
 
 
 def is_finished(
-    folder: Path, *, source: str | Path, origin: dict[str, Any], cam_class: str | None = None, axis: int | None = None
+    folder: Path,
+    *,
+    source: str | Path,
+    origin: dict[str, Any],
+    cam_class: str | None = None,
+    cam_scale: str = "slice",
+    cam_method: str | None = None,
+    axis: int | None = None,
 ) -> bool:
     """Return whether a folder holds the complete result that would be written now.
 
     `result.json` is written last, so where it is the other files are too. It must be of the same schema version, file,
-    weights, runtime and package versions, and the class maps must explain the class that is asked for.
+    weights, runtime and package versions, and the class maps must explain the class that is asked for, with
+    the scale and the method that are asked for.
 
     Args:
         folder: of the result.
         source: the input.
         origin: `models`, `runtime` and `versions` as they would stand in `result.json`.
         cam_class: class that the maps explain; None for the predicted one.
+        cam_scale: `slice` or `model`; a model without a scale of its own always gives `slice`.
+        cam_method: `gradcam` or `hirescam`; None for any.
         axis: along which a volume is cut; None for any.
     """
     try:
@@ -70,4 +80,9 @@ def is_finished(
     if axis is not None and result.get("axis", axis) != axis:
         return False
     rows = result.get("slices", [result])
-    return all(row.get("cam_class") in (None, cam_class or row.get("class")) for row in rows)
+    return all(
+        row.get("cam_class") in (None, cam_class or row.get("class"))
+        and (row.get("cam_scale") in (None, cam_scale) or row.get("cam_strength") is None)
+        and (cam_method is None or row.get("cam_method") in (None, cam_method))
+        for row in rows
+    )

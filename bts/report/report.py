@@ -15,6 +15,7 @@ from bts.data.sources.base import Record
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.classification import patient_cases
 from bts.evaluation.counterfactual import evaluate_counterfactuals, summarise_counterfactuals
+from bts.evaluation.explanation import add_cam_methods
 from bts.evaluation.randomisation import Randomised, check_randomisation
 from bts.evaluation.scores import summarise
 from bts.evaluation.subject import Request, Subject, choose_subject
@@ -133,6 +134,9 @@ def _evaluate(subject: Subject, request: Request, progress: Progress | None) -> 
             progress("predicting", number, len(subject.records))
 
     cases = evaluate_cases(subject.predictor, subject.source, subject.records, progress=advance, keep=keep)
+    mapped = [folder for card, folder in zip(subject.cards, subject.folders, strict=True) if card.task != "seg"]
+    if len(mapped) == 1:  # an ensemble has the mean of several maps
+        cases = add_cam_methods(cases, mapped[0], subject.source, subject.records, device=request.device)
     found = new_evaluated(_title(subject), cases, subject.cards, seed=request.seed, draws=request.draws)
     found.folders = [str(folder) for folder in subject.folders]
     found.source, found.part, found.split = subject.source.name, subject.part, subject.split

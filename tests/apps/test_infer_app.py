@@ -108,7 +108,7 @@ def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
     arguments = ["--seg", "s", "--seg", "t", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]
     assert infer.main(["scan.png", *arguments]) == 0
     folders = {"seg": [Path("s"), Path("t")], "cls": [Path("c")], "joint": None, "runs": Path("r")}
-    asked = {**folders, "device": "cpu", "runtime": "auto", "lanes": 1}
+    asked = {**folders, "device": "cpu", "runtime": "auto", "lanes": 1, "cam_scale": "slice", "cam_method": None}
     assert loaded == [asked]
     (result,) = (tmp_path / "results").glob("*/scan/result.json")
     assert json.loads(result.read_text())["cam_class"] == "pituitary"

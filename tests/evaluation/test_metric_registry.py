@@ -18,7 +18,8 @@ from bts.report.card import headline_table
 @pytest.fixture(scope="module")
 def cases() -> pd.DataFrame:
     cases = made_cases()
-    return cases.assign(mask_confidence=0.5, mask_uncertain=np.arange(len(cases)) % 2 == 0)
+    both = {"cam_energy_hirescam": cases["cam_energy"], "cam_energy_gradcam": cases["cam_energy"].astype(float) ** 2}
+    return cases.assign(mask_confidence=0.5, mask_uncertain=np.arange(len(cases)) % 2 == 0, **both)
 
 
 @pytest.fixture(scope="module")

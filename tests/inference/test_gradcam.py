@@ -6,10 +6,11 @@ import gc
 import numpy as np
 import pytest
 import torch
-from fake_models import make_card, make_slice
+from fake_models import make_card, make_slice, write_model
 from monai.visualize import GradCAM
 from torch import nn
 
+from bts.errors import RequestError
 from bts.export.graph import cam_of_every_class
 from bts.inference.gradcam import GradCam, last_convolution, map_by_head, why_not_by_head
 from bts.inference.predictor import Predictor
@@ -326,3 +327,30 @@ def test_the_recipes_networks_have_a_map_in_the_forward_pass_equal_to_autograd_s
 def test_the_last_convolution_of_the_recipes_encoders_is_found(encoder, layer):
     network = build_network(Architecture("cls", encoder, size=64, classes=3)).eval()
     assert last_convolution(network, torch.rand(1, 1, 64, 64)) == layer
+
+
+@pytest.mark.parametrize("cam_class", [0, 2])
+def test_hirescam_by_autograd_is_gradient_times_activation_in_each_place(cam_class):
+    network = small(SmallNet)
+    gradcam = GradCam(network, example=pictures(1), by_place=True)
+    assert gradcam.how.startswith("class map: HiResCAM by autograd at 'body.2'")
+    _, cam = gradcam(pictures(), cam_class=cam_class)
+    maps = network.body[:3](pictures()).detach().requires_grad_()
+    with torch.enable_grad():
+        behind = network.body[3](maps.clone())
+        (gradient,) = torch.autograd.grad(network.end(behind * network.gate(behind))[:, cam_class].sum(), maps)
+    assert torch.allclose(cam, torch.relu((gradient * maps).sum(1)).detach(), rtol=1e-4, atol=1e-8)
+    _, mean = GradCam(network, example=pictures(1))(pictures(), cam_class=cam_class)
+    assert not torch.allclose(cam, mean, rtol=1e-2)
+
+
+def test_grad_cam_of_a_joint_model_has_a_cell_per_place_of_the_last_maps(tmp_path):
+    folder = write_model(tmp_path / "joint", "joint", cell_offset_px=-15.5, cam_offset_px=0.0)
+    own, other = (TorchRuntime.open(folder, device="cpu", cam_method=method) for method in (None, "gradcam"))
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
+    assert own.run(images).cam.shape == (2, 16, 16)
+    assert other.run(images).cam.shape == (2, 2, 2)
+    assert (other.card.cam_offset_px, other.card.cam_scale) == (-15.5, None)
+    folder = write_model(tmp_path / "old", "joint", cell_offset_px=None)
+    with pytest.raises(RequestError, match="no cell_offset_px, which HiResCAM of a joint model needs: finish its run again"):
+        TorchRuntime.open(folder, device="cpu", cam_method="hirescam")

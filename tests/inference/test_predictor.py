@@ -32,7 +32,8 @@ def test_mask_class_and_map_come_in_the_scan_s_own_size_and_belong_together():
     assert found.label == found.cam_class == "glioma"
     assert found.class_prob == pytest.approx([0.2, 0.6, 0.2])
     assert found.cam_peak == 2.0
-    assert found.cam.max() == 1.0  # two is over the scale of one
+    assert found.cam.max() == 1.0
+    assert found.cam_strength == 2.0  # two is over the scale of one
     assert found.consistent is True
     assert found.warnings == ()
 
@@ -40,7 +41,7 @@ def test_mask_class_and_map_come_in_the_scan_s_own_size_and_belong_together():
 def test_each_model_s_own_card_decides():
     found = predictor(cls={"temperature": 1e6, "cam_scale": 4.0, "refer_below": 0.5}).predict(make_slice())
     assert found.class_prob == pytest.approx([1 / 3] * 3, abs=1e-4)
-    assert found.cam.max() == pytest.approx(0.5)
+    assert found.cam_strength == pytest.approx(0.5)
     assert found.refer is True
     assert "refer to an expert: the highest probability is 0.33, below the model's threshold of 0.50" in found.warnings
     point = {"threshold": 0.5, "min_area": 0.5, "flip": False}
@@ -66,8 +67,13 @@ def test_a_tumour_class_with_an_empty_mask_is_told():
     assert "mask and class contradict each other: the class is glioma, the mask is empty" in found.warnings
 
 
-def test_a_map_without_scale_is_told():
+def test_a_map_without_scale_is_told_where_the_scale_is_asked_for():
     found = predictor(cls={"cam_scale": None}).predict(make_slice())
+    assert found.warnings == ()
+    assert found.cam_strength is None
+    found = Predictor([BrightRuntime(make_card(cam_scale=None), class_logits=LOGITS, cam=CAM)], cam_scale="model").predict(
+        make_slice()
+    )
     assert postprocess.NO_CAM_SCALE in found.warnings
     assert found.cam.max() == pytest.approx(1.0)
 

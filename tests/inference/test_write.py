@@ -95,6 +95,9 @@ def test_a_result_is_resumed_only_for_the_same_input_models_and_class(
     assert is_finished(folder, source="scan.png", origin=origin)
     assert is_finished(folder, source="scan.png", origin=origin, cam_class="glioma")
     assert not is_finished(folder, source="other.png", origin=origin)
+    assert not is_finished(folder, source="scan.png", origin=origin, cam_scale="model")
+    assert is_finished(folder, source="scan.png", origin=origin, cam_method="gradcam")
+    assert not is_finished(folder, source="scan.png", origin=origin, cam_method="hirescam")
     assert not is_finished(folder, source="scan.png", origin=origin, cam_class="pituitary")
     assert not is_finished(folder, source="scan.png", origin={**origin, "runtime": "another"})
 

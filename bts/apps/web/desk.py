@@ -137,7 +137,13 @@ class Desk:
                 raise RequestError("no classifier is loaded, so there is no map to choose: start with --cls or --joint")
             with self._model:
                 found = kept(self.explainer.predict(answer.slice, cam_class=cam_class))
-            result.maps[index, cam_class] = replace(answer, cam=found.cam, cam_class=found.cam_class, cam_peak=found.cam_peak)
+            result.maps[index, cam_class] = replace(
+                answer,
+                cam=found.cam,
+                cam_class=found.cam_class,
+                cam_peak=found.cam_peak,
+                cam_strength=found.cam_strength,
+            )
         return self._shown(result, result.maps[index, cam_class])
 
     def _shown(self, result: Result, answer: Prediction) -> Prediction:

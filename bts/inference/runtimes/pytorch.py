@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bts.errors import RequestError
+from bts.inference.cam_methods import with_method
 from bts.inference.gradcam import GradCam
 from bts.inference.lanes import read_share, threads_a_lane
 from bts.inference.runtimes.base import RawOutput
@@ -23,7 +25,9 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, network: nn.Module, card: ModelCard, *, device: str = "auto", lanes: int = 1) -> None:
+    def __init__(
+        self, network: nn.Module, card: ModelCard, *, device: str = "auto", lanes: int = 1, cam_method: str | None = None
+    ) -> None:
         self.device, self.why = choose_device(device)
         if lanes > 1 and self.device == "cpu":
             torch.set_num_threads(threads_a_lane(lanes))  # applies to every thread of the process
@@ -34,16 +38,20 @@ class TorchRuntime:
         self.versions = {"torch": str(torch.__version__)}
         self.gradcam = None
         if card.classes and card.task != "seg":
-            self.gradcam = GradCam(self.network, example=self._example(), offset_px=card.cell_offset_px)
+            by_place = cam_method == "hirescam"
+            offset_px = card.cell_offset_px
+            self.gradcam = GradCam(self.network, example=self._example(), offset_px=offset_px, by_place=by_place)
+            if by_place and self.gradcam.layer is not None:
+                self.card = replace(card, cam_scale=None)  # found on maps of Grad-CAM, which differ from these
         # one batch at a time in a GPU's memory; the hooks of the autograd method are shared by all callers
         one_by_one = self.device != "cpu" or (self.gradcam is not None and self.gradcam.layer is not None)
         self._turn: AbstractContextManager[object] = threading.Lock() if one_by_one else nullcontext()
 
     @classmethod
-    def open(cls, folder: Path, *, device: str = "auto", lanes: int = 1) -> TorchRuntime:
-        """Load a model folder; raises `RequestError`."""
+    def open(cls, folder: Path, *, device: str = "auto", lanes: int = 1, cam_method: str | None = None) -> TorchRuntime:
+        """Load a model folder, with the class maps of a method (`bts.inference.cam_methods`); raises `RequestError`."""
         network, card = load_network(folder)
-        return cls(network, card, device=device, lanes=lanes)
+        return cls(network, with_method(card, cam_method, folder), device=device, lanes=lanes, cam_method=cam_method)
 
     @property
     def notes(self) -> tuple[str, ...]:
