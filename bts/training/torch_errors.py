@@ -9,7 +9,7 @@ from bts.runs import Run
 from bts.settings import Settings
 
 SHARED_MEMORY = re.compile(
-    r"DataLoader worker .*(Bus error|exited unexpectedly|Killed)|unable to .*/torch_|shared memory", re.DOTALL
+    r"DataLoader worker .*(Bus error|exited unexpectedly|Killed)|unable to .*/torch_|out of shared memory", re.DOTALL
 )
 BATCH_NORM = re.compile(r"Expected more than 1 value per channel when training")
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
@@ -21,10 +21,10 @@ def explain(error: Exception, settings: Settings, run: Run) -> str | None:
     text = str(error)
     data = settings.data
     if SHARED_MEMORY.search(text):
+        now = "automatic" if data.workers is None else data.workers
         return (
-            f"the data loader processes ended, most often because shared memory (/dev/shm) is too small: use "
-            f"`--data.workers 0` (now {data.workers if data.workers is not None else 'automatic'}), or give the container more, "
-            "such as `docker run --shm-size 1g`"
+            "the data loader processes ended, most often because shared memory (/dev/shm) is too small: use `--data.workers 0` "
+            f"(now {now}), or give the container more, such as `docker run --shm-size 1g`"
         )
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or DISK_FULL.search(text):
         then = f"resume with --resume {run.path}" if run.checkpoints.is_dir() else "start again"
@@ -35,5 +35,6 @@ def explain(error: Exception, settings: Settings, run: Run) -> str | None:
             f"`--data.batch_size` (now {data.batch_size}) to 2 or more, or train on 2 slices or more"
         )
     if type(error).__name__ == "OutOfMemoryError" or OUT_OF_MEMORY.search(text):
-        return f"out of memory with batches of {data.batch_size} slices of {data.size} px: lower `--data.batch_size` or `--data.size`"
+        batches = f"batches of {data.batch_size} slices of {data.size} px"
+        return f"out of memory with {batches}: lower `--data.batch_size` or `--data.size`"
     return None
