@@ -42,6 +42,8 @@ class Slice:
 
     def __post_init__(self) -> None:
         image = np.asarray(self.image)
+        with np.errstate(over="ignore"):  # what float32 can't hold is refused below
+            image = image.astype(np.float32, copy=False)
         if image.ndim != 2 or min(image.shape) < 2:
             raise InputError(f"expected one grey slice (rows, columns), received an array of shape {image.shape}")
         if max(image.shape) > MAX_SIDE:

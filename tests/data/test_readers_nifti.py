@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import struct
 
 import nibabel
 import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from bts.data.readers.catalogue import read_scan, read_slice
+from bts.data.readers.catalogue import claimed_values, read_scan, read_slice
+from bts.data.readers.nifti import read_nifti_plane
 from bts.errors import InputError
 
 LPS = np.random.default_rng(0).permutation(3 * 4 * 5).reshape(3, 4, 5).astype(np.int16)
@@ -152,11 +154,59 @@ def test_a_volume_with_nothing_in_it_is_refused(tmp_path):
         read_scan(path)
 
 
-def test_nan_in_a_slice_names_file_and_slice(tmp_path):
+def test_infinite_values_in_a_slice_name_file_and_slice(tmp_path):
     volume = LPS.astype(np.float32)
-    volume[0, 0, 2] = np.nan
+    volume[0, 0, 2] = np.inf
     with pytest.raises(InputError, match=r"a\.nii: slice 2: the picture holds NaN or infinite values"):
         read_scan(save(tmp_path / "a.nii", volume, np.diag([-1.0, -1, 1, 1])))
+
+
+def test_nan_is_background_with_a_note(tmp_path):
+    volume = LPS.astype(np.float32) - 20
+    volume[0], volume[:, :, 3] = np.nan, np.nan
+    scan = read_scan(save(tmp_path / "a.nii", volume, np.diag([-1.0, -1, 1, 1])))
+    assert scan.blank == (3,)
+    expected = np.where(np.isnan(volume), np.nanmin(volume), volume)
+    for item in scan.slices:
+        np.testing.assert_array_equal(item.image, expected[:, :, item.index].T)
+        assert item.warnings == ("47% of the voxels are NaN and were read as background, the smallest value",)
+
+
+def test_nothing_but_nan_is_refused(tmp_path):
+    path = save(tmp_path / "a.nii", np.full((3, 4, 1), np.nan, np.float32), np.diag([-1.0, -1, 1, 1]))
+    with pytest.raises(InputError, match=r"a\.nii: the picture holds NaN or infinite values"):
+        read_scan(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_packing_is_told_by_content_and_not_by_name(tmp_path, name):
+    array, affine = stored_as("RAS")
+    path = save(tmp_path / name, array, affine)
+    expected = [item.image for item in read_scan(path).slices]
+    data = path.read_bytes()
+    path.write_bytes(gzip.decompress(data) if name.endswith(".gz") else gzip.compress(data))
+    assert claimed_values(path) == 60
+    found = [item.image for item in read_scan(path).slices]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_voxel_sizes_come_from_the_affine_and_a_header_at_odds_is_noted(tmp_path, name):
+    path = save(tmp_path / "b.nii", LPS, np.diag([-0.5, -0.75, 5.0, 1]))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<3f", raw, 80, 1.0, 1.5, 5.0)  # pixdim[1:4]
+    (tmp_path / name).write_bytes(gzip.compress(bytes(raw)) if name.endswith(".gz") else raw)
+    for item in read_scan(tmp_path / name).slices:
+        assert item.spacing_mm == pytest.approx((0.75, 0.5))
+        assert item.warnings == ("voxels of 0.5 x 0.75 x 5 by the affine and 1 x 1.5 x 5 by pixdim: the affine was used",)
+
+
+def test_a_header_that_rounds_its_voxel_sizes_is_not_noted(tmp_path):
+    path = save(tmp_path / "a.nii", LPS, np.diag([-0.5, -0.75, 5.0, 1]))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<3f", raw, 80, 0.501, 0.75, 5.0)
+    path.write_bytes(raw)
+    assert read_scan(path).slices[0].warnings == ()
 
 
 def test_a_volume_is_refused_where_a_slice_is_wanted(tmp_path):
@@ -165,10 +215,28 @@ def test_a_volume_is_refused_where_a_slice_is_wanted(tmp_path):
         read_slice(path)
 
 
-def test_a_series_of_volumes_is_refused(tmp_path):
-    path = save(tmp_path / "a.nii", np.stack([LPS, LPS], axis=3), np.eye(4))
-    with pytest.raises(InputError, match="an array of 3 x 4 x 5 x 2: expected a plane or one volume"):
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("volumes", [1, 2, 300])
+def test_the_first_volume_of_a_series_is_read_with_a_note(tmp_path, volumes, name):
+    series = np.stack([LPS, *[LPS[::-1]] * (volumes - 1)], axis=3)
+    scan = read_scan(save(tmp_path / name, series, np.diag([-1.0, -1, 1, 1])))
+    assert scan.volume.shape == (3, 4, 5)
+    notes = (f"a series of {volumes} volumes: only the first was read",) if volumes > 1 else ()
+    for item in scan.slices:
+        np.testing.assert_array_equal(item.image, LPS[:, :, item.index].T)
+        assert item.warnings == notes
+
+
+def test_five_dimensions_are_refused(tmp_path):
+    path = save(tmp_path / "a.nii", np.stack([LPS[..., None]] * 3, axis=4), np.eye(4))
+    with pytest.raises(InputError, match="an array of 3 x 4 x 5 x 1 x 3: expected a plane or one volume"):
         read_scan(path)
+
+
+def test_several_planes_are_no_mask(tmp_path):
+    path = save(tmp_path / "a.nii", np.stack([LPS[:, :, :1]] * 2, axis=3), np.eye(4))
+    with pytest.raises(InputError, match="several planes along the fourth axis: expected one plane"):
+        read_nifti_plane(path)
 
 
 @pytest.mark.parametrize("axis", [3, -1])

@@ -48,3 +48,13 @@ def test_constant_picture_is_refused():
 def test_mask_of_another_shape_is_refused():
     with pytest.raises(InputError, match=r"mask of shape \(3, 2\) on a picture of shape \(2, 3\): both must be equal"):
         Slice(image=IMAGE, source="file", path="a", mask=np.zeros((3, 2)))
+
+
+def test_values_beyond_float32_are_refused() -> None:
+    with pytest.raises(InputError, match="the picture holds NaN or infinite values"):
+        Slice(image=np.array([[0, 1e300], [1, 2]]), source="file", path="a")
+
+
+def test_values_that_float32_can_not_tell_apart_are_constant() -> None:
+    with pytest.raises(InputError, match="the picture is constant"):
+        Slice(image=np.array([[2**40, 2**40 + 1], [2**40, 2**40]]), source="file", path="a")

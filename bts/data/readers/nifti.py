@@ -5,6 +5,9 @@ The header is read apart from nibabel's loader, which would first unpack and par
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,17 @@ HEADER_BYTES = 540
 """Of NIfTI-2; the header of NIfTI-1 has 348."""
 THICK = 1.5
 """Slices this many times farther apart than their pixels are taken for the planes that were scanned."""
+DISAGREE = 0.01
+"""Share by which the voxel sizes of affine and `pixdim` may differ without a note: writers round both."""
+GZIP = b"\x1f\x8b"
+SERIES = "a series of"
 MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
 def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
-    """Return the slices of a NIfTI file (`.nii`, `.nii.gz`), 2-D or 3-D.
+    """Return the slices of a NIfTI file (`.nii`, `.nii.gz`), 2-D or 3-D; of a 4-D series the first volume, with a note.
+
+    NaN is background: it becomes the smallest value of the volume, with a note.
 
     The header is checked before any voxel is read. Axes follow the affine (see `VolumeGeometry`); where the header states
     no orientation (both codes 0) the array is taken as stored, its first axis along the columns of a slice.
@@ -40,28 +49,43 @@ def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
             which slices are farthest apart, axial where the voxels are about cubes. A file of one plane has no choice.
 
     Raises:
-        InputError: damaged, too large, more than three dimensions, colour, or no slice that is not blank.
+        InputError: damaged, too large, more than four dimensions, colour, or no slice that is not blank.
     """
-    array, geometry, spacing = _load(path, axis=axis)
-    return _cut(array, geometry, path=str(path), spacing_mm=spacing)
+    array, geometry, spacing, notes = _load(path, axis=axis)
+    missing = np.isnan(array)
+    if missing.any() and not missing.all():
+        array = np.where(missing, array[~missing].min(), array)
+        share = 100 * float(missing.mean())
+        notes = (*notes, f"{share:.2g}% of the voxels are NaN and were read as background, the smallest value")
+    return _cut(array, geometry, path=str(path), spacing_mm=spacing, notes=notes)
 
 
 def read_nifti_plane(path: str | Path) -> np.ndarray:
     """Return the values (rows, columns) of a file of one plane, blank or not; raises as `read_nifti`, and for a volume."""
-    array, geometry, _ = _load(path, axis=None)
+    array, geometry, _, notes = _load(path, axis=None)
     if geometry.n_slices > 1:
         raise InputError(f"a volume of {geometry.n_slices} slices: expected one plane, save the slice that is meant")
+    if any(note.startswith(SERIES) for note in notes):
+        raise InputError("several planes along the fourth axis: expected one plane, save the slice that is meant")
     return geometry.cut(array)[0]
 
 
-def _load(path: str | Path, *, axis: int | None) -> tuple[np.ndarray, VolumeGeometry, tuple[float, float] | None]:
-    """Return the voxels as stored, how to cut them, and the spacing of a slice."""
+Loaded = tuple[np.ndarray, VolumeGeometry, "tuple[float, float] | None", tuple[str, ...]]
+
+
+def _load(path: str | Path, *, axis: int | None) -> Loaded:
+    """Return the voxels as stored, how to cut them, the spacing of a slice, and what the user should know."""
     try:
-        image = _open(path)
-        shape, known = _shape(image), _is_oriented(image)
-        _refuse_bytes(image, path)
-        geometry, spacing = _geometry(image, shape, axis=axis, known=known)
-        array = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
+        with _opened(path) as image:
+            shape, known = _shape(image), _is_oriented(image)
+            _refuse_bytes(image, shape, path)
+            geometry, spacing, notes = _geometry(image, shape, axis=axis, known=known)
+            volumes = image.shape[3] if len(image.shape) > 3 else 1
+            if volumes > 1:
+                notes = (*notes, f"{SERIES} {volumes} volumes: only the first was read")
+            stored: Any = image.dataobj[..., 0] if volumes > 1 else image.dataobj
+            with np.errstate(over="ignore", invalid="ignore"):
+                array = np.asarray(stored, dtype=np.float32).reshape(shape)
     except InputError:
         raise
     except MemoryError as error:
@@ -69,12 +93,13 @@ def _load(path: str | Path, *, axis: int | None) -> tuple[np.ndarray, VolumeGeom
     except Exception as error:  # nibabel lets through what gzip, zlib, mmap and numpy raise on damaged files
         reason = " ".join(str(error).split())[:120].replace(str(path), "")
         raise InputError(f"truncated or damaged NIfTI file ({reason}): export or download it again") from error
-    return array, geometry, spacing
+    return array, geometry, spacing, notes
 
 
 def claimed_voxels(path: str | Path) -> int:
-    """Return how many voxels the header claims; raises what nibabel raises where there is none."""
-    return int(np.prod(_open(path).shape, dtype=object))
+    """Return how many voxels the header claims for the first volume; raises what nibabel raises where there is none."""
+    with _opened(path) as image:
+        return int(np.prod(image.shape[:3], dtype=object))
 
 
 @dataclass(frozen=True)
@@ -97,24 +122,39 @@ class _Image:
         return tuple(int(size) for size in self.dataobj.shape)
 
 
-def _open(path: str | Path) -> _Image:
-    """Return an image as `nibabel.load` does, but for its extensions, which stay unread."""
-    with ImageOpener(str(path)) as file:
+@contextmanager
+def _opened(path: str | Path) -> Iterator[_Image]:
+    """Yield an image as `nibabel.load` returns it, but for its extensions, which stay unread.
+
+    Whether it is packed is told by its first bytes: files lose or gain `.gz` on their way.
+    """
+    with open(path, "rb") as begin:
+        packed = begin.read(2) == GZIP
+    if packed == str(path).lower().endswith(".gz"):
+        yield _image(str(path))
+        return
+    with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+        yield _image(file)
+
+
+def _image(source: Any) -> _Image:
+    """Return the image in a file that is named or opened."""
+    with ImageOpener(source) as file:
         block = file.read(HEADER_BYTES)
     kind = next((each for each in HEADERS if each.may_contain_header(block)), None)
     if kind is None:
         raise InputError("truncated or damaged NIfTI file (no NIfTI header): export or download it again")
     header = kind(block[: kind.sizeof_hdr])
-    return _Image(header, ArrayProxy(str(path), header.copy()), header.get_best_affine())
+    return _Image(header, ArrayProxy(source, header.copy()), header.get_best_affine())
 
 
-def _refuse_bytes(image: _Image, path: str | Path) -> None:
+def _refuse_bytes(image: _Image, shape: tuple[int, int, int], path: str | Path) -> None:
     """Refuse a claim that the file can't keep, and voxels that lie far behind the header."""
     offset = int(image.dataobj.offset)
     if not 0 <= offset <= MAX_NIFTI_OFFSET:
         most = f"at most {MAX_NIFTI_OFFSET} are accepted"
         raise InputError(f"its voxels begin at byte {offset}: {most}, save it without extensions")
-    size = int(np.prod(image.shape, dtype=object)) * image.header.get_data_dtype().itemsize
+    size = int(np.prod(shape, dtype=object)) * image.header.get_data_dtype().itemsize
     refuse_claim("its header", claimed=size, stored=Path(path).stat().st_size, most=MAX_VOLUME_BYTES)
 
 
@@ -125,10 +165,12 @@ def _shape(image: _Image) -> tuple[int, int, int]:
         raise InputError(f"voxels of type {dtype}: expected one real number each, export the scan as grey")
     sizes = list(image.shape)
     claims = " x ".join(map(str, sizes))
-    if min(sizes, default=0) < 1 or max(sizes) > MAX_SIDE or int(np.prod(sizes, dtype=object)) > MAX_VOXELS:
-        raise InputError(f"its header claims {claims} voxels: accepted are 1 to {MAX_SIDE} a side and {MAX_VOXELS} in all")
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
+    if len(sizes) == 4 and sizes[3] > 1:  # a series over time, echoes or directions: its first volume is read
+        sizes.pop()
+    if min(sizes, default=0) < 1 or max(sizes) > MAX_SIDE or int(np.prod(sizes, dtype=object)) > MAX_VOXELS:
+        raise InputError(f"its header claims {claims} voxels: accepted are 1 to {MAX_SIDE} a side and {MAX_VOXELS} in all")
     if not 2 <= len(sizes) <= 3:
         raise InputError(f"an array of {claims}: expected a plane or one volume, save a single volume of the series")
     rows, columns, *planes = sizes
@@ -146,11 +188,19 @@ def _is_oriented(image: _Image) -> bool:
 
 def _geometry(
     image: _Image, shape: tuple[int, int, int], *, axis: int | None, known: bool
-) -> tuple[VolumeGeometry, tuple[float, float] | None]:
-    """Return how to cut, and the spacing (row, column) of a slice where it is known."""
+) -> tuple[VolumeGeometry, tuple[float, float] | None, tuple[str, ...]]:
+    """Return how to cut, the spacing (row, column) of a slice where it is known, and a note where the header is at odds.
+
+    Voxel sizes are those of the affine, as the volume in millimetres is too. Without one they are those of `pixdim`.
+    """
     unit = image.header.get_xyzt_units()[0]
-    zooms = [float(zoom) * MM.get(unit, 1.0) for zoom in image.header.get_zooms()[:3]]
-    zooms += [1.0] * (3 - len(zooms))
+    stated_zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
+    stated_zooms += [1.0] * (3 - len(stated_zooms))
+    found = np.sqrt((image.affine[:3, :3].astype(np.float64) ** 2).sum(axis=0)).tolist() if known else stated_zooms
+    notes: tuple[str, ...] = ()
+    if known and not np.allclose(found, stated_zooms, rtol=DISAGREE, atol=0):
+        notes = (f"voxels of {_told(found)} by the affine and {_told(stated_zooms)} by pixdim: the affine was used",)
+    zooms = [zoom * MM.get(unit, 1.0) for zoom in found]
     stored = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS")) if known else axcodes2ornt("RAS")
     order = np.argsort(stored[:, 0])  # stored axis for each patient axis
     if axis is None or 1 in shape:
@@ -163,7 +213,16 @@ def _geometry(
     stated = (known or unit != "unknown") and np.isfinite(zooms).all() and min(zooms) > 0
     codes = int(image.header["qform_code"]), int(image.header["sform_code"])
     geometry = VolumeGeometry(np.array(image.affine), shape, axis, orientation=stored.astype(int), codes=codes, unit=unit)
-    return geometry, (rows, columns) if stated else None
+    return geometry, (rows, columns) if stated else None, notes
+
+
+def _told(sizes: list[float]) -> str:
+    """Return sizes for a message.
+
+    >>> _told([0.5, 1.0, 6.0])
+    '0.5 x 1 x 6'
+    """
+    return " x ".join(f"{size:.4g}" for size in sizes)
 
 
 def _natural_axis(shape: list[int], zooms: list[float]) -> int:
@@ -175,10 +234,17 @@ def _natural_axis(shape: list[int], zooms: list[float]) -> int:
     return widest if zooms[widest] > THICK * others else 2
 
 
-def _cut(array: np.ndarray, geometry: VolumeGeometry, *, path: str, spacing_mm: tuple[float, float] | None) -> Scan:
+def _cut(
+    array: np.ndarray,
+    geometry: VolumeGeometry,
+    *,
+    path: str,
+    spacing_mm: tuple[float, float] | None,
+    notes: tuple[str, ...] = (),
+) -> Scan:
     planes = geometry.cut(array)
     if geometry.n_slices == 1:
-        return Scan(path=path, slices=[Slice(image=planes[0], source="file", path=path, spacing_mm=spacing_mm)])
+        return Scan(path=path, slices=[Slice(image=planes[0], source="file", path=path, spacing_mm=spacing_mm, warnings=notes)])
     slices: list[Slice] = []
     blank: list[int] = []
     for index, plane in enumerate(planes):
@@ -186,7 +252,7 @@ def _cut(array: np.ndarray, geometry: VolumeGeometry, *, path: str, spacing_mm: 
             blank.append(index)
             continue
         try:
-            slices.append(Slice(image=plane, source="file", path=path, spacing_mm=spacing_mm, index=index))
+            slices.append(Slice(image=plane, source="file", path=path, spacing_mm=spacing_mm, index=index, warnings=notes))
         except InputError as error:
             raise error.at(f"slice {index}") from error
     if not slices:
