@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, run_app
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, printable, run_app
 from bts.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(argv: Sequence[str]) -> int:
     """Predict the inputs, write the results, and return the exit status."""
     options = make_parser().parse_args(argv)
-    from bts.inference.inputs import expand
+    from bts.inference.archives import Archives
+    from bts.inference.inputs import find_inputs
     from bts.inference.lanes import read_share, under_torchrun
 
     share = read_share()
@@ -39,16 +40,30 @@ def command(argv: Sequence[str]) -> int:
         why = "several processes write to one folder" if share.world > 1 else "--resume needs the folder to resume in"
         raise RequestError(f"{why}: name it with --out")
     out = options.out or Path("results") / time.strftime("%Y-%m-%d_%H-%M-%S")
-    job, paths = make_job(options, expand(options.inputs, besides=out), out, share)
-    left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
-    if len(left) < len(paths):
-        print(f"{len(paths) - len(left)} of {len(paths)} scans are finished already")
-    with tqdm(total=len(left), unit="scan", disable=True if job.tell else None) as bar:
-        for done in job.work(left):
-            bar.update(done)
-    status = summary(job, len(paths), out)
+    named, skipped = find_inputs(options.inputs, besides=out)
+    with Archives() as archives:
+        inputs = archives.expand(named)
+        if share.rank == 0:
+            for line in [*([skipped_line(skipped)] if skipped else []), *archives.notes]:
+                print(printable(line))
+        job, paths = make_job(options, inputs, out, share)
+        job.files = archives.files
+        if share.rank == 0:
+            job.failed |= archives.failed
+        left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
+        if len(left) < len(paths):
+            print(f"{len(paths) - len(left)} of {len(paths)} scans are finished already")
+        with tqdm(total=len(left), unit="scan", disable=True if job.tell else None) as bar:
+            for done in job.work(left):
+                bar.update(done)
+    status = summary(job, len(paths) + (len(archives.failed) if share.rank == 0 else 0), out)
     # torchrun would end the other processes, which still have inputs to do; the errors were printed
     return DONE if status == SOME_FAILED and under_torchrun() else status
+
+
+def skipped_line(skipped: Sequence[Path]) -> str:
+    """Return the line on the files of the searched folders that are no scans."""
+    return f"{len(skipped)} files that are no scans are skipped (first: {skipped[0]})"
 
 
 def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share) -> tuple[Job, list[Path]]:
@@ -77,8 +92,8 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
     if share.world > 1:
         print(f"process {share.rank + 1} of {share.world}: {len(paths)} of {len(inputs)} scans")
     out.mkdir(parents=True, exist_ok=True)
-    tell = print if len(paths) <= LISTED else None
-    return Job(predictor, folders, axis=options.axis, cam_class=options.cam, tell=tell), paths
+    tell = _tell if len(paths) <= LISTED else None
+    return Job(predictor, folders, axis=options.axis, cam_class=options.cam, tell=tell, debug=options.debug), paths
 
 
 def make_parser() -> OneLineParser:
@@ -91,7 +106,10 @@ def make_parser() -> OneLineParser:
         "finished runs are used, else the bundled model.",
     )
     parser.add_argument(
-        "inputs", nargs="+", metavar="SCAN", help="files, folders or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz"
+        "inputs",
+        nargs="+",
+        metavar="SCAN",
+        help="files, folders or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz .zip",
     )
     add_model_options(parser, what="run, model folder or exported file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")
@@ -115,9 +133,13 @@ def make_parser() -> OneLineParser:
     return parser
 
 
+def _tell(line: str) -> None:
+    print("\n".join(map(printable, line.split("\n"))))
+
+
 def summary(job: Job, total: int, out: Path) -> int:
     """Print how many scans are done and what failed, and return the exit status."""
     print(f"{total - len(job.failed)} of {total} scans done, results in {out}")
     for reason in job.failed.values():
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {printable(reason)}", file=sys.stderr)
     return SOME_FAILED if job.failed else DONE

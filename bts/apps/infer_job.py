@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bts.errors import InputError
+from bts.apps.run import describe
+from bts.errors import BtsError, InputError, RequestError
 
 if TYPE_CHECKING:
     from bts.data.readers.scan import Scan
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from bts.inference.predictor import Predictor
 
 NIFTI = (".nii", ".nii.gz")
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of the disk that no other file would be spared of."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class Outcome:
     line: str = ""
     warnings: tuple[str, ...] = ()
     failed: str | None = None
+
+    def at(self, path: Path) -> Outcome:
+        """Return the same failure with the path in front, once."""
+        named = self.failed is None or str(path) in self.failed
+        return self if named else replace(self, failed=f"{path}: {self.failed}")
 
 
 @dataclass
@@ -39,6 +49,8 @@ class Job:
         axis: along which volumes are cut.
         cam_class: class that the maps explain.
         tell: receives the line of each input; None where there are too many.
+        files: file on the disk of an input that is called otherwise, such as a member of an archive.
+        debug: whether to print the traceback of an unexpected error.
         failed: error by path.
     """
 
@@ -47,6 +59,8 @@ class Job:
     axis: int | None = None
     cam_class: str | None = None
     tell: Callable[[str], None] | None = None
+    files: Mapping[Path, Path] = field(default_factory=dict)
+    debug: bool = False
     failed: dict[Path, str] = field(default_factory=dict)
 
     def is_finished(self, path: Path) -> bool:
@@ -85,33 +99,63 @@ class Job:
 
     def scans(self, paths: Sequence[Path]) -> list[Outcome]:
         """Read, predict and write the inputs of one batch; return their outcomes in order."""
-        from bts.data.readers.catalogue import read_scan
-
         outcomes: dict[Path, Outcome] = {}
         pictures: list[tuple[Path, Scan]] = []
         for path in paths:
             try:
-                scan = read_scan(path, axis=self.axis)
+                scan = self.read(path)
                 if scan.volume is None:
                     pictures.append((path, scan))
                 else:
                     outcomes[path] = self.volume(path, scan)
-            except InputError as error:
-                outcomes[path] = Outcome(path, failed=str(error.at(path)))
+            except Exception as error:
+                outcomes[path] = self.failure(path, error)
         outcomes |= self.pictures(pictures)
         return [outcomes[path] for path in paths]
 
+    def read(self, path: Path) -> Scan:
+        """Read one input, under its own name also where it is a member of an archive."""
+        from bts.data.readers.catalogue import read_scan
+
+        file = self.files.get(path, path)
+        if file == path:
+            return read_scan(path, axis=self.axis)
+        try:
+            scan = read_scan(file, axis=self.axis)
+        except InputError as error:
+            raise InputError(str(error).replace(str(file), str(path))) from error
+        return replace(scan, path=str(path), slices=[replace(each, path=str(path)) for each in scan.slices])
+
+    def failure(self, path: Path, error: Exception) -> Outcome:
+        """Return the failure of one input; an error that would end all others too is raised again."""
+        if ends_job(error):
+            raise error
+        if self.debug:
+            traceback.print_exception(error)
+        return Outcome(path, failed=describe(error.at(path) if isinstance(error, BtsError) else error)[0]).at(path)
+
     def pictures(self, pictures: Sequence[tuple[Path, Scan]]) -> dict[Path, Outcome]:
-        """Predict pictures and write their results."""
+        """Predict pictures and write their results; where a batch fails, each picture by itself."""
         from bts.inference.write import write_prediction
 
         if not pictures:
             return {}
-        predictions = self.predictor.predict_batch([scan.slices[0] for _, scan in pictures], cam_class=self.cam_class)
+        try:
+            predictions = self.predictor.predict_batch([scan.slices[0] for _, scan in pictures], cam_class=self.cam_class)
+        except Exception as error:
+            if len(pictures) == 1:
+                return {pictures[0][0]: self.failure(pictures[0][0], error)}
+            if ends_job(error):
+                raise
+            return {path: outcome for each in pictures for path, outcome in self.pictures([each]).items()}
         found = {}
         for (path, _), prediction in zip(pictures, predictions, strict=True):
-            folder = write_prediction(prediction, self.folders[path])
-            found[path] = Outcome(path, f"{path}: {format_prediction(prediction)} -> {folder}", prediction.warnings)
+            try:
+                folder = write_prediction(prediction, self.folders[path])
+            except Exception as error:
+                found[path] = self.failure(path, error)
+            else:
+                found[path] = Outcome(path, f"{path}: {format_prediction(prediction)} -> {folder}", prediction.warnings)
         return found
 
     def volume(self, path: Path, scan: Scan) -> Outcome:
@@ -139,6 +183,14 @@ class Job:
             self.failed[outcome.path] = outcome.failed
         elif self.tell is not None:
             self.tell("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
+
+
+def ends_job(error: Exception) -> bool:
+    """Return whether an error concerns all inputs: a wrong request, or a disk that takes no more files."""
+    cause = error.__cause__
+    if isinstance(error, RequestError) and isinstance(cause, OSError):
+        return cause.errno in FULL_DISK
+    return isinstance(error, RequestError)
 
 
 def gather_warnings(warnings: Sequence[tuple[int, tuple[str, ...]]]) -> tuple[str, ...]:

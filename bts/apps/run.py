@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -19,6 +21,9 @@ from typing import Any, NoReturn
 
 from bts.errors import BtsError, RequestError
 from bts.registry import suggestion
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of a line, and bytes of a name that are no UTF-8."""
 
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -91,8 +96,17 @@ def describe(error: BaseException) -> tuple[str, int]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return the message of an error without line breaks and control characters."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters, line breaks and what is no Unicode as escapes: a name may hold any.
+
+    >>> printable("scan\\x1b[2J.png"), printable("Gehirn ä.png")
+    ('scan\\\\x1b[2J.png', 'Gehirn ä.png')
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
@@ -102,6 +116,7 @@ def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     end_on_sigterm()
+    take_any_name()
     show_log()
     try:
         return function(arguments)
@@ -118,6 +133,13 @@ def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         return status
 
 
+def take_any_name() -> None:
+    """Make standard output and error escape what their encoding lacks (cp1252 has no Greek), in place of an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def show_log() -> None:
     """Print this project's log messages to standard output; other libraries are left alone."""
     logger = logging.getLogger("bts")
@@ -132,7 +154,7 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        print(record.getMessage(), flush=True)
+        print("\n".join(map(printable, record.getMessage().split("\n"))), flush=True)
 
 
 def end_on_sigterm() -> None:

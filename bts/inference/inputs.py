@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bts.data.readers.catalogue import SUFFIXES
-from bts.data.readers.dicom import is_dicom
+from bts.data.readers.catalogue import SUFFIXES, is_scan
 from bts.errors import RequestError
 from bts.inference.writers.base import RESULT
 
 NO_SLICES = ("cvind.mat",)
 """Files with a readable suffix that hold no slice: figshare's table of folds."""
+ARCHIVE = ".zip"
+"""Suffix of archives, which are taken where they are named, not where they lie in a folder."""
+MAX_RESULT_BYTES = 2**26
+"""Largest `result.json` that is looked at: a volume of thousands of slices has some megabytes."""
 
 
 def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[Path]:
     """Return the input files, each once, in the order of the names and in natural order within a folder.
 
-    A file is taken as it is. A folder is searched recursively for readable files; hidden files and folders, and folders of
-    results, are skipped. A name with `*`, `?` or `[` is a pattern, `**` for any depth.
+    A file is taken as it is. A folder is searched for scans, also in its folders and links; hidden files and folders and
+    folders of results are skipped. A name with `*`, `?` or `[` is a pattern, `**` for any depth.
 
     Args:
         named: files, folders and patterns.
@@ -30,12 +34,18 @@ def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[
     Raises:
         RequestError: a name that does not exist, a folder without a readable file, a pattern without a match.
     """
+    return find_inputs(named, besides=besides)[0]
+
+
+def find_inputs(named: Sequence[str | Path], *, besides: Path | None = None) -> tuple[list[Path], list[Path]]:
+    """Return the input files as `expand`, and the visible files of the searched folders that are no scans."""
     if not named:
         raise RequestError("no scan is named: name files, folders or patterns")
     found: dict[Path, None] = {}
+    skipped: list[Path] = []
     for name in named:
-        found |= dict.fromkeys(_meant(name, besides))
-    return list(found)
+        found |= dict.fromkeys(_meant(name, besides, skipped))
+    return list(found), sorted(set(skipped), key=natural)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -48,16 +58,17 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts]
 
 
-def _meant(name: str | Path, besides: Path | None) -> list[Path]:
+def _meant(name: str | Path, besides: Path | None, skipped: list[Path]) -> list[Path]:
     path = Path(name)
     if path.is_dir():
-        return _inside(path, besides)
+        return _inside(path, besides, skipped)
     if path.exists():
         return [path]
     if not glob.has_magic(str(name)):
         raise RequestError(f"{name}: no such file or folder")
     matches = sorted((Path(match) for match in glob.glob(str(name), recursive=True)), key=natural)
-    files = [match for match in matches if match.is_file() and _readable(match)]
+    visible = [match for match in matches if not match.name.startswith(".")]
+    files = [match for match in visible if _readable(match) or (match.suffix.lower() == ARCHIVE and match.is_file())]
     if not files:
         raise RequestError(
             f"{name}: no readable file matches this pattern ({len(matches)} matches; readable are {_suffixes()})"
@@ -65,31 +76,43 @@ def _meant(name: str | Path, besides: Path | None) -> list[Path]:
     return files
 
 
-def _inside(folder: Path, besides: Path | None) -> list[Path]:
-    files = sorted(_walk(folder, besides), key=natural)
+def _inside(folder: Path, besides: Path | None, skipped: list[Path]) -> list[Path]:
+    files = sorted(_walk(folder, besides, skipped), key=natural)
     if not files:
         raise RequestError(f"{folder}: no readable file in this folder (readable are {_suffixes()})")
     return files
 
 
-def _walk(folder: Path, besides: Path | None) -> Iterator[Path]:
-    left_out = None if besides is None else os.path.realpath(besides)
-    for here, folders, names in os.walk(folder):
-        searched = [name for name in folders if not name.startswith(".")]
-        searched = [name for name in searched if os.path.realpath(os.path.join(here, name)) != left_out]
-        folders[:] = [] if RESULT in names else searched
-        if RESULT not in names:
-            yield from (path for name in names if _readable(path := Path(here, name)))
+def _walk(folder: Path, besides: Path | None, skipped: list[Path]) -> Iterator[Path]:
+    """Yield the scans of a folder and of those in it, linked ones too, each folder once."""
+    seen = set() if besides is None else {os.path.realpath(besides)}
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen or (RESULT in names and is_result(Path(here, RESULT))):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(here, name) for name in names if not name.startswith(".")):
+            if _readable(path):
+                yield path
+            elif path.name != RESULT:
+                skipped.append(path)
+
+
+def is_result(file: Path) -> bool:
+    """Return whether a `result.json` is one of this package: other programs write files of this name too."""
+    try:
+        if file.stat().st_size > MAX_RESULT_BYTES:
+            return False
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"schema_version", "source"} <= values.keys()
 
 
 def _readable(path: Path) -> bool:
-    name = path.name.lower()
-    if name.startswith(".") or name in NO_SLICES:
-        return False
-    try:
-        return path.is_file() and (name.endswith(SUFFIXES) or is_dicom(path))  # opening a named pipe would wait for a writer
-    except OSError:  # a file without permission is skipped
-        return False
+    return path.name.lower() not in NO_SLICES and is_scan(path)  # opening a named pipe would wait for a writer
 
 
 def _suffixes() -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path, PurePath
 from typing import Any
 
 from bts.data.readers.catalogue import suffix
 from bts.errors import RequestError
-from bts.inference.writers.json_result import read_result
+from bts.inference.writers.base import RESULT
+from bts.inference.writers.json_result import read_result, source_id
 
 LONGEST_NAME = 100
 
@@ -17,22 +19,45 @@ class ResultFolders:
     """A folder for each input under one output folder.
 
     The name is the file's without its suffix, with `-2`, `-3` where several inputs share it, in the order they are asked for;
-    characters that are not safe in a file name become `_`.
+    characters that are not safe in a file name become `_`. An input whose result is there keeps its folder, and no input gets
+    the folder of another input's result, also one of an earlier job.
     """
 
     def __init__(self, out: str | Path) -> None:
         self.out = Path(out)
         self._taken: set[str] = set()
+        self._names = _names_by_source(self.out)
 
     def folder(self, path: str | Path) -> Path:
         """Return the folder for the result of an input."""
-        stem = safe_name(path)
-        name, number = stem, 1
-        while name.casefold() in self._taken:  # some file systems do not tell A from a
-            number += 1
-            name = f"{stem}-{number}"
+        name = self._names.get(source_id(path)) or self._free(safe_name(path))
         self._taken.add(name.casefold())
         return self.out / name
+
+    def _free(self, stem: str) -> str:
+        others = {name.casefold() for name in self._names.values()}
+        name, number = stem, 1
+        while name.casefold() in self._taken or name.casefold() in others:  # some file systems do not tell A from a
+            number += 1
+            name = f"{stem}-{number}"
+        return name
+
+
+def _names_by_source(out: Path) -> dict[str, str]:
+    """Return the name of each folder with a result in an output folder by the input that it is of."""
+    found: dict[str, str] = {}
+    if not out.is_dir():
+        return found
+    for folder in sorted(out.iterdir()):
+        if not (folder / RESULT).is_file():
+            continue
+        try:
+            values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # half a result is of no input
+        known = values.get("source_id") if isinstance(values, dict) else None
+        found.setdefault(str(known or f"unknown input of {folder.name}"), folder.name)
+    return found
 
 
 def safe_name(path: str | Path) -> str:
@@ -76,6 +101,8 @@ def is_finished(
     except RequestError:
         return False
     if any(result.get(key) != value for key, value in origin.items()) or result.get("source") != str(source):
+        return False
+    if result.get("source_id") != source_id(source):
         return False
     if axis is not None and result.get("axis", axis) != axis:
         return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,100 @@ def test_without_any_model_the_user_is_told_how_to_get_one(
     draw(tmp_path / "scan.png")
     assert cli.main(["infer", "scan.png"]) == 2
     assert "no finished run in runs: train with `python train_seg.py`" in capsys.readouterr().err
+
+
+class Fragile(BrightRuntime):
+    """A segmenter that fails on pictures whose first pixel is white."""
+
+    def run(self, images: np.ndarray, **how: Any) -> Any:
+        if (images[:, 0, 0] > 0.9).any():
+            raise ZeroDivisionError("an odd file")
+        return super().run(images, **how)
+
+
+def test_an_unexpected_error_in_one_file_is_that_file_s_failure_and_resuming_gets_past_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(Predictor, "load", lambda **how: Predictor([Fragile(make_card("seg"))]))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    for name in "abcd":
+        draw(tmp_path / "scans" / f"{name}.png")
+    pixels = np.full((40, 40), 20, np.uint8)
+    pixels[:20, :20] = 255
+    Image.fromarray(pixels).save(tmp_path / "scans" / "b.png")
+    for arguments in ([], ["--resume"]):
+        assert infer.main(["scans", "--out", "out", *arguments]) == 1
+        told = capsys.readouterr()
+        assert "3 of 4 scans done" in told.out
+        assert told.err.startswith("error: scans/b.png: unexpected ZeroDivisionError: an odd file")
+        assert told.err.count("\n") == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "c", "d"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are Unicode there")
+def test_a_name_that_is_no_utf_8_or_holds_control_characters_is_done_and_shown_escaped(
+    loaded: list[Any], tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "scans").mkdir()
+    names = [os.fsdecode(b"\xff\xfe.png"), "\x1b[2Jred.png", "<img src=x>.png", "l\nine.png", "x" * 250 + ".png"]
+    for name in names:
+        draw(tmp_path / "plain.png").rename(tmp_path / "scans" / name)
+    (tmp_path / "scans" / os.fsdecode(b"torn\xff.png")).write_bytes(b"no picture")
+    assert infer.main(["scans", "--out", "out"]) == 1
+    told = capsys.readouterr()
+    assert "5 of 6 scans done" in told.out
+    assert "\x1b" not in told.out + told.err
+    assert r"\x1b[2Jred.png" in told.out
+    assert told.err.startswith("error: scans/torn\\udcff.png: ")
+    assert sorted(json.loads(path.read_text())["source"] for path in (tmp_path / "out").glob("*/result.json")) == sorted(
+        f"scans/{name}" for name in names
+    )
+    assert infer.main(["scans", "--out", "out", "--resume"]) == 1
+    assert "5 of 6 scans are finished already" in capsys.readouterr().out
+
+
+def test_two_patients_scans_of_one_name_keep_their_results(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        draw(tmp_path / name / "scan.png", side=40 + 10 * number)
+        assert infer.main([f"{name}/scan.png", "--out", "out"]) == 0
+    sizes = {}
+    for folder in (tmp_path / "out").iterdir():
+        with Image.open(folder / "mask.png") as mask:
+            sizes[json.loads((folder / "result.json").read_text())["source"]] = mask.size
+    assert sizes == {"one/scan.png": (40, 40), "two/scan.png": (50, 50)}
+    assert infer.main(["two/scan.png", "one/scan.png", "--out", "out", "--resume"]) == 0
+    assert "2 of 2 scans are finished already" in capsys.readouterr().out
+
+
+def test_an_archive_s_scans_are_done_under_their_own_names(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    draw(tmp_path / "one.png")
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        archive.write(tmp_path / "one.png", "a/one.png")
+        archive.write(tmp_path / "one.png", "b/one.png")
+        archive.write(tmp_path / "torn.png", "b/torn.png")
+        archive.writestr("b/readme.txt", "not a scan")
+        archive.writestr("inner.zip", b"PK")
+    assert infer.main(["scans.zip", "one.png", "--out", "out"]) == 1
+    told = capsys.readouterr()
+    assert "3 of 5 scans done" in told.out
+    assert "scans.zip: 1 files that are no scans are skipped (first: b/readme.txt)" in told.out
+    lines = told.err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("error: scans.zip/inner.zip: an archive in an archive is not opened")
+    assert lines[1].startswith("error: scans.zip/b/torn.png: not a readable PNG")
+    results = sorted(json.loads(path.read_text())["source"] for path in (tmp_path / "out").glob("*/result.json"))
+    assert results == ["one.png", "scans.zip/a/one.png", "scans.zip/b/one.png"]
+    assert infer.main(["scans.zip", "--out", "out", "--resume"]) == 1
+    assert "2 of 3 scans are finished already" in capsys.readouterr().out
+
+
+def test_a_damaged_archive_is_one_failed_input(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    draw(tmp_path / "one.png")
+    (tmp_path / "bad.zip").write_bytes(b"no archive")
+    assert infer.main(["bad.zip", "one.png", "--out", "out"]) == 1
+    told = capsys.readouterr()
+    assert "1 of 2 scans done" in told.out
+    assert told.err.startswith("error: bad.zip: no readable zip archive")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bts.errors import RequestError
-from bts.inference.inputs import expand
+from bts.inference.inputs import expand, find_inputs
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def tree(tmp_path: Path) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    (tmp_path / "a/old/result.json").write_text("{}")
+    (tmp_path / "a/old/result.json").write_text('{"schema_version": 2, "source": "a.png"}')
     (tmp_path / "a/old/slices").mkdir()
     (tmp_path / "a/old/slices/1.png").write_bytes(b"x")
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
@@ -71,3 +71,24 @@ def test_nothing_found_is_told_with_what_can_be_read(tree):
         expand([tree / "gone.png"])
     with pytest.raises(RequestError, match="no scan is named"):
         expand([])
+
+
+def test_files_that_are_no_scans_are_named_and_hidden_ones_are_not(tree):
+    assert names(find_inputs([tree])[1], tree) == ["cvind.mat", "notes.txt"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "no JSON", '{"accuracy": 0.9, "source": "us"}', "[" * 100000])
+def test_a_result_of_another_program_hides_no_folder(text, tree):
+    (tree / "a" / "result.json").write_text(text)
+    assert names(expand([tree / "a"]), tree) == ["a/B.PNG", "a/v.nii.gz"]
+
+
+def test_linked_folders_are_searched_once_and_a_circle_ends(tree, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    (disk / "c.png").write_bytes(b"x")
+    (tree / "linked").symlink_to(disk, target_is_directory=True)
+    (tree / "twice").symlink_to(disk, target_is_directory=True)
+    (disk / "up").symlink_to(tree, target_is_directory=True)
+    found = names(expand([tree]), tree)
+    assert sum(name.endswith("c.png") for name in found) == 1
+    assert sum(name.endswith("10.mat") for name in found) == 1

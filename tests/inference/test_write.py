@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bts.errors import RequestError
 from bts.inference.predictor import Predictor
 from bts.inference.resume import ResultFolders, is_finished, safe_name
 from bts.inference.write import write_prediction
-from bts.inference.writers.json_result import read_result
+from bts.inference.writers.json_result import read_result, source_id
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -51,7 +52,8 @@ def test_every_result_keeps_the_schema(
     runtimes = {"both": [seg, cls], "seg": [seg], "cls": [cls]}[tasks]
     found = Predictor(runtimes).predict(make_slice(spacing_mm=spacing_mm))
     result = check_result(write_prediction(found, tmp_path))
-    assert result == found.to_dict() == read_result(tmp_path)
+    assert result == read_result(tmp_path)
+    assert result == found.to_dict() | {"source_id": source_id("scan.png")}
     assert (tmp_path / "mask.png").exists() == (tasks != "cls")
     assert (tmp_path / "cam.png").exists() == (tasks != "seg")
 
@@ -113,6 +115,48 @@ def test_inputs_that_share_a_name_get_folders_of_their_own(tmp_path: Path) -> No
     asked = ["a/scan.png", "b/scan.png", "scan.nii.gz", "c/SCAN.mat", "a/scan-2.png", "other.dcm"]
     names = [folders.folder(path).relative_to(tmp_path).as_posix() for path in asked]
     assert names == ["scan", "scan-2", "scan-3", "SCAN-4", "scan-2-2", "other"]
+
+
+def test_an_input_keeps_its_folder_and_gets_none_of_another_input(
+    tmp_path: Path, seg: BrightRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two patients' `scan.png`, in one call, in two, and by the same relative path from two folders."""
+    out = tmp_path / "out"
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+
+    def write(path: str | Path) -> str:
+        folder = ResultFolders(out).folder(path)
+        return write_prediction(Predictor([seg]).predict(make_slice(path=str(path))), folder).name
+
+    monkeypatch.chdir(tmp_path / "one")
+    assert write("scan.png") == "scan"
+    monkeypatch.chdir(tmp_path / "two")
+    assert write("scan.png") == "scan-2"
+    assert write(tmp_path / "three" / "scan.png") == "scan-3"
+    monkeypatch.chdir(tmp_path / "one")
+    assert write("scan.png") == "scan"
+    folders = ResultFolders(out)  # in another order, with another input of the name, and with one result lost
+    (out / "scan-2" / "result.json").unlink()
+    lost = ResultFolders(out)
+    asked = [tmp_path / "scan.png", tmp_path / "three" / "scan.png", tmp_path / "two" / "scan.png", "scan.png"]
+    assert [folders.folder(path).name for path in asked] == ["scan-4", "scan-3", "scan-2", "scan"]
+    assert [lost.folder(path).name for path in asked] == ["scan-2", "scan-3", "scan-4", "scan"]
+
+
+def test_a_result_of_an_unknown_input_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "result.json").write_text('{"schema_version": 1, "source": "scan.png"}')
+    assert ResultFolders(tmp_path).folder("scan.png").name == "scan-2"
+
+
+def test_a_name_that_is_no_utf_8_is_written_and_resumed(tmp_path: Path, seg: BrightRuntime) -> None:
+    name = os.fsdecode(b"scan\xff\x1b<b>.png")
+    found = Predictor([seg]).predict(make_slice(path=name))
+    folder = write_prediction(found, tmp_path / "scan")
+    (folder / "result.json").read_text(encoding="utf-8")
+    assert read_result(folder)["source"] == name
+    assert is_finished(folder, source=name, origin=found.origin())
 
 
 @pytest.mark.parametrize(

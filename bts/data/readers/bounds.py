@@ -47,6 +47,10 @@ MAX_TAG_VALUES = 2**18
 """Most numbers of one tag of a TIFF: the places of as many tiles of 16 x 16 pixels fill the largest picture."""
 MAX_NPY_HEADER = 2**16
 """Largest header in bytes of one array in a `.npz` file."""
+MAX_ZIP_MEMBERS = 2**14
+"""Most files and folders in one archive of scans."""
+MAX_ZIP_BYTES = 2**33
+"""Most bytes that the scans of all archives of one job unpack to."""
 INFLATED_PIECE = 2**16
 """Bytes of a deflate stream that are unpacked at once."""
 READ_MEMORY_MIB = 2048

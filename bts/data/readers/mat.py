@@ -210,7 +210,8 @@ def _patient(array: np.ndarray) -> str:
     if array.size > MAX_TEXT:
         raise InputError(f"PID holds {array.size} values: at most {MAX_TEXT} are accepted, download it again")
     if array.dtype.kind in "US":
-        text = "".join(str(part) for part in array.ravel())
+        parts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in array.ravel()]
+        text = "".join(parts)
     elif array.dtype.kind in "ui":
         text = "".join(chr(code) for code in array.T.ravel() if 0 < code < 0x110000)
     elif array.size == 0:
