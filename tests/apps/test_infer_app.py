@@ -227,7 +227,7 @@ def test_an_archive_s_scans_are_done_under_their_own_names(loaded: list[Any], tm
     lines = told.err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("error: scans.zip/inner.zip: an archive in an archive is not opened")
-    assert lines[1].startswith("error: scans.zip/b/torn.png: not a readable PNG")
+    assert lines[1].startswith("error: scans.zip/b/torn.png: not a readable picture")
     results = sorted(json.loads(path.read_text())["source"] for path in (tmp_path / "out").glob("*/result.json"))
     assert results == ["one.png", "scans.zip/a/one.png", "scans.zip/b/one.png"]
     assert infer.main(["scans.zip", "--out", "out", "--resume"]) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,40 @@ def test_labels_reach_every_source_and_other_labels_are_another_entry_of_the_cac
             np.testing.assert_array_equal(source.mask_values(record), LABELS, err_msg=record.path)
         for record in (plain := open_source(name, tmp_path / root)).records():
             np.testing.assert_array_equal(plain.read(record).mask, DISC, err_msg=record.path)
+
+
+@pytest.mark.parametrize("name", ["0/255", "0/2/4", "palette white, black", "red"])
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".gif"])
+def test_the_container_of_a_mask_does_not_matter(name: str, suffix: str, tmp_path: Path) -> None:
+    HARD[name].save(tmp_path / f"mask{suffix}")
+    np.testing.assert_array_equal(read_mask(tmp_path / f"mask{suffix}"), DISC)
+
+
+def test_labels_of_a_deep_colour_file_are_not_cut(tmp_path: Path) -> None:
+    """A value of 1 in 16 bits is lost where only the high byte is read."""
+    png = tmp_path / "mask.png"
+    rows = np.repeat(ONE[:, :, None], 3, axis=2).astype(">u2")
+    write_deep_png(png, rows)
+    np.testing.assert_array_equal(read_mask(png), DISC)
+
+
+def write_deep_png(path: Path, rgb: np.ndarray) -> None:
+    """Write 16-bit RGB, which Pillow does not."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", rgb.shape[1], rgb.shape[0], 16, 2, 0, 0, 0)
+    lines = b"".join(b"\0" + row.tobytes() for row in rgb)
+    whole = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + whole)
+
+
+def test_an_animation_is_no_mask(tmp_path: Path) -> None:
+    frames = [HARD["0/255"], Image.fromarray(CORE.astype(np.uint8) * 255)]
+    frames[0].save(tmp_path / "mask.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="only its first frame was read: expected one picture in a mask file"):
+        read_mask(tmp_path / "mask.gif")
 
 
 def test_an_empty_mask_is_a_mask_in_every_container(tmp_path: Path) -> None:

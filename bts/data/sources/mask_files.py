@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bts.data.masks import FEW, LABELS_SETTING, NOISE, to_mask
 from bts.data.readers.catalogue import suffix
-from bts.data.readers.picture import open_picture, upright_picture
+from bts.data.readers.picture import Pixels, read_pixels
 from bts.errors import InputError
 
-LOSSY = ("JPEG", "MPO")
+OPAQUE = 255
 
 
 def read_mask(path: Path, *, labels: Sequence[int] = ()) -> np.ndarray:
     """Return the mask in a file as (H, W) bool; an empty mask is a mask.
 
     Args:
-        path: a picture, a NIfTI file of one plane, a `.npy` array, or a figshare `.mat` file.
+        path: a picture, a NIfTI file of one plane, or a figshare `.mat` file.
         labels: values that are tumour; empty for all but 0.
 
     Raises:
@@ -48,31 +47,35 @@ def stored_values(path: Path, *, labels: Sequence[int] = ()) -> tuple[np.ndarray
         from bts.data.readers.mat import read_mat_mask
 
         return read_mat_mask(path), False
-    with open_picture(path, what="mask picture") as picture:
-        return picture_values(picture, labels=labels), picture.format in LOSSY
+    pixels = read_pixels(path, what="mask picture")
+    if pixels.notes:
+        raise InputError(f"{pixels.notes[0]}: expected one picture in a mask file")
+    return picture_values(pixels, labels=labels), _is_lossy(path)
 
 
-def picture_values(picture: Image.Image, *, labels: Sequence[int] = ()) -> np.ndarray:
-    """Return one value per pixel (H, W) of an opened mask picture: 0 for black, transparent, or index 0 with `labels`.
-
-    The picture is turned as its own EXIF orientation says, as scans are.
+def picture_values(pixels: Pixels, *, labels: Sequence[int] = ()) -> np.ndarray:
+    """Return one value per pixel (H, W) of a mask picture: 0 for black, transparent, or index 0 with `labels`.
 
     Raises:
         InputError: background and tumour can't be told by colour and transparency.
     """
-    mode = picture.mode
-    picture.load()
-    found = upright_picture(picture)
-    if mode == "P" and labels:
-        return np.asarray(found)
-    if found.has_transparency_data:
-        rgba = np.asarray(found.convert("RGBA"))
-        return _with_alpha(_colour_values(rgba[..., :3], labels), rgba[..., 3])
-    if mode == "P":
-        return _palette_values(found)
-    if mode in ("1", "L", "I", "F") or mode.startswith("I;16"):
-        return np.asarray(found)
-    return _colour_values(np.asarray(found.convert("RGB")), labels)
+    values, alpha = pixels.values, pixels.alpha
+    if pixels.palette is not None:
+        if labels:
+            return values
+        if (pixels.palette[np.unique(values), 3] == OPAQUE).all():
+            return _palette_values(values, pixels.palette)
+        colours = pixels.palette[values]
+        values, alpha = colours[..., :3], colours[..., 3]
+    grey = values if values.ndim == 2 else _colour_values(values, labels)
+    return grey if alpha is None else _with_alpha(grey, alpha)
+
+
+def _is_lossy(path: Path) -> bool:
+    """Return whether a picture's format keeps no exact values: JPEG, or WebP that is not simply lossless."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    return head.startswith(b"\xff\xd8\xff") or (head[:4] == b"RIFF" and head[8:16] in (b"WEBPVP8 ", b"WEBPVP8X"))
 
 
 def _colour_values(rgb: np.ndarray, labels: Sequence[int]) -> np.ndarray:
@@ -82,9 +85,14 @@ def _colour_values(rgb: np.ndarray, labels: Sequence[int]) -> np.ndarray:
         return values
     if labels:
         raise InputError("a coloured mask beside data.mask_labels: expected label numbers, in grey or as a palette")
-    codes = (rgb.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=2)
-    colours = np.unique(codes)
-    return _by_hue(values, np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1))
+    colours = np.unique(rgb.reshape(-1, 3), axis=0) if rgb.dtype.itemsize > 1 else _colours(rgb)
+    return _by_hue(values, colours)
+
+
+def _colours(rgb: np.ndarray) -> np.ndarray:
+    """Return the colours (n, 3) of an 8-bit picture."""
+    codes = np.unique((rgb.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=2))
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
 
 
 def _by_hue(values: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -96,16 +104,13 @@ def _by_hue(values: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """
     top = colours[colours.max(axis=1).argmax()].astype(float)
     along = np.outer(colours.max(axis=1), top) / max(top.max(), 1)
-    is_one_hue = bool(np.abs(along - colours).max() <= NOISE)  # shades of one colour may be edges
-    return values if is_one_hue or len(colours) > FEW else np.where(values > 0, 1, 0).astype(np.uint8)
+    is_one_hue = bool(np.abs(along - colours).max() <= NOISE * max(top.max() / 255, 1))  # shades of one colour may be edges
+    return values if is_one_hue or len(colours) > FEW else (values > 0).astype(np.uint8)
 
 
-def _palette_values(picture: Image.Image) -> np.ndarray:
+def _palette_values(index: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Return the values of a palette picture by colour, whichever index is black."""
-    index = np.asarray(picture)
-    stored = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(stored)] = stored[:256]
+    palette = palette[:, :3]
     used = np.unique(index)
     black = [number for number in used if not palette[number].any()]
     if len(black) > 1:
