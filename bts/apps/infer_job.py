@@ -221,9 +221,11 @@ def is_nifti(path: Path) -> bool:
 
 def format_prediction(prediction: Prediction) -> str:
     """Return the prediction in a few words."""
+    from bts.inference.panel import percent
+
     parts = []
     if prediction.label is not None and prediction.class_prob is not None:
-        parts.append(f"{prediction.label} {prediction.class_prob.max():.0%}")
+        parts.append(f"{prediction.label} {percent(float(prediction.class_prob.max()), digits=0)}")
     if prediction.mask_area_px is not None:
         area = f" ({prediction.mask_area_mm2:.0f} mm2)" if prediction.mask_area_mm2 is not None else ""
         parts.append(f"mask of {prediction.mask_area_px} pixels{area}" if prediction.mask_area_px else "empty mask")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bts.data.preprocess import Preprocessing
@@ -14,6 +14,7 @@ from bts.inference.cam_methods import CAM_NAMES, usual_method
 from bts.inference.ood import OodScore
 from bts.inference.prediction import ModelMark, Prediction, UnfusedHeads, origin_fields
 from bts.inference.runtimes.base import RawOutput
+from bts.inference.statements import conclude
 from bts.models.folder import ModelCard
 
 
@@ -64,9 +65,11 @@ def make_prediction(
         found |= _confidence(found, model)
         found |= _cam(item, model, cam_class, cam_scale)
     found["ood"] = _ood(outputs)
-    prediction = Prediction(slice=item, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found)
     known = (*item.warnings, *([postprocess.PHANTOM_SLICE] if item.synthetic else []), *origin.warnings)
-    return replace(prediction, warnings=(*known, *_warnings(prediction, outputs, cam_scale)))
+    prediction = Prediction(
+        slice=item, warnings=known, models=origin.models, runtime=origin.runtime, versions=origin.versions or {}, **found
+    )
+    return conclude(prediction, [model.card for model in outputs], cam_scale=cam_scale)
 
 
 def _mask(item: Slice, model: ModelOutput) -> dict[str, Any]:
@@ -96,7 +99,6 @@ def _class(model: ModelOutput) -> dict[str, Any]:
         "class_logits": raw.class_logits,
         "class_prob": class_prob,
         "features": raw.features,
-        "refer": card.refer_below is not None and bool(class_prob.max() < card.refer_below),
     }
 
 
@@ -150,25 +152,3 @@ def _ood(outputs: Sequence[ModelOutput]) -> OodScore | None:
         if model.raw.ood_distance is not None
     ]
     return max(scores, key=lambda score: score.distance / score.limit, default=None)
-
-
-def _warnings(prediction: Prediction, outputs: Sequence[ModelOutput], cam_scale: str) -> Iterator[str]:
-    """Yield a sentence for each reason why this prediction may be wrong."""
-    if prediction.ood is not None and prediction.ood.is_ood:
-        yield prediction.ood.sentence
-    if prediction.consistent is False:
-        yield postprocess.format_contradiction(label=str(prediction.label))
-    unfused = prediction.unfused
-    if unfused is not None and not unfused.consistent:
-        yield postprocess.format_disagreement(label=unfused.label, tumour_prob=unfused.tumour_prob)
-    for card in (model.card for model in outputs if model.raw.mask_prob is not None):
-        if prediction.mask_uncertain and prediction.mask_confidence is not None:
-            below = float(card.uncertain_mask_below or 0)
-            yield postprocess.format_uncertain_mask(confidence=prediction.mask_confidence, below=below)
-    for card in (model.card for model in outputs if model.raw.class_logits is not None):
-        class_prob = prediction.class_prob if unfused is None else unfused.class_prob
-        if prediction.refer and class_prob is not None:  # the threshold was chosen on the class head's own probabilities
-            highest, below = float(class_prob.max()), float(card.refer_below or 0)
-            yield postprocess.format_referral(highest=highest, refer_below=below, unfused=unfused is not None)
-        if prediction.cam is not None and card.cam_scale is None and cam_scale == "model":
-            yield postprocess.NO_CAM_SCALE

@@ -108,14 +108,6 @@ class OodScore:
         """Whether the slice is out of distribution."""
         return self.distance > self.limit
 
-    @property
-    def sentence(self) -> str:
-        """Warning for a slice that is out of distribution."""
-        return (
-            f"out of distribution: unlike the slices that the model was trained on (distance {self.distance:.1f}, "
-            f"limit {self.limit:.1f}), so mask, class and probabilities are unreliable"
-        )
-
     def to_dict(self) -> dict[str, float | bool]:
         """Return the fields of `result.json`."""
         return {"distance": round(self.distance, 3), "limit": round(self.limit, 3), "is_ood": self.is_ood}

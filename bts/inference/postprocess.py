@@ -1,10 +1,8 @@
-"""Postprocessing of a network's outputs: temperature, fusion of mask and class, threshold, map scale, and warnings."""
+"""Postprocessing of a network's outputs: temperature, fusion of mask and class, threshold, and map scale."""
 
 from __future__ import annotations
 
 import numpy as np
-
-from bts.glossary import NO_TUMOUR
 
 PHANTOM_MODEL = "model trained on synthetic phantoms: the prediction has no meaning for a patient"
 PHANTOM_SLICE = "the slice is a synthetic phantom, not an image of a patient"
@@ -104,41 +102,3 @@ def scale_cam(cam: np.ndarray, *, scale: float | None) -> np.ndarray:
     """Return the class map in [0, 1]: divided by the scale and clipped; without a scale, divided by its own maximum."""
     by = scale or float(cam.max()) or 1.0
     return np.clip(cam / by, 0, 1).astype(np.float32, copy=False)
-
-
-def format_contradiction(*, label: str) -> str:
-    """Return the warning for a mask and a class that disagree on whether there is a tumour."""
-    if label == NO_TUMOUR:
-        return "mask and class contradict each other: a tumour is outlined, the class is no tumour"
-    return f"mask and class contradict each other: the class is {label}, the mask is empty"
-
-
-def format_disagreement(*, label: str, tumour_prob: float) -> str:
-    """Return the warning for a joint model whose heads, before they are fused, disagree on whether there is a tumour.
-
-    Args:
-        label: class of the class head alone.
-        tumour_prob: tumour probability of the mask head alone.
-    """
-    alone = "no tumour" if label == NO_TUMOUR else label
-    return f"mask head and class head disagree: the class alone is {alone}, the mask alone gives a tumour {tumour_prob:.0%}"
-
-
-def format_uncertain_mask(*, confidence: float, below: float) -> str:
-    """Return the warning for a mask whose confidence is below the model's threshold."""
-    limit = f"below the model's threshold of {below:.2f}"
-    return f"the mask is uncertain, check its position and outline: its confidence is {confidence:.2f}, {limit}"
-
-
-def format_referral(*, highest: float, refer_below: float, unfused: bool = False) -> str:
-    """Return the warning for a largest class probability below the referral threshold.
-
-    Args:
-        highest: the largest probability.
-        refer_below: the threshold.
-        unfused: whether it is that of a joint model's class head alone, which differs from the predicted one.
-    """
-    whose = " of the class head alone" if unfused else ""
-    return (
-        f"refer to an expert: the highest probability{whose} is {highest:.2f}, below the model's threshold of {refer_below:.2f}"
-    )

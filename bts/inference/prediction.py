@@ -84,7 +84,7 @@ class Prediction:
         cam_peak: largest value of the map before scaling, or None; the scale is chosen from these on validation.
         features: (C,) pooled features behind the class, or None.
         ood: distance of the slice from the training slices, or None where the model card holds no reference.
-        refer: whether the largest class probability is below the model's referral threshold.
+        refer: whether the case is referred to an expert; a warning says why (`bts.inference.statements`).
         warnings: one sentence for each reason why the prediction may be wrong.
         models: the models that took part.
         runtime: what computed it, such as `"torch on cpu"`.
@@ -155,6 +155,19 @@ class Prediction:
             return None
         return bool(self.mask_area_px) == (self.label != NO_TUMOUR)
 
+    @property
+    def agreement(self) -> str | None:
+        """Agreement on whether there is a tumour; None where mask or class is not predicted.
+
+        `agree`; `heads_disagree`, where the heads of a joint model did before they were fused; `contradict`, where mask and
+        class do.
+        """
+        if self.consistent is None:
+            return None
+        if not self.consistent:
+            return "contradict"
+        return "agree" if self.unfused is None or self.unfused.consistent else "heads_disagree"
+
     def findings(self) -> dict[str, Any]:
         """Return the fields of `result.json` about the slice."""
         return {
@@ -171,6 +184,7 @@ class Prediction:
             "cam_strength": _rounded(self.cam_strength, 6),
             "cam_energy_in_mask": _rounded(self.cam_energy_in_mask, 6),
             "consistent": self.consistent,
+            "agreement": self.agreement,
             "unfused": self._unfused(),
             "ood": None if self.ood is None else self.ood.to_dict(),
             "refer": self.refer,

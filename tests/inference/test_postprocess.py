@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bts.inference.postprocess import decide_mask, format_contradiction, format_referral, scale_cam, softmax
+from bts.inference.postprocess import decide_mask, scale_cam, softmax
+from bts.inference.statements import format_contradiction, format_referral
 
 
 def test_temperature_one_is_the_softmax_and_a_high_one_makes_all_classes_alike():

@@ -13,10 +13,10 @@ from bts.apps.web.files import BATCH_ZIP, write_zip
 from bts.apps.web.intake import bare_name
 from bts.apps.web.limits import Deadline
 from bts.apps.web.sessions import Session
-from bts.apps.web.words import REFER
 from bts.data.readers.scan import Scan
 from bts.errors import BtsError, RequestError
 from bts.inference.resume import ResultFolders
+from bts.inference.statements import REFER
 from bts.inference.write import RESULT, write_prediction
 
 
@@ -133,7 +133,7 @@ def _row(scan: Scan, found: dict[str, Any], area: int | None) -> Row:
         label=label,
         probability=found["probabilities"][label] if label else None,
         area=area,
-        consistent=found.get("consistent"),
+        consistent=None if found.get("agreement") is None else found["agreement"] == "agree",
         refer=refer,
         note="; ".join(sorted(found["warnings"], key=lambda line: refer and not line.startswith(REFER))),
     )

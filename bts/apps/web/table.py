@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from bts.apps.web.batch import Row
 from bts.apps.web.files import BATCH_ZIP
-from bts.apps.web.words import REFER, begun, named, text
+from bts.apps.web.words import begun, named, text
 from bts.inference.panel import percent
+from bts.inference.statements import REFER
 
 COLUMNS = (("File", ""), ("Class", ""), ("Probability", "n"), ("Mask, px", "n"), ("Agree", ""), ("Notes", ""))
 

@@ -6,9 +6,7 @@ import html
 
 from bts.inference.panel import percent
 from bts.inference.prediction import Prediction
-
-REFER = "refer to an expert"
-"""How a referral begins among the warnings."""
+from bts.inference.statements import AGREEMENT, REFER
 
 
 def text(value: object) -> str:
@@ -41,8 +39,8 @@ def facts_of(prediction: Prediction) -> list[tuple[str, str]]:
         rows.append(("Confidence of the mask", f"{prediction.mask_confidence:.2f}{uncertain}"))
     if prediction.cam_energy_in_mask is not None:
         rows.append(("Heat inside the mask", f"{prediction.cam_energy_in_mask:.0%}"))
-    if prediction.consistent is not None:
-        rows.append(("Mask and class", "agree" if prediction.consistent else "contradict each other"))
+    if prediction.agreement is not None:
+        rows.append(("Mask and class", AGREEMENT[prediction.agreement]))
     height, width = prediction.slice.image.shape
     rows.append(("Slice", f"{height} × {width} pixels"))
     return rows
