@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from bts.atomic import write_text
@@ -112,8 +113,24 @@ def finished_runs(root: str | Path, task: Task) -> list[Run]:
 def find_latest(root: str | Path, task: Task) -> Run | None:
     """Return the latest finished run of `task` on real data, else the latest finished one on phantoms, else None."""
 
-    def rank(run: Run) -> tuple[bool, str, str]:
+    def rank(run: Run) -> tuple[bool, float, str]:
         marker = run.marker() or {}
-        return not marker.get("synthetic"), str(marker.get("time", "")), run.path.name
+        return not marker.get("synthetic"), seconds_of(str(marker.get("time", ""))), run.path.name
 
     return max(finished_runs(root, task), key=rank, default=None)
+
+
+def seconds_of(text: str) -> float:
+    """Return a time with its zone as seconds since 1970, so that runs of several zones compare; -1 for what is no time.
+
+    A time without a zone is one of this machine's zone.
+
+    >>> seconds_of("2026-01-02T00:30:00+0200") == seconds_of("2026-01-01T22:30:00+0000")
+    True
+    """
+    for form in ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"):
+        try:
+            return datetime.strptime(text, form).timestamp()
+        except (ValueError, OverflowError):
+            continue
+    return -1.0

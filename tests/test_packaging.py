@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("setuptools", reason="setuptools is not installed: pip install setuptools")
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILD_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
+BUILD_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "setup.py")
 BUNDLED = ("model.json", "model.safetensors", "model.onnx", "MODEL_CARD.md", "SHA256SUMS")
 ASK = """
 import json, os, warnings
@@ -38,6 +39,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     copy = tmp_path_factory.mktemp("sources")
     for name in BUILD_FILES:
         shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "configs", copy / "configs")
     shutil.copytree(ROOT / "bts", copy / "bts", ignore=shutil.ignore_patterns("__pycache__", "bundled"))
     (copy / "tests").mkdir()
     (copy / "tests" / "test_one.py").touch()
@@ -62,12 +64,35 @@ def test_the_bundled_model_is_packed_whole(packed: dict[str, list[str]], kind: s
 
 
 def test_the_sdist_holds_what_a_build_needs_and_no_tests(packed: dict[str, list[str]]) -> None:
-    assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE"} <= set(packed["sdist"])
+    assert {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "configs/seg.yaml"} <= set(packed["sdist"])
     assert not [name for name in packed["sdist"] if name.startswith("tests")]
 
 
 def test_the_wheel_holds_nothing_beside_the_package(packed: dict[str, list[str]]) -> None:
     assert {name.split("/")[0] for name in packed["wheel"]} == {"bts"}
+
+
+def test_an_installed_package_trains_with_the_settings_files_of_the_clone(tmp_path: Path) -> None:
+    clone, site = tmp_path / "clone", tmp_path / "site"
+    clone.mkdir()
+    for name in BUILD_FILES:
+        shutil.copy(ROOT / name, clone)
+    for name in ("bts", "configs"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "bundled"))
+    build = "from setuptools.build_meta import build_wheel; print(build_wheel('wheels'))"
+    said = subprocess.run([sys.executable, "-W", "ignore", "-c", build], cwd=clone, check=True, capture_output=True, text=True)
+    with zipfile.ZipFile(clone / "wheels" / said.stdout.strip().splitlines()[-1]) as wheel:
+        wheel.extractall(site)
+    shutil.rmtree(clone)
+    shipped = {
+        path.relative_to(site / "bts").as_posix(): path.read_bytes() for path in (site / "bts" / "configs").rglob("*.yaml")
+    }
+    own = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in (ROOT / "configs").rglob("*.yaml")}
+    assert shipped == own
+    ask = "from pathlib import Path; from bts.apps.settings_line import shipped_config; print(shipped_config(Path('seg.yaml')))"
+    found = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, check=True,
+                           capture_output=True, text=True)  # fmt: skip
+    assert found.stdout.strip() == str(site / "bts" / "configs" / "seg.yaml")
 
 
 def test_the_command_comes_along(packed: dict[str, list[str]]) -> None:

@@ -57,6 +57,15 @@ def test_the_latest_finished_run_is_found(tmp_path: Path) -> None:
     assert find_latest(tmp_path, "seg") == latest
 
 
+def test_the_latest_run_is_found_across_time_zones(tmp_path: Path) -> None:
+    """As text the earlier one is larger."""
+    finished(tmp_path, time="2026-01-03T09:00:00+0900")  # midnight in UTC
+    latest = finished(tmp_path, time="2026-01-03T02:00:00+0000")
+    finished(tmp_path, time="2026-01-02T18:00:00-0500")  # 23 o'clock in UTC
+    finished(tmp_path, time="no time")
+    assert find_latest(tmp_path, "seg") == latest
+
+
 def test_an_old_run_on_real_data_goes_before_a_new_one_on_phantoms(tmp_path: Path) -> None:
     phantom = finished(tmp_path, time="2026-01-03", synthetic=True)
     assert find_latest(tmp_path, "seg") == phantom

@@ -86,8 +86,24 @@ def nearest(key: str, known: Mapping[str, Any]) -> str:
     return f" (did you mean '{same[0]}'?)" if same else suggestion(key, known)
 
 
+CONFIGS = "configs"
+"""Folder of the shipped settings files, in the clone and in an installed package."""
+
+
+def shipped_config(name: Path) -> Path:
+    """Return a settings file that comes with the package: the same in an installed package and in a clone of it."""
+    installed = Path(__file__).resolve().parents[1] / CONFIGS
+    return (installed if installed.is_dir() else installed.parents[1] / CONFIGS) / name
+
+
 def from_yaml(path: Path) -> list[Given]:
-    """Return the settings of a YAML file; raises `RequestError` if it cannot be read."""
+    """Return the settings of a YAML file; raises `RequestError` if it cannot be read.
+
+    A path such as `configs/seg.yaml` that is not in the working folder is that of the shipped file.
+    """
+    if path.parts[:1] == (CONFIGS,) and not path.exists() and ".." not in path.parts:
+        shipped = shipped_config(Path(*path.parts[1:]))
+        path = shipped if shipped.is_file() else path
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

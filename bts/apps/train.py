@@ -82,20 +82,12 @@ def help_text(task: Task) -> str:
 
 def gather(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Settings:
     """Return the settings that the files and the command line ask for together."""
-    from bts.apps.settings_line import from_arguments, from_yaml, read_settings
+    from bts.apps.settings_line import from_arguments, from_yaml, read_settings, shipped_config
 
     typed = from_arguments(rest)
     if options.resume is not None:
         return read_settings(task, [*resumed(options), *typed])
-    default = default_config(task)
-    path = options.config or (default if default.is_file() else None)
-    return read_settings(task, [*(from_yaml(path) if path else []), *typed])
-
-
-def default_config(task: Task) -> Path:
-    """Return the task's settings file: in this folder, else beside the root scripts of this checkout."""
-    name = Path("configs") / f"{task}.yaml"
-    return name if name.is_file() else Path(__file__).resolve().parents[2] / name
+    return read_settings(task, [*from_yaml(options.config or shipped_config(Path(f"{task}.yaml"))), *typed])
 
 
 def resumed(options: argparse.Namespace) -> list[Given]:

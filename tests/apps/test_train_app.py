@@ -41,11 +41,18 @@ def test_the_task_s_own_file_is_read_without_config(asked: list[Any]) -> None:
     assert shipped[1].freeze.epochs > 0  # as configs/cls.yaml says, where the default is none
 
 
-def test_a_file_in_the_working_folder_comes_first(asked: list[Any], tmp_path: Path) -> None:
+def test_the_working_folder_does_not_change_the_settings_unless_its_file_is_named(asked: list[Any], tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "seg.yaml").write_text("seed: 7\n")
     assert train.main("seg", []) == 0
-    assert asked[0][0].seed == 7
+    assert train.main("seg", ["--config", "configs/seg.yaml"]) == 0
+    assert [settings.seed for settings, _ in asked] == [0, 7]
+
+
+def test_a_shipped_file_is_found_by_its_name_outside_of_a_clone(asked: list[Any]) -> None:
+    assert train.main("seg", ["--config", "configs/demo_seg.yaml"]) == 0
+    assert asked[0][0].data.root == "demo/data"
+    assert train.main("seg", ["--config", "configs/nowhere.yaml"]) == 2
 
 
 def test_config_and_command_line_reach_fit(asked: list[Any], tmp_path: Path) -> None:
