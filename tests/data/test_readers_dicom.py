@@ -90,12 +90,6 @@ def test_grey_rgb_capture_is_accepted_and_a_coloured_one_refused(tmp_path):
         read_slice(write_dicom(tmp_path / "a.dcm", grey, kind="RGB"))
 
 
-def test_palette_colours_are_refused(tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", PIXELS, kind="PALETTE COLOR")
-    with pytest.raises(InputError, match="photometric interpretation PALETTE COLOR: expected MONOCHROME1 or MONOCHROME2"):
-        read_slice(path)
-
-
 def test_several_frames_are_refused(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", np.stack([PIXELS, PIXELS]), frames=2)
     with pytest.raises(InputError, match="2 frames in one file: expected one slice, convert the volume to NIfTI"):

@@ -41,8 +41,13 @@ CHARACTER_SET = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
 """Tag whose value pydicom takes apart while it reads, in sequences too."""
 READ = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation",
         "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-        "PixelSpacing")  # fmt: skip
+        "PixelSpacing", "PixelPaddingValue", "PixelPaddingRangeLimit")  # fmt: skip
 """Fields of the data set that are converted, each part of their text to an object."""
+GREY = ("MONOCHROME1", "MONOCHROME2")
+MIRRORED, PALETTE = "MONOCHROME1", "PALETTE COLOR"
+RLE = "1.2.840.10008.1.2.5"
+DECODERS = ("pyjpegls", "pillow", "pydicom", "pylibjpeg", "gdcm")
+"""pydicom's plugins in the order in which they are tried; gdcm, which alone decodes lossless JPEG, is last for all others."""
 MAX_FIRST_ELEMENT, MAX_FIRST_BYTES = 0x18, 100
 """Of a file without preamble: the first element is at most SOPInstanceUID, and an UID has 64 bytes."""
 REPRESENTATIONS = (b"UL", b"UI", b"OB", b"CS", b"DA", b"TM", b"SH", b"LO")
@@ -90,7 +95,8 @@ def claimed_dicom_pixels(path: str | Path) -> int:
 def read_dicom(path: str | Path) -> Slice:
     """Return the slice of a DICOM file: stored values times RescaleSlope plus RescaleIntercept, bright where tissue is bright.
 
-    MONOCHROME1, where low values are bright, is mirrored within its own range. `spacing_mm` is PixelSpacing.
+    MONOCHROME1, where low values are bright, is mirrored within its own range. Padding (PixelPaddingValue) becomes the darkest
+    value of the picture. RGB, YBR and palette pictures are read where they are grey. `spacing_mm` is PixelSpacing.
 
     Raises:
         InputError: pydicom is missing, no DICOM, no picture in it, several frames, colour, a compression that can't be decoded
@@ -227,8 +233,7 @@ def _refuse_bytes(data: Any) -> None:
     values = rows * columns * int(data.get("SamplesPerPixel") or 1)
     stored = data.PixelData
     refuse_claim("the picture", claimed=values * max(int(data.get("BitsAllocated") or 8), 8) // 8, stored=len(stored))
-    syntax = data.file_meta.get("TransferSyntaxUID")
-    if syntax is None or not syntax.is_encapsulated:
+    if not _is_packed(data):
         return
     from pydicom.encaps import get_frame
 
@@ -244,15 +249,101 @@ def _refuse_bytes(data: Any) -> None:
 
 
 def _pixels(data: Any) -> np.ndarray:
-    stored = data.pixel_array
     kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
-    if kind == "RGB" and stored.ndim == 3 and stored.dtype == np.uint8:
-        stored = to_grey(stored)
-    elif kind not in ("MONOCHROME1", "MONOCHROME2"):
+    if kind not in GREY and kind != PALETTE and kind != "RGB" and not kind.startswith("YBR_"):
         raise InputError(f"photometric interpretation {kind}: expected MONOCHROME1 or MONOCHROME2, export the scan as grey")
+    stored = _stored(data)
+    if kind == PALETTE:
+        stored = to_grey(_coloured(stored, data))
+    elif kind not in GREY:
+        if stored.ndim != 3 or stored.dtype.kind != "u":
+            raise InputError(f"photometric interpretation {kind} without three channels: export the scan as grey")
+        stored = to_grey(stored)
     slope, intercept = (float(data.get(name, default)) for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
     image = stored.astype(np.float64) * slope + intercept
-    return image.max() + image.min() - image if kind == "MONOCHROME1" else image
+    padding = _padding(stored, data) if kind in GREY else None
+    if padding is None or padding.all() or not padding.any():
+        return image.max() + image.min() - image if kind == MIRRORED else image
+    tissue = image[~padding]
+    if kind == MIRRORED:
+        image = tissue.max() + tissue.min() - image
+    return np.where(padding, tissue.min(), image)
+
+
+def _stored(data: Any) -> np.ndarray:
+    """Return the stored values, decoded, and the part of each that BitsStored and HighBit name; YBR becomes RGB."""
+    allocated = int(data.get("BitsAllocated") or 8)
+    bits = int(data.get("BitsStored") or allocated)
+    high = int(data.get("HighBit", bits - 1))
+    if high == bits - 1:
+        return _decoded(data)
+    signed = bool(data.get("PixelRepresentation"))
+    if not bits <= high + 1 <= allocated or (_is_packed(data) and str(data.file_meta.TransferSyntaxUID) != RLE):
+        raise InputError(
+            f"values in bits {high - bits + 1} to {high} of {allocated}, which can't be told here: export it uncompressed"
+        )
+    data.BitsStored, data.HighBit, data.PixelRepresentation = allocated, allocated - 1, 0
+    values = _decoded(data).astype(np.int64) >> (high + 1 - bits)
+    values &= (1 << bits) - 1
+    return np.where(values >> (bits - 1), values - (1 << bits), values) if signed else values
+
+
+def _is_packed(data: Any) -> bool:
+    syntax = data.file_meta.get("TransferSyntaxUID")
+    return syntax is not None and bool(syntax.is_encapsulated)
+
+
+def _decoded(data: Any) -> np.ndarray:
+    """Return what the first of the installed decoders that can read a compressed picture makes of it."""
+    if not _is_packed(data):
+        return data.pixel_array
+    from pydicom.pixels import get_decoder
+
+    syntax = data.file_meta.TransferSyntaxUID
+    try:
+        available = get_decoder(syntax).available_plugins
+    except NotImplementedError:  # no picture syntax, or one that pydicom does not know
+        available = ()
+    if not available:
+        raise InputError(f"compressed as {syntax.name}, for which no decoder is installed: pip install 'bts[dicom]'")
+    last = Exception()
+    for plugin in sorted(available, key=lambda name: DECODERS.index(name) if name in DECODERS else len(DECODERS)):
+        try:
+            data.pixel_array_options(decoding_plugin=plugin)
+            return data.pixel_array
+        except Exception as error:  # each decoder leaves out some kinds, and says so in its own way
+            last = error
+    raise last
+
+
+def _coloured(indices: np.ndarray, data: Any) -> np.ndarray:
+    """Return the colours (H, W, 3) that a palette gives to stored values."""
+    from pydicom.pixels import apply_color_lut
+
+    if "SegmentedRedPaletteColorLookupTableData" in data:
+        raise InputError("a palette in segments, which may unpack without end: export the scan as grey")
+    return apply_color_lut(indices, data)[..., :3]
+
+
+def _padding(stored: np.ndarray, data: Any) -> np.ndarray | None:
+    """Return where a picture was padded to its rectangle (PixelPaddingValue, and the range up to its limit), or None."""
+    ends = [_stored_number(data.get(name), data) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    first = ends[0]
+    if first is None:
+        return None
+    last = first if ends[1] is None else ends[1]
+    return (stored >= min(first, last)) & (stored <= max(first, last))
+
+
+def _stored_number(value: Any, data: Any) -> int | None:
+    """Return a number whose sign its type may leave open, as the stored values have one; None where there is none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bytes):
+        value = int.from_bytes(value[:2], "little")
+    bits = int(data.get("BitsAllocated") or 16)
+    found = int(value) % (1 << bits)
+    return found - (1 << bits) if data.get("PixelRepresentation") and found >> (bits - 1) else found
 
 
 def _spacing_mm(data: Any) -> tuple[float, float] | None:
