@@ -1,4 +1,4 @@
-"""Which benchmark is to be run? `python -m bench NAME`, `all`, or `page RESULTS.jsonl` for the document.
+"""Benchmarks: `python -m bench NAME`, `all`, or `page RESULTS.jsonl` for the document.
 
     python -m bench one-scan                # one scan, warm and cold, against the plain way
     python -m bench folder                  # a folder of 500 scans against the bare network
@@ -112,7 +112,7 @@ def measure(name: str, work: Path, *, out: Path | None, quick: bool) -> dict[str
     print(f"\n{question}\n\n{table(found['lines'])}\n")
     for note in notes:
         print(f"- {note}")
-    print(f"- {told(machine)}\n")
+    print(f"- {format_machine(machine)}\n")
     print(json.dumps(found))
     if out is not None:
         with out.open("a", encoding="utf-8") as file:
@@ -120,7 +120,7 @@ def measure(name: str, work: Path, *, out: Path | None, quick: bool) -> dict[str
     return found
 
 
-def told(machine: dict[str, Any]) -> str:
+def format_machine(machine: dict[str, Any]) -> str:
     """Return the machine in one line."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     parts = [

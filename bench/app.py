@@ -1,4 +1,4 @@
-"""How long is it from a scan dropped on the page to its picture, beside `infer.py`, and does the server's memory stay?"""
+"""Time from a scan dropped on the page to its picture, beside `infer.py`, and memory of the server."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ class Visitor:
         data = [{"path": stored, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}]
         asked = {"data": data, "fn_index": self.handler, "session_hash": self.key}
         self.client.post("/gradio_api/queue/join", json=asked).raise_for_status()
-        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.key}) as told:
-            for line in told.iter_lines():
+        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.key}) as events:
+            for line in events.iter_lines():
                 event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
                 if event.get("msg") == "process_completed":
                     if "<figure" not in str(event["output"]["data"][0]):

@@ -1,4 +1,4 @@
-"""How long does something take? Several things in turn, so that a machine that slows down slows all of them."""
+"""Interleaved timing: repeated in turn, so that a slower machine affects every candidate alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many scans a second does a folder give, files written, against the bare network, and does the memory stay?"""
+"""Scans per second of a folder, files written, against the bare network, and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a folder, in a process of its own, so that its memory is its own?"""
+"""Measurement of a folder in its own process, so that its memory is measured alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do bootstrap, audit and report grow as their data doubles?"""
+"""Growth of bootstrap, audit and report as the data doubles."""
 
 from __future__ import annotations
 

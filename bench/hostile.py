@@ -1,4 +1,4 @@
-"""Hostile uploads against a real server on this machine: does it still answer, does its memory stay, is anything left?
+"""Hostile uploads against a real server on this machine: answers, memory, and files left behind.
 
 Several visitors send files of every readable kind, truncated, with flipped bits and inflated; they break bodies off, leave
 uploads unused and answers unread, and send JSON that is none. Number and time are bounded, and what is sent follows from the
@@ -140,8 +140,8 @@ def _act(act: str, visitor: Visitor, kind: str, data: bytes, rng: np.random.Gene
 
 def _read(visitor: Visitor) -> str:
     """Wait for the answer; return of what kind it is."""
-    with visitor.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": visitor.key}) as told:
-        for line in told.iter_lines():
+    with visitor.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": visitor.key}) as events:
+        for line in events.iter_lines():
             event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
             if event.get("msg") == "process_completed":
                 shown = str(event["output"])

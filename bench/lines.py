@@ -1,4 +1,4 @@
-"""What does a benchmark find? Lines of repeated measurements, each with its median, spread and ratio to another line."""
+"""Lines of repeated measurements: median, spread and ratio to another line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On what was it measured? Processor, cores, threads, how busy they were, and versions."""
+"""Machine of a measurement: processor, cores, threads, load and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On what is it measured? Phantoms and models with random weights, made once a run in a temporary folder."""
+"""Material of the benchmarks: phantoms and models with random weights, made in a temporary folder."""
 
 from __future__ import annotations
 

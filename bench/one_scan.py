@@ -1,4 +1,4 @@
-"""How long does one scan take, warm and from a cold process, against the plain way of doing it?"""
+"""Latency of one scan, warm and from a cold process, against the baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do results become docs/performance.md: first what must be reached, line by line, then every table in full?"""
+"""docs/performance.md from results: the targets line by line, then every table in full."""
 
 from __future__ import annotations
 

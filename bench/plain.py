@@ -1,4 +1,4 @@
-"""What would a user write who has never seen this program? U-Net, classifier and Grad-CAM one after another, eager."""
+"""Baseline: U-Net, classifier and Grad-CAM one after another, eager, as a user would write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does reading cost: in the first epoch, the second, a second run, and with h5py and a resize at every epoch?"""
+"""Cost of reading: first epoch, second epoch, second run, and h5py with a resize at every epoch."""
 
 from __future__ import annotations
 

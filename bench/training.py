@@ -1,4 +1,4 @@
-"""How fast does a real training run, against the same step on one fixed batch in memory, and how long does it wait for data?"""
+"""Training rate against the same step on one fixed batch in memory, and the time spent waiting for data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Would every command line of the documents be accepted? Each goes through the program's own parser, and stops there."""
+"""Every command line of the documents is accepted by the program's own parser; nothing is run."""
 
 from __future__ import annotations
 

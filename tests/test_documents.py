@@ -1,4 +1,4 @@
-"""Do the documents speak of what there is? Files, commands, options, settings and names in their code blocks are looked up."""
+"""Files, commands, options, settings and names in the documents' code blocks exist."""
 
 from __future__ import annotations
 

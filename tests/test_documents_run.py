@@ -1,4 +1,4 @@
-"""Do the documents' Python blocks run as they stand? Each does, in a folder that holds what its words take for granted."""
+"""The documents' Python blocks run unchanged, each in a folder that holds what the text assumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation's site: are its pages there, do its references resolve, and does nothing come from another host?"""
+"""Documentation site: its pages exist, references resolve, and nothing is loaded from another host."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ EXAMPLE_SIDE = 256
 
 
 def write_bundle(model: Trained, out: Path | None) -> Written:
-    """Write the bundle, beside the model folder unless told otherwise; one that is there already is replaced.
+    """Write the bundle, beside the model folder unless another folder is given; an existing bundle is replaced.
 
     Raises:
         RequestError: the place can't be written to or holds something else, or MONAI does not accept the bundle.
@@ -101,8 +101,8 @@ def readme(card: ModelCard) -> str:
     """Return `docs/README.md`."""
     finds = {"mask": "the tumour's mask, `RESULTS/<scan>_mask.png`", "classes": f"a class of {escape(', '.join(card.classes))}"}
     answers = [answer for answer, _ in answers_of(card.task)]
-    told = {
-        "Trained on": escape(card.trained_on or "not told"),
+    fields = {
+        "Trained on": escape(card.trained_on or "not stated"),
         "Licence of the weights": escape(card.licence),
         "Intended use": escape(card.intended_use),
         "Fingerprint of the weights": card.fingerprint,
@@ -131,7 +131,7 @@ Network and metadata are checked by
 
 ## What is known of it
 
-{chr(10).join(f"- {name}: {text}" for name, text in told.items())}
+{chr(10).join(f"- {name}: {text}" for name, text in fields.items())}
 - Scores: {escape(json.dumps(card.scores, ensure_ascii=False)) if card.scores else "none in the model card"}
 
 `models/model.json` is the whole model card.

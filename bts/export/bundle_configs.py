@@ -65,7 +65,7 @@ def metadata_of(card: ModelCard) -> dict[str, Any]:
         "authors": "whoever trained the model; exported by bts",
         "copyright": f"licence of the weights: {card.licence}",
         "intended_use": card.intended_use,
-        "data_source": card.trained_on or "not told",
+        "data_source": card.trained_on or "not stated",
         "data_type": "MRI slices: PNG, JPEG, TIFF, MATLAB 7.3, DICOM, NIfTI of one slice",
         "image_classes": "one grey slice",
         "eval_metrics": card.scores,

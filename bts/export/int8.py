@@ -104,10 +104,10 @@ def label(path: Path, model: Trained) -> None:
 
     proto = onnx.load(path)
     del proto.graph.value_info[:]
-    told = {entry.key: entry.value for entry in proto.metadata_props if not entry.key.startswith("onnx.")}
-    told[CARD_KEY] = to_json(replace(published(model.card), name=f"{model.card.name} in int8"))
+    metadata = {entry.key: entry.value for entry in proto.metadata_props if not entry.key.startswith("onnx.")}
+    metadata[CARD_KEY] = to_json(replace(published(model.card), name=f"{model.card.name} in int8"))
     del proto.metadata_props[:]
-    for name, text in told.items():
+    for name, text in metadata.items():
         proto.metadata_props.add(key=name, value=text)
     path.write_bytes(proto.SerializeToString())
 

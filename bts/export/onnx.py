@@ -35,7 +35,7 @@ INPUT_TEXT = "(B, 1, S, S) float32 in [0, 1]: the bytes that the preprocessing m
 
 
 def write_onnx(model: Trained, out: Path | None) -> Written:
-    """Write `model.onnx`, beside the weights unless told otherwise, and compare it with PyTorch.
+    """Write `model.onnx`, beside the weights unless another file is given, and compare it with PyTorch.
 
     Raises:
         RequestError: a library is missing, the place can't be written to, or the answers differ.
@@ -123,14 +123,14 @@ def _describe(proto: ModelProto, card: ModelCard) -> None:
     proto.graph.input[0].doc_string = INPUT_TEXT
     for each in proto.graph.output:
         each.doc_string = OUTPUTS[each.name]
-    told = {
+    metadata = {
         CARD_KEY: to_json(published(card)),
         "classes": json.dumps(card.classes),
         "preprocessing": json.dumps(card.preprocessing),
         "input": INPUT_TEXT,
         **{f"output {name}": OUTPUTS[name] for name in outputs_of(card.task)},
     }
-    for name, text in told.items():
+    for name, text in metadata.items():
         proto.metadata_props.add(key=name, value=text)
 
 

@@ -1,4 +1,4 @@
-"""Tumour slices with patients and healthy ones without: who shares an invented patient, and can a model be trained on it?"""
+"""Tables of tumour slices with patients and healthy ones without: shared invented patients, and a training on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are pictures of mixed sizes and modes in one set read alike?
+"""Pictures of mixed sizes and modes in one set are read alike.
 
 Other kinds of bad input are refused where they are read: test_folders_source, test_npz_source, test_manifest_source,
 test_split_making, and training's test_prepare for pictures that can't be read.

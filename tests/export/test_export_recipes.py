@@ -1,4 +1,4 @@
-"""Do the networks that recipes ask for answer in an exported file as they do here: channels, normalisation, deep heads?"""
+"""Exported files of the recipes' networks equal PyTorch: channels, normalisation, deep heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the gates weigh the skips, and by what they should?"""
+"""Attention gates and decoder of the attention U-Net."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does every encoder give the maps that decoder and head are built for?"""
+"""Encoders: feature maps as decoder and class head expect them."""
 
 from __future__ import annotations
 

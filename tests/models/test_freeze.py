@@ -1,4 +1,4 @@
-"""Does exactly the part learn that was named, and does the frozen part stay as it is?"""
+"""Frozen parts: exactly the named part is trained."""
 
 from __future__ import annotations
 

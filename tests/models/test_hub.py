@@ -1,4 +1,4 @@
-"""Are ImageNet weights used where the hub answers, and is its silence told quickly in one line?"""
+"""ImageNet weights from the hub, and one line where it cannot be reached."""
 
 from __future__ import annotations
 

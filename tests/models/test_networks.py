@@ -1,4 +1,4 @@
-"""Do all networks keep the one contract: grey in [0, 1] in, `Output` out, at every size, after every save?"""
+"""Contract of all networks: grey in [0, 1] in, `Output` out, at every size and after saving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are the scores that training watches the ones in tables small enough to check by eye?"""
+"""Running scores of training, on tables small enough to check by eye."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are pretrained weights loaded as they are, and is everything that does not fit refused?"""
+"""Pretrained weights: loaded unchanged, and refused where they do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the sheet show slices as read, as preprocessed and as varied?"""
+"""Preview sheet: slices as read, as preprocessed and as augmented."""
 
 from __future__ import annotations
 

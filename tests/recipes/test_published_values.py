@@ -1,4 +1,4 @@
-"""Is every value that a publication names in its recipe? Typed here once more, from the publications, not from the recipes.
+"""Published values in the recipes, typed here once more from the publications, not from the recipes.
 
 A wrong rate trains without an error, so nothing else would notice it.
 """

@@ -1,4 +1,4 @@
-"""Does every shipped recipe load, build its network as it stands, and train from end to end when shrunk?"""
+"""Every shipped recipe loads, builds its network, and trains end to end when shrunk."""
 
 from __future__ import annotations
 
