@@ -34,9 +34,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file in UTF-8."""
+    """Write a text file in UTF-8; bytes of a file name that are no UTF-8 are escaped, which JSON reads back as they were."""
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

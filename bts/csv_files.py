@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 STARTERS = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """Characters that begin a formula, as a set of a regular expression; the last four are the full-width forms of the first."""
+UNDECODED = "surrogateescape"
+"""How tables of this package keep the bytes of file names that are no UTF-8: as they are."""
 _FORMULA = re.compile(f"(?:^|(?<=;))(?='*[{STARTERS}])")
 _MARKED = re.compile(f"(?:^|(?<=;))'(?='*[{STARTERS}])")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
@@ -101,14 +103,15 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, float_format: str | No
     for number, dtype in enumerate(safe.dtypes):
         if dtype.kind not in "biufc":
             safe.isetitem(number, safe.iloc[:, number].astype(object).map(as_text))
-    safe.to_csv(path, index=False, float_format=float_format, lineterminator="\r\n")  # else a lone \r is not quoted
+    line_end = "\r\n"  # else a lone \r is not quoted
+    safe.to_csv(path, index=False, float_format=float_format, lineterminator=line_end, errors=UNDECODED)
 
 
 def read_frame(path: str | Path, *, dtype: Any = None) -> pd.DataFrame:
     """Return a table as `write_frame` was given it; raises what `pandas.read_csv` does."""
     import pandas as pd
 
-    frame = pd.read_csv(path, dtype=dtype).rename(columns=original)
+    frame = pd.read_csv(path, dtype=dtype, encoding_errors=UNDECODED).rename(columns=original)
     for number, kind in enumerate(frame.dtypes):
         if kind.kind not in "biufc":
             frame.isetitem(number, frame.iloc[:, number].map(original))

@@ -127,7 +127,7 @@ def key_of(source: Source, split: Split) -> str:
         file = Path(source.root) / row.path
         state = file.stat() if file.is_file() else None
         lines.append(f"{row.path} {state.st_size} {state.st_mtime_ns}" if state else row.path)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _advance(bar: tqdm, done: int, total: int) -> None:

@@ -111,7 +111,7 @@ def _recovered(findings: Findings, i: int, patient: str) -> Sequence[object]:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors=csv_files.UNDECODED, newline="") as file:
         writer = csv_files.writer(file)
         writer.writerow(columns)
         writer.writerows([["" if cell is None else cell for cell in row] for row in rows])

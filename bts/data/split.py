@@ -136,7 +136,7 @@ def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
 
 
 def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", errors=csv_files.UNDECODED, newline="") as file:
         writer = csv_files.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows((row.path, row.patient, row.label, row.part) for row in rows)
@@ -144,7 +144,8 @@ def _write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
 
 def _read_rows(path: Path) -> list[SplitRow]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
+        encoding = "utf-8-sig"  # spreadsheets write a byte order mark
+        with path.open(encoding=encoding, errors=csv_files.UNDECODED, newline="") as file:
             reader = csv_files.dict_reader(file)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:

@@ -124,7 +124,7 @@ def test_a_missing_file_is_one_line_with_its_path(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "split.csv").write_bytes(b"\x89PNG\xff\xfe\x00")
-    with pytest.raises(RequestError, match=r"split\.csv: no CSV in UTF-8"):
+    with pytest.raises(RequestError, match=r"split\.csv: a split needs the columns path"):
         Split.read(tmp_path / "split.csv")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ class JsonResult(ResultWriter):
         geometry = self.scan.volume
         values = self.first.to_dict() if geometry is None else self._volume(geometry, self.first)
         values = {"schema_version": SCHEMA_VERSION, "source_id": source_id(self.scan.path)} | values
-        write_text(self.folder / RESULT, _as_json(values) + "\n")
+        write_text(self.folder / RESULT, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def _volume(self, geometry: VolumeGeometry, first: Prediction) -> dict[str, Any]:
         shared = [text for text in first.warnings if all(text in row["warnings"] for row in self.rows.values())]
@@ -71,12 +70,6 @@ class JsonResult(ResultWriter):
 def source_id(path: str | Path) -> str:
     """Return 16 hexadecimal digits that tell inputs of one name apart: of the absolute path, without storing it."""
     return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]
-
-
-def _as_json(values: dict[str, Any]) -> str:
-    """Return JSON in readable letters; what a file name holds beside UTF-8 is escaped, which reads back as it was."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
