@@ -172,6 +172,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 @given(seed=st.integers(0, 99), changes=CHANGES, renamed=st.none() | st.sampled_from([*SUFFIXES, ""]))
 @example(seed=0, changes=[], renamed=".nii.gz")
+@example(seed=88, changes=[("repeat", 0.5, 1)], renamed=None)  # RLE that is one byte too long
 def test_any_file_gives_a_scan_or_one_line(
     process: ReadingProcess, folder: Path, seed: int, changes: list[tuple[str, float, int]], renamed: str | None
 ) -> None:

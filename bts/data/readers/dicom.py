@@ -48,6 +48,8 @@ MIRRORED, PALETTE = "MONOCHROME1", "PALETTE COLOR"
 RLE = "1.2.840.10008.1.2.5"
 DECODERS = ("pyjpegls", "pillow", "pydicom", "pylibjpeg", "gdcm")
 """pydicom's plugins in the order in which they are tried; gdcm, which alone decodes lossless JPEG, is last for all others."""
+RLE_DECODERS = ("pydicom",)
+"""For RLE; pylibjpeg-rle ends in a panic of Rust on damaged files, which is no `Exception`."""
 MAX_FIRST_ELEMENT, MAX_FIRST_BYTES = 0x18, 100
 """Of a file without preamble: the first element is at most SOPInstanceUID, and an UID has 64 bytes."""
 REPRESENTATIONS = (b"UL", b"UI", b"OB", b"CS", b"DA", b"TM", b"SH", b"LO")
@@ -301,13 +303,14 @@ def _decoded(data: Any) -> np.ndarray:
 
     syntax = data.file_meta.TransferSyntaxUID
     try:
-        available = get_decoder(syntax).available_plugins
+        installed = get_decoder(syntax).available_plugins
     except NotImplementedError:  # no picture syntax, or one that pydicom does not know
-        available = ()
+        installed = ()
+    available = [name for name in (RLE_DECODERS if str(syntax) == RLE else DECODERS) if name in installed]
     if not available:
         raise InputError(f"compressed as {syntax.name}, for which no decoder is installed: pip install 'bts[dicom]'")
     last = Exception()
-    for plugin in sorted(available, key=lambda name: DECODERS.index(name) if name in DECODERS else len(DECODERS)):
+    for plugin in available:
         try:
             data.pixel_array_options(decoding_plugin=plugin)
             return data.pixel_array

@@ -75,7 +75,7 @@ def reader() -> Read:
     import scipy.io.matlab  # noqa: F401
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
-    for plugin in ("jpeg_ls", "openjpeg", "rle", "gdcm"):  # decoders of the extra `dicom`, each on its own
+    for plugin in ("jpeg_ls", "openjpeg", "gdcm"):  # decoders of the extra `dicom`, each on its own
         with contextlib.suppress(ImportError):
             importlib.import_module(plugin)
     with contextlib.suppress(ImportError):  # without pydicom there is no DICOM, as the reader says
