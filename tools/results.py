@@ -120,7 +120,7 @@ def section(done: Evaluation) -> Iterator[str]:
     yield table(
         ("score", "value", "95% interval", "patients", "slices"),
         [
-            (row.name, f"{row.score.value:.{digits}f}", span(row.score, digits), row.score.n_patients, row.score.n_slices)
+            (row.name, f"{row.score.value:.{digits}f}", span(row.score, digits), row.score.counted, row.score.n_slices)
             for row in headline(done.summary)
             for digits in [row.metric.digits]
         ],

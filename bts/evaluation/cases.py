@@ -47,6 +47,7 @@ def _identity(record: Record, prediction: Prediction) -> dict[str, Any]:
         "family": family(patient) if patient else None,
         "label": record.label or item.label,
         "plane": record.plane,
+        "source": record.source or item.source,
         "synthetic": item.synthetic,
         "picture_area_px": int(item.image.size),
     }
@@ -75,7 +76,10 @@ def _mask_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any
         return {}
     areas = {"truth_area_px": int(truth.sum()), "predicted_area_px": int(prediction.mask.sum())}
     confidence = {"mask_confidence": prediction.mask_confidence, "mask_uncertain": prediction.mask_uncertain}
-    return {**mask_scores(prediction.mask, truth, spacing_mm=prediction.slice.spacing_mm), **areas, **confidence}
+    scores = mask_scores(prediction.mask, truth, spacing_mm=prediction.slice.spacing_mm)
+    if not truth.any():  # an overlap with nothing is no score: masks on healthy slices are counted
+        scores = dict.fromkeys(scores)
+    return {**scores, **areas, **confidence}
 
 
 def _cam_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]:
@@ -96,8 +100,12 @@ def case_row(record: Record, prediction: Prediction) -> dict[str, Any]:
     row |= _class_row(prediction, row["label"]) | _mask_row(prediction, truth) | _cam_row(prediction, truth)
     if prediction.consistent is not None:
         row["consistent"] = prediction.consistent
+        if prediction.unfused is not None:
+            row["heads_consistent"] = prediction.unfused.consistent
         if "dice" in row:
-            row["both_right"] = bool(row["right"] and row["dice"] >= BOTH_RIGHT_DICE)
+            tumour = row["dice"] is not None
+            row["both_right"] = bool(row["right"] and row["dice"] >= BOTH_RIGHT_DICE) if tumour else None
+            row["both_right_healthy"] = None if tumour else bool(row["right"] and row["predicted_area_px"] == 0)
     return row
 
 
@@ -155,7 +163,7 @@ def evaluate_cases(
 def _check_masks(cases: pd.DataFrame) -> None:
     """Refuse a tumour without a mask where others have one, and a segmenter alone where none has."""
     tumours = cases[cases["label"] != NO_TUMOUR]
-    missing = tumours["dice"].isna() if "dice" in cases else pd.Series(True, index=tumours.index)
+    missing = tumours["truth_area_px"].isna() if "dice" in cases else pd.Series(True, index=tumours.index)
     if missing.all() and len(tumours):
         if "predicted" not in cases:
             raise RequestError("no slice of this set has a mask: a segmenter can't be scored on it, only a classifier can")
@@ -170,6 +178,6 @@ def mean_scores(cases: pd.DataFrame) -> str:
     >>> mean_scores(pd.DataFrame({"dice": [0.5, 1.0], "right": [True, False]}))
     'Dice 0.7500, accuracy 0.5000'
     """
-    found = [f"Dice {cases['dice'].mean():.4f}"] if "dice" in cases else []
+    found = [f"Dice {cases['dice'].mean():.4f}"] if "dice" in cases and cases["dice"].notna().any() else []
     found += [f"accuracy {cases['right'].mean():.4f}"] if "right" in cases else []
     return ", ".join(found)

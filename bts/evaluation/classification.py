@@ -24,7 +24,9 @@ from bts.evaluation.intervals import (
     make_interval,
     mean_interval,
     statistic_interval,
+    widen,
 )
+from bts.glossary import NO_TUMOUR
 
 PREFIX = "prob_"
 CHUNK = 250
@@ -135,7 +137,7 @@ def auc_intervals(truth: np.ndarray, probabilities: np.ndarray, bootstrap: Boots
 
     `truth` (N,) class numbers, `probabilities` (N, K). None for a class without slices, or without slices of other classes.
     """
-    n, k = probabilities.shape
+    k = probabilities.shape[1]
     samples = np.full((len(bootstrap.weights), k), np.nan)
     values = np.full(k, np.nan)
     for index in range(k):
@@ -147,10 +149,7 @@ def auc_intervals(truth: np.ndarray, probabilities: np.ndarray, bootstrap: Boots
             part = slice(start, start + CHUNK)
             samples[part, index] = weighted_auc(positive, probabilities[:, index], bootstrap.slice_weights(part))
     columns = [*zip(values, samples.T, strict=True), (_mean_of_defined(values), _mean_of_defined(samples))]
-    return [
-        make_interval(value, draws, bootstrap, n_slices=n, n_patients=bootstrap.n_patients) if np.isfinite(value) else None
-        for value, draws in columns
-    ]
+    return [make_interval(value, draws, bootstrap) if np.isfinite(value) else None for value, draws in columns]
 
 
 def classes_of(cases: pd.DataFrame) -> list[str]:
@@ -189,14 +188,18 @@ def _tables(truth: np.ndarray, probabilities: np.ndarray, classes: list[str], bo
     rows = confusion_rows(truth, probabilities.argmax(axis=1), len(classes))
     areas = auc_intervals(truth, probabilities, bootstrap)
 
-    def score(statistic: Statistic) -> Interval | None:
-        return statistic_interval(rows, statistic, bootstrap)
+    def score(statistic: Statistic, among: np.ndarray | None = None) -> Interval | None:
+        """Return a score; a share among some slices has a width where it is 0 or 1."""
+        found = statistic_interval(rows, statistic, bootstrap)
+        return found if found is None or among is None else widen(found, len(np.unique(bootstrap.codes[among])))
 
+    predicted = probabilities.argmax(axis=1)
     overall = {name: score(statistic) for name, statistic in OVERALL.items()} | {"macro_auc": areas[-1]}
-    per_class = {
-        label: {name: score(of_class(name, index)) for name in PER_CLASS} | {"auc": areas[index]}
-        for index, label in enumerate(classes)
-    }
+    overall["accuracy"] = score(accuracy, np.ones(len(truth), dtype=bool))
+    per_class = {}
+    for index, label in enumerate(classes):
+        among = {"precision": predicted == index, "recall": truth == index, "specificity": truth != index}
+        per_class[label] = {name: score(of_class(name, index), among.get(name)) for name in PER_CLASS} | {"auc": areas[index]}
     counts = rows.sum(axis=0).reshape(len(classes), len(classes)).astype(int)
     return {"overall": overall, "class": per_class, "confusion": counts.tolist()}
 
@@ -211,8 +214,11 @@ def classification_scores(sample: Sample) -> dict[str, Any]:
     )
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     answered, hit = ~sample.cases["refer"].to_numpy(dtype=bool), sample.column("right") > 0
+    healthy = sample.is_class(NO_TUMOUR)
+    apart = {"tumour": {"accuracy": sample.share(hit, ~healthy)}, "healthy": {"accuracy": sample.share(hit, healthy)}}
     return {
         "classes": classes,
+        **(apart if healthy.any() and not healthy.all() else {}),
         "slice": _tables(truth, probabilities, classes, bootstrap),
         "patient": _tables(*class_arrays(patients), classes, patient_draws),
         "calibration": {

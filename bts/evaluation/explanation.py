@@ -29,6 +29,9 @@ def explanation_scores(sample: Sample) -> dict[str, Any]:
     right = sample.column("right") > 0
     groups = {"all": None, "right": right, "wrong": ~right}
     scores: dict[str, Any] = {group: {name: sample.mean(name, keep) for name in CAM_SCORES} for group, keep in groups.items()}
+    if "precision" in sample.cases:  # a map inside of the predicted mask has no larger share of its energy in the tumour
+        for group, keep in groups.items():
+            scores[group]["mask_precision"] = sample.mean("precision", keep)
     methods: dict[str, Scores] = {
         method: {"cam_energy": sample.mean(ENERGY + method)} for method in CAM_METHODS if ENERGY + method in sample.cases
     }

@@ -6,7 +6,10 @@ multinomial weights, so every statistic that is a function of sums over slices i
 per patient (P, ...).
 
 Where an event happened to no patient or to all, the bootstrap interval would have zero width. There the bound is the exact
-binomial one over patients (Clopper & Pearson 1934): 2.7%, not 0, for 0 of 137 patients.
+binomial one over patients (Clopper & Pearson 1934): 2.7%, not 0, for 0 of 137 patients. Other scores whose draws all agree have
+no interval.
+
+Where patients are unknown, look-alike slices with an invented ID are one cluster (`bts manifest`).
 """
 
 from __future__ import annotations
@@ -17,8 +20,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bts.audit.patients import INVENTED
+
 DRAWS = 2000
 LEVEL = 0.95
+NO_WIDTH = 1e-9
+"""Width below which the draws agree."""
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Sums over slices (..., M) to scores (...); NaN where a draw leaves a score undefined."""
@@ -30,11 +37,12 @@ class Interval:
 
     Attributes:
         value: the score on all slices.
-        low, high: 2.5th and 97.5th percentile over the draws; None with fewer than two patients.
+        low, high: 2.5th and 97.5th percentile over the draws; None with fewer than two patients, or where all draws agree.
         n_patients: number of resampled units; families of patient IDs count as one patient.
         n_slices: number of slices in the score.
         seed, draws: of the bootstrap.
-        unit: `patient`, or `slice` for a set without patient IDs, where the interval is too narrow if patients repeat.
+        unit: `patient`; `cluster` if some of the units are look-alike slices of unknown patients; or `slice` for a set without
+            patient IDs, where the interval is too narrow if patients repeat.
     """
 
     value: float
@@ -57,11 +65,25 @@ class Interval:
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
     @property
+    def counted(self) -> str:
+        """Number of resampled units for a column of patients, such as `31` or `159 clusters`."""
+        return format_units(self.n_patients, self.unit)
+
+    @property
     def verdict(self) -> str:
         """Whether a difference could be zero: `differs`, `could be chance`, or `no interval`."""
         if self.low is None or self.high is None:
             return "no interval"
         return "differs" if self.low > 0 or self.high < 0 else "could be chance"
+
+
+def format_units(count: int, unit: str) -> str:
+    """Return the number of resampled units; patients are not named.
+
+    >>> format_units(31, "patient"), format_units(159, "cluster"), format_units(1, "slice")
+    ('31', '159 clusters', '1 slice')
+    """
+    return str(count) if unit == "patient" else f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 Scores = dict[str, Interval | None]
@@ -77,17 +99,24 @@ class Bootstrap:
         weights: (D, P) float64, multiplicity of each patient in each draw; a row sums to P.
         seed: of the draws.
         unit: `patient` or `slice`.
+        invented: (P,) bool, clusters of look-alike slices.
     """
 
     codes: np.ndarray
     weights: np.ndarray
     seed: int
     unit: str
+    invented: np.ndarray
 
     @property
     def n_patients(self) -> int:
         """Number of resampled units, P."""
         return self.weights.shape[1]
+
+    def unit_of(self, chosen: np.ndarray | None = None) -> str:
+        """Return the unit of the chosen slices (N,) bool, or of all: `cluster` if some of their patients are invented."""
+        codes = self.codes if chosen is None else self.codes[chosen]
+        return "cluster" if self.unit == "patient" and self.invented[codes].any() else self.unit
 
     def by_patient(self, values: np.ndarray) -> np.ndarray:
         """Return sums per patient (P, M) of values per slice (N, M) or (N,)."""
@@ -112,17 +141,35 @@ def draw_patients(patients: Sequence[str], *, seed: int = 0, draws: int = DRAWS,
     names, codes = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     count = len(names)
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    return Bootstrap(codes=codes.ravel(), weights=weights.astype(np.float64), seed=seed, unit=unit)
+    invented = np.char.startswith(names, INVENTED)
+    return Bootstrap(codes=codes.ravel(), weights=weights.astype(np.float64), seed=seed, unit=unit, invented=invented)
 
 
-def make_interval(value: float, samples: np.ndarray, bootstrap: Bootstrap, *, n_slices: int, n_patients: int) -> Interval:
-    """Return the percentile interval of bootstrap `samples` (D,), ignoring undefined draws (NaN)."""
+def make_interval(
+    value: float,
+    samples: np.ndarray,
+    bootstrap: Bootstrap,
+    *,
+    chosen: np.ndarray | None = None,
+    n_patients: int | None = None,
+    of_difference: bool = False,
+) -> Interval:
+    """Return the percentile interval of bootstrap `samples` (D,), ignoring undefined draws (NaN).
+
+    The counts are those of the `chosen` slices (N,) bool, all by default. A score has no interval where all draws agree; a
+    difference has, as two equal models differ by 0 in every draw.
+    """
+    codes = bootstrap.codes if chosen is None else bootstrap.codes[chosen]
+    n_patients = len(np.unique(codes)) if n_patients is None else n_patients
     defined = samples[np.isfinite(samples)]
     low = high = None
     if n_patients > 1 and len(defined):
         tail = (1 - LEVEL) / 2
         low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
-    return Interval(float(value), low, high, n_patients, n_slices, bootstrap.seed, len(bootstrap.weights), bootstrap.unit)
+        if high - low < NO_WIDTH and not of_difference:
+            low = high = None
+    unit = bootstrap.unit_of(chosen)
+    return Interval(float(value), low, high, n_patients, len(codes), bootstrap.seed, len(bootstrap.weights), unit)
 
 
 def statistic_interval(
@@ -143,8 +190,7 @@ def statistic_interval(
     if not np.isfinite(value):
         return None
     samples = np.asarray(statistic(bootstrap.weights @ sums))
-    present = len(np.unique(bootstrap.codes[chosen]))
-    return make_interval(value, samples, bootstrap, n_slices=int(chosen.sum()), n_patients=present)
+    return make_interval(value, samples, bootstrap, chosen=chosen)
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
@@ -168,16 +214,17 @@ def mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.ndarray 
     return widen(found) if found is not None and np.asarray(values).dtype == bool else found
 
 
-def widen(share: Interval) -> Interval:
-    """Return a share with the exact binomial bound over its patients where it is 0 or 1, otherwise unchanged.
+def widen(share: Interval, units: int | None = None) -> Interval:
+    """Return a share with the exact binomial bound over `units` (its patients) where it is 0 or 1, otherwise unchanged.
 
-    >>> widen(Interval(0.0, 0.0, 0.0, 137, 181, 0, 2000)).text()
+    >>> widen(Interval(0.0, None, None, 137, 181, 0, 2000)).text()
     '0.000 [0.000, 0.027]'
     """
-    if share.low is None or share.value not in (0.0, 1.0):
+    units = share.n_patients if units is None else units
+    if units < 2 or share.value not in (0.0, 1.0):
         return share
-    far = 1 - ((1 - LEVEL) / 2) ** (1 / share.n_patients)
-    return replace(share, high=far) if share.value == 0 else replace(share, low=1 - far)
+    far = 1 - ((1 - LEVEL) / 2) ** (1 / units)
+    return replace(share, low=0.0, high=far) if share.value == 0 else replace(share, low=1 - far, high=1.0)
 
 
 def patient_mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.ndarray | None = None) -> Interval | None:
@@ -189,10 +236,9 @@ def patient_mean_interval(values: np.ndarray, bootstrap: Bootstrap, *, keep: np.
     sums = bootstrap.by_patient(np.where(chosen, np.asarray(values, dtype=np.float64), 0.0))[:, 0]
     means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
     pairs = with_counts(means, counts > 0)  # (P, 2)
-    n_patients = int((counts > 0).sum())
     samples = ratio(bootstrap.weights @ pairs)
     value = float(ratio(pairs.sum(axis=0)))
-    return make_interval(value, samples, bootstrap, n_slices=int(chosen.sum()), n_patients=n_patients)
+    return make_interval(value, samples, bootstrap, chosen=chosen)
 
 
 def difference_interval(first: np.ndarray, second: np.ndarray, statistic: Statistic, bootstrap: Bootstrap) -> Interval | None:
@@ -205,7 +251,7 @@ def difference_interval(first: np.ndarray, second: np.ndarray, statistic: Statis
     if not np.isfinite(value):
         return None
     samples = np.asarray(statistic(bootstrap.weights @ right)) - np.asarray(statistic(bootstrap.weights @ left))
-    return make_interval(value, samples, bootstrap, n_slices=len(bootstrap.codes), n_patients=bootstrap.n_patients)
+    return make_interval(value, samples, bootstrap, of_difference=True)
 
 
 def unpaired_difference(
@@ -228,7 +274,8 @@ def unpaired_difference(
         return None
     samples = np.asarray(statistic(left.weights @ sums[0])) - np.asarray(statistic(right.weights @ sums[1]))
     n_patients = left.n_patients + right.n_patients if min(left.n_patients, right.n_patients) > 1 else 1
-    return make_interval(value, samples, left, n_slices=len(left.codes) + len(right.codes), n_patients=n_patients)
+    found = make_interval(value, samples, left, n_patients=n_patients)
+    return replace(found, n_slices=len(left.codes) + len(right.codes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ class Metric:
         better: `higher`, `lower`, or empty where neither is better.
         unit: `px` or empty; sets the number of decimals.
         column: column of a table of cases whose mean it is, for comparisons; empty where it is none.
+        of: slices that it is of, whose publishers are then named; empty for both kinds.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Metric:
     better: Literal["higher", "lower", ""] = "higher"
     unit: str = ""
     column: str = ""
+    of: Literal["tumour", "healthy", ""] = ""
 
     @property
     def digits(self) -> int:
@@ -52,21 +54,30 @@ def register(*metrics: Metric) -> None:
 
 
 register(
-    Metric("segmentation.slice.dice", "Dice, mean over slices", column="dice"),
-    Metric("segmentation.patient.dice", "Dice, mean over patients"),
-    Metric("segmentation.slice.iou", "IoU, mean over slices", column="iou"),
+    Metric("segmentation.slice.dice", "Dice, mean over slices with a tumour", column="dice", of="tumour"),
+    Metric("segmentation.patient.dice", "Dice, mean over patients with a tumour", of="tumour"),
+    Metric("segmentation.slice.iou", "IoU, mean over slices with a tumour", column="iou", of="tumour"),
     Metric(
         "segmentation.slice.hd95_px",
-        "HD95 in pixels (a single empty mask counts as the diagonal)",
+        "HD95 in pixels, slices with a tumour (no mask counts as the diagonal)",
         "lower",
         unit="px",
         column="hd95_px",
+        of="tumour",
     ),
-    Metric("segmentation.missed_tumour", "tumour slices without any mask", "lower"),
-    Metric("segmentation.healthy_with_mask", "healthy slices with any mask", "lower"),
-    Metric("segmentation.healthy_with_large_mask", f"healthy slices with a mask over {LARGE_SHARE:.1%} of the image", "lower"),
-    Metric("segmentation.uncertain.caught", f"masks with a Dice under {POOR_DICE} flagged as uncertain"),
-    Metric("segmentation.uncertain.false", "other masks flagged as uncertain", "lower"),
+    Metric("segmentation.missed_tumour", "tumour slices without any mask", "lower", of="tumour"),
+    Metric("segmentation.healthy_with_mask", "healthy slices with any mask", "lower", of="healthy"),
+    Metric(
+        "segmentation.healthy_with_large_mask",
+        f"healthy slices with a mask over {LARGE_SHARE:.1%} of the image",
+        "lower",
+        of="healthy",
+    ),
+    Metric("segmentation.uncertain.caught", f"tumours with a Dice under {POOR_DICE}, missed ones too, flagged as uncertain"),
+    Metric("segmentation.uncertain.false", "other masks of tumours flagged as uncertain", "lower"),
+    Metric("segmentation.uncertain.healthy", "masks on healthy slices flagged as uncertain"),
+    Metric("classification.tumour.accuracy", "class right on slices with a tumour", of="tumour"),
+    Metric("classification.healthy.accuracy", "class right on healthy slices", of="healthy"),
     Metric("counterfactual.removed.called_tumour", "tumour replaced by tissue: still called a tumour", "lower"),
     Metric("counterfactual.removed.with_mask", "tumour replaced by tissue: with a mask", "lower"),
     Metric("counterfactual.pasted.called_tumour", "tumour pasted into a healthy slice: found"),
@@ -85,9 +96,12 @@ register(
     Metric("classification.calibration.ece", "expected calibration error (ECE)", "lower"),
     Metric("classification.referral.coverage", "share of slices not referred to an expert", ""),
     Metric("classification.referral.accuracy_answered", "accuracy on slices not referred"),
-    Metric("together.contradiction", "mask and class contradict each other", "lower"),
-    Metric("together.both_right", f"class right and Dice at least {BOTH_RIGHT_DICE}", column="both_right"),
+    Metric("together.contradiction", "mask and class contradict each other (0 by construction where they are fused)", "lower"),
+    Metric("together.heads_contradiction", "the two heads contradict each other before fusion", "lower"),
+    Metric("together.both_right", f"tumour slices: class right and Dice at least {BOTH_RIGHT_DICE}", column="both_right"),
+    Metric("together.both_right_healthy", "healthy slices: class right and no mask"),
     Metric("explanation.all.cam_energy", "class map's energy inside the true mask", column="cam_energy"),
+    Metric("explanation.all.mask_precision", "precision of the mask, upper bound of the energy of a map derived from it"),
     Metric("explanation.right.cam_energy", "class map's energy, class right"),
     Metric("explanation.wrong.cam_energy", "class map's energy, class wrong", ""),
     Metric("explanation.method.gradcam.cam_energy", "energy inside the true mask by Grad-CAM", column="cam_energy_gradcam"),
@@ -112,6 +126,11 @@ COLUMNS = {
     "cam_flat": "energy of a constant map",
     "cam_hit": "pointing game",
     "cam_iou": "IoU at half maximum",
+    "mask_precision": "precision of the mask",
+    "accuracy_tumour": "tumour slices: class right",
+    "accuracy_healthy": "healthy slices: class right",
+    "missed": "tumours without a mask",
+    "healthy_with_mask": "healthy slices with a mask",
 }
 """Column heads of tables by class, size and group, by the last name of a key."""
 
@@ -122,6 +141,7 @@ class Row:
 
     metric: Metric
     score: Interval
+    publishers: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -130,8 +150,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Label of the metric."""
-        return self.metric.label
+        """Label of the metric, with the publishers of its slices."""
+        return self.metric.label + (f" ({', '.join(self.publishers)})" if self.publishers else "")
 
 
 def find(summary: dict[str, Any], key: str) -> Any:
@@ -149,7 +169,21 @@ def find(summary: dict[str, Any], key: str) -> Any:
 def headline(summary: dict[str, Any]) -> list[Row]:
     """Return the registered scores that are defined in a summary."""
     found = ((metric, find(summary, key)) for key, metric in METRICS.items())
-    return [Row(metric, score) for metric, score in found if score is not None]
+    publishers: dict[str, Any] = summary.get("publishers", {})
+    of = {
+        kind: tuple(name for name, scores in publishers.items() if any(scores.get(key) for key in keys))
+        for kind, keys in {"tumour": ("accuracy_tumour", "dice"), "healthy": ("accuracy_healthy", "healthy_with_mask")}.items()
+    }
+    named = of if len(publishers) > 1 else {}
+    return [Row(metric, score, named.get(metric.of, ())) for metric, score in found if score is not None]
+
+
+UNITS = {
+    "patient": "patients",
+    "cluster": "patients and clusters of look-alike slices",
+    "slice": "slices without patient IDs",
+}
+"""Unit of a summary -> its name in a sentence."""
 
 
 def per_class_lines(summary: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -168,7 +202,7 @@ def text_table(summary: dict[str, Any]) -> str:
     """Return the headline as lines for a terminal, with patients, slices and seed."""
     rows = headline(summary)
     wide = max(len(row.name) for row in rows)
-    unit = "patients" if summary["unit"] == "patient" else "slices (no patient IDs)"
+    unit = UNITS[summary["unit"]]
     head = f"{summary['n_slices']} slices of {summary['n_patients']} {unit}; 95% interval over {summary['draws']} draws"
     lines = [f"test: {head}, seed {summary['seed']}"]
     lines += [f"  {row.name:<{wide}}  {row.score.text()}" for row in rows]

@@ -9,7 +9,7 @@ Reloaded (2024), who ask for the worst value where exactly one mask is empty:
 | empty | not | 0 | diagonal of the image |
 | not | empty | 0 | diagonal of the image |
 
-A missed tumour and a mask on a healthy slice therefore count in every mean, and the tables also count them separately.
+Tables of cases leave these scores out where the truth is empty: masks on healthy slices are counted, not averaged.
 
 A map of zeros explains nothing and gets the worst score. With an empty mask the scores of a map are undefined: None.
 """

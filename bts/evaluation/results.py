@@ -14,7 +14,7 @@ import yaml
 from bts.csv_files import read_frame
 from bts.errors import RequestError
 from bts.evaluation.intervals import Interval
-from bts.evaluation.metric_registry import find
+from bts.evaluation.metric_registry import UNITS, find
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run
 
@@ -75,13 +75,12 @@ class Evaluation:
     def sample(self) -> str:
         """Number of slices and patients, and the split."""
         summary = self.summary
-        unit = "patients" if summary["unit"] == "patient" else "slices without patient IDs"
         phantoms = "synthetic phantoms, " if summary["synthetic"] else ""
         split = find(self.settings or {}, "split") or {}
         fold = f", fold {split['fold']}" if split.get("kind") in ("folds", "cvind") else ""
         leaks = ", leaks allowed" if self.leaks_allowed else ""
         where = f"split `{split['kind']}`{fold}{leaks}" if split else str(self.scores.get("part", ""))
-        return f"{phantoms}{summary['n_slices']} slices of {summary['n_patients']} {unit}, {where}"
+        return f"{phantoms}{summary['n_slices']} slices of {summary['n_patients']} {UNITS[summary['unit']]}, {where}"
 
 
 def read_evaluation(folder: str | Path) -> Evaluation:

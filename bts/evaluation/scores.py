@@ -10,16 +10,47 @@ import pandas as pd
 
 from bts.evaluation.classification import classification_scores
 from bts.evaluation.explanation import explanation_scores
-from bts.evaluation.intervals import DRAWS, Sample, make_sample
+from bts.evaluation.intervals import DRAWS, Sample, Scores, make_sample
 from bts.evaluation.segmentation import segmentation_scores
+from bts.glossary import NO_TUMOUR
 
 
 def joint_scores(sample: Sample) -> dict[str, Any]:
-    """Return the share of slices on which mask and class contradict each other, and on which both are correct."""
+    """Return the share of slices on which mask and class contradict each other, and on which both are correct.
+
+    A joint model's mask and class are fused and cannot contradict each other; the rate of its heads before that is given too.
+    """
     scores: dict[str, Any] = {"contradiction": sample.share(sample.column("consistent") == 0)}
-    if "both_right" in sample.cases:
-        scores["both_right"] = sample.mean("both_right")
+    if "heads_consistent" in sample.cases:
+        scores["heads_contradiction"] = sample.share(sample.column("heads_consistent") == 0)
+    for name in ("both_right", "both_right_healthy"):
+        if name in sample.cases:
+            values = sample.column(name)
+            scores[name] = sample.share(values == 1, np.isfinite(values))
     return scores
+
+
+def publisher_scores(sample: Sample) -> dict[str, Scores]:
+    """Return sensitivity and specificity side by side for the slices of each publisher."""
+    found: dict[str, Scores] = {}
+    healthy = sample.is_class(NO_TUMOUR)
+    for publisher in sorted(sample.cases["source"].unique()):
+        own = (sample.cases["source"] == publisher).to_numpy()
+        scores = found[str(publisher)] = {}
+        if "predicted" in sample.cases:
+            right = sample.column("right") > 0
+            scores |= {
+                "accuracy_tumour": sample.share(right, own & ~healthy),
+                "accuracy_healthy": sample.share(right, own & healthy),
+            }
+        if "dice" in sample.cases:
+            drawn, truth = sample.column("predicted_area_px") > 0, sample.column("truth_area_px")
+            scores |= {
+                "dice": sample.mean("dice", own),
+                "missed": sample.share(~drawn, own & (truth > 0)),
+                "healthy_with_mask": sample.share(drawn, own & (truth == 0)),
+            }
+    return found
 
 
 def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict[str, Any]:
@@ -28,7 +59,7 @@ def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict
     summary: dict[str, Any] = {
         "n_slices": len(cases),
         "n_patients": sample.bootstrap.n_patients,
-        "unit": sample.bootstrap.unit,
+        "unit": sample.bootstrap.unit_of(),
         "n_ids": int(cases["patient"].nunique()),
         "seed": seed,
         "draws": draws,
@@ -43,6 +74,8 @@ def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict
         summary["together"] = joint_scores(sample)
     if "cam_energy" in cases and "right" in cases:
         summary["explanation"] = explanation_scores(sample)
+    if "source" in cases:
+        summary["publishers"] = publisher_scores(sample)
     return summary
 
 

@@ -15,8 +15,8 @@ from bts.data.split import Split
 from bts.errors import RequestError
 from bts.evaluation.calibration import POOR_DICE
 from bts.evaluation.counterfactual import counterfactual_rows, left_out_lines
-from bts.evaluation.intervals import Interval
-from bts.evaluation.metric_registry import METRICS, find, headline
+from bts.evaluation.intervals import Interval, format_units
+from bts.evaluation.metric_registry import COLUMNS, METRICS, find, headline
 from bts.evaluation.results import Evaluation, read_evaluation
 from bts.evaluation.segmentation import LARGE_SHARE
 from bts.glossary import DISCLAIMER, NO_TUMOUR, PARTS
@@ -76,6 +76,7 @@ def card_text(
         groups=groups,
         bounds=find(done.summary, "segmentation.size_bounds"),
         explanation=explanation_table(done.summary),
+        publishers=publisher_table(done.summary),
         counterfactual=counterfactual_table(done.summary),
         left_out=left_out_lines(done.summary),
         failures=table(("failure", "slices", "share"), failure_rows(done.cases)),
@@ -139,21 +140,27 @@ def parts_table(split: Split) -> str:
         cells = []
         for part in PARTS:
             some = [row for row in split.part(part) if label in ("all", row.label)]
-            cells.append(f"{len(some)} of {len({patient_of(row.patient, split.group) for row in some})}")
+            unit = "cluster" if any(row.patient.startswith(INVENTED) for row in some) else "patient"
+            cells.append(f"{len(some)} of {format_units(len({patient_of(row.patient, split.group) for row in some}), unit)}")
         rows.append([label or "unknown", *cells])
     return table(("slices of patients", "training", "validation", "test"), rows)
 
 
 def _score_row(label: str, score: Interval, digits: int = 3) -> list[object]:
-    return [label, Raw(score.text(digits)), score.n_patients, score.n_slices]
+    return [label, Raw(score.text(digits)), score.counted, score.n_slices]
 
 
 def headline_table(summary: dict[str, Any]) -> str:
-    """Return the headline, tumour slices first: healthy slices without a mask count as a Dice of 1 in the mean over all."""
-    tumours = find(summary, "segmentation.tumour_slices.dice")
-    rows = [] if tumours is None else [_score_row("Dice, mean over slices with a tumour", tumours)]
-    rows += [_score_row(row.name, row.score, row.metric.digits) for row in headline(summary)]
-    return table(SCORE_HEAD, rows)
+    """Return the headline, scores of tumour slices and of healthy slices apart, with their publishers."""
+    return table(SCORE_HEAD, [_score_row(row.name, row.score, row.metric.digits) for row in headline(summary)])
+
+
+def publisher_table(summary: dict[str, Any]) -> str:
+    """Return scores of tumour slices and of healthy slices side by side for each publisher; empty with one publisher."""
+    publishers = summary.get("publishers", {})
+    names = list(next(iter(publishers.values()), {}))
+    rows = [[publisher, *(scores.get(name) for name in names)] for publisher, scores in publishers.items()]
+    return table(("publisher", *(COLUMNS[name] for name in names)), rows) if len(rows) > 1 else ""
 
 
 def group_table(summary: dict[str, Any], group: str) -> str:
@@ -166,7 +173,7 @@ def group_table(summary: dict[str, Any], group: str) -> str:
     for name in dict.fromkeys([*classes, *masks]):
         cells = [find(masks, f"{name}.dice"), missed.get(name), *(find(classes, f"{name}.{each}") for each in class_scores)]
         counted = next((cell for cell in cells if cell is not None), None)
-        rows.append([name, *cells, *([counted.n_patients, counted.n_slices] if counted else ["", ""])])
+        rows.append([name, *cells, *([counted.counted, counted.n_slices] if counted else ["", ""])])
     return table((group, "Dice", "no mask", *class_scores, "patients", "slices"), rows) if rows else ""
 
 
@@ -175,6 +182,7 @@ def explanation_table(summary: dict[str, Any]) -> str:
     names = {
         "cam_energy": METRICS["explanation.all.cam_energy"].label,
         "cam_flat": "energy of a constant map, for comparison",
+        "mask_precision": METRICS["explanation.all.mask_precision"].label,
         "cam_hit": "maximum inside the true mask",
     }
     found = [(label, find(summary, f"explanation.all.{key}")) for key, label in names.items()]
@@ -188,7 +196,7 @@ def counterfactual_table(summary: dict[str, Any]) -> str:
     for change, publisher, scores in counterfactual_rows(summary):
         counted = next((score for score in scores.values() if score is not None), None)
         cells = [scores.get(name) for name in ("called_tumour", "right", "dice", "with_mask")]
-        rows.append([change, publisher, *cells, *([counted.n_patients, counted.n_slices] if counted else ["", ""])])
+        rows.append([change, publisher, *cells, *([counted.counted, counted.n_slices] if counted else ["", ""])])
     head = ("change", "publisher", "called a tumour", "class right", "Dice", "with a mask", "patients", "slices")
     return table(head, rows) if rows else ""
 

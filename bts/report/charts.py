@@ -186,17 +186,16 @@ def draw_confidence(folder: Path, confidence: np.ndarray, right: np.ndarray, *, 
 def draw_dice(folder: Path, cases: pd.DataFrame, *, about: str) -> Panel:
     """Draw the distribution of the Dice per class, and the Dice against tumour size."""
     tumours = cases[cases["truth_area_px"] > 0]
-    labels = sorted(cases["label"].dropna().unique())
+    labels = sorted(tumours["label"].dropna().unique())
     share = 100 * tumours["truth_area_px"] / tumours["picture_area_px"]
     data: dict[str, Any] = {"edges": STEPS}
     with chart(folder / "dice.png", columns=2) as drawn:
         left, right = drawn.axes[0]
         for label, colour in colour_of(labels).items():
-            chosen = cases["label"] == label
-            data[label] = counts = np.histogram(cases.loc[chosen, "dice"], STEPS)[0]
-            legend = f"{label} ({int(chosen.sum())})"
-            left.stairs(counts / max(counts.sum(), 1), STEPS, color=colour, label=legend, linewidth=1.4)
             here = tumours["label"] == label
+            data[label] = counts = np.histogram(tumours.loc[here, "dice"], STEPS)[0]
+            legend = f"{label} ({int(here.sum())})"
+            left.stairs(counts / max(counts.sum(), 1), STEPS, color=colour, label=legend, linewidth=1.4)
             right.scatter(share[here], tumours.loc[here, "dice"], s=7, color=colour, alpha=0.55, linewidths=0)
         left.legend(loc="upper center")
         left.set(title="Dice by class", xlabel="Dice of a slice", ylabel="share of the class's slices")
@@ -205,7 +204,7 @@ def draw_dice(folder: Path, cases: pd.DataFrame, *, about: str) -> Panel:
             right.set_xscale("log")
             right.xaxis.set_major_formatter("{x:g}")
             right.xaxis.set_minor_formatter("")
-    return Panel("dice", drawn.svg, f"Left: healthy slices without a mask count as 1. Right: tumour slices. {about}", data)
+    return Panel("dice", drawn.svg, f"{len(tumours)} slices with a tumour. {about}", data)
 
 
 def place_features(features: np.ndarray, *, seed: int = 0) -> np.ndarray | None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bts.data.split import Split
 from bts.evaluation.counterfactual import Counterfactuals
+from bts.evaluation.metric_registry import UNITS
 from bts.evaluation.randomisation import Randomised
 from bts.models.folder import ModelCard
 from bts.report.charts import Panel
@@ -80,4 +81,4 @@ class Evaluated:
     def about(self) -> str:
         """Sample size, for the caption of a chart."""
         n, patients = self.summary["n_slices"], self.summary["n_patients"]
-        return f"{n} slices of {patients} patients." if self.summary["unit"] == "patient" else f"{n} slices, patients unknown."
+        return f"{n} slices of {patients} {UNITS[self.summary['unit']]}."

@@ -43,10 +43,11 @@ class Tile:
 
 
 def worst_masks(cases: pd.DataFrame) -> pd.DataFrame:
-    """Return the 24 slices with the lowest Dice; among ties the largest difference in area first."""
+    """Return the 24 slices with the lowest Dice, 0 for a mask on a healthy slice; among ties the larger difference in area."""
     difference = (cases["truth_area_px"] - cases["predicted_area_px"]).abs()
-    ranked = cases.assign(_area=difference).sort_values(["dice", "_area"], ascending=[True, False], kind="stable")
-    return ranked[ranked["dice"] < 1].head(WORST).drop(columns="_area")
+    score = pd.to_numeric(cases["dice"]).fillna((cases["predicted_area_px"] == 0).astype(float))
+    ranked = cases.assign(_dice=score, _area=difference).sort_values(["_dice", "_area"], ascending=[True, False], kind="stable")
+    return ranked[ranked["_dice"] < 1].head(WORST).drop(columns=["_dice", "_area"])
 
 
 def misclassified_patients(cases: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from bts.errors import RequestError
 from bts.evaluation.cases import BOTH_RIGHT_DICE
 from bts.evaluation.classification import class_arrays, classes_of
 from bts.evaluation.counterfactual import counterfactual_rows, left_out_lines
-from bts.evaluation.metric_registry import headline, text_table
+from bts.evaluation.metric_registry import UNITS, headline, text_table
 from bts.evaluation.provenance import provenance
 from bts.evaluation.scores import plain
 from bts.evaluation.segmentation import LARGE_SHARE
@@ -72,7 +72,7 @@ def publish(found: Evaluated, out: Path, extras: Extras) -> Evaluated:
 def _panels(found: Evaluated, extras: Extras, out: Path) -> list[charts.Panel]:
     """Draw every chart that the cases allow."""
     cases, about, panels = found.cases, found.about, []
-    if "dice" in cases and cases["dice"].notna().all():
+    if "dice" in cases and cases["dice"].notna().any():
         panels.append(charts.draw_dice(out, cases, about=about))
     if "predicted" in cases:
         panels += _class_panels(found, out)
@@ -203,6 +203,7 @@ def build_page(found: Evaluated) -> str:
         large_share=LARGE_SHARE,
         changes=counterfactual_rows(found.summary),
         left_out=left_out_lines(found.summary),
+        units=UNITS,
         both_right_dice=BOTH_RIGHT_DICE,
         facts=facts,
         split_rows=split_table(split).to_dict("records") if split else [],

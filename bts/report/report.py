@@ -168,8 +168,8 @@ def warnings_of(cards: Iterable[ModelCard], runs: Iterable[RunData], cases: pd.D
         limit = run.settings.get("trainer", {}).get("limit_batches")
         if limit is not None:
             notes.append(f"run {run.run.path.name} was trained on at most {limit} batches per epoch: a trial, not a result")
-    if "dice" not in cases and any(card.task != "cls" for card in cards):
-        notes.append("the set has no masks: only the classes are scored")
+    if ("dice" not in cases or cases["dice"].isna().all()) and any(card.task != "cls" for card in cards):
+        notes.append("the set has no masks of tumours: only the classes, and masks on healthy slices, are scored")
     return notes
 
 

@@ -31,6 +31,7 @@ def made_cases(n: int = 120, seed: int = 0) -> pd.DataFrame:
             "patient": [f"{label[i]}{i % 9}" for i in range(n)],
             "family": [f"{label[i]}{i % 9}" for i in range(n)],
             "label": label,
+            "source": "made",
             "plane": np.where(np.arange(n) % 3 == 0, "axial", "sagittal"),
             "synthetic": False,
             "picture_area_px": 10_000,
@@ -46,13 +47,16 @@ def made_cases(n: int = 120, seed: int = 0) -> pd.DataFrame:
     for name in ("iou", "precision", "recall", "surface_dice"):
         frame[name] = dice
     frame["hd95_px"], frame["asd_px"] = 100 * (1 - dice), 50 * (1 - dice)
+    frame.loc[truth_area == 0, ["dice", "iou", "precision", "recall", "surface_dice", "hd95_px", "asd_px"]] = np.nan
     for name in ("hd95_mm", "asd_mm", "surface_dice_mm"):
         frame[name] = None
     for index, name in enumerate(CLASSES):
         frame[f"prob_{name}"] = probabilities[:, index]
     frame["consistent"] = (predicted_area > 0) == (predicted != "no_tumour")
-    frame["both_right"] = frame["right"] & (dice >= 0.5)
+    frame["heads_consistent"] = rng.random(n) < 0.8
     tumour = label != "no_tumour"
+    frame["both_right"] = np.where(tumour, frame["right"] & (dice >= 0.5), None)
+    frame["both_right_healthy"] = np.where(tumour, None, frame["right"] & (predicted_area == 0))
     for name in ("cam_energy", "cam_hit", "cam_iou", "cam_flat"):
         frame[name] = np.where(tumour, rng.random(n), np.nan)
     return frame

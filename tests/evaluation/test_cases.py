@@ -43,16 +43,19 @@ def test_each_slice_has_one_row_with_its_own_scores(source: MadeSource) -> None:
     cases = evaluate_cases(answers(), source, source.records())
     assert list(cases["path"]) == ["1.png", "2.png", "3.png"]
     assert list(cases["family"]) == ["MR040240", "100", "200"]
-    assert list(cases["dice"]) == [1, 0, 0]
+    assert list(cases["dice"])[:2] == [1, 0]
     assert list(cases["right"]) == [True, False, True]
     assert list(cases["consistent"]) == [True, False, False]
-    assert list(cases["both_right"]) == [True, False, False]
+    assert list(cases["both_right"]) == [True, False, None]
+    assert list(cases["both_right_healthy"]) == [None, None, False]
     assert list(cases["truth_area_px"]) == [36, 36, 0]
     assert list(cases["predicted_area_px"]) == [36, 0, 4]
     assert cases["confidence"].tolist() == pytest.approx([0.9, 0.6, 0.9])
     assert cases["cam_energy"].tolist()[:2] == [1, 0]
     assert np.isnan(cases["cam_energy"][2])  # a healthy slice has no tumour to point at
-    assert not cases[["dice", "iou", "hd95_px", "asd_px", "surface_dice"]].isna().any(axis=None)
+    overlaps = cases[["dice", "iou", "hd95_px", "asd_px", "surface_dice"]]
+    assert not overlaps[:2].isna().any(axis=None)
+    assert overlaps[2:].isna().all(axis=None)  # without a true mask there is no overlap
 
 
 def test_progress_counts_every_slice_and_predictions_can_be_kept(source: MadeSource) -> None:

@@ -57,7 +57,7 @@ def test_one_class_only_has_an_accuracy_and_no_auc() -> None:
     rows = classification.confusion_rows(truth, truth, 2)
     found = statistic_interval(rows, classification.balanced_accuracy, bootstrap)
     assert found is not None
-    assert (found.value, found.low, found.high) == (1, 1, 1)
+    assert (found.value, found.low, found.high) == (1, None, None)
     assert auc_intervals(truth, probabilities, bootstrap) == [None, None, None]
 
 

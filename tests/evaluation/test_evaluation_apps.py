@@ -35,7 +35,7 @@ def test_compare_prints_the_paired_gain_and_writes_a_table(tmp_path: Path, capsy
         out = tmp_path / "new" / f"table{suffix}"
         assert cli.main(["compare", *runs, "--draws", "50", "--out", str(out)]) == 0
         rows = json.loads(out.read_text()) if suffix == ".json" else pd.read_csv(out).to_dict("records")
-        assert rows[0]["score"] == "Dice, mean over slices"
+        assert rows[0]["score"] == "Dice, mean over slices with a tumour"
         assert rows[0]["verdict"] == "differs"
     assert "120 slices of 27 patients, paired" in capsys.readouterr().out
 

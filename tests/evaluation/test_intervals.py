@@ -156,7 +156,20 @@ def test_a_share_of_nobody_or_of_all_has_the_exact_binomial_bound_over_patients(
     assert found.value == float(happened)
 
 
-def test_only_shares_are_widened() -> None:
+def test_a_score_whose_draws_all_agree_has_no_interval_unless_it_is_a_share() -> None:
     found = mean_interval(np.zeros(6), draw_patients(list("aabbcc"), draws=50))  # a distance in pixels has no upper bound of 1
     assert found is not None
-    assert (found.low, found.high) == (0, 0)
+    assert (found.low, found.high, found.n_patients) == (None, None, 3)
+    share = mean_interval(np.zeros(6, dtype=bool), draw_patients(list("aabbcc"), draws=50))
+    assert share is not None
+    assert share.high == pytest.approx(1 - 0.025 ** (1 / 3))
+
+
+def test_look_alike_slices_of_unknown_patients_are_clusters_and_known_patients_are_not() -> None:
+    bootstrap = draw_patients(["7", "8", "unknown-1", "unknown-1"], draws=50)
+    values, healthy = np.array([0.0, 1, 0, 1]), np.array([False, False, True, True])
+    tumour, both = mean_interval(values, bootstrap, keep=~healthy), mean_interval(values, bootstrap)
+    assert tumour is not None
+    assert both is not None
+    assert (tumour.unit, tumour.counted) == ("patient", "2")
+    assert (both.unit, both.counted) == ("cluster", "3 clusters")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from made_tables import made_cases
 
+from bts.evaluation.counterfactual import KINDS, summarise_counterfactuals
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import METRICS, find, headline, register, text_table
 from bts.evaluation.scores import summarise
@@ -24,7 +25,13 @@ def cases() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def summary(cases: pd.DataFrame) -> dict[str, Any]:
-    return summarise(cases, draws=30)
+    rng = np.random.default_rng(3)
+    changed = pd.DataFrame({"kind": np.repeat(list(KINDS), 30), "source": "made", "path": [f"{i}.mat" for i in range(120)]})
+    changed["family"] = [f"p{i % 9}" for i in range(120)]
+    for name in ("called_tumour", "with_mask", "right"):
+        changed[name] = rng.random(120) < 0.5
+    changed["dice"] = rng.random(120)
+    return summarise(cases, draws=30) | {"counterfactual": summarise_counterfactuals(changed, {}, draws=30)}
 
 
 @pytest.mark.parametrize("key", METRICS)

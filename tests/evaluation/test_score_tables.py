@@ -82,7 +82,10 @@ def test_one_patient_with_slices_of_two_classes_stands_once_for_each() -> None:
 
 def test_contradictions_and_both_right_are_counted(cases: pd.DataFrame, summary: dict) -> None:
     assert summary["together"]["contradiction"].value == pytest.approx(1 - cases.consistent.mean())
-    assert summary["together"]["both_right"].value == pytest.approx(cases.both_right.mean())
+    assert summary["together"]["heads_contradiction"].value == pytest.approx(1 - cases.heads_consistent.mean())
+    assert summary["together"]["both_right"].value == pytest.approx(cases.both_right.dropna().mean())
+    assert summary["together"]["both_right"].n_slices == (cases.label != "no_tumour").sum()
+    assert summary["together"]["both_right_healthy"].value == pytest.approx(cases.both_right_healthy.dropna().mean())
 
 
 def test_referral_is_scored_with_its_coverage(cases: pd.DataFrame, summary: dict) -> None:
@@ -128,21 +131,74 @@ def test_an_absent_class_and_a_single_patient_are_defined() -> None:
 def test_without_patient_ids_the_slice_is_drawn_and_that_is_said(cases: pd.DataFrame) -> None:
     summary = summarise(cases.assign(family=None, patient=None), draws=50)
     assert (summary["unit"], summary["n_patients"]) == ("slice", len(cases))
-    assert "slices (no patient IDs)" in text_table(summary)
+    assert "slices without patient IDs" in text_table(summary)
 
 
-def test_uncertain_masks_are_counted_among_poor_masks_and_among_the_others() -> None:
+def test_uncertain_masks_are_counted_among_poor_masks_with_missed_tumours_and_among_the_others() -> None:
     cases = made_cases()
     drawn = cases.predicted_area_px > 0
     cases["mask_confidence"] = np.where(drawn, 0.5, np.nan)
     cases["mask_uncertain"] = [bool(i % 3) if there else None for i, there in enumerate(drawn)]
     found = summarise(cases)["segmentation"]["uncertain"]
     uncertain, poor = cases.mask_uncertain == True, cases.dice < 0.5  # noqa: E712
-    assert found["caught"].value == pytest.approx(uncertain[drawn & poor].mean())
-    assert found["false"].value == pytest.approx(uncertain[drawn & ~poor].mean())
+    tumour = cases.truth_area_px > 0
+    assert (tumour & ~drawn).any()
+    assert found["caught"].value == pytest.approx(uncertain[tumour & poor].mean())
+    assert found["caught"].n_slices == (tumour & poor).sum()
+    assert found["false"].value == pytest.approx(uncertain[tumour & ~poor].mean())
+    assert found["healthy"].value == pytest.approx(uncertain[~tumour & drawn].mean())
     assert found["dice_others"].value == pytest.approx(cases.dice[drawn & ~uncertain].mean())
     assert any(row.key == "segmentation.uncertain.caught" for row in headline(summarise(cases)))
 
 
 def test_a_table_without_uncertain_masks_has_no_line_about_them() -> None:
     assert "uncertain" not in summarise(made_cases())["segmentation"]
+
+
+def test_scores_of_tumour_slices_and_of_healthy_slices_stand_apart_with_their_publishers() -> None:
+    cases = made_cases()
+    healthy = cases.label == "no_tumour"
+    cases["source"] = np.where(healthy, np.where(np.arange(len(cases)) % 2, "brisc", "kaggle"), "figshare")
+    summary = summarise(cases, draws=50)
+    assert summary["segmentation"]["slice"]["dice"].n_slices == (~healthy).sum()
+    assert summary["segmentation"]["slice"]["hd95_px"].value == pytest.approx(cases.hd95_px[~healthy].mean())
+    assert set(summary["segmentation"]["class"]) == {"glioma", "meningioma"}
+    assert summary["classification"]["tumour"]["accuracy"].value == pytest.approx(cases.right[~healthy].mean())
+    assert summary["classification"]["healthy"]["accuracy"].value == pytest.approx(cases.right[healthy].mean())
+    figshare, brisc = (summary["publishers"][name] for name in ("figshare", "brisc"))
+    assert figshare["accuracy_tumour"].value == pytest.approx(cases.right[~healthy].mean())
+    assert (figshare["accuracy_healthy"], figshare["healthy_with_mask"]) == (None, None)
+    assert (brisc["dice"], brisc["accuracy_tumour"], brisc["missed"]) == (None, None, None)
+    own = cases[cases.source == "brisc"]
+    assert brisc["healthy_with_mask"].value == pytest.approx((own.predicted_area_px > 0).mean())
+    names = {row.key: row.name for row in headline(summary)}
+    assert names["classification.tumour.accuracy"] == "class right on slices with a tumour (figshare)"
+    assert names["classification.healthy.accuracy"] == "class right on healthy slices (brisc, kaggle)"
+
+
+def test_healthy_slices_alone_have_no_dice_and_a_rate_of_false_masks() -> None:
+    cases = made_cases()
+    cases = cases[cases.label == "no_tumour"]
+    summary = summarise(cases, draws=50)
+    keys = {row.key for row in headline(summary)}
+    assert not {key for key in keys if "dice" in key or "iou" in key or "hd95" in key}
+    assert "segmentation.healthy_with_mask" in keys
+
+
+def test_the_precision_of_the_mask_stands_beside_the_energy_of_the_map() -> None:
+    cases = made_cases()
+    tumour = cases[cases.label != "no_tumour"]
+    found = summarise(cases, draws=50)["explanation"]["all"]
+    assert found["mask_precision"].value == pytest.approx(tumour.precision.mean())
+
+
+def test_no_class_score_has_an_interval_without_a_width() -> None:
+    cases = made_cases()
+    cases["predicted"], cases["right"] = cases["label"], True
+    for name in ("glioma", "meningioma", "no_tumour"):
+        cases[f"prob_{name}"] = np.where(cases.label == name, 0.9, 0.05)
+    found = summarise(cases, draws=50)["classification"]["slice"]
+    recall = found["class"]["glioma"]["recall"]
+    assert (recall.value, recall.low) == (1, pytest.approx(0.025 ** (1 / 9)))  # nine patients with a glioma
+    assert found["overall"]["accuracy"].low == pytest.approx(0.025 ** (1 / 27))
+    assert found["overall"]["macro_f1"].low is None

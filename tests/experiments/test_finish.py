@@ -38,7 +38,11 @@ def test_every_test_slice_has_a_row_and_no_other(finished_seg: tuple[Run, dict])
     run, result = finished_seg
     table = pd.read_csv(run.scores / "test_slices.csv")
     assert list(table["path"]) == [row.path for row in Split.read(run.split_file).part("test")]
-    assert not table[["dice", "iou", "hd95_px"]].isna().any(axis=None)
+    tumour = table["truth_area_px"] > 0
+    assert tumour.any()
+    assert not tumour.all()
+    assert not table.loc[tumour, ["dice", "iou", "hd95_px"]].isna().any(axis=None)
+    assert table.loc[~tumour, ["dice", "iou", "hd95_px"]].isna().all(axis=None)
     assert len(result["cases"]) == len(table)
 
 
@@ -46,7 +50,8 @@ def test_the_scores_name_patients_slices_split_and_model(finished_seg: tuple[Run
     run, result = finished_seg
     written = json.loads((run.scores / "scores.json").read_text())
     assert written["split_fingerprint"] == Split.read(run.split_file).fingerprint
-    assert written["segmentation"]["slice"]["dice"]["n_slices"] == len(result["cases"])
+    assert written["segmentation"]["slice"]["dice"]["n_slices"] == (result["cases"]["truth_area_px"] > 0).sum()
+    assert written["counterfactual"]["removed"]["with_mask"]["n_slices"] > 0
     assert written["made"]["machine"]
     assert written["made"]["device"] == "cpu"
     assert written["model"]["fingerprint"] == read_card(run.model).fingerprint

@@ -91,7 +91,8 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_section_gives_each_score_with_interval_patients_and_slices(evaluation: Evaluation) -> None:
     text = "\n".join(section(evaluation))
     dice = evaluation.summary["segmentation"]["slice"]["dice"]
-    assert f"| Dice, mean over slices | {dice.value:.3f} | {dice.low:.3f} to {dice.high:.3f} | 27 | 120 |" in text
+    value = f"{dice.value:.3f} | {dice.low:.3f} to {dice.high:.3f} | {dice.n_patients} | {dice.n_slices}"
+    assert f"| Dice, mean over slices with a tumour | {value} |" in text
     assert "tested on 120 slices of 27 patients" in text
     assert "20 draws of patients, seed 0" in text
     assert "| glioma |" in text
@@ -118,7 +119,7 @@ def test_the_short_table_takes_each_score_from_the_first_run_that_has_it(evaluat
     rows, measured = (part.splitlines() for part in short_table([*runs, evaluation]).split("\n\n"))
     assert len(rows) == 2 + len(README_SCORES)
     assert all("120 slices of 27 patients" in line for line in measured)
-    assert rows[2].startswith(f"| Dice, mean over slices | {made_cases().dice.mean():.3f} [")
+    assert rows[2].startswith(f"| Dice, mean over slices with a tumour | {made_cases().dice.mean():.3f} [")
     assert any(row.startswith("| accuracy per slice |") for row in rows)
 
 
