@@ -203,3 +203,13 @@ def test_a_picture_of_monstrous_size_is_refused_before_it_is_read(tmp_path):
         file.create_dataset("cjdata/image", shape=(100_000, 100_000), dtype="i2", chunks=(64, 64))
     with pytest.raises(InputError, match="'image' claims 10000000000 values: at most 8192x8192 are accepted"):
         read_slice(path)
+
+
+@pytest.mark.parametrize("kind", ["S9", h5py.string_dtype("utf-8", 9)])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_patient_that_is_stored_as_an_hdf5_string_has_its_own_name(kind, shape, tmp_path):
+    path = write_mat7(tmp_path / "1.mat")
+    with h5py.File(path, "r+") as file:
+        del file["cjdata/PID"]
+        file.create_dataset("cjdata/PID", shape, dtype=kind)[...] = b"MR040240B"
+    assert read_mat_head(path).patient == "MR040240B"
