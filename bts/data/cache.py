@@ -25,7 +25,7 @@ from bts.atomic import PREFIX, write_bytes
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 
-LAYOUT = 3
+LAYOUT = 4
 """Increase it when reading or preprocessing changes its results: older entries are then ignored."""
 SUFFIX = ".slice"
 _HEADER = struct.Struct("<4sHBI")  # mark, side S, has a mask, checksum of what follows

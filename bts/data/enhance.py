@@ -1,6 +1,6 @@
 """Optional preprocessing: CLAHE, sharpening and a crop to the head.
 
-All three are off by default; the model folder records which of them its model was trained with.
+These are off by default; the model folder records which of them its model was trained with.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from PIL import Image
 
 SMALLEST_SHARE = 0.1
 """A head whose box is smaller than this share of the picture in either direction is an artefact, and nothing is cropped."""
+PADDED_SHARE, SMALLEST_CONTENT = 0.68, 0.2
+"""Shares of the longer side between which what lies inside of a constant border is cut out of it; at least 0.94 in figshare, 0.78
+in BRISC, and 0.64 in 99 of 100 slices of the Kaggle set."""
 COARSE_SIDE = 160
 """The head is located in blocks of pixels, at least this many along its longer side, which is six times as fast."""
 FIRST_LEVEL, LEVEL = 0.15, 0.3
@@ -65,6 +68,26 @@ def head_box(values: np.ndarray) -> Box:
     if box.bottom - box.top < SMALLEST_SHARE * height or box.right - box.left < SMALLEST_SHARE * width:
         return everything
     return box
+
+
+def padding_box(values: np.ndarray) -> Box:
+    """Return the box of `values` (H, W) without a constant border, where that border is far wider than pictures have it.
+
+    A border counts if all four corners have its value. It is kept where the content fills at least `PADDED_SHARE` of the longer
+    side, as in the public sets, and where the content is so small that it may be the edge of a head.
+    """
+    values = np.asarray(values)
+    everything = whole(values.shape)
+    corner = values[0, 0]
+    if not (values[0, -1] == values[-1, 0] == values[-1, -1] == corner):
+        return everything
+    content = values != corner
+    rows, columns = (np.flatnonzero(content.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return everything
+    box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    share = max(box.shape) / max(values.shape)
+    return box if SMALLEST_CONTENT <= share < PADDED_SHARE else everything
 
 
 def _grown(box: Box, rim: int, shape: tuple[int, ...]) -> Box:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bts.data.enhance import Box, equalise, head_box, sharpen, whole
+from bts.data.enhance import Box, equalise, head_box, padding_box, sharpen, whole
 from bts.errors import RequestError
 from bts.fields import Conflict, from_mapping, problems
 from bts.settings import (
@@ -39,7 +39,7 @@ class Preprocessing:
     """Deterministic mapping from a slice to the network input and back; part of every model folder.
 
     The fields, their limits and defaults are those of `bts.settings.DataSettings`. CLAHE is applied before sharpening, both on
-    the square. With `crop_brain` maps are 0 outside of the head's bounding box.
+    the square. Maps are 0 outside of `box`.
     """
 
     size: Size = DataSettings.size
@@ -65,13 +65,13 @@ class Preprocessing:
         return preprocessing_conflicts(self)
 
     def box(self, array: np.ndarray) -> Box:
-        """Return the part of `array` (H, W) that the square shows: all of it, or the box of the head.
+        """Return the part of `array` (H, W) that the square shows: all of it but wide constant padding, or the head's box.
 
-        `mask` and `restore` need it with `crop_brain`; otherwise it does not depend on the values.
+        `mask` and `restore` need it.
         """
         array = np.asarray(array)
         if not self.crop_brain:
-            return whole(array.shape)
+            return padding_box(array)
         return head_box(array)
 
     def image(self, array: np.ndarray) -> np.ndarray:

@@ -63,7 +63,9 @@ def test_a_picture_without_a_head_keeps_its_whole_frame(picture: np.ndarray) -> 
 
 
 def test_without_a_crop_the_box_is_the_picture() -> None:
-    assert Preprocessing(size=64).box(_head()) == Box(0, 0, 200, 160)
+    picture = _head()
+    picture[0, 0] += 1  # an uneven border is no padding
+    assert Preprocessing(size=64).box(picture) == Box(0, 0, 200, 160)
 
 
 def test_cropped_picture_and_mask_show_the_same_place() -> None:

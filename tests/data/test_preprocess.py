@@ -203,7 +203,7 @@ def test_picture_and_mask_lie_on_each_other(shape: tuple[int, int]) -> None:
     mask = (rows - shape[0] / 3) ** 2 + (columns - shape[1] / 2) ** 2 < (min(shape) / 6) ** 2
     preprocessing = Preprocessing(low_percentile=0, high_percentile=100)
     seen = preprocessing.image(mask.astype(float)) >= 128
-    square = preprocessing.mask(mask)
+    square = preprocessing.mask(mask, box=preprocessing.box(mask.astype(float)))
     assert (seen & square).sum() / (seen | square).sum() > 0.95
 
 
@@ -329,3 +329,41 @@ def test_percentiles_are_numpys_to_the_last_bit(name: str, seed: int) -> None:
 def test_percentiles_of_whole_numbers_are_counted_and_not_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "percentile", lambda *_: pytest.fail("sorted"))
     assert percentiles(np.array([[3, 1], [2, 5]], np.float32), [0, 100]).tolist() == [1, 5]
+
+
+def slice_with_texture() -> np.ndarray:
+    """A picture whose content reaches its border."""
+    return np.random.default_rng(0).integers(1, 200, (60, 48)).astype(np.float32)
+
+
+@pytest.mark.parametrize("margins", [((30, 30), (24, 24)), ((0, 40), (50, 10))])
+@pytest.mark.parametrize("value", [0, 255, -7])
+def test_wide_constant_margins_change_neither_input_nor_answer(margins, value):
+    array, preprocessing = slice_with_texture(), Preprocessing(size=32)
+    padded = np.pad(array, margins, constant_values=value)
+    np.testing.assert_array_equal(preprocessing.image(padded), preprocessing.image(array))
+    box = preprocessing.box(padded)
+    assert box == (margins[0][0], margins[1][0], margins[0][0] + 60, margins[1][0] + 48)
+    mask = array > 100
+    square = preprocessing.mask(np.pad(mask, margins), box=box)
+    np.testing.assert_array_equal(square, preprocessing.mask(mask))
+    values = np.random.default_rng(1).random((32, 32)).astype(np.float32)
+    restored = preprocessing.restore(values, padded.shape, box=box)
+    np.testing.assert_array_equal(box.cut(restored), preprocessing.restore(values, array.shape))
+    assert restored.sum() == pytest.approx(box.cut(restored).sum())
+
+
+@pytest.mark.parametrize("margin", [1, 10])
+def test_margins_as_pictures_have_them_are_kept(margin):
+    padded = np.pad(slice_with_texture(), margin)
+    assert Preprocessing(size=32).box(padded) == (0, 0, *padded.shape)
+
+
+def test_a_small_bright_spot_and_an_uneven_border_are_no_padding():
+    array = np.zeros((100, 100), np.float32)
+    array[40:50, 40:50] = 9
+    assert Preprocessing(size=32).box(array) == (0, 0, 100, 100)
+    padded = np.pad(slice_with_texture(), 30)
+    padded[0, 0] = 1
+    assert Preprocessing(size=32).box(padded) == (0, 0, *padded.shape)
+    assert Preprocessing(size=32).box(np.zeros((9, 9))) == (0, 0, 9, 9)
