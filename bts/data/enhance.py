@@ -13,8 +13,8 @@ from PIL import Image
 SMALLEST_SHARE = 0.1
 """A head whose box is smaller than this share of the picture in either direction is an artefact, and nothing is cropped."""
 PADDED_SHARE, SMALLEST_CONTENT = 0.68, 0.2
-"""Shares of the longer side between which what lies inside of a constant border is cut out of it; at least 0.94 in figshare, 0.78
-in BRISC, and 0.64 in 99 of 100 slices of the Kaggle set."""
+"""Shares of the longer side between which what lies inside of a constant border is cut out; at least 0.94 in figshare, 0.78 in
+BRISC, and 0.64 in 99 of 100 slices of the Kaggle set."""
 COARSE_SIDE = 160
 """The head is located in blocks of pixels, at least this many along its longer side, which is six times as fast."""
 FIRST_LEVEL, LEVEL = 0.15, 0.3
