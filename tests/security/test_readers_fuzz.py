@@ -173,6 +173,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(seed=st.integers(0, 99), changes=CHANGES, renamed=st.none() | st.sampled_from([*SUFFIXES, ""]))
 @example(seed=0, changes=[], renamed=".nii.gz")
 @example(seed=88, changes=[("repeat", 0.5, 1)], renamed=None)  # RLE that is one byte too long
+@example(seed=8, changes=[("cut", 0.001, 0)], renamed=None)  # five bytes of a TIFF
 def test_any_file_gives_a_scan_or_one_line(
     process: ReadingProcess, folder: Path, seed: int, changes: list[tuple[str, float, int]], renamed: str | None
 ) -> None:

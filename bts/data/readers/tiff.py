@@ -121,12 +121,12 @@ def tiff_header(path: str | Path) -> TiffHeader | None:
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        head = read_at(file, 0, 16, size)
+        head = read_at(file, 0, 16, size).ljust(16, b"\0")
         if head[:4] not in TIFF or head[:4] == BIG_ENDIAN_BIGTIFF:
             return None
         refuse_tags(file, size=size)
         order, big = ("<" if head[:2] == b"II" else ">"), head[2] == 43
-        (page,) = struct.unpack_from(f"{order}Q", head.ljust(16, b"\0"), 8) if big else struct.unpack_from(f"{order}L", head, 4)
+        (page,) = struct.unpack_from(f"{order}Q", head, 8) if big else struct.unpack_from(f"{order}L", head, 4)
         found, _ = read_directory(file, page, order=order, big=big, size=size)
         values = {tag.number: _values(file, tag, order=order, big=big, size=size) for tag in found if tag.number in TAGS}
     try:
