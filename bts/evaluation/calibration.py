@@ -5,18 +5,30 @@ Temperature and thresholds are fitted on validation; the test part only measures
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_softmax, softmax
+from scipy.stats import beta
 
 from bts.evaluation.intervals import ratio
+from bts.inference.postprocess import EXTREME_PROB
+from bts.inference.referral import SIGNALS, probability_right
 
 BINS = 15
 """Equal-width bins of confidence, as in Guo et al. (2017), On Calibration of Modern Neural Networks."""
 REFER_TARGET = 0.98
-"""Accuracy on validation that the slices which are not referred must reach."""
+"""Accuracy of the slices that are not referred; its lower bound over the patients of validation must reach it."""
+BOUND = 0.95
+"""Confidence of that one-sided bound."""
+FOLDS = 5
+"""Folds over patients in which the estimates are cross-fitted."""
+LEAST_WRONG = 10
+"""Least number of wrong answers for weights to be fitted."""
 REFER_LEAST_COVERAGE = 0.5
 """Least share of validation slices that is not referred."""
 SMALLEST = 1e-12
@@ -52,6 +64,34 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
         options={"xatol": 1e-4},
     )
     return float(np.exp(found.x))
+
+
+def fit_fusion(class_logits: np.ndarray, tumour_prob: np.ndarray, truth: np.ndarray, *, no_tumour: int) -> tuple[float, float]:
+    """Return the temperature in [0.05, 20] and the exponent in [0, 4] of the mask's evidence with the highest likelihood.
+
+    Jointly, on the fused probabilities (`postprocess.fuse_evidence`). In the inverse temperature and the exponent the negative
+    log-likelihood is convex.
+
+    Args:
+        class_logits: (N, K) before the temperature.
+        tumour_prob: (N,) the mask heads' probability that there is a tumour.
+        truth: (N,) class numbers.
+        no_tumour: index of the class "no tumour".
+    """
+    clipped = np.clip(tumour_prob, EXTREME_PROB, 1 - EXTREME_PROB)[:, None]
+    evidence = np.where(np.arange(class_logits.shape[1]) == no_tumour, np.log1p(-clipped), np.log(clipped))
+    rows = np.arange(len(truth))
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        logs = log_softmax(values[0] * class_logits + values[1] * evidence, axis=1)
+        error = np.exp(logs)
+        error[rows, truth] -= 1
+        return -float(logs[rows, truth].mean()), np.array([(error * each).sum() for each in (class_logits, evidence)]) / len(
+            rows
+        )
+
+    found = minimize(loss, np.array([1.0, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0.05, 20.0), (0.0, 4.0)]).x
+    return float(1 / found[0]), float(found[1])
 
 
 def brier_scores(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -122,32 +162,129 @@ def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> RiskCoverage:
 
 @dataclass(frozen=True)
 class Referral:
-    """Confidence below which a slice is referred to an expert, with its coverage and accuracy on validation."""
+    """Rule by which cases are referred to an expert, with its effect on validation.
 
+    Attributes:
+        rule: intercept and weights of the signals (`bts.inference.referral`).
+        refer_below: estimated probability of a right answer under which a case is referred; None refers none.
+        target: accuracy of the answered cases that was aimed at.
+        bound: lower 95% bound, over patients, of the accuracy of the answered cases at the threshold.
+        reached: whether the bound reaches the target; otherwise the threshold is that with the highest bound.
+        coverage: share of cases that are answered.
+        accuracy: of the answered cases.
+        n_slices: number of validation slices.
+        n_patients: number of their patients.
+        needed: least number of patients with which the bound could reach the target, if no answer was wrong.
+    """
+
+    rule: dict[str, float]
     refer_below: float | None
     target: float
+    bound: float
     reached: bool
     coverage: float
     accuracy: float
     n_slices: int
+    n_patients: int
+    needed: int
+
+    def to_card(self) -> dict[str, Any]:
+        """Return the field `referral` of a model card."""
+        counted = {"bound": self.bound, "reached": self.reached, "coverage": self.coverage}
+        numbers = {"n_slices": self.n_slices, "n_patients": self.n_patients}
+        return {**self.rule, "below": self.refer_below or 0.0, "target": self.target, **counted, **numbers}
+
+    def text(self) -> str:
+        """Return the rule's effect in one line."""
+        where = f"{self.n_slices} slices of {self.n_patients} patients"
+        effect = f"{self.coverage:.0%} answered, {self.accuracy:.1%} of them right, at least {self.bound:.1%} (95%, {where})"
+        if self.reached:
+            return f"referral: {effect}"
+        few = f", fewer than the {self.needed} that the bound needs" if self.n_patients < self.needed else ""
+        kept = "the threshold with the highest bound is kept"
+        return f"referral: {effect}; a bound of {self.target:.0%} was not reached{few}: {kept}"
 
 
-def choose_referral(confidence: np.ndarray, right: np.ndarray, *, target: float = REFER_TARGET) -> Referral:
-    """Return the lowest threshold at which the validation slices that are not referred reach the target accuracy.
+def choose_referral(found: np.ndarray, right: np.ndarray, patients: Sequence[str], *, target: float = REFER_TARGET) -> Referral:
+    """Fit the weights of the signals, and choose the lowest threshold whose bound on the accuracy reaches the target.
 
-    If no threshold reaches it with at least half of the slices answered, the one with the best accuracy among those is returned
-    and `reached` is False. `refer_below` is None where no slice needs to be referred.
+    Where no threshold with at least half of the slices answered reaches it, that with the highest bound among them is kept.
+    The probabilities that the threshold is chosen on are cross-fitted over patients.
+
+    Args:
+        found: (N, 4) signals (`bts.inference.referral.signals`).
+        right: (N,) bool, whether each answer is right.
+        patients: (N,) patient of each slice.
+        target: accuracy of the answered slices.
     """
-    if len(confidence) == 0:
-        return Referral(None, target, False, 0.0, 0.0, 0)
-    curve = risk_coverage(confidence, right)
+    names, groups = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    rule = fit_rule(found, right)
+    scores = np.empty(len(right))
+    for fold in range(FOLDS):
+        held = groups % FOLDS == fold
+        scores[held] = probability_right(found[held], fit_rule(found[~held], right[~held]))
+    curve = risk_coverage(scores, right)
+    effective = effective_share(~right, groups)
+    answered = np.rint(curve.coverage * len(right))
+    bounds = 1 - exact_upper(curve.risk, np.maximum(answered * effective, 1.0))
     allowed = curve.coverage >= REFER_LEAST_COVERAGE
-    good = allowed & (curve.risk <= 1 - target + 1e-12)
-    candidates = good if good.any() else allowed & (curve.risk <= curve.risk[allowed].min() + 1e-12)
-    best = int(np.flatnonzero(candidates)[-1])  # the largest coverage among them
-    coverage = float(curve.coverage[best])
-    threshold = None if coverage == 1.0 else float(curve.threshold[best])
-    return Referral(threshold, target, bool(good.any()), coverage, 1 - float(curve.risk[best]), len(confidence))
+    good = allowed & (bounds >= target)
+    candidates = good if good.any() else allowed & (bounds >= bounds[allowed].max() - 1e-12)
+    best = int(np.flatnonzero(candidates)[-1])
+    needed = math.ceil(math.log(1 - BOUND) / math.log(target))
+    return Referral(
+        rule=rule,
+        refer_below=None if curve.coverage[best] == 1.0 else float(curve.threshold[best]),
+        target=target,
+        bound=float(bounds[best]),
+        reached=bool(good.any()),
+        coverage=float(curve.coverage[best]),
+        accuracy=1 - float(curve.risk[best]),
+        n_slices=len(right),
+        n_patients=len(names),
+        needed=needed,
+    )
+
+
+def fit_rule(found: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    """Return intercept and weights, at least 0, of a logistic regression of wrong answers on the signals (N, 4).
+
+    The weights are shrunk with a ridge of 1. With fewer than `LEAST_WRONG` wrong answers nothing is fitted: the estimate is the
+    largest class probability itself.
+    """
+    wrong = ~np.asarray(right, dtype=bool)
+    if wrong.sum() < LEAST_WRONG or wrong.all():
+        return {"intercept": 0.0} | {name: float(name == "doubt") for name in SIGNALS}
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = values[0] + found @ values[1:]
+        error = expit(scores) - wrong
+        value = np.logaddexp(0, scores).sum() - scores[wrong].sum() + (values[1:] ** 2).sum() / 2
+        return float(value), np.concatenate([[error.sum()], found.T @ error + values[1:]])
+
+    bounds = [(None, None), *[(0, None)] * len(SIGNALS)]
+    fitted = minimize(loss, np.array([0.0, 1.0, 0.0, 0.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return {"intercept": float(fitted[0])} | {name: float(value) for name, value in zip(SIGNALS, fitted[1:], strict=True)}
+
+
+def effective_share(wrong: np.ndarray, groups: np.ndarray) -> float:
+    """Return the effective number of slices over their number, as wrong answers cluster in patients (Kish's design effect).
+
+    At least the number of patients counts, and exactly that where no answer is wrong and nothing can be estimated.
+    """
+    n, rate = len(wrong), float(wrong.mean())
+    totals = np.bincount(groups, weights=wrong - rate)
+    least = len(totals) / n
+    if rate in (0.0, 1.0) or len(totals) < 2:
+        return least
+    clustered = (totals**2).sum() / n**2 * len(totals) / (len(totals) - 1)
+    return float(np.clip(rate * (1 - rate) / n / clustered, least, 1.0))
+
+
+def exact_upper(rate: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return the upper bound of a share by Clopper and Pearson, at an effective number of slices (Korn and Graubard 1998)."""
+    wrong = rate * n
+    return np.where(rate >= 1, 1.0, beta.ppf(BOUND, wrong + 1, np.maximum(n - wrong, 1e-9)))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 Masks are scored in each slice's own size by the mean Dice per slice with empty masks included (see `metrics`). The network runs
 once on the images and once on the mean with their mirror images; thresholds and regions are searched on those maps.
+
+Of a joint model the fusion of its heads is fitted first: temperature and exponent of the mask's evidence. Threshold,
+uncertainty and referral are then chosen on the fused answers.
 """
 
 from __future__ import annotations
@@ -20,13 +23,17 @@ from bts.evaluation.calibration import (
     Uncertainty,
     choose_referral,
     choose_uncertainty,
+    fit_fusion,
     fit_temperature,
     negative_log_likelihood,
     soften,
 )
 from bts.evaluation.cases import truth_mask
+from bts.glossary import NO_TUMOUR
+from bts.inference.postprocess import conditional_mask_prob, fuse_evidence
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
+from bts.inference.referral import signals
 from bts.inference.runtimes.base import Runtime
 
 THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
@@ -46,11 +53,17 @@ class ValidationOutputs:
     """Outputs of a model on validation, with or without the mirror image.
 
     Attributes:
-        dice: (N, T, A) float64, Dice of each slice at each threshold and smallest region, or None without masks.
+        dice: (N, T, A) float64, Dice of each slice at each threshold and smallest region, or None without masks; of a joint
+            model whose heads are fused, given that a tumour is predicted.
         confidence: (N, T, A) float64, `postprocess.mask_confidence` there, NaN for empty masks, or None without masks.
         class_logits: (N, K) float64 before the temperature, or None without classes.
         truth: (N,) class numbers, or None without classes.
         cam_peaks: (N,) maxima of the raw maps, or None without maps.
+        tumour_prob: (N,) the mask head's probability that there is a tumour, or None where heads are not fused.
+        no_tumour: index of the class "no tumour", or None where there is none.
+        empty_dice: (N,) Dice of an empty mask, or None without masks.
+        ood_ratio: (N,) distance from the training slices over its limit, or None without a reference.
+        patients: (N,) patient of each slice; the path where none is known.
     """
 
     dice: np.ndarray | None
@@ -58,6 +71,11 @@ class ValidationOutputs:
     class_logits: np.ndarray | None
     truth: np.ndarray | None
     cam_peaks: np.ndarray | None
+    tumour_prob: np.ndarray | None = None
+    no_tumour: int | None = None
+    empty_dice: np.ndarray | None = None
+    ood_ratio: np.ndarray | None = None
+    patients: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next((each for each in (self.dice, self.class_logits) if each is not None), ()))
@@ -74,6 +92,7 @@ class OperatingChoice:
     dice: float | None = None
     dice_at_default: float | None = None
     temperature: float | None = None
+    mask_evidence_exponent: float | None = None
     likelihood: float | None = None
     likelihood_at_default: float | None = None
     cam_scale: float | None = None
@@ -92,24 +111,30 @@ class OperatingChoice:
             parts += [f"threshold {self.threshold:g}", f"smallest region {self.min_area or 0:.2%} of the image ({gain})"]
         if self.temperature is not None:
             parts.append(f"temperature {self.temperature:.3g}")
+        if self.mask_evidence_exponent is not None:
+            parts.append(f"mask evidence to the power of {self.mask_evidence_exponent:.3g}")
         if self.cam_scale is not None:
             parts.append(f"Grad-CAM scale {self.cam_scale:.3g}")
         if self.referral is not None:
-            below = self.referral.refer_below
-            parts.append(f"referred to an expert below {below:.2f}" if below else "no referral to an expert")
+            parts.append(self.referral.text())
         if found := self.uncertainty:
             effect = f"{found.caught:.0%} of {found.n_poor} poor masks and {found.false:.0%} of the others"
             parts.append(f"mask uncertain below {found.below:.2f} ({effect})")
         return ", ".join(parts)
 
 
-def mask_grids(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mask_grids(probability: np.ndarray, truth: np.ndarray, *, keep_largest: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return Dice and confidence (T, A) of one slice at every threshold and smallest region.
 
     The Dice is 1 where both masks are empty and 0 where one is; the confidence of an empty mask is NaN.
 
-    `probability` (H, W) in [0, 1], `truth` (H, W) bool. Regions are 8-connected, as in `postprocess.decide_mask`. Each
-    threshold is labelled once; the results for every smallest region follow from areas and overlaps of the regions.
+    Each threshold is labelled once; the results for every smallest region follow from areas and overlaps of the regions, which
+    are 8-connected, as in `postprocess.decide_mask`.
+
+    Args:
+        probability: (H, W) in [0, 1].
+        truth: (H, W) bool.
+        keep_largest: whether no smallest region drops the largest region.
     """
     dice, confidence = np.zeros((2, len(THRESHOLDS), len(MIN_AREAS)))
     inside, whole = truth.sum(), probability.sum(dtype=np.float64)
@@ -122,7 +147,8 @@ def mask_grids(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
         areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
         overlaps = np.bincount(regions.ravel(), weights=cut_truth, minlength=count + 1)[1:]
         sums = np.bincount(regions.ravel(), weights=cut.ravel(), minlength=count + 1)[1:]
-        kept = areas[None, :] >= smallest[:, None]  # (A, regions)
+        least = np.minimum(smallest, areas.max()) if keep_largest and count else smallest
+        kept = areas[None, :] >= least[:, None]  # (A, regions)
         drawn = kept @ areas
         total = drawn + inside
         dice[number] = np.where(total > 0, 2 * (kept @ overlaps) / np.maximum(total, 1), 1.0)
@@ -130,11 +156,13 @@ def mask_grids(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
     return dice, confidence
 
 
-def _grids_of(prediction: Prediction, record: Record) -> tuple[np.ndarray, np.ndarray] | None:
+def _grids_of(prediction: Prediction, record: Record, *, fused: bool) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Return Dice and confidence (T, A), and the Dice of an empty mask."""
     truth = truth_mask(prediction.slice, record.label or prediction.slice.label)
     if prediction.mask_prob is None or truth is None:
         return None
-    return mask_grids(prediction.mask_prob, truth)
+    mask_prob = conditional_mask_prob(prediction.mask_prob, tumour=True) if fused else prediction.mask_prob
+    return *mask_grids(mask_prob, truth, keep_largest=fused), float(not truth.any())
 
 
 def _class_number(prediction: Prediction, record: Record) -> int:
@@ -147,13 +175,18 @@ def _class_number(prediction: Prediction, record: Record) -> int:
 def collect_validation(
     predictor: Predictor, source: Source, records: Sequence[Record], progress: Callable[[int], None] | None = None
 ) -> ValidationOutputs:
-    """Predict the validation slices and return what the choice needs; raise `RequestError` on an empty part."""
+    """Predict the validation slices and return what the choice needs; raise `RequestError` on an empty part.
+
+    The predictor does not fuse the heads of a joint model (`fuse=False`): the fusion is fitted on these outputs.
+    """
     if not records:
         raise RequestError("there is no validation slice: threshold and temperature can't be chosen")
-    grids, logits, truth, peaks = [], [], [], []
+    grids, logits, truth, peaks, tumours, ratios, patients = [], [], [], [], [], [], []
+    fused = NO_TUMOUR in predictor.classes and predictor.runtimes[0].card.task == "joint"
     slices = (source.read(record) for record in records)
     for number, (record, prediction) in enumerate(zip(records, predictor.predict_many(slices), strict=True), start=1):
-        found = _grids_of(prediction, record)
+        patients.append(record.patient or prediction.slice.patient or record.path)
+        found = _grids_of(prediction, record, fused=fused)
         if found is not None:
             grids.append(found)
         if prediction.class_logits is not None:
@@ -161,15 +194,24 @@ def collect_validation(
             truth.append(_class_number(prediction, record))
         if prediction.cam_peak is not None:
             peaks.append(prediction.cam_peak)
+        if fused and prediction.mask_prob is not None:
+            tumours.append(float(prediction.mask_prob.max()))
+        if prediction.ood is not None:
+            ratios.append(prediction.ood.distance / prediction.ood.limit)
         if progress is not None:
             progress(number)
-    dice, confidence = (np.stack(each) for each in zip(*grids, strict=True)) if grids else (None, None)
+    dice, confidence, empty = (np.stack(each) for each in zip(*grids, strict=True)) if grids else (None, None, None)
     return ValidationOutputs(
         dice=dice,
         confidence=confidence,
         class_logits=np.stack(logits) if logits else None,
         truth=np.array(truth) if logits else None,
         cam_peaks=np.array(peaks) if peaks else None,
+        tumour_prob=np.array(tumours) if tumours else None,
+        no_tumour=predictor.classes.index(NO_TUMOUR) if NO_TUMOUR in predictor.classes else None,
+        empty_dice=empty,
+        ood_ratio=np.array(ratios) if ratios else None,
+        patients=tuple(patients),
     )
 
 
@@ -181,11 +223,64 @@ def _best_mask(dice: np.ndarray) -> tuple[int, int, float]:
     return t, a, float(means[t, a])
 
 
-def _likelihood(class_logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Return the fitted temperature and the negative log-likelihood at it."""
-    probabilities = softmax(class_logits, axis=1)
-    temperature = fit_temperature(probabilities, truth)
-    return temperature, negative_log_likelihood(soften(probabilities, temperature), truth)
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """Class probabilities (N, K) of the answers at the fitted temperature and exponent, and their negative log-likelihood."""
+
+    temperature: float
+    exponent: float | None
+    class_prob: np.ndarray
+    likelihood: float
+
+
+def _fit(outputs: ValidationOutputs) -> _Fitted | None:
+    """Fit the temperature, and the exponent where heads are fused; None without classes."""
+    logits, truth, tumours = outputs.class_logits, outputs.truth, outputs.tumour_prob
+    if logits is None or truth is None:
+        return None
+    if tumours is None or outputs.no_tumour is None or len(tumours) < len(truth):
+        probabilities = softmax(logits, axis=1)
+        temperature = fit_temperature(probabilities, truth)
+        probabilities = soften(probabilities, temperature)
+        return _Fitted(temperature, None, probabilities, negative_log_likelihood(probabilities, truth))
+    temperature, exponent = fit_fusion(logits, tumours, truth, no_tumour=outputs.no_tumour)
+    how = {"temperature": temperature, "exponent": exponent}
+    fused = [
+        fuse_evidence(row, tumour_prob=float(m), no_tumour=outputs.no_tumour, **how)
+        for row, m in zip(logits, tumours, strict=True)
+    ]
+    return _Fitted(temperature, exponent, np.stack(fused), negative_log_likelihood(np.stack(fused), truth))
+
+
+def _answered(outputs: ValidationOutputs, fitted: _Fitted | None) -> ValidationOutputs:
+    """Return the outputs with the masks of the fused answers: empty where "no tumour" is predicted."""
+    if fitted is None or fitted.exponent is None or outputs.dice is None or outputs.empty_dice is None:
+        return outputs
+    if len(outputs.dice) < len(fitted.class_prob):
+        return outputs  # some slices have no true mask: rows of masks and classes don't correspond
+    tumour = (fitted.class_prob.argmax(axis=1) != outputs.no_tumour)[:, None, None]
+    confidence = None if outputs.confidence is None else np.where(tumour, outputs.confidence, np.nan)
+    return replace(outputs, dice=np.where(tumour, outputs.dice, outputs.empty_dice[:, None, None]), confidence=confidence)
+
+
+def _signals(outputs: ValidationOutputs, fitted: _Fitted, confidence: np.ndarray | None) -> np.ndarray:
+    """Return the signals of doubt (N, 4) of the answers; `confidence` (N,) of their masks is NaN for an empty one."""
+    rows = []
+    for row, class_prob in enumerate(fitted.class_prob):
+        disagreement = 0.0
+        if outputs.tumour_prob is not None and outputs.no_tumour is not None and outputs.class_logits is not None:
+            alone = softmax(outputs.class_logits[row] / fitted.temperature)
+            disagreement = abs(1 - alone[outputs.no_tumour] - outputs.tumour_prob[row])
+        known = confidence is not None and np.isfinite(confidence[row])
+        rows.append(
+            signals(
+                highest=float(class_prob.max()),
+                disagreement=disagreement,
+                mask_confidence=float(confidence[row]) if known and confidence is not None else None,
+                ood_ratio=None if outputs.ood_ratio is None else float(outputs.ood_ratio[row]),
+            )
+        )
+    return np.stack(rows)
 
 
 def _choose_flip(outputs: dict[bool, ValidationOutputs]) -> bool:
@@ -195,32 +290,35 @@ def _choose_flip(outputs: dict[bool, ValidationOutputs]) -> bool:
     gains, upright, both = [], outputs[False], outputs[True]
     if upright.dice is not None and both.dice is not None:
         gains.append((both.dice.mean(axis=0).max() - upright.dice.mean(axis=0).max()) / DICE_GAIN)
-    if upright.class_logits is not None and both.class_logits is not None and upright.truth is not None:
-        fits = [_likelihood(each, upright.truth)[1] for each in (upright.class_logits, both.class_logits)]
-        gains.append((fits[0] - fits[1]) / LIKELIHOOD_GAIN)
+    first, second = _fit(upright), _fit(both)
+    if first is not None and second is not None:
+        gains.append((first.likelihood - second.likelihood) / LIKELIHOOD_GAIN)
     return bool(gains and max(gains) > 1 and min(gains) > -1)
 
 
 def choose(outputs: dict[bool, ValidationOutputs]) -> OperatingChoice:
     """Return the operating point from the outputs without (False) and with the mirror image (True)."""
+    outputs = {flip: _answered(each, _fit(each)) for flip, each in outputs.items()}
     flip = _choose_flip(outputs)
     chosen, upright = outputs[flip], outputs.get(False, outputs[flip])
-    choice = OperatingChoice(flip=flip, n_slices=len(chosen))
+    choice, fitted, confidence = OperatingChoice(flip=flip, n_slices=len(chosen)), _fit(chosen), None
     if chosen.dice is not None:
         t, a, dice = _best_mask(chosen.dice)
         default = float(upright.dice[:, THRESHOLDS.index(0.5), 0].mean()) if upright.dice is not None else None
         choice = replace(choice, threshold=THRESHOLDS[t], min_area=MIN_AREAS[a], dice=dice, dice_at_default=default)
         if chosen.confidence is not None:
             choice = replace(choice, uncertainty=choose_uncertainty(chosen.confidence[:, t, a], chosen.dice[:, t, a]))
-    if chosen.class_logits is not None and chosen.truth is not None and upright.class_logits is not None:
-        temperature, likelihood = _likelihood(chosen.class_logits, chosen.truth)
-        probabilities = softmax(chosen.class_logits / temperature, axis=1)
+            confidence = chosen.confidence[:, t, a] if len(chosen.dice) == len(chosen.patients) else None
+    if fitted is not None and chosen.truth is not None and upright.class_logits is not None:
+        right = fitted.class_prob.argmax(axis=1) == chosen.truth
+        patients = chosen.patients or tuple(map(str, range(len(right))))
         choice = replace(
             choice,
-            temperature=temperature,
-            likelihood=likelihood,
+            temperature=fitted.temperature,
+            mask_evidence_exponent=fitted.exponent,
+            likelihood=fitted.likelihood,
             likelihood_at_default=negative_log_likelihood(softmax(upright.class_logits, axis=1), chosen.truth),
-            referral=choose_referral(probabilities.max(axis=1), probabilities.argmax(axis=1) == chosen.truth),
+            referral=choose_referral(_signals(chosen, fitted, confidence), right, patients),
         )
     if chosen.cam_peaks is not None:
         scale = float(np.percentile(chosen.cam_peaks, CAM_PERCENTILE))
@@ -244,7 +342,7 @@ def choose_operating_point(
         done = len(records) * flip
         advance = None if progress is None else (lambda number, done=done: progress(done + number))
         try:
-            outputs[flip] = collect_validation(Predictor([runtime], flip=flip), source, records, advance)
+            outputs[flip] = collect_validation(Predictor([runtime], flip=flip, fuse=False), source, records, advance)
         except BtsError as error:
             raise error.at("validation") from error
     return choose(outputs)

@@ -72,14 +72,14 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
 
 def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Choose the operating point, update the card, score the test part; return cases and scores."""
+    with _bar(len(data.split.rows), "fitting the out-of-distribution reference") as advance:
+        card = add_reference(data, folder, progress=advance)
+    log.info("%s", format_reference(card.ood))
     validation = data.records("val")
     with _bar(2 * len(validation), "choosing on validation") as advance:
         choice = choose_operating_point(open_runtime("torch", folder, device=device), data.source, validation, progress=advance)
     log.info("operating point chosen on %d validation slices: %s", choice.n_slices, choice.text())
-    write_choice(folder, choice)
-    with _bar(len(data.split.rows), "fitting the out-of-distribution reference") as advance:
-        card = add_reference(data, folder, progress=advance)
-    log.info("%s", format_reference(card.ood))
+    card = write_choice(folder, choice)
     predictor = Predictor([open_runtime("torch", folder, device=device)])
     records = data.records("test")
     with _bar(len(records), "scoring test") as advance:
@@ -115,14 +115,16 @@ def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:
     if choice.threshold is not None and choice.min_area is not None:
         point |= {"threshold": choice.threshold, "min_area": choice.min_area}
     # A threshold of 0 refers or flags nothing; None would leave an earlier choice in place.
-    refer = None if choice.referral is None else choice.referral.refer_below or 0.0
+    referral = None if choice.referral is None else choice.referral.to_card()
     uncertain = None if choice.threshold is None else 0.0 if choice.uncertainty is None else choice.uncertainty.below
     return update_card(
         folder,
         operating_point=point,
         temperature=choice.temperature,
         cam_scale=choice.cam_scale,
-        refer_below=refer,
+        mask_evidence_exponent=choice.mask_evidence_exponent,
+        refer_below=None if referral is None else 0.0,
+        referral=referral,
         uncertain_mask_below=uncertain,
     )
 

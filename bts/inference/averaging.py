@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from bts.errors import RequestError
+from bts.inference.referral import SIGNALS
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.models.folder import ModelCard
 
@@ -128,6 +129,7 @@ def _mean(outputs: Sequence[RawOutput]) -> RawOutput:
 def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
     """Return the ensemble's card: what the models share, the means of what was chosen for each, and all training patients."""
     points = [card.operating_point for card in cards]
+    rules = [card.referral for card in cards if card.referral]
     refer = [card.refer_below for card in cards if card.refer_below is not None]
     uncertain = [card.uncertain_mask_below for card in cards if card.uncertain_mask_below is not None]
     scaled = all(card.cam_scale is not None for card in cards)
@@ -141,8 +143,12 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
             "flip": any(point["flip"] for point in points),
         },
         temperature=1.0,
+        mask_evidence_exponent=float(np.mean([card.mask_evidence_exponent for card in cards])),
         cam_scale=1.0 if scaled else None,
         refer_below=float(np.mean(refer)) if len(refer) == len(cards) else None,
+        referral={name: float(np.mean([rule[name] for rule in rules])) for name in (*SIGNALS, "intercept", "below")}
+        if len(rules) == len(cards)
+        else {},
         uncertain_mask_below=float(np.mean(uncertain)) if len(uncertain) == len(cards) else None,
         training_patients=[],  # each member has its own, under a key of its own
         patients_key="",

@@ -49,6 +49,7 @@ def make_prediction(
     origin: Origin,
     cam_class: int | None = None,
     cam_scale: str = "slice",
+    fuse: bool = True,
 ) -> Prediction:
     """Return the prediction of one slice.
 
@@ -58,10 +59,11 @@ def make_prediction(
         origin: of the prediction.
         cam_class: index of the class that the map explains; None where it is the predicted one.
         cam_scale: `slice` or `model`, by which the map is divided.
+        fuse: whether the heads of a joint model are fused; False is for fitting the fusion.
     """
     found: dict[str, Any] = {}
     for model in outputs:
-        found |= _fused(item, model) if model.card.task == "joint" else _mask(item, model) | _class(model)
+        found |= _fused(item, model) if fuse and model.card.task == "joint" else _mask(item, model) | _class(model)
         found |= _confidence(found, model)
         found |= _cam(item, model, cam_class, cam_scale)
     found["ood"] = _ood(outputs)
@@ -113,7 +115,11 @@ def _fused(item: Slice, model: ModelOutput) -> dict[str, Any]:
     mask_prob, class_prob = unfused["mask_prob"], unfused["class_prob"]
     tumour_prob, no_tumour = float(mask_prob.max()), card.classes.index(NO_TUMOUR)
     fused = postprocess.fuse_evidence(
-        model.raw.class_logits, temperature=card.temperature, tumour_prob=tumour_prob, no_tumour=no_tumour
+        model.raw.class_logits,
+        temperature=card.temperature,
+        tumour_prob=tumour_prob,
+        no_tumour=no_tumour,
+        exponent=card.mask_evidence_exponent,
     )
     tumour = int(fused.argmax()) != no_tumour
     conditional = postprocess.conditional_mask_prob(mask_prob, tumour=tumour)

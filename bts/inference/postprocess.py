@@ -24,25 +24,29 @@ def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
     return powers / powers.sum()
 
 
-def fuse_evidence(class_logits: np.ndarray, *, temperature: float, tumour_prob: float, no_tumour: int) -> np.ndarray:
+def fuse_evidence(
+    class_logits: np.ndarray, *, temperature: float, tumour_prob: float, no_tumour: int, exponent: float = 1.0
+) -> np.ndarray:
     """Return (K,) float64, the class probabilities given both the class head and the mask head.
 
     A tumour class goes with a mask, "no tumour" with an empty one; no other pair is allowed. So P(c) is proportional to the
-    class head's q(c) times the mask head's probability that there is a tumour, or that there is none. The two heads count as
-    independent evidence.
+    class head's q(c) times the mask head's probability that there is a tumour, or that there is none, to the power of the
+    exponent. With 1 the two heads count as independent evidence; they share an encoder, so that less is mostly right.
 
     Args:
         class_logits: (K,).
         temperature: divides them.
         tumour_prob: the mask head's probability that there is a tumour; 0 rules all tumour classes out.
         no_tumour: index of the class "no tumour".
+        exponent: of the mask's evidence, fitted on validation together with the temperature.
     """
     scores = np.asarray(class_logits, np.float64) / temperature
     tumours = np.arange(len(scores)) != no_tumour
     if tumour_prob == 0:
         return (~tumours).astype(np.float64)
     clipped = min(max(tumour_prob, EXTREME_PROB), 1 - EXTREME_PROB)
-    return softmax(scores + np.where(tumours, np.log(clipped), np.log1p(-clipped)))
+    evidence = np.where(tumours, float(np.log(clipped)), float(np.log1p(-clipped)))
+    return softmax(scores + exponent * evidence)
 
 
 def conditional_mask_prob(mask_prob: np.ndarray, *, tumour: bool) -> np.ndarray:

@@ -54,6 +54,7 @@ class Predictor:
         lanes: int = 1,
         cam_scale: str = "slice",
         cam_method: str | None = None,
+        fuse: bool = True,
     ) -> None:
         """Take loaded models.
 
@@ -64,13 +65,14 @@ class Predictor:
             lanes: threads that may predict at once.
             cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
             cam_method: method with which classifiers were opened; None is the usual one.
+            fuse: whether the heads of a joint model are fused; False is for fitting the fusion.
 
         Raises:
             RequestError: an unknown scale or method.
         """
         check_choice(cam_scale, known=CAM_SCALES, option="--cam-scale")
         check_choice(cam_method, known=CAM_METHODS, option="--cam-method")
-        self.cam_scale, self.cam_method = cam_scale, cam_method
+        self.cam_scale, self.cam_method, self.fuse = cam_scale, cam_method, fuse
         self.lanes = lanes
         self.runtimes = tuple(runtimes)
         self.flip = flip
@@ -180,7 +182,9 @@ class Predictor:
             ModelOutput(runtime.card, preprocessing, raw, cam_method=self._method_of(runtime))
             for runtime, preprocessing, raw in models
         ]
-        prediction = make_prediction(item, outputs, origin=self.origin, cam_class=cam_class, cam_scale=self.cam_scale)
+        prediction = make_prediction(
+            item, outputs, origin=self.origin, cam_class=cam_class, cam_scale=self.cam_scale, fuse=self.fuse
+        )
         if cam_class is None and prediction.cam_class not in (None, prediction.label):
             # fusion with the mask changed the class of a joint model: the map must explain the predicted class
             predicted = self.classes.index(str(prediction.label))

@@ -13,6 +13,7 @@ import numpy as np
 from bts.glossary import NO_TUMOUR
 from bts.inference import postprocess
 from bts.inference.prediction import Prediction, UnfusedHeads
+from bts.inference.referral import probability_right, signals_of
 from bts.models.card import ModelCard
 
 REFER = "refer to an expert"
@@ -49,7 +50,13 @@ def referral_reason(prediction: Prediction, cards: Sequence[ModelCard]) -> str |
         return f"the slice is out of distribution, the prediction can't be trusted{capped}"
     for card in cards:
         class_prob = prediction.class_prob if prediction.unfused is None else prediction.unfused.class_prob
-        if class_prob is None or card.task == "seg":
+        if class_prob is None or prediction.class_prob is None or card.task == "seg":
+            continue
+        if card.referral:
+            no_tumour = card.classes.index(NO_TUMOUR) if NO_TUMOUR in card.classes else None
+            right = float(probability_right(signals_of(prediction, no_tumour=no_tumour), card.referral))
+            if right < card.referral["below"]:
+                return format_low_estimate(right=right, below=card.referral["below"])
             continue
         highest = float(class_prob.max())
         if card.refer_below is not None and highest < card.refer_below:
@@ -130,6 +137,15 @@ def format_uncertain_mask(*, confidence: float, below: float) -> str:
     return (
         f"the mask is uncertain, check its position and outline: its confidence is {value}, below the model's threshold "
         f"of {limit}"
+    )
+
+
+def format_low_estimate(*, right: float, below: float) -> str:
+    """Return the reason for the referral of a case whose estimated probability of a right answer is below the threshold."""
+    value, limit = apart(right, below)
+    return (
+        "by class probability, agreement of the heads, mask and distance from training slices, the estimated probability of "
+        f"a right answer is {value}, below the model's threshold of {limit}"
     )
 
 

@@ -24,6 +24,7 @@ from bts.models.card_rules import (
     OperatingPointRules,
     PreprocessingRules,
     Prose,
+    ReferralRules,
     Share,
     read_fields,
     read_json,
@@ -56,6 +57,10 @@ class ModelCard:
             place (`bts.models.alignment`).
         cell_offset_px: of a joint network, the same of a cell of the last maps: its own map is finer and has it in it already
             (`JointNetwork.class_contributions`). None: a folder of before, whose map is Grad-CAM.
+        mask_evidence_exponent: power of the mask's evidence where a joint model's heads are fused, fitted on validation
+            together with the temperature (`postprocess.fuse_evidence`); 1 counts it in full, 0 ignores it.
+        referral: weights of the signals of doubt and the estimated probability of a right answer under which a case is referred
+            (`bts.inference.referral`); takes the place of `refer_below`; empty where none was chosen.
         refer_below: largest class probability under which a case is marked for review; None marks none.
         uncertain_mask_below: confidence of a mask (`postprocess.mask_confidence`) below which it is flagged as uncertain; None
             flags none.
@@ -79,10 +84,12 @@ class ModelCard:
     classes: Annotated[list[ClassName], Length(0, MOST_CLASSES)] = field(default_factory=list)
     operating_point: dict[str, float | bool] = field(default_factory=lambda: dict(OPERATING_POINT))
     temperature: Annotated[float, Range(0, 1000, low_open=True)] = 1.0
+    mask_evidence_exponent: Annotated[float, Range(0, 10)] = 1.0
     cam_scale: Annotated[float, Range(0, 1e12)] | None = None
     cam_offset_px: Offset = 0.0
     cell_offset_px: Offset | None = None
     refer_below: Share | None = None
+    referral: dict[str, Any] = field(default_factory=dict)
     uncertain_mask_below: Share | None = None
     training_patients: Annotated[list[Hash], Length(0, MOST_PATIENTS)] = field(default_factory=list)
     patients_key: KeyName = ""
@@ -102,6 +109,17 @@ class ModelCard:
     def cam_name(self) -> str:
         """What its map is called where it is shown: a joint model's is drawn place by place, which Grad-CAM is not."""
         return "class map (HiResCAM)" if self.task == "joint" and self.cell_offset_px is not None else GRAD_CAM
+
+    @property
+    def referral_text(self) -> str:
+        """What is referred to an expert, for a table."""
+        if self.referral:
+            return (
+                f"referred to an expert where the estimated probability of a right answer is below {self.referral['below']:.3f}"
+            )
+        if self.refer_below:
+            return f"referred to an expert below a probability of {self.refer_below:.3f}"
+        return "no referral"
 
     @property
     def fingerprint(self) -> str:
@@ -146,6 +164,8 @@ def _check_parts(card: ModelCard, where: Path) -> None:
     architecture = read_fields(Architecture, card.architecture, f"{where}: architecture", complete=True)
     preprocessing = read_fields(PreprocessingRules, card.preprocessing, f"{where}: preprocessing", complete=True)
     read_fields(OperatingPointRules, card.operating_point, f"{where}: operating_point")
+    if card.referral:
+        read_fields(ReferralRules, card.referral, f"{where}: referral")
     if card.ood:
         read_fields(OodRules, card.ood, f"{where}: ood")
     if card.training_patients and not card.patients_key:

@@ -116,6 +116,27 @@ class OodRules:
             yield ("mean", "factor"), "expected finite numbers, received others"
 
 
+Weight = Annotated[float, Range(0, 1e6)]
+
+
+@dataclass
+class ReferralRules:
+    """Fields of a card's `referral`: weights of the signals of doubt, the threshold, and what it reached on validation."""
+
+    intercept: Annotated[float, Range(-1e6, 1e6)]
+    doubt: Weight
+    disagreement: Weight
+    mask_doubt: Weight
+    ood_distance: Weight
+    below: Share
+    target: Share = 0.98
+    bound: Share | None = None
+    reached: bool = False
+    coverage: Share | None = None
+    n_slices: Count | None = None
+    n_patients: Count | None = None
+
+
 T = TypeVar("T")
 
 

@@ -115,7 +115,7 @@ def _model_rows(done: Evaluation, card: ModelCard) -> list[tuple[str, object]]:
 
 def _operating_point(card: ModelCard) -> str:
     point = card.operating_point
-    refer = f"referred to an expert below a probability of {card.refer_below:.3f}" if card.refer_below else "no referral"
+    refer = card.referral_text
     mirror = "averaged" if point["flip"] else "not used"
     mask = f"threshold {point['threshold']:g}, smallest region {point['min_area']:g} of the image, "
     temperature = f"; temperature {card.temperature:.3g}; {refer}" if card.classes else ""

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from bts.evaluation import calibration as cal
+from bts.inference.postprocess import fuse_evidence
 
 
 def overconfident(temperature: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -75,29 +77,78 @@ def test_slices_of_one_confidence_are_answered_together() -> None:
     assert curve.risk == pytest.approx([0, 1 / 3, 1 / 3])
 
 
-def test_the_referral_threshold_is_the_smallest_that_reaches_the_target() -> None:
-    confidence = np.linspace(0.99, 0.5, 50)
-    right = np.ones(50, dtype=bool)
-    right[30:] = False
-    rule = cal.choose_referral(confidence, right, target=0.9)
+def answers(n_patients: int, *, each: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Signals, correctness and patients, where only doubt and the distance from the training slices tell wrong answers."""
+    rng = np.random.default_rng(seed)
+    n = n_patients * each
+    found = np.column_stack([rng.normal(-4, 2, n), rng.random(n), rng.random(n), rng.normal(0.6, 0.3, n).clip(0)])
+    wrong = rng.random(n) < 1 / (1 + np.exp(-(0.9 * found[:, 0] + 5 * (found[:, 3] - 0.6))))
+    return found, ~wrong, [f"p{number // each}" for number in range(n)]
+
+
+def test_the_weights_that_were_put_in_are_found_and_none_is_negative() -> None:
+    found, right, _ = answers(4000)
+    rule = cal.fit_rule(found, right)
+    assert (rule["doubt"], rule["ood_distance"], rule["intercept"]) == pytest.approx((0.9, 5.0, -3.0), abs=0.25)
+    assert 0 <= rule["disagreement"] < 0.3
+    assert 0 <= rule["mask_doubt"] < 0.3
+    against = cal.fit_rule(-found, right)
+    assert min(value for name, value in against.items() if name != "intercept") >= 0
+
+
+def test_the_bound_holds_for_patients_never_seen() -> None:
+    rule = cal.choose_referral(*answers(600))
     assert rule.reached
-    assert rule.refer_below == confidence[32]  # 30 of 33 right are 0.909, 30 of 34 are 0.882
-    answered = confidence >= rule.refer_below
-    assert rule.accuracy == pytest.approx(right[answered].mean())
-    assert rule.coverage == pytest.approx(answered.mean())
+    assert rule.refer_below is not None
+    assert rule.bound >= 0.98
+    found, right, _ = answers(20_000, seed=1)
+    kept = cal.probability_right(found, rule.to_card()) >= rule.refer_below
+    assert right[kept].mean() >= 0.98
+    assert 0.5 <= rule.coverage == pytest.approx(kept.mean(), abs=0.03)
 
 
-def test_nothing_is_referred_where_all_answers_reach_the_target() -> None:
-    rule = cal.choose_referral(np.array([0.4, 0.9]), np.array([True, True]))
-    assert (rule.refer_below, rule.coverage, rule.accuracy) == (None, 1.0, 1.0)
-
-
-def test_an_unreachable_target_is_said_and_half_is_answered_at_least() -> None:
-    confidence, right = np.linspace(0.9, 0.4, 10), np.array([False, True] * 5)
-    rule = cal.choose_referral(confidence, right, target=0.99)
+def test_few_patients_allow_no_bound_and_the_rule_says_so() -> None:
+    found, _, patients = answers(31)
+    rule = cal.choose_referral(found, np.ones(len(found), bool), patients)
     assert not rule.reached
-    assert rule.coverage >= 0.5
-    assert cal.choose_referral(np.zeros(0), np.zeros(0, bool)).refer_below is None
+    assert rule.bound == pytest.approx(0.05 ** (1 / 31))  # exact, for 31 patients and no wrong answer
+    assert (rule.n_patients, rule.needed, rule.coverage) == (31, 149, 1.0)
+    assert "a bound of 98% was not reached, fewer than the 149 that the bound needs" in rule.text()
+    assert cal.choose_referral(*answers(30)).coverage >= 0.5
+
+
+def test_wrong_answers_of_one_patient_count_less_than_those_of_many() -> None:
+    groups = np.arange(400) // 4
+    scattered = np.arange(400) % 40 == 0
+    clustered = groups < 3
+    assert cal.effective_share(clustered, groups) < 0.5 < cal.effective_share(scattered, groups)
+    assert cal.effective_share(np.zeros(400, bool), groups) == 100 / 400
+
+
+def test_the_exact_bound_is_that_of_scipy() -> None:
+    for wrong, n in ((0, 50), (3, 100), (100, 100)):
+        exact = binomtest(wrong, n).proportion_ci(0.9, method="exact").high  # two-sided 90% is one-sided 95%
+        assert cal.exact_upper(np.array(wrong / n), np.array(float(n))) == pytest.approx(exact)
+
+
+def test_temperature_and_exponent_that_were_put_in_are_found_jointly() -> None:
+    rng = np.random.default_rng(0)
+    logits, tumour_prob = rng.normal(size=(6000, 3)) * 1.5, rng.random(6000)
+    fused = np.stack(
+        [
+            fuse_evidence(row, temperature=2.0, tumour_prob=tumour, no_tumour=2, exponent=0.3)
+            for row, tumour in zip(logits, tumour_prob, strict=True)
+        ]
+    )
+    truth = (fused.cumsum(axis=1) > rng.random((6000, 1))).argmax(axis=1)
+    assert cal.fit_fusion(logits, tumour_prob, truth, no_tumour=2) == pytest.approx((2.0, 0.3), rel=0.15)
+
+
+def test_evidence_that_says_nothing_gets_no_weight() -> None:
+    rng = np.random.default_rng(1)
+    logits, noise = rng.normal(size=(3000, 3)), rng.random(3000)
+    truth = (softmax(logits, axis=1).cumsum(axis=1) > rng.random((3000, 1))).argmax(axis=1)
+    assert cal.fit_fusion(logits, noise, truth, no_tumour=0)[1] < 0.1
 
 
 def test_three_quarters_of_the_poor_masks_are_flagged() -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from fake_models import make_card, make_slice
 from scipy.special import softmax
 
+from bts.data.preprocess import Preprocessing
+from bts.errors import RequestError
 from bts.evaluation.metrics import overlap_scores
 from bts.evaluation.operating_point import CAM_PERCENTILE, MIN_AREAS, THRESHOLDS, ValidationOutputs, choose, mask_grids
-from bts.inference.postprocess import decide_mask, mask_confidence
+from bts.inference.combine import ModelOutput, Origin, make_prediction
+from bts.inference.postprocess import decide_mask, fuse_evidence, mask_confidence
+from bts.inference.runtimes.base import RawOutput
+from bts.models.card import parse_card, to_json
 
 
 def blurred(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,3 +103,94 @@ def test_maps_of_zeros_give_no_scale() -> None:
     seen = seen_classes(1.0)
     zero = ValidationOutputs(seen.dice, None, seen.class_logits, seen.truth, np.zeros(600))
     assert choose({False: zero}).cam_scale is None
+
+
+def joint_outputs(n: int = 400) -> ValidationOutputs:
+    """A joint model whose mask is overconfident: its evidence is right in 60% and says so with 0.99."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, n)
+    logits = rng.normal(size=(n, 3)) + 2.5 * np.eye(3)[truth]
+    says_tumour = np.where(rng.random(n) < 0.6, truth != 2, truth == 2)
+    dice = np.where(truth != 2, 0.8, 0.0)[:, None, None] * np.ones((1, len(THRESHOLDS), len(MIN_AREAS)))
+    return ValidationOutputs(
+        dice=dice,
+        confidence=np.full_like(dice, 0.9),
+        class_logits=logits,
+        truth=truth,
+        cam_peaks=None,
+        tumour_prob=np.where(says_tumour, 0.99, 0.01),
+        no_tumour=2,
+        empty_dice=(truth == 2).astype(float),
+        patients=tuple(f"p{number // 2}" for number in range(n)),
+    )
+
+
+def test_the_fusion_is_fitted_and_masks_are_scored_on_the_fused_answers() -> None:
+    outputs = joint_outputs()
+    choice = choose({False: outputs})
+    assert choice.mask_evidence_exponent is not None
+    assert 0 < choice.mask_evidence_exponent < 0.3, (
+        "odds of 99 that hold in 60% are worth log(1.5) / log(99) = 0.09 of themselves"
+    )
+    assert outputs.class_logits is not None
+    assert outputs.tumour_prob is not None
+    fused = np.stack(
+        [
+            fuse_evidence(
+                row, temperature=choice.temperature or 0, tumour_prob=m, no_tumour=2, exponent=choice.mask_evidence_exponent
+            )
+            for row, m in zip(outputs.class_logits, outputs.tumour_prob, strict=True)
+        ]
+    )
+    full = [
+        fuse_evidence(row, temperature=1.0, tumour_prob=m, no_tumour=2)
+        for row, m in zip(outputs.class_logits, outputs.tumour_prob, strict=True)
+    ]
+    right = fused.argmax(1) == outputs.truth
+    assert right.mean() > (np.stack(full).argmax(1) == outputs.truth).mean() + 0.1
+    tumour = fused.argmax(1) != 2
+    assert choice.dice == pytest.approx(np.where(tumour, np.where(outputs.truth != 2, 0.8, 0), outputs.truth == 2).mean())
+    assert choice.referral is not None
+    assert choice.referral.n_patients == 200
+    assert "mask evidence to the power of 0." in choice.text()
+
+
+def test_a_referral_on_validation_is_the_referral_of_inference() -> None:
+    outputs = joint_outputs()
+    choice = choose({False: outputs})
+    assert choice.referral is not None
+    assert outputs.class_logits is not None
+    assert outputs.tumour_prob is not None
+    card = make_card(
+        "joint",
+        classes=["glioma", "pituitary", "no_tumour"],
+        temperature=choice.temperature,
+        mask_evidence_exponent=choice.mask_evidence_exponent,
+        referral=choice.referral.to_card(),
+    )
+    parse_card(to_json(card), Path("card"))
+    referred = []
+    for row, m in zip(outputs.class_logits, outputs.tumour_prob, strict=True):
+        mask_prob = np.zeros((32, 32), np.float32)
+        mask_prob[8:20, 8:20] = m
+        raw = RawOutput(mask_prob=mask_prob, class_logits=row.astype(np.float32))
+        found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=Origin())
+        referred.append(found.refer)
+        assert any("the estimated probability of a right answer is" in line for line in found.warnings) is found.refer
+    assert 1 - np.mean(referred) == pytest.approx(choice.referral.coverage, abs=0.06)  # cross-fitted there, refitted here
+
+
+@pytest.mark.parametrize(
+    ("referral", "line"),
+    [
+        ({"below": 2.0}, "below: expected a number from 0 to 1"),
+        ({"doubt": -1.0}, "doubt: expected a number from 0"),
+        ({"colour": 1.0}, "unknown field 'colour'"),
+    ],
+)
+def test_a_referral_outside_its_limits_is_refused(referral: dict[str, float], line: str) -> None:
+    rule = dict.fromkeys(("intercept", "doubt", "disagreement", "mask_doubt", "ood_distance", "below"), 0.5)
+    with pytest.raises(RequestError, match=line):
+        parse_card(to_json(make_card("cls", referral=rule | referral)), Path("card"))
+    with pytest.raises(RequestError, match="mask_evidence_exponent: expected a number from 0 to 10"):
+        parse_card(to_json(make_card("cls", mask_evidence_exponent=11.0)), Path("card"))
