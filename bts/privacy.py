@@ -15,9 +15,11 @@ SWITCHES = {
     "GRADIO_ANALYTICS_ENABLED": "False",  # events and the version check
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "NO_ALBUMENTATIONS_UPDATE": "1",  # the import looks for a newer version on PyPI
     "ORT_DISABLE_TELEMETRY": "1",  # events to Microsoft from native code, and a device identifier under ~/.cache
     "OTEL_SDK_DISABLED": "true",
+    "WANDB_ERROR_REPORTING": "false",
 }
 """Environment variable -> the value that switches a library's telemetry off. Child processes inherit them."""
 

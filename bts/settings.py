@@ -254,6 +254,9 @@ class TrainerSettings:
     """Number of epochs without improvement before training stops early; 0 disables early stopping."""
     min_delta: NotNegative = 0.0
     """Smallest change of the score that counts as an improvement for early stopping; the best epoch is saved regardless."""
+    loggers: tuple[Literal["tensorboard", "csv", "mlflow", "wandb"], ...] = ("tensorboard",)
+    """Where losses and scores of each epoch are logged, besides `curves.csv`: `tensorboard` (with pictures), `csv`, `mlflow`,
+    `wandb`. The last two need the package of that name, and contact the server that you have set up for them."""
     images: CountOrZero = 6
     """Number of validation slices drawn in TensorBoard at each epoch."""
     histograms: bool = False

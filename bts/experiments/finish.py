@@ -131,7 +131,7 @@ def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:
 
 def _add_to_tensorboard(run: Run) -> None:
     """Write the headline beside the curves in TensorBoard."""
-    from bts.training.board import write_test_scores  # imports Lightning
+    from bts.training.loggers import write_test_scores  # imports Lightning
 
     values = {key.split(".", 1)[1]: one["value"] for key, one in read_card(run.model).scores.items() if isinstance(one, dict)}
     write_test_scores(run, values)

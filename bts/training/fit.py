@@ -26,13 +26,13 @@ from bts.models.base import Network
 from bts.models.networks import build_network
 from bts.runs import Run
 from bts.settings import Settings
-from bts.training.board import score_tag, write_hparams
 from bts.training.card import refuse_unwritable, save_model
 from bts.training.checkpoints import Best, best_so_far, load_checkpoint
 from bts.training.datamodule import SliceData, choose_workers
 from bts.training.device import is_first
 from bts.training.divergence import DivergenceError, remedies
 from bts.training.job import Job, run_folder
+from bts.training.loggers import score_tag, write_hparams
 from bts.training.module import TaskModule
 from bts.training.prepare import Prepared, prepare
 from bts.training.progress import logged
@@ -92,7 +92,7 @@ def _train(job: Job, run: Run, signals: StopSignals, load: OtherLoad, *, check: 
     log.info(job.stages_line)
     with controlled_threads(settings.trainer.threads, job.machine, load) as threads:
         _train_stages(job, run, signals, prepared, network, threads)
-    if is_first():
+    if is_first() and "tensorboard" in settings.trainer.loggers:
         scores = [score_tag(job.monitor), *(f"test/{name}" for name in TASK_SPECS[job.task].test_scores)]
         write_hparams(run, asdict(settings), scores=scores)
 

@@ -15,6 +15,7 @@ from bts.models.encoders import resolve
 from bts.runs import Run, new_run
 from bts.settings import Settings
 from bts.training.device import Machine, choose_machine, is_first, shared_folder
+from bts.training.loggers import check_loggers
 from bts.training.run_data import check_same_settings, write_settings
 from bts.training.schedule import Stage, departures, plan_stages
 from bts.training.tasks import adopt_classes, build_architecture, task_of
@@ -45,6 +46,7 @@ class Job:
         if found := problems(settings):
             raise RequestError("; ".join(found))
         adopt_classes(settings)
+        check_loggers(settings.trainer.loggers)
         resolve(build_architecture(settings, ("any", "two")).encoder)  # refuse what cannot be built before any data are read
         stages, line = plan_stages(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
         monitor = settings.monitors[0] if settings.trainer.monitor == "auto" else settings.trainer.monitor

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from bts.atomic import replacing
 from bts.csv_files import dict_reader, dict_writer
 from bts.training.device import is_first
+from bts.training.loggers import score_tag
 from bts.training.module import TaskModule, score_name
 
 log = logging.getLogger("bts.training")
@@ -157,22 +158,27 @@ class Throughput(pl.Callback):
         return self.waited_s / self.total_s if self.total_s else 0.0
 
 
-class Record(pl.Callback):
-    """Write each epoch to `curves.csv` and the log, on the first process only.
+class EpochRecorder(pl.Callback):
+    """Write each epoch to `curves.csv`, the log and Lightning's loggers, on the first process only.
 
     Args:
         curves: the run's table.
         stage: number of the stage.
         before: number of epochs of earlier stages.
         throughput: the callback that measures; it must come before this one.
+        settings: of the run, by their full names, for the loggers.
     """
 
-    def __init__(self, curves: Curves, *, stage: int, before: int, throughput: Throughput) -> None:
+    def __init__(
+        self, curves: Curves, *, stage: int, before: int, throughput: Throughput, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.curves, self.stage, self.before, self.throughput = curves, stage, before, throughput
-        self.row: Row = {}
+        self.settings = dict(settings or {})
         self._began = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.settings)
         self.curves.cut(self.before + trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -187,7 +193,10 @@ class Record(pl.Callback):
             "waiting_share": self.throughput.waiting_share,
         }
         row["epoch_s"] = time.perf_counter() - self._began
-        self.row = row
+        for logger in trainer.loggers:
+            values = {score_tag(name): float(value) for name, value in row.items() if name not in ("epoch", "stage")}
+            logger.log_metrics(values, step=int(row["epoch"]))
+            logger.save()
         if trainer.is_global_zero:
             self.curves.append(row)
             if isinstance(trainer.progress_bar_callback, TQDMProgressBar):

@@ -132,6 +132,7 @@ MAY_CHANGE = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.threads",
+    "trainer.loggers",
     "trainer.images",
     "optim.epochs",
     "data.root",

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,14 +24,16 @@ from torch.nn.parallel import DistributedDataParallel
 from bts.models.freeze import set_trainable
 from bts.runs import Run
 from bts.settings import Settings, TrainerSettings
-from bts.training.board import Board
 from bts.training.checkpoints import Best, Checkpoints
 from bts.training.datamodule import SliceData
 from bts.training.device import Machine
 from bts.training.divergence import DivergenceGuard
+from bts.training.loggers import make_loggers, plain_settings
 from bts.training.module import TaskModule
-from bts.training.progress import Bar, Curves, Record, Throughput, quiet_lightning
+from bts.training.progress import Bar, Curves, EpochRecorder, Throughput, quiet_lightning
 from bts.training.schedule import Stage
+from bts.training.tasks import task_of
+from bts.training.tensorboard import TensorBoardPictures
 from bts.training.threads import ThreadControl
 
 log = logging.getLogger("bts.training")
@@ -69,6 +72,7 @@ def run_stage(
             max_epochs=stage.epochs,
             gradient_clip_val=settings.optim.gradient_clip_val or None,
             callbacks=[*shown, *([threads] if threads else []), keeper],
+            logger=make_loggers(settings.trainer.loggers, run, task_of(settings)),
             **_trainer_options(machine, settings.trainer, root=run.path),
         )
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -80,19 +84,23 @@ def _callbacks(
     data: SliceData, *, run: Run, stage: Stage, before: int, machine: Machine, settings: Settings, classes: Sequence[str]
 ) -> list[pl.Callback]:
     throughput = Throughput()
-    record = Record(Curves(run.curves), stage=stage.number, before=before, throughput=throughput)
+    record = EpochRecorder(
+        Curves(run.curves),
+        stage=stage.number,
+        before=before,
+        throughput=throughput,
+        settings=plain_settings(asdict(settings)),
+    )
     shown = settings.trainer
-    board = Board(
-        run,
+    pictures = TensorBoardPictures(
         data=data,
         classes=classes,
         images=shown.images,
         before=before,
-        record=record,
         histograms=shown.histograms,
     )
-    callbacks: list[pl.Callback] = [DivergenceGuard(), throughput, record, board]
-    if settings.optim.ema_decay:  # after the board, which draws before the trained weights are restored
+    callbacks: list[pl.Callback] = [DivergenceGuard(), throughput, record, pictures]
+    if settings.optim.ema_decay:  # after the pictures, which are drawn before the trained weights are restored
         callbacks.append(EMAWeightAveraging(decay=settings.optim.ema_decay))
     if sys.stdout.isatty():
         callbacks.append(Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20))
@@ -110,7 +118,7 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
         "limit_train_batches": settings.limit_batches,
         "limit_val_batches": settings.limit_batches,
         "default_root_dir": root,
-        "logger": False,
+        "log_every_n_steps": 1,  # scalars are logged per epoch: without it Lightning warns of fewer than 50 steps
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
         "enable_progress_bar": sys.stdout.isatty(),

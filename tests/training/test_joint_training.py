@@ -76,7 +76,7 @@ def test_the_best_epoch_is_the_one_with_the_highest_mean_of_dice_and_balanced_ac
 
 def test_a_run_of_one_task_is_not_resumed_for_both(seg: Make, cls: Make, joint: Make) -> None:
     for make, told in (
-        (seg, "it has no setting loss.class_weights"),
+        (seg, "it has no setting loss.class_loss"),
         (cls, "its setting model.hidden is unknown to this task"),
     ):
         settings = make()

@@ -1,7 +1,8 @@
-"""Contents of the TensorBoard events."""
+"""TensorBoard events, and the other loggers of Lightning."""
 
 from __future__ import annotations
 
+import csv
 import io
 import time
 from pathlib import Path
@@ -12,10 +13,12 @@ from PIL import Image
 from small_settings import Make
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bts.errors import RequestError
 from bts.models.folder import load_network
 from bts.runs import Run
-from bts.training.board import write_test_scores
 from bts.training.fit import fit
+from bts.training.loggers import check_loggers, write_test_scores
+from bts.training.progress import Curves
 
 
 def events(run: Run) -> EventAccumulator:
@@ -86,3 +89,53 @@ def test_what_is_drawn_is_of_the_average_of_the_weights(cls: Make) -> None:
         drawn = board.Histograms(f"weights/{name}")[-1].histogram_value
         assert drawn.sum == pytest.approx(float(kept[name].detach().sum()), abs=1e-4)
         assert drawn.max == pytest.approx(float(kept[name].detach().max()), abs=1e-6)
+
+
+def test_a_run_without_tensorboard_has_no_events(cls: Make) -> None:
+    settings = cls()
+    settings.trainer.loggers = ()
+    run = fit(settings)
+    write_test_scores(run, {"accuracy": 0.25})
+    assert not list(run.path.glob("events*"))
+    assert len(Curves(run.curves).rows) == 2
+
+
+def test_the_csv_logger_writes_what_tensorboard_and_the_runs_own_table_hold(cls: Make) -> None:
+    settings = cls()
+    settings.trainer.loggers = ("csv", "tensorboard", "csv")
+    run = fit(settings)
+    (table,) = run.path.glob("csv/*/metrics.csv")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found, curves = events(run), Curves(run.curves).rows
+    assert [row["step"] for row in rows] == [row["epoch"] for row in curves] == ["1", "2"]
+    tags = set(rows[0]) - {"step"}
+    assert tags == {tag for tag in found.Tags()["scalars"]}
+    for tag in tags:
+        for row, event, curve in zip(rows, found.Scalars(tag), curves, strict=True):
+            assert float(row[tag]) == pytest.approx(event.value, rel=1e-5)
+            assert float(row[tag]) == pytest.approx(float(curve[tag.split("/")[1]]), rel=1e-4)
+    assert not (run.path / "hparams.yaml").exists()
+    assert "optim.lr" in (table.parent / "hparams.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_missing_logger_is_named_with_its_package(name: str, cls: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bts.training.loggers.find_spec", lambda _: None)
+    settings = cls()
+    settings.trainer.loggers = ("tensorboard", name)
+    with pytest.raises(RequestError) as error:
+        fit(settings)
+    assert str(error.value) == f"trainer.loggers {name}: {name} is not installed: pip install {name}"
+    assert not Path(settings.runs).exists()
+
+
+def test_what_needs_no_package_is_there() -> None:
+    check_loggers(["tensorboard", "csv"])
+
+
+def test_an_unknown_logger_is_refused(cls: Make) -> None:
+    settings = cls()
+    settings.trainer.loggers = ("tensorbord",)
+    with pytest.raises(RequestError, match=r"trainer\.loggers.*received 'tensorbord' \(did you mean 'tensorboard'\?\)"):
+        fit(settings)

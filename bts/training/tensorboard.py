@@ -1,72 +1,60 @@
-"""TensorBoard events of a run: scores by epoch, pictures of the same slices in each epoch, settings with scores."""
+"""Pictures in TensorBoard: the same validation slices in each epoch, augmented training slices, the confusion matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from bts.models.output import Output
-from bts.runs import Run
 from bts.training.datamodule import SliceData
+from bts.training.loggers import RunBoard
 from bts.training.module import TaskModule
 from bts.training.pictures import TRUTH, choose_slices, class_panel, mask_panel, matrix_picture, sheet, with_contour
-from bts.training.progress import Record
-from bts.training.run_data import flat
 
-GROUPS = (
-    ("train_loss", "loss"),
-    ("val_loss", "loss"),
-    ("lr", "rate"),
-    ("slices_per_s", "throughput"),
-    ("waiting_share", "throughput"),
-    ("epoch_s", "throughput"),
-)
 AUGMENTED = 12
 """Training slices on the sheet of augmented ones, each next to itself as read."""
 
 
-class Board(pl.Callback):
-    """Write TensorBoard events to the run folder, on the first process only; the step is the epoch, counted over both stages.
+class TensorBoardPictures(pl.Callback):
+    """Draw to the TensorBoard logger, on the first process only; the step is the epoch, counted over both stages.
 
     Args:
-        run: the run.
         data: validation slices, of which `images` are drawn in each epoch, and training slices for the sheet of augmented ones.
         classes: class names in the order of the labels.
         images: number of slices drawn.
         histograms: whether the weights of every layer are drawn as histograms at each epoch.
         before: epochs of earlier stages.
-        record: the callback that makes the rows; it must come before this one.
     """
 
     def __init__(
         self,
-        run: Run,
         *,
         data: SliceData,
         classes: Sequence[str],
         images: int,
         before: int,
-        record: Record,
         histograms: bool = False,
     ) -> None:
-        self.run, self.val, self.train, self.augmenter = run, data.val, data.train, data.augmenter
-        self.classes, self.before, self.record, self.histograms = list(classes), before, record, histograms
+        self.val, self.train, self.augmenter = data.val, data.train, data.augmenter
+        self.classes, self.before, self.histograms = list(classes), before, histograms
         self.chosen = choose_slices(self.val.labels, self.val.masks.sum((1, 2)), images) if images else []
         self.writer: SummaryWriter | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        board = next((logger for logger in trainer.loggers if isinstance(logger, RunBoard)), None)
+        if board is None:
+            return
         epoch = self.before + trainer.current_epoch
-        # hide what an interrupted run wrote of epochs that are now repeated
-        self.writer = SummaryWriter(str(self.run.path), purge_step=epoch + 1 if epoch else None)
+        if epoch:
+            board.hide_from(epoch + 1)
+        self.writer = board.experiment
         if epoch == 0:
             self.writer.add_image("augmented training slices (read, varied)", self._augmented(), 0, dataformats="HWC")
 
@@ -88,18 +76,10 @@ class Board(pl.Callback):
         if self.writer is None:
             return
         epoch = self.before + trainer.current_epoch + 1
-        for name, value in self.record.row.items():
-            if name not in ("epoch", "stage"):
-                self.writer.add_scalar(f"{_group(name)}/{name}", value, epoch)
         matrix = pl_module.confusion()
         if matrix is not None:
             self.writer.add_image("confusion", matrix_picture(matrix, self.classes), epoch, dataformats="HWC")
         self.writer.flush()
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self.writer is not None:
-            self.writer.close()
-            self.writer = None
 
     def _drawn(self, output: Output) -> np.ndarray:
         """Return the chosen slices with what the network says of them; an answer that the network lacks is left out."""
@@ -140,32 +120,6 @@ class Board(pl.Callback):
             if not np.array_equal(varied, image):
                 return varied, varied_mask
         return image, mask
-
-
-def write_hparams(run: Run, settings: Mapping[str, Any], *, scores: Sequence[str]) -> None:
-    """Write the settings of a run for TensorBoard's HParams page, which shows the last values of these score tags."""
-    plain = {key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in flat(settings).items()}
-    with SummaryWriter(str(run.path)) as writer:
-        assert writer.file_writer is not None
-        for summary in hparams(plain, dict.fromkeys(scores, 0.0)):
-            writer.file_writer.add_summary(summary)
-
-
-def write_test_scores(run: Run, scores: Mapping[str, float], *, epoch: int = 0) -> None:
-    """Write the test scores of an evaluation under `test/<name>`."""
-    with SummaryWriter(str(run.path)) as writer:
-        for name, value in scores.items():
-            writer.add_scalar(f"test/{name}", value, epoch)
-
-
-def _group(name: str) -> str:
-    known = dict(GROUPS)
-    return known.get(name, "loss parts" if "_loss_" in name else "score")
-
-
-def score_tag(name: str) -> str:
-    """Return the tag of an epoch's score."""
-    return f"{_group(name)}/{name}"
 
 
 def _answer(trainer: pl.Trainer, module: TaskModule, images: np.ndarray) -> Output:
