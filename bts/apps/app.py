@@ -35,7 +35,7 @@ def command(argv: Sequence[str]) -> int:
     )
     if min(limits.upload_mib, limits.disk_mib, limits.seconds, limits.waiting, limits.idle_seconds) <= 0:
         raise RequestError("--max-upload, --max-disk, --max-seconds, --max-waiting and --max-idle: expected numbers over 0")
-    Hosts(given=tuple(options.host_name))  # a wrong name is told before anything is loaded
+    Hosts(given=tuple(options.host_name))  # report a wrong name before anything is loaded
     listening = open_socket(Address(options.host, options.port))
     end_on_hangup()
     with listening, private_root() as root:
@@ -49,11 +49,14 @@ def command(argv: Sequence[str]) -> int:
             runtime=options.runtime,
         )
         desk = Desk(predictor, root=root, limits=limits)
-        server = quiet_server(build_app(desk, password=password, root_path=options.root_path, hosts=hosts))
+        app = build_app(desk, password=password, root_path=options.root_path, hosts=hosts)
+        server = quiet_server(app, behind_proxy=bool(options.host_name or options.root_path))
         for note in predictor.notes:
             print(note)
         if options.host not in LOOPBACK and password is None:
-            print(f"note: whoever reaches {options.host} can use the page: set a password in {PASSWORD}, or with --password")
+            print(
+                f"note: anyone who can reach {options.host} can use the page: set a password in {PASSWORD}, or with --password"
+            )
         print(
             f"open http://{_shown(options.host)}:{listening.getsockname()[1]}{options.root_path} (Ctrl-C ends it)", flush=True
         )
@@ -70,43 +73,51 @@ def make_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="bts app",
         description="A page in the browser: drop a scan, see mask, class and Grad-CAM. "
-        "Without --seg, --cls or --joint the latest finished runs answer.",
+        "Without --seg, --cls or --joint, the latest finished runs are used, else the bundled model.",
     )
     add_model_options(parser, what="run, model folder or exported file")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument(
-        "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32 or auto, the fastest [auto]"
+        "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32, or auto for the fastest [auto]"
     )
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 lets other machines in [127.0.0.1]")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; 0.0.0.0 admits other machines [127.0.0.1]"
+    )
     parser.add_argument(
         "--host-name",
         action="append",
         default=[],
         metavar="NAME",
-        help="further name under which the page may be asked, as of a proxy; may be given several times [none]",
+        help="additional host name of the page, such as that of a proxy; can be repeated [none]",
     )
-    parser.add_argument("--port", type=int, default=7860, metavar="N", help="0 takes a free one [7860]")
-    parser.add_argument("--root-path", default="", metavar="PATH", help="path under which a proxy shows the page, as /bts")
+    parser.add_argument("--port", type=int, default=7860, metavar="N", help="port; 0 selects a free one [7860]")
+    parser.add_argument(
+        "--root-path", default="", metavar="PATH", help="path under which a proxy serves the page, such as /bts"
+    )
     parser.add_argument(
         "--password",
         action="store_true",
-        help=f"ask for a password to be wanted from visitors; {PASSWORD} sets one without asking",
+        help=f"prompt for a password that visitors must enter; {PASSWORD} sets one without a prompt",
     )
-    parser.add_argument("--max-upload", type=float, default=200, metavar="MIB", help="largest file [200]")
+    parser.add_argument("--max-upload", type=float, default=200, metavar="MIB", help="largest upload in MiB [200]")
     parser.add_argument(
-        "--max-disk", type=float, default=4096, metavar="MIB", help="uploads and results of all visitors [4096]"
+        "--max-disk", type=float, default=4096, metavar="MIB", help="disk space for uploads and results of all visitors [4096]"
     )
-    parser.add_argument("--max-seconds", type=float, default=120, metavar="S", help="longest time for one scan [120]")
+    parser.add_argument("--max-seconds", type=float, default=120, metavar="S", help="time limit per scan [120]")
     parser.add_argument(
-        "--max-idle", type=float, default=1800, metavar="S", help="scans of a visitor who asks nothing for so long go [1800]"
+        "--max-idle",
+        type=float,
+        default=1800,
+        metavar="S",
+        help="remove the scans of a visitor after this time without a request [1800]",
     )
-    parser.add_argument("--max-waiting", type=int, default=16, metavar="N", help="requests that may wait [16]")
+    parser.add_argument("--max-waiting", type=int, default=16, metavar="N", help="maximum length of the request queue [16]")
     return parser
 
 
 def _password(*, ask: bool) -> str | None:
-    """Return the password; it never stands on the command line, where every user of the machine could read it."""
+    """Return the password, which is never an argument, as every user of the machine could read it."""
     password = os.environ.get(PASSWORD)
     if password is None and ask:
         password = getpass.getpass("password for visitors: ")

@@ -62,7 +62,7 @@ def make_parser(task: Task) -> OneLineParser:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"settings that differ from the defaults [configs/{task}.yaml]"
     )
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, such as runs/seg/<time>")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="resume an interrupted run, such as runs/seg/<time>")
     return parser
 
 

@@ -15,7 +15,7 @@ from bts.apps.web.batch import Batch
 from bts.apps.web.desk import Desk, together
 from bts.apps.web.files import result_file
 from bts.apps.web.limits import Limits
-from bts.apps.web.table import table
+from bts.apps.web.views import table
 from bts.data.slice import Slice
 from bts.errors import RequestError
 from bts.inference.prediction import Prediction

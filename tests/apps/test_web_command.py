@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,12 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(Predictor, "load", lambda **how: paper_predictor())
     monkeypatch.setattr(serve, "build_app", build_app)
-    monkeypatch.setattr(serve, "quiet_server", lambda page: NoServer())
+
+    def quiet_server(page: Any, **how: Any) -> NoServer:
+        asked[-1].update(how)
+        return NoServer()
+
+    monkeypatch.setattr(serve, "quiet_server", quiet_server)
     monkeypatch.delenv(app.PASSWORD, raising=False)
     return asked
 
@@ -67,6 +75,36 @@ def test_host_names_and_what_may_be_kept_reach_the_page(built: list[dict[str, An
     assert not hosts.known("third.example.org")
 
 
+@pytest.mark.parametrize(
+    ("options", "trusted"), [((), False), (("--host-name", "scans.example.org"), True), (("--root-path", "/bts"), True)]
+)
+def test_forwarded_addresses_are_trusted_behind_a_stated_proxy_only(
+    options: tuple[str, ...], trusted: bool, built: list[dict[str, Any]]
+) -> None:
+    assert cli.main(["app", "--port", "0", *options]) == 0
+    assert built[0]["behind_proxy"] is trusted
+
+
+@pytest.mark.parametrize("behind_proxy", [False, True])
+def test_the_server_reads_forwarded_addresses_only_if_told(behind_proxy: bool) -> None:
+    assert serve.quiet_server(None, behind_proxy=behind_proxy).config.proxy_headers is behind_proxy
+
+
+def test_the_page_is_built_behind_a_socks_proxy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from web_models import paper_predictor\n"
+        "from bts.apps.web.desk import Desk\n"
+        "from bts.apps.web.serve import build_app\n"
+        "build_app(Desk(paper_predictor(), root=Path(sys.argv[2])))\n"
+    )
+    environment = {**os.environ, "ALL_PROXY": "socks5://127.0.0.1:9", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_password_is_asked_for(built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getpass", lambda prompt: "sesam")
     assert cli.main(["app", "--port", "0", "--password"]) == 0
@@ -75,7 +113,7 @@ def test_a_password_is_asked_for(built: list[dict[str, Any]], monkeypatch: pytes
 
 def test_an_open_door_is_told(built: list[dict[str, Any]], capsys: Any) -> None:
     assert cli.main(["app", "--port", "0", "--host", "0.0.0.0"]) == 0
-    assert "note: whoever reaches 0.0.0.0 can use the page: set a password in BTS_APP_PASSWORD" in capsys.readouterr().out
+    assert "note: anyone who can reach 0.0.0.0 can use the page: set a password in BTS_APP_PASSWORD" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,10 @@ from bts.apps.web import examples
 from bts.apps.web.desk import Desk, told
 from bts.apps.web.files import result_file, settle
 from bts.apps.web.intake import read_upload
-from bts.apps.web.layers import SIDE, layers_of
 from bts.apps.web.limits import Deadline, Limits
-from bts.apps.web.panel import head, panel
+from bts.apps.web.result import SIDE, layers_of
 from bts.apps.web.sessions import GoneError, Session
-from bts.apps.web.stage import stage
+from bts.apps.web.views import head, panel, stage
 from bts.errors import InputError, RequestError
 from bts.inference.picture import STRENGTH, contour_of, fitted, grey, heated
 from bts.inference.predictor import Predictor

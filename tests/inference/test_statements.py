@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts.apps.infer_job import format_prediction
-from bts.apps.web.words import facts_of, warning_list
+from bts.apps.web.words import facts_of, ordered_warnings
 from bts.data.preprocess import Preprocessing
 from bts.glossary import NO_TUMOUR
 from bts.inference.combine import ModelOutput, Origin, make_prediction
@@ -82,7 +82,7 @@ def test_no_statement_contradicts_another(found: Prediction) -> None:
 
     referrals = [line for line in lines if line.startswith(REFER)]
     assert len(referrals) == found.refer == result["refer"]
-    assert ("bts-note refer" in warning_list(found.warnings, refer=found.refer)) is found.refer
+    assert [is_referral for _, is_referral in ordered_warnings(found)].count(True) == found.refer
 
     disagree = any("heads disagree" in line or "head disagree" in line for line in lines)
     contradict = any("contradict each other" in line for line in lines)

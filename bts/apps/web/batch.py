@@ -9,40 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from bts.apps.web.desk import BATCH, BATCH_PIXELS, Desk, told
-from bts.apps.web.files import BATCH_ZIP, write_zip
+from bts.apps.web.files import write_zip
 from bts.apps.web.intake import bare_name
 from bts.apps.web.limits import Deadline
+from bts.apps.web.result import BATCH_ZIP, Row
 from bts.apps.web.sessions import Session
 from bts.data.readers.scan import Scan
 from bts.errors import BtsError, RequestError
 from bts.inference.resume import ResultFolders
 from bts.inference.statements import REFER
 from bts.inference.write import RESULT, write_prediction
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        name: of the file.
-        label: class, or None.
-        probability: of that class, or None.
-        area: of the mask in pixels, of a volume in voxels; or None.
-        consistent: whether mask and class agree, or None.
-        refer: whether an expert is asked for.
-        note: warnings, or what went wrong.
-        failed: whether there is no result.
-    """
-
-    name: str
-    label: str | None = None
-    probability: float | None = None
-    area: int | None = None
-    consistent: bool | None = None
-    refer: bool = False
-    note: str = ""
-    failed: bool = False
 
 
 @dataclass

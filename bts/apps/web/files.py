@@ -5,12 +5,10 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from bts.apps.web.panel import offered
-from bts.apps.web.print_page import print_page
+from bts.apps.web.result import BATCH_ZIP, PRINT, offered
 from bts.apps.web.sessions import Session, Sessions
+from bts.apps.web.views import print_page
 from bts.atomic import replacing
-
-BATCH_ZIP, PRINT = "results.zip", "print.html"
 
 
 def result_file(sessions: Sessions, secret: str, name: str) -> Path | None:

@@ -11,12 +11,9 @@ from bts.apps.web import examples
 from bts.apps.web.batch import Batch
 from bts.apps.web.desk import Desk, held, told
 from bts.apps.web.files import settle
-from bts.apps.web.panel import WAITING, head, offered, panel, problem
-from bts.apps.web.result import Result
-from bts.apps.web.script import CONTOUR, SHARE
+from bts.apps.web.result import Result, offered
 from bts.apps.web.sessions import GoneError, Session
-from bts.apps.web.stage import EMPTY, stage
-from bts.apps.web.table import table
+from bts.apps.web.views import EMPTY, FONT, LINE, SHARE, WAITING, head, panel, problem, stage, table
 from bts.apps.web.words import named
 from bts.data.readers.scan import Scan
 from bts.inference.picture import STRENGTH
@@ -94,7 +91,7 @@ class Page:
             True, label="Contour of the mask", elem_id="bts-line", container=False, visible="seg" in tasks or "joint" in tasks
         )
         strength.change(None, strength, None, js=SHARE, api_visibility="private")
-        line.change(None, line, None, js=CONTOUR, api_visibility="private")
+        line.change(None, line, None, js=LINE, api_visibility="private")
 
     def _many(self) -> None:
         files = gr.File(label="Scans", file_count="multiple", height=180, elem_id="bts-files")
@@ -249,8 +246,6 @@ class Page:
 
 def theme() -> Any:
     """Return Gradio's plainest theme in the page's colours, with fonts that every machine has."""
-    from bts.apps.web.style import FONT
-
     accent = gr.themes.Color(
         c50="#eef5fc", c100="#dbe9f8", c200="#b9d5f1", c300="#7fb4ee", c400="#4a90d9", c500="#2b74c4", c600="#1f5fa8",
         c700="#1a4f8c", c800="#174272", c900="#14385f", c950="#0d2440",

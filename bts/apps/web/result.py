@@ -1,17 +1,37 @@
-"""Result of a scan that the page keeps, so that nothing is computed twice."""
+"""Result of a scan as the page keeps it, its pictures in layers, and its files.
+
+At the share `STRENGTH` of heat, where the slider begins, the layers together are the picture in `overlay.png`.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from bts.data.readers.scan import Scan
+from bts.inference.picture import contour_of, fitted, grey, heat_layer, png_bytes
 from bts.inference.prediction import Prediction
 from bts.inference.write import RESULT
+
+BATCH_ZIP, PRINT = "results.zip", "print.html"
+FILES = {
+    "mask.png": "Mask (PNG)",
+    "mask.nii.gz": "Mask (NIfTI)",
+    "overlay.png": "Overlay (PNG)",
+    "result.json": "Numbers (JSON)",
+    "print.html": "Page for printing",
+    "all.zip": "Everything (ZIP)",
+}
+"""Downloadable file -> its name on the page."""
+SIDE = 640
+"""Longer side of the picture in pixels."""
 
 
 @dataclass
@@ -77,3 +97,73 @@ def kept(prediction: Prediction) -> Prediction:
     if cam is not None and prediction.slice.index is not None:
         cam = cam.astype(np.float16)
     return replace(prediction, mask_prob=None, features=None, cam=cam)
+
+
+def offered(folder: Path) -> list[str]:
+    """Return the names of the downloadable files; two are made on demand."""
+    return [name for name in FILES if name in ("print.html", "all.zip") or (folder / name).is_file()]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: of the file.
+        label: class, or None.
+        probability: of that class, or None.
+        area: of the mask in pixels, of a volume in voxels; or None.
+        consistent: whether mask and class agree, or None.
+        refer: whether an expert is asked for.
+        note: warnings, or what went wrong.
+        failed: whether there is no result.
+    """
+
+    name: str
+    label: str | None = None
+    probability: float | None = None
+    area: int | None = None
+    consistent: bool | None = None
+    refer: bool = False
+    note: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Pictures of one slice as data URLs.
+
+    Attributes:
+        size: (width, height) of each.
+        scan: grey.
+        heat: colours with their share, or None without a map.
+        contour: line with its rim, or None without a mask.
+    """
+
+    size: tuple[int, int]
+    scan: str
+    heat: str | None
+    contour: str | None
+
+
+def layers_of(prediction: Prediction) -> Layers:
+    """Return the layers of a slice, drawn as `overlay.png` draws them."""
+    scan = grey(prediction.slice.image, fitted(prediction.slice.image.shape, side=SIDE))
+    contour = None if prediction.mask is None else contour_of(prediction.mask, scan.size)
+    return Layers(
+        size=scan.size,
+        scan=address(png_bytes(np.asarray(scan))),
+        heat=None if prediction.cam is None else address(_png(heat_layer(prediction.cam, scan.size))),
+        contour=None if contour is None else address(_png(contour.layer(scan.size))),
+    )
+
+
+def address(png: bytes) -> str:
+    """Return a PNG file as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

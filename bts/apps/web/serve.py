@@ -31,6 +31,9 @@ from bts.errors import RequestError
 LOG = logging.getLogger(__name__)
 QUIET = {"GRADIO_RUN_HISTORY": "False"}  # telemetry is switched off in bts.privacy
 
+PROXIES = [name for word in ("all", "http", "https") for name in (f"{word}_proxy", f"{word.upper()}_PROXY")]
+"""Proxy variables, which the server ignores: it opens no outward connection, and Gradio's client fails on SOCKS addresses."""
+
 REMEMBERED, UNREAD = 500, 256
 """Visitors of whom Gradio remembers what it showed (60 KiB each), and whose unread answers it keeps (400 KiB each)."""
 
@@ -98,6 +101,8 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", h
         RequestError: Gradio is not installed.
     """
     os.environ.update(QUIET)
+    for name in PROXIES:
+        os.environ.pop(name, None)
     os.environ["GRADIO_TEMP_DIR"] = str(desk.sessions.uploads)
     try:
         import gradio as gr
@@ -107,8 +112,7 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", h
     except ImportError as error:
         raise RequestError(f'the page needs Gradio ({error}): pip install "bts[app]"') from error
     from bts.apps.web.page import Page, theme
-    from bts.apps.web.script import HEAD
-    from bts.apps.web.style import CSS
+    from bts.apps.web.views import page_head, style_sheet
 
     silence_tracebacks()
     page = Page(desk)
@@ -157,8 +161,8 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", h
         pwa=False,
         mcp_server=False,
         theme=theme(),
-        css=CSS,
-        head=HEAD,
+        css=style_sheet(),
+        head=page_head(),
     )
     blocks._queue.pending_messages_per_session = LRUCache(UNREAD)
     blocks.has_launched = True  # or Gradio, mounted, takes any path of this machine for an upload
@@ -204,9 +208,21 @@ def open_socket(address: Address) -> socket.socket:
     return listening
 
 
-def quiet_server(app: Any) -> Any:
-    """Return a uvicorn server that writes no line about anybody's request."""
+def quiet_server(app: Any, *, behind_proxy: bool = False) -> Any:
+    """Return a uvicorn server that logs no request.
+
+    Args:
+        app: ASGI application.
+        behind_proxy: whether `X-Forwarded-For` and `X-Forwarded-Proto` of processes on this machine are trusted.
+    """
     import uvicorn
 
-    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=behind_proxy,
+        timeout_graceful_shutdown=2,
+    )
     return uvicorn.Server(config)

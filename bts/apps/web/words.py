@@ -1,17 +1,12 @@
-"""Formatting of numbers and text for the page and its printout, with escaping."""
+"""Numbers and warnings of a prediction as words, for the page and its printout."""
 
 from __future__ import annotations
 
-import html
+from collections.abc import Sequence
 
-from bts.inference.panel import percent
+from bts.apps.web.result import Result
 from bts.inference.prediction import Prediction
 from bts.inference.statements import AGREEMENT, REFER
-
-
-def text(value: object) -> str:
-    """Return a value as escaped text."""
-    return html.escape(str(value))
 
 
 def named(label: str) -> str:
@@ -24,7 +19,7 @@ def named(label: str) -> str:
 
 
 def facts_of(prediction: Prediction) -> list[tuple[str, str]]:
-    """Return what is known of a slice besides its class, as pairs of name and value."""
+    """Return the numbers of a slice as pairs of name and value."""
     rows = []
     if prediction.mask is not None:
         rows.append(("Tumour area", _area(prediction)))
@@ -53,34 +48,40 @@ def _area(prediction: Prediction) -> str:
     return area if prediction.mask_area_mm2 is None else f"{prediction.mask_area_mm2:,.0f} mm² ({area})"
 
 
-def bars(prediction: Prediction) -> str:
-    """Return the calibrated probabilities as a list with bars."""
-    if prediction.class_prob is None:
-        return ""
-    rows = []
-    for name, probability in zip(prediction.classes, prediction.class_prob, strict=True):
-        best = ' class="best"' if name == prediction.label else ""
-        rows.append(
-            f"<li{best}><span>{text(named(name))}</span><b>{text(percent(probability))}</b>"
-            f'<i aria-hidden="true"><u style="width:{100 * probability:.1f}%"></u></i></li>'
-        )
-    return f'<ul class="bts-bars" aria-label="Calibrated probability of each class">{"".join(rows)}</ul>'
+def volume_facts(result: Result) -> list[tuple[str, str]]:
+    """Return the numbers of a volume as pairs of name and value."""
+    summary, rows = result.summary, [("Slices with a mask", f"{len(result.marked)} of {result.n_slices}")]
+    if summary.get("mask_volume_mm3") is not None:
+        rows.append(("Tumour volume", f"{summary['mask_volume_mm3'] / 1000:,.1f} cm³"))
+    elif summary.get("mask_voxels") is not None:
+        rows.append(("Tumour voxels", f"{summary['mask_voxels']:,}"))
+    if result.scan.blank:
+        rows.append(("Blank slices", str(len(result.scan.blank))))
+    return rows
 
 
-def fact_list(rows: list[tuple[str, str]]) -> str:
-    """Return pairs as a description list."""
-    return '<dl class="bts-facts">' + "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows) + "</dl>"
+def ordered_warnings(prediction: Prediction) -> list[tuple[str, bool]]:
+    """Return each warning and whether it is the referral, which comes first."""
+    lines = [(begun(line), line.startswith(REFER)) for line in prediction.warnings]
+    first = [(line, True) for line, is_referral in lines if is_referral and prediction.refer]
+    return first + [(line, False) for line, is_referral in lines if not is_referral]
 
 
-def warning_list(warnings: tuple[str, ...] | list[str], *, refer: bool) -> str:
-    """Return the warnings, a referral first and set apart."""
-    notes = [line for line in warnings if not line.startswith(REFER)]
-    first = [line for line in warnings if line.startswith(REFER)] if refer else []
-    shown = [f'<p class="bts-note refer">{text(begun(line))}</p>' for line in first]
-    shown += [f'<p class="bts-note">{text(begun(line))}</p>' for line in notes]
-    return "".join(shown)
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as text, consecutive ones as a range.
+
+    >>> ranges((1, 2, 3, 7))
+    '1–3, 7'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in runs)
 
 
 def begun(line: str) -> str:
-    """Return a line with a capital letter in front."""
+    """Return a line with a capital first letter."""
     return line[:1].upper() + line[1:]

@@ -1,13 +1,3 @@
-"""JavaScript of the page: blending of layers, zoom, sorting, and a check of the file size."""
-
-SHARE = "(share) => { document.documentElement.style.setProperty('--bts-share', share); }"
-"""Takes the strength of the heat."""
-CONTOUR = "(shown) => { document.documentElement.style.setProperty('--bts-line', shown ? 1 : 0); }"
-"""Takes whether the contour is shown."""
-
-HEAD = """
-<meta name="robots" content="noindex">
-<script>
 (() => {
   const root = document.documentElement, at = { zoom: 1, x: 0, y: 0 };
   let drag = null;
@@ -43,11 +33,11 @@ HEAD = """
     range.dispatchEvent(new Event('input', { bubbles: true })); range.dispatchEvent(new Event('change', { bubbles: true }));
   };
   document.addEventListener('click', (event) => {
-    const does = event.target.closest('[data-bts]')?.dataset.bts;
-    if (does === 'in') zoom(1.5); else if (does === 'out') zoom(1 / 1.5); else if (does === 'sort') sort(event.target);
-    else if (does === 'reset') whole();
+    const action = event.target.closest('[data-bts]')?.dataset.bts;
+    if (action === 'in') zoom(1.5); else if (action === 'out') zoom(1 / 1.5); else if (action === 'sort') sort(event.target);
+    else if (action === 'reset') whole();
     if (event.target.closest('.bts-examples button')) whole();
-    if (event.target.closest('.bts-examples')) document.getElementById('bts-told')?.remove();
+    if (event.target.closest('.bts-examples')) document.getElementById('bts-too-large')?.remove();
     const strip = event.target.closest('.bts-strip'); if (strip) slice(strip, event);
   });
   document.addEventListener('dblclick', (event) => { if (event.target.closest('.bts-view')) zoom(2); });
@@ -69,14 +59,14 @@ HEAD = """
     const files = zone && [...(dropped ? event.dataTransfer.files : event.target.files ?? [])];
     if (!files?.length) return;
     if (zone.id === 'bts-upload') whole();  // another scan
-    document.getElementById('bts-told')?.remove();
+    document.getElementById('bts-too-large')?.remove();
     const most = Number(document.querySelector('.bts-head').dataset.mib), mib = 2 ** 20;
     const file = files.find((each) => each.size > most * mib);
     if (!file) return;
     event.stopPropagation(); event.preventDefault();
     if (dropped) event.target.dispatchEvent(new Event('dragleave', { bubbles: true })); else event.target.value = '';
     const note = document.createElement('p');
-    note.id = 'bts-told'; note.className = 'bts-note error'; note.role = 'alert';
+    note.id = 'bts-too-large'; note.className = 'bts-note error'; note.role = 'alert';
     note.textContent = `${file.name}: a file of ${Math.ceil(file.size / mib)} MiB: this page takes at most ${most} MiB, `
       + 'use `python infer.py`';
     zone.after(note);
@@ -84,5 +74,3 @@ HEAD = """
   for (const begin of ['change', 'drop']) document.addEventListener(begin, tooLarge, true);
   for (const end of ['pointerup', 'pointercancel']) document.addEventListener(end, () => { drag = null; });
 })();
-</script>
-"""
