@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bts.cpu import let_threads_sleep
 from bts.privacy import switch_off_telemetry
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 switch_off_telemetry()
 let_threads_sleep()
