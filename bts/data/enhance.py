@@ -74,7 +74,7 @@ def padding_box(values: np.ndarray) -> Box:
     """Return the box of `values` (H, W) without a constant border, where that border is far wider than pictures have it.
 
     A border counts if all four corners have its value. It is kept where the content fills at least `PADDED_SHARE` of the longer
-    side, as in the public sets, and where the content is so small that it may be the edge of a head.
+    side, as in the public sets, and where the content is so small that it may be the edge of a head, or has one value only.
     """
     values = np.asarray(values)
     everything = whole(values.shape)
@@ -87,7 +87,7 @@ def padding_box(values: np.ndarray) -> Box:
         return everything
     box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     share = max(box.shape) / max(values.shape)
-    return box if SMALLEST_CONTENT <= share < PADDED_SHARE else everything
+    return box if SMALLEST_CONTENT <= share < PADDED_SHARE and np.ptp(box.cut(values)) > 0 else everything
 
 
 def _grown(box: Box, rim: int, shape: tuple[int, ...]) -> Box:

@@ -103,7 +103,7 @@ def apart(value: float, limit: float, *, digits: int = 2) -> tuple[str, str]:
     """Return two different numbers with as many decimals as it takes to tell them apart, at least `digits`.
 
     >>> apart(0.8714, 0.8718)
-    ('0.8714', '0.8718')
+    ('0.871', '0.872')
     """
     for more in range(digits, 17):
         found = f"{value:.{more}f}", f"{limit:.{more}f}"

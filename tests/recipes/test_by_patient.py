@@ -203,7 +203,7 @@ def test_the_gap_is_the_difference_and_its_interval_holds_that_of_both_sides() -
     # Variances of independent draws add up: the interval is as wide as the hypotenuse of the two, within the draws' chance.
     widths = [one.high - one.low for one in (found.published, found.by_patient) if one.low is not None and one.high is not None]
     assert high - low == pytest.approx(np.hypot(*widths), rel=0.1)
-    same = {each.score: each for each in find_gaps(side([1, 0] * 200, many, 0), side([0, 1] * 200, many, 1))}
+    same = {each.score: each for each in find_gaps(side([1, 1, 0, 0] * 100, many, 0), side([0, 0, 1, 1] * 100, many, 1))}
     assert same["accuracy per slice"].gap.verdict == "could be chance"
 
 
