@@ -188,17 +188,23 @@ def app(folder: Path, *, before: Callable[[], object] | None = None) -> Iterator
     temporary = folder / "temporary"
     temporary.mkdir()
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "apps")])
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would the server
+        if before is not None:
+            before()
+
     server = subprocess.Popen(
         [sys.executable, "-c", APP],
         env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary)},
-        preexec_fn=before,
+        preexec_fn=prepare,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert server.stdout is not None
     try:
-        said = next(line for line in server.stdout if line.startswith("open "))
-        yield server, said.split()[1]
+        line = next(line for line in server.stdout if line.startswith("open "))
+        yield server, line.split()[1]
     finally:
         if server.poll() is None:
             server.kill()
