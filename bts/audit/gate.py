@@ -54,9 +54,9 @@ def check_confounding(source: Source, split: Split, settings: Settings) -> None:
     if settings.split.confounding == "refuse":
         found.refuse()
     augment = settings.augment
-    told = found.record(remove_tumour=augment.remove_tumour, paste_tumour=augment.paste_tumour)
-    if told:
-        log.warning(told)
+    record = found.record(remove_tumour=augment.remove_tumour, paste_tumour=augment.paste_tumour)
+    if record:
+        log.warning(record)
     for line in with_probe(found, source, records, group=split.group).lines():
         log.info(line)
 

@@ -461,8 +461,8 @@ def make_counterfactuals(
         paste_tumour=settings.paste_tumour,
         seed=seed,
     )
-    told = ", ".join(f"{name} {share:.0%}" for name, share in asdict(found.shares).items())
-    log.info(f"counterfactuals: {told}")
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in asdict(found.shares).items())
+    log.info(f"counterfactuals: {shares}")
     return found
 
 

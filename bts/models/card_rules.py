@@ -141,7 +141,7 @@ T = TypeVar("T")
 
 
 def read_fields(kind: type[T], values: Any, where: str, *, complete: bool = False) -> T:
-    """Return a dataclass built from the values of a card; an unknown field is told alone and before anything else is looked at.
+    """Return a dataclass built from the values of a card; an unknown field is reported alone and before anything else.
 
     Raises:
         RequestError: in one line that begins with `where`.

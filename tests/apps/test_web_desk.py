@@ -22,7 +22,7 @@ from web_models import claims, paper_predictor, write_png, write_volume_file
 
 from bts.apps import infer
 from bts.apps.web import examples
-from bts.apps.web.desk import Desk, told
+from bts.apps.web.desk import Desk, format_error
 from bts.apps.web.files import result_file, settle
 from bts.apps.web.intake import read_upload
 from bts.apps.web.limits import Deadline, Limits
@@ -183,7 +183,7 @@ def test_a_bad_file_is_one_line_without_a_folder(
     write(path)
     with pytest.raises(InputError) as raised:
         desk.receive(path, session=desk.sessions.of("anna"))
-    line = told(raised.value, path=path)
+    line = format_error(raised.value, path=path)
     assert line.startswith(f"{name}: ")
     assert message in line
     assert "\n" not in line
@@ -242,7 +242,7 @@ def test_a_model_folder_that_disappears_is_one_line_for_who_would_read_it_late(
     monkeypatch.setattr(desk.predictor.runtimes[0], "run", run)
     with pytest.raises(FileNotFoundError) as raised:
         analysed(desk, write_png(tmp_path / "scan.png"))
-    assert told(raised.value) == "the server could not read or write a file: try again later"
+    assert format_error(raised.value) == "the server could not read or write a file: try again later"
     assert not list(desk.sessions.results.rglob("*.png"))
 
 
@@ -259,8 +259,11 @@ def test_a_model_whose_folder_disappears_answers_on(runtime: str, exported_model
 
 
 def test_an_unexpected_error_tells_nothing_of_the_scan() -> None:
-    assert told(ValueError("patient Smith, value 17")) == "unexpected ValueError: please report it"
-    assert told(OSError(28, "No space left", "/private/secret")) == "the server could not read or write a file: try again later"
+    assert format_error(ValueError("patient Smith, value 17")) == "unexpected ValueError: please report it"
+    assert (
+        format_error(OSError(28, "No space left", "/private/secret"))
+        == "the server could not read or write a file: try again later"
+    )
 
 
 # --- sessions -------------------------------------------------------------------------------------------------------------

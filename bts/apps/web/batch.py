@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bts.apps.web.desk import BATCH, BATCH_PIXELS, Desk, told
+from bts.apps.web.desk import BATCH, BATCH_PIXELS, Desk, format_error
 from bts.apps.web.files import write_zip
 from bts.apps.web.intake import bare_name
 from bts.apps.web.limits import Deadline
@@ -70,7 +70,7 @@ class Batch:
                 else:
                     self.done[number] = self._volume(scan, folder, deadline)
             except (BtsError, OSError) as error:
-                self.done[number] = Row(bare_name(path), note=told(error, path=path), failed=True)
+                self.done[number] = Row(bare_name(path), note=format_error(error, path=path), failed=True)
             if waiting and _pixels([*waiting, *arrived]) > BATCH_PIXELS:
                 self._pictures(waiting)
                 waiting = []

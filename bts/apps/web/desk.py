@@ -24,7 +24,7 @@ from bts.inference.resume import safe_name
 from bts.inference.write import RESULT, write_prediction, write_volume
 
 Tell = Callable[[float, str], None]
-"""Is told how much is done, 0 to 1, and what is under way."""
+"""Called with how much is done, 0 to 1, and what is under way."""
 BATCH = 8
 """Most slices that go through the networks together."""
 BATCH_PIXELS = 2**23
@@ -167,7 +167,7 @@ def held(session: Session) -> Result:
     return session.result
 
 
-def told(error: BaseException, *, path: str | Path | None = None) -> str:
+def format_error(error: BaseException, *, path: str | Path | None = None) -> str:
     """Return the one line for a visitor: what `infer.py` says, without folders of this machine."""
     if isinstance(error, OSError) or (isinstance(error, RequestError) and isinstance(error.__cause__, OSError)):
         return "the server could not read or write a file: try again later"

@@ -162,13 +162,13 @@ def _replaced(name: bytes, ours: set[bytes]) -> bool:
 
 def _again(body: bytes, receive: Receive) -> Receive:
     """Return a body once, and afterwards what the server tells."""
-    told = False
+    notified = False
 
     async def receive_again() -> Message:
-        nonlocal told
-        if told:
+        nonlocal notified
+        if notified:
             return await receive()
-        told = True
+        notified = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_again

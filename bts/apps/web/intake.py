@@ -60,7 +60,7 @@ def _read(path: Path, limits: Limits, *, axis: int | None) -> Scan:
 
 
 def _check_size(path: Path, limits: Limits) -> None:
-    """Refuse what is too large or gone, told from the file's size alone."""
+    """Refuse what is too large or gone, from the file's size alone."""
     if not path.is_file():
         raise InputError("the upload is no longer there: choose the file again")
     size = path.stat().st_size

@@ -18,9 +18,9 @@ class Limits:
         upload_mib: largest file.
         seconds: longest time that one scan may compute.
         batch_seconds: longest time that one batch may compute.
-        waiting: requests that may wait; a further one is told to come back.
+        waiting: requests that may wait; a further one is asked to come back.
         files: most files of one batch.
-        voxels: largest volume in voxels, told from the header before anything is read.
+        voxels: largest volume in voxels, from the header before anything is read.
         pixels: largest picture, and largest slice of a volume, in pixels.
         held_voxels: of all scans that are kept for open pages; beyond it the oldest ones are let go.
         idle_seconds: after that long without a request a visitor's scan and results are removed.

@@ -9,7 +9,7 @@ import gradio as gr
 
 from bts.apps.web import examples
 from bts.apps.web.batch import Batch
-from bts.apps.web.desk import Desk, held, told
+from bts.apps.web.desk import Desk, format_error, held
 from bts.apps.web.files import settle
 from bts.apps.web.result import Result, offered
 from bts.apps.web.sessions import GoneError, Session
@@ -139,7 +139,7 @@ class Page:
             return (gr.skip(),) * 4
         except Exception as error:
             session.forget()
-            return EMPTY, problem(told(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None)
+            return EMPTY, problem(format_error(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None)
         answer = result.shown(result.first)
         return (
             stage(result, result.first),
@@ -165,7 +165,7 @@ class Page:
             self.desk.explain(session, index=number, cam_class=cam_class)
             return self._shown(session, result, number, cam_class)
         except Exception as error:
-            return gr.skip(), problem(told(error))
+            return gr.skip(), problem(format_error(error))
 
     def begin(self, request: gr.Request) -> None:
         """Let the next batch run to its end."""
@@ -188,7 +188,7 @@ class Page:
         except GoneError:
             return
         except Exception as error:
-            yield problem(told(error))
+            yield problem(format_error(error))
 
     def predict(self, file: str, cam_class: str, request: gr.Request) -> dict[str, Any]:
         """Return `result.json` of a scan, with the paths on this server where its files can be fetched for half an hour."""
@@ -200,7 +200,7 @@ class Page:
         except GoneError:
             return {}
         except Exception as error:
-            raise gr.Error(told(error, path=file), print_exception=False) from None
+            raise gr.Error(format_error(error, path=file), print_exception=False) from None
         settle(session)
         return {**result.read(), "files": {name: f"/results/{session.secret}/{name}" for name in offered(result.folder)}}
 

@@ -30,7 +30,7 @@ BLOCK = 4096
 
 
 class GoneError(Exception):
-    """The visitor has left: what was under way is dropped and nobody is told."""
+    """The visitor has left: what was under way is dropped without a message."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Sessions:
 
     Attributes:
         root: the private folder: `results` for what is computed, `uploads` for what arrives.
-        on_close: is told the key of a session that has ended.
+        on_close: called with the key of a session that has ended.
     """
 
     def __init__(self, root: Path, limits: Limits) -> None:

@@ -29,7 +29,7 @@ NAME_BYTES = 200
 PART_HEADERS = 8 * 1024
 """Bytes of the headers of one file."""
 TRACKED = 256
-"""Uploads whose progress is told at once; the oldest are forgotten."""
+"""Uploads whose progress is reported at once; the oldest are forgotten."""
 TELL_S, TRACK_S = 0.05, 3.0
 """Seconds between two tellings, and for which an upload may be waited for."""
 
@@ -131,8 +131,8 @@ class Uploads:
                 yield _event({"msg": "done"})
                 return
             if progress.untold:
-                told, progress.untold = progress.untold, 0
-                yield _event({"msg": "update", "orig_name": progress.name, "chunk_size": told})
+                received, progress.untold = progress.untold, 0
+                yield _event({"msg": "update", "orig_name": progress.name, "chunk_size": received})
             await asyncio.sleep(TELL_S)
 
     async def give(self, request: Any) -> Any:

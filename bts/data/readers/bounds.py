@@ -75,11 +75,11 @@ def refuse_claim(what: str, *, claimed: int, stored: int, most: int = MAX_PICTUR
         InputError: over `most`, or more than `MAX_INFLATION` times `stored`.
     """
     if claimed > most:
-        raise InputError(f"{what} claims {_told(claimed)}: at most {_told(most)} are accepted, scale the picture down")
+        raise InputError(f"{what} claims {_in_words(claimed)}: at most {_in_words(most)} are accepted, scale the picture down")
     if claimed > max(FREE_BYTES, MAX_INFLATION * stored):
         raise InputError(
-            f"{what} claims {_told(claimed)} and {_told(stored)} are stored: the file is damaged or made to exhaust the "
-            "memory, export it again"
+            f"{what} claims {_in_words(claimed)} and {_in_words(stored)} are stored: the file is damaged or made to exhaust "
+            "the memory, export it again"
         )
 
 
@@ -119,13 +119,13 @@ def _inflated(data: bytes, wbits: int) -> Iterator[bytes]:
 
 def _refuse_size(size: int, *, what: str, most: int) -> None:
     if size > most:
-        raise InputError(f"{what} unpacks to more than {_told(most)}, the most that is accepted: export it again")
+        raise InputError(f"{what} unpacks to more than {_in_words(most)}, the most that is accepted: export it again")
 
 
-def _told(size: int) -> str:
+def _in_words(size: int) -> str:
     """Return a number of bytes in a unit that reads well.
 
-    >>> _told(2**28), _told(5000)
+    >>> _in_words(2**28), _in_words(5000)
     ('256 MiB', '5000 bytes')
     """
     return f"{size} bytes" if size < MIB else f"{size / MIB:.0f} MiB"

@@ -64,7 +64,7 @@ def read_slice(path: str | Path) -> Slice:
 def claimed_values(path: str | Path) -> int:
     """Return how many values the header of a volume or of a picture claims, without reading them.
 
-    0 where it can't be told: the reader says what is wrong.
+    0 where it is unknown: the reader reports what is wrong.
     """
     try:
         kind = file_kind(path)

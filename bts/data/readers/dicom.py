@@ -204,8 +204,8 @@ def _check_elements() -> Callable[[Any, str | None, int], bool]:
     def stop(tag: Any, vr: str | None, length: int) -> bool:
         nonlocal count
         if tag in read and (length > MAX_TEXT or vr == "SQ"):
-            told = "a sequence" if vr == "SQ" else f"{length} bytes"
-            raise InputError(f"its field {read[tag]} holds {told}: at most {MAX_TEXT} bytes are accepted, export it again")
+            content = "a sequence" if vr == "SQ" else f"{length} bytes"
+            raise InputError(f"its field {read[tag]} holds {content}: at most {MAX_TEXT} bytes are accepted, export it again")
         count += 1
         if count > MAX_DICOM_ELEMENTS:
             raise InputError(f"a header of more than {MAX_DICOM_ELEMENTS} elements: the file is damaged, export it again")

@@ -99,8 +99,10 @@ def _refuse_storage(item: h5py.Dataset, name: str) -> None:
     found = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
     unknown = [code for code in found if code not in FILTERS]
     if unknown or len(set(found)) < len(found):
-        told = ", ".join(FILTERS.get(code, f"number {code}") for code in found)
-        raise InputError(f"'{name}' is packed with the filters {told}: accepted are {', '.join(FILTERS.values())}, each once")
+        filters = ", ".join(FILTERS.get(code, f"number {code}") for code in found)
+        raise InputError(
+            f"'{name}' is packed with the filters {filters}: accepted are {', '.join(FILTERS.values())}, each once"
+        )
 
 
 def _plain_dtype(item: h5py.Dataset, name: str) -> np.dtype:

@@ -162,11 +162,11 @@ class ReadingProcess:
                 yield answer
             except (EOFError, TimeoutError, ConnectionError) as error:
                 if time.monotonic() - began >= ALMOST * seconds:
-                    told = f"stopped after {seconds:g} s of reading: export it again, or as PNG"
+                    reason = f"stopped after {seconds:g} s of reading: export it again, or as PNG"
                 else:
                     most = f"{request['memory_mib']:g} MiB"
-                    told = f"its reader crashed or took more than {most}: the file is damaged, export it again"
-                raise InputError(f"{path}: {told}") from error
+                    reason = f"its reader crashed or took more than {most}: the file is damaged, export it again"
+                raise InputError(f"{path}: {reason}") from error
             except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
                 raise InputError(f"{path}: its reader gave no usable answer: export it again, or as PNG") from error
             except InputError as error:

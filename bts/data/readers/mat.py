@@ -98,7 +98,7 @@ def read_mat_variable(path: str | Path, name: str) -> np.ndarray:
 
 
 def claimed_pixels(path: str | Path) -> int:
-    """Return how many values the largest field claims, from the header alone; 0 where none is told."""
+    """Return how many values the largest field claims, from the header alone; 0 where none is stated."""
     with _Mat(path) as mat:
         return mat.claimed_pixels()
 

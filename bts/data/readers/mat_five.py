@@ -185,8 +185,8 @@ def _refuse_array(data: memoryview, matrix: _Matrix, order: str, name: str) -> N
         raise InputError(f"'{name}' claims {matrix.count} values: at most {MAX_SIDE}x{MAX_SIDE} are accepted")
     numbers = _content(data, matrix, order, name)
     if numbers.kind not in STORED_BYTES or matrix.count * STORED_BYTES[numbers.kind] != len(numbers.content):
-        told = f"'{name}' claims {matrix.count} values and holds {len(numbers.content)} bytes"
-        raise InputError(f"truncated or damaged MATLAB file ({told}): export it again")
+        claim = f"'{name}' claims {matrix.count} values and holds {len(numbers.content)} bytes"
+        raise InputError(f"truncated or damaged MATLAB file ({claim}): export it again")
 
 
 def _content(data: memoryview, matrix: _Matrix, order: str, name: str) -> _Part:

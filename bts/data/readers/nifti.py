@@ -126,7 +126,7 @@ class _Image:
 def _opened(path: str | Path) -> Iterator[_Image]:
     """Yield an image as `nibabel.load` returns it, but for its extensions, which stay unread.
 
-    Whether it is packed is told by its first bytes: files lose or gain `.gz` on their way.
+    Whether it is packed follows from its first bytes: files lose or gain `.gz` on their way.
     """
     with open(path, "rb") as begin:
         packed = begin.read(2) == GZIP
@@ -159,7 +159,7 @@ def _refuse_bytes(image: _Image, shape: tuple[int, int, int], path: str | Path) 
 
 
 def _shape(image: _Image) -> tuple[int, int, int]:
-    """Return three sizes, a plane with a third one of 1; told from the header alone."""
+    """Return three sizes, a plane with a third one of 1; from the header alone."""
     dtype = image.header.get_data_dtype()
     if dtype.kind not in "buif":
         raise InputError(f"voxels of type {dtype}: expected one real number each, export the scan as grey")
@@ -199,7 +199,7 @@ def _geometry(
     found = np.sqrt((image.affine[:3, :3].astype(np.float64) ** 2).sum(axis=0)).tolist() if known else stated_zooms
     notes: tuple[str, ...] = ()
     if known and not np.allclose(found, stated_zooms, rtol=DISAGREE, atol=0):
-        notes = (f"voxels of {_told(found)} by the affine and {_told(stated_zooms)} by pixdim: the affine was used",)
+        notes = (f"voxels of {_in_words(found)} by the affine and {_in_words(stated_zooms)} by pixdim: the affine was used",)
     zooms = [zoom * MM.get(unit, 1.0) for zoom in found]
     stored = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS")) if known else axcodes2ornt("RAS")
     order = np.argsort(stored[:, 0])  # stored axis for each patient axis
@@ -216,10 +216,10 @@ def _geometry(
     return geometry, (rows, columns) if stated else None, notes
 
 
-def _told(sizes: list[float]) -> str:
+def _in_words(sizes: list[float]) -> str:
     """Return sizes for a message.
 
-    >>> _told([0.5, 1.0, 6.0])
+    >>> _in_words([0.5, 1.0, 6.0])
     '0.5 x 1 x 6'
     """
     return " x ".join(f"{size:.4g}" for size in sizes)

@@ -123,9 +123,9 @@ def open_picture(path: str | Path, *, what: str = NAMES) -> Iterator[ImageFile.I
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's warnings (bomb, odd tags): what matters of them is refused below in words
         try:
-            source, told = _checked(Path(path))
+            source, info = _checked(Path(path))
             with _opened(source) as picture:
-                picture.info.update(told)
+                picture.info.update(info)
                 _check_header(picture, Path(path))
                 yield picture
         except (InputError, FileNotFoundError):
@@ -265,8 +265,8 @@ def _check_header(picture: ImageFile.ImageFile, path: Path) -> None:
     _refuse_sides(*picture.size)
     pages = _pages(picture)
     if pages > 1:
-        told = pages if pages < MAX_PAGES else f"{MAX_PAGES} or more"
-        raise InputError(f"{told} pages in one file: expected one slice, save the page that is meant, or a volume as NIfTI")
+        count = pages if pages < MAX_PAGES else f"{MAX_PAGES} or more"
+        raise InputError(f"{count} pages in one file: expected one slice, save the page that is meant, or a volume as NIfTI")
     claimed = picture.width * picture.height * (8 if _deep(picture) else PIXEL_BYTES.get(picture.mode, 4))
     refuse_claim("the picture", claimed=claimed, stored=path.stat().st_size)
     if picture.format == "TIFF":

@@ -78,7 +78,7 @@ def refuse_tags(file: BinaryIO, *, size: int) -> None:
 
 
 def orientation(exif: bytes) -> int:
-    """Return how a picture is to be turned by its EXIF, 1 to 8 as Exif 2.3 counts; 1 where it is not told."""
+    """Return how a picture is to be turned by its EXIF, 1 to 8 as Exif 2.3 counts; 1 where it is not stated."""
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
     found = _first(exif, ORIENTATION)

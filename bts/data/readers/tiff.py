@@ -90,10 +90,10 @@ class TiffHeader:
         """Type of the values; raises `InputError` where NumPy has none."""
         widths = (16, 32, 64) if self.kind == FLOAT else (8, 16, 32, 64)
         if self.kind not in KINDS or len(set(self.bits)) != 1 or self.bits[0] not in widths:
-            told = " + ".join(map(str, self.bits[:5]))
+            depths = " + ".join(map(str, self.bits[:5]))
             raise InputError(
-                f"a TIFF with {told} bits a pixel in sample format {self.kind}: accepted are whole numbers of 8 to 64 bits and "
-                "floating-point numbers of 16 to 64, export it as PNG or NIfTI"
+                f"a TIFF with {depths} bits a pixel in sample format {self.kind}: accepted are whole numbers of 8 to 64 bits "
+                "and floating-point numbers of 16 to 64, export it as PNG or NIfTI"
             )
         return np.dtype(f"{self.order}{KINDS[self.kind]}{self.bits[0] // 8}")
 
@@ -114,7 +114,7 @@ class TiffPixels:
 
 
 def tiff_header(path: str | Path) -> TiffHeader | None:
-    """Return the header of a TIFF; None for any other file, and for one so damaged that it can't be told.
+    """Return the header of a TIFF; None for any other file, and for one too damaged to recognise.
 
     Raises:
         InputError: its tags claim too much.
@@ -204,10 +204,10 @@ def refuse_header(header: TiffHeader, *, stored: int) -> None:
     claimed = max(rows * columns, height * width) * channels * dtype.itemsize
     refuse_claim("the picture", claimed=claimed, stored=stored)
     if header.packing not in PACKINGS or header.reversed:
-        told = "its bits reversed" if header.reversed else f"compression {header.packing}"
+        packing = "its bits reversed" if header.reversed else f"compression {header.packing}"
         raise InputError(
-            f"a TIFF of {channels} x {header.bits[0]} bits with {told}: such are accepted uncompressed or with deflate, LZW or "
-            "PackBits, export it as PNG"
+            f"a TIFF of {channels} x {header.bits[0]} bits with {packing}: such are accepted uncompressed or with deflate, LZW "
+            "or PackBits, export it as PNG"
         )
     if header.packing == LZW and claimed > MAX_LZW_BYTES:
         raise InputError(f"a TIFF of {claimed} bytes packed with LZW: at most {MAX_LZW_BYTES} are accepted, use deflate or PNG")
