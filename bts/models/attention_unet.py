@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from bts.models.architecture import Architecture
 from bts.models.base import Network
-from bts.models.decoders import build_decoder
+from bts.models.decoders import decoder_of
 from bts.models.encoders import Encoder
 from bts.models.output import Output
 
@@ -24,12 +24,7 @@ class AttentionUNet(Network):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture, Encoder(architecture.encoder, top=False, in_channels=architecture.in_channels))
-        self.decoder = build_decoder(
-            architecture.decoder,
-            encoder_channels=self.encoder.channels,
-            channels=architecture.channels,
-            attention=architecture.attention,
-        )
+        self.decoder = decoder_of(architecture, encoder_channels=self.encoder.channels)
         self.mask_head = nn.Conv2d(self.decoder.out_channels, 1, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Output:

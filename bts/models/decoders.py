@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bts.errors import RequestError
+from bts.models.architecture import Architecture
 from bts.models.encoders import STRIDES
 from bts.registry import Registry
 
@@ -34,6 +35,16 @@ class MaskDecoder(nn.Module):
 
 
 decoders: Registry[type[MaskDecoder]] = Registry("decoder", base=MaskDecoder)
+
+
+def decoder_of(architecture: Architecture, *, encoder_channels: tuple[int, ...]) -> MaskDecoder:
+    """Return the decoder of an architecture on encoder maps of these channels; raises as `build_decoder`."""
+    return build_decoder(
+        architecture.decoder,
+        encoder_channels=encoder_channels,
+        channels=architecture.channels,
+        attention=architecture.attention,
+    )
 
 
 def build_decoder(name: str, *, encoder_channels: tuple[int, ...], channels: tuple[int, ...], attention: str) -> MaskDecoder:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from bts.models.architecture import STRIDE, Architecture
 from bts.models.attention_unet import full_resolution
 from bts.models.classifier import ClassNetwork, weigh
-from bts.models.decoders import build_decoder
+from bts.models.decoders import decoder_of
 from bts.models.output import Output
 
 CELL = 4
@@ -29,12 +29,7 @@ class JointNetwork(ClassNetwork):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         self.mask_dilation_px, self.slice_dropout = architecture.mask_dilation_px, architecture.slice_dropout
-        self.decoder = build_decoder(
-            architecture.decoder,
-            encoder_channels=self.encoder.channels,
-            channels=architecture.channels,
-            attention=architecture.attention,
-        )
+        self.decoder = decoder_of(architecture, encoder_channels=self.encoder.channels)
         self.mask_head = nn.Conv2d(self.decoder.out_channels, 1, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Output:
