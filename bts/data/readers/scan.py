@@ -79,18 +79,48 @@ class VolumeGeometry:
         return tuple(self.shape[stored] for stored in np.argsort(self.orientation[:, 0]))
 
 
+@dataclass(frozen=True)
+class Series:
+    """Identity of a DICOM series and of the objects that hold its slices; no field of the patient.
+
+    Attributes:
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+        frame_of_reference_uid: FrameOfReferenceUID, or an empty string.
+        modality: such as MR.
+        description: SeriesDescription, or an empty string.
+        files: of each slice along the third stored axis, in order; one file repeated where it holds several frames.
+        instance_uids: SOPInstanceUID of each slice.
+        frame_numbers: of each slice in its file, from 1; empty where each file holds one frame.
+        faults: what is wrong with the series but does not hinder reading it, one line each.
+    """
+
+    study_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    modality: str
+    description: str
+    files: tuple[str, ...]
+    instance_uids: tuple[str, ...]
+    frame_numbers: tuple[int, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What one file holds.
+    """What one file or one DICOM series holds.
 
     Attributes:
         path: the file as it was named.
         slices: one for a picture; for a volume all that are not blank, each with its `index`.
         volume: geometry of a volume, None for a lone picture.
         blank: indices of the constant slices of a volume, in which there is nothing to see.
+        series: identity of a DICOM series, None for other scans. The stored array of its `volume` is (columns, rows, slices), and
+            its affine is RAS, as those of a NIfTI file.
     """
 
     path: str
     slices: list[Slice]
     volume: VolumeGeometry | None = None
     blank: tuple[int, ...] = field(default=())
+    series: Series | None = None
