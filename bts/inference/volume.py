@@ -21,7 +21,8 @@ class Lesion:
         slices: first and last index along the volume's axis.
         largest_slice: index of the slice with the largest area.
         longest_mm: longest diameter in that slice.
-        perpendicular_mm: longest diameter perpendicular to it in that slice (as in RANO, Wen et al. 2010, 10.1200/JCO.2009.26.3541).
+        perpendicular_mm: longest diameter perpendicular to it in that slice, as in RANO (Wen et al. 2010).
+            DOI 10.1200/JCO.2009.26.3541
         extent_mm: along the normal of the slices.
         side: `left`, `right` or `crosses the midline`, of the patient.
         centroid_mm: (3,) RAS.

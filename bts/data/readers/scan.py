@@ -115,8 +115,8 @@ class Scan:
         slices: one for a picture; for a volume all that are not blank, each with its `index`.
         volume: geometry of a volume, None for a lone picture.
         blank: indices of the constant slices of a volume, in which there is nothing to see.
-        series: identity of a DICOM series, None for other scans. The stored array of its `volume` is (columns, rows, slices), and
-            its affine is RAS, as those of a NIfTI file.
+        series: identity of a DICOM series, None for other scans. The stored array of its `volume` is (columns, rows,
+            slices), and its affine is RAS, as those of a NIfTI file.
     """
 
     path: str
