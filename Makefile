@@ -25,6 +25,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	git ls-files | xargs $(BIN)/codespell
 	$(BIN)/python -m tools secrets
 	$(BIN)/python -m tools vulnerabilities
 

@@ -11,6 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import bts
 
 pytest.importorskip("setuptools", reason="setuptools is not installed: pip install setuptools")
 
@@ -116,3 +119,22 @@ def test_an_editable_install_serves_a_script_beside_a_clone_that_is_called_bts(t
     found = subprocess.run([sys.executable, "-S", "-E", script.name], cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert found.stdout.split() == [str(clone / "bts" / "__init__.py"), str(clone / "bts" / "data" / "__init__.py")]
+
+
+def test_the_image_is_built_from_files_that_exist_and_does_not_run_as_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert copied, "no file is copied into the image"
+    assert [name for name in copied if not (ROOT / name).exists() or f"!{name.removeprefix('./')}" not in ignored] == []
+    assert set(BUILD_FILES) <= set(copied)
+    user = next(line.split()[1] for line in lines if line.startswith("USER "))
+    assert user != "root"
+    assert lines.index(f"USER {user}") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == bts.__version__
+    assert citation["license"] == "Apache-2.0"
+    assert f"## [{citation['version']}] - {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text()
