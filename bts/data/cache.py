@@ -61,7 +61,7 @@ class SliceCache:
     def key(self, files: Sequence[Path | str], preprocessing: Preprocessing, *, reader: str = "") -> str | None:
         """Return the key of the slice read from `files` by `reader`, or None if a file can't be accessed."""
         try:
-            stats = [(os.path.abspath(file), os.stat(file)) for file in files]
+            stats = [(str(Path(file).absolute()), os.stat(file)) for file in files]
         except OSError:
             return None
         seen = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]

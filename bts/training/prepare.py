@@ -63,9 +63,10 @@ def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source
 
 def open_data(settings: Settings) -> tuple[Source, list[Record]]:
     """Return the source and its records; unreadable ones are dropped if `data.unreadable` is `skip`."""
-    source = open_source(settings.data.source, settings.data.root, mask_labels=settings.data.mask_labels)
+    skip = settings.data.unreadable == "skip"
+    source = open_source(settings.data.source, settings.data.root, mask_labels=settings.data.mask_labels, skip_unreadable=skip)
     records = source.records()
-    return source, readable(source, records) if settings.data.unreadable == "skip" else records
+    return source, readable(source, records) if skip else records
 
 
 def readable(source: Source, records: Sequence[Record]) -> list[Record]:

@@ -63,7 +63,12 @@ def read_run(run: Run, *, root: str | None = None) -> RunData:
         raise RequestError(f"{run.split_file}: the run has no split file, so its training patients are unknown")
     data = settings["data"]
     split = Split.read(run.split_file, group=settings["split"]["group"])
-    source = open_source(data["source"], root or data["root"], mask_labels=data.get("mask_labels") or ())
+    source = open_source(
+        data["source"],
+        root or data["root"],
+        mask_labels=data.get("mask_labels") or (),
+        skip_unreadable=data.get("unreadable") == "skip",
+    )
     return RunData(run, settings, source, split)
 
 

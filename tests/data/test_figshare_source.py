@@ -152,3 +152,25 @@ def test_the_real_set_agrees_with_the_published_table():
     assert {Path(r.path).name: (r.label, r.patient, r.fold) for r in records} == rows
     assert Counter(r.label for r in records) == {"glioma": 1426, "pituitary": 930, "meningioma": 708}
     assert len({r.patient for r in records}) == 233
+
+
+def test_unusable_files_are_skipped_by_name_where_that_is_asked_for(root, caplog):
+    write_mat7(root / "0001.mat").rename(root / "3.mat")
+    (root / "1.mat").write_bytes(b"junk")  # also the first file of the set
+    write_mat7(root / "5.mat", patient="")
+    records = open_source("figshare", root, skip_unreadable=True).records()
+    assert [record.path for record in records] == ["brainTumorDataPublic_1-5/2.mat", "3.mat", "10.mat"]
+    assert "1.mat: neither MATLAB 7.3" in caplog.text
+    assert "5.mat: PID is empty" in caplog.text
+    with pytest.raises(InputError, match=r"1\.mat: neither MATLAB .* \(and 1 more files that can't be used\)"):
+        open_source("figshare", root).records()
+
+
+def test_healthy_phantoms_are_a_class_whatever_stands_beside_them(root):
+    for number, label in ((1, 1), (2, 0), (10, 2)):
+        write_mat7(root / f"{number}.mat", label=label, synthetic=True, mask=MASK & (label > 0))
+    (root / "brainTumorDataPublic_1-5" / "2.mat").unlink()
+    (root / "4.mat").write_bytes(b"junk")
+    source = open_source("figshare", root, skip_unreadable=True)
+    assert source.classes[-1] == "no_tumour"
+    assert len(source.records()) == 3

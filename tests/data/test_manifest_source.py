@@ -121,3 +121,14 @@ def test_a_mask_that_went_missing_is_named(tmp_path):
     (tmp_path / "masks" / "1.png").unlink()
     with pytest.raises(InputError, match=r"masks/1\.png: no such mask file"):
         source.read(source.records()[0])
+
+
+def test_a_path_behind_a_linked_folder_is_the_one_that_the_system_opens(tmp_path):
+    """`link/../a.png` lies beside the folder that the link leads to; removing `link/..` would name another picture."""
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "far" / "deep")
+    save(tmp_path / "far" / "a.png", picture(1))
+    save(tmp_path / "set" / "a.png", picture(2))
+    source = open_source("manifest", write_manifest(tmp_path / "set", [{"path": "link/../a.png"}]))
+    np.testing.assert_array_equal(source.read(source.records()[0]).image, picture(1))

@@ -205,7 +205,7 @@ def test_a_picture_of_monstrous_size_is_refused_before_it_is_read(tmp_path):
         read_slice(path)
 
 
-@pytest.mark.parametrize("kind", ["S9", h5py.string_dtype("utf-8", 9)])
+@pytest.mark.parametrize("kind", ["S9", h5py.string_dtype("utf-8", 9), h5py.string_dtype(), h5py.string_dtype("ascii")])
 @pytest.mark.parametrize("shape", [(), (1,)])
 def test_a_patient_that_is_stored_as_an_hdf5_string_has_its_own_name(kind, shape, tmp_path):
     path = write_mat7(tmp_path / "1.mat")
@@ -213,3 +213,35 @@ def test_a_patient_that_is_stored_as_an_hdf5_string_has_its_own_name(kind, shape
         del file["cjdata/PID"]
         file.create_dataset("cjdata/PID", shape, dtype=kind)[...] = b"MR040240B"
     assert read_mat_head(path).patient == "MR040240B"
+
+
+@pytest.mark.parametrize("shape", [(2,), (0,), (1, 3)])
+def test_several_texts_are_no_patient(shape, tmp_path):
+    path = write_mat7(tmp_path / "1.mat", without=("PID",))
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("cjdata/PID", shape, dtype=h5py.string_dtype())
+    with pytest.raises(InputError, match="'PID' holds several or packed text values: expected real numbers or one text"):
+        read_mat_head(path)
+
+
+@pytest.mark.parametrize("text", ["", "MR1\n2", "x" * 5000])
+def test_an_unusable_text_of_variable_length_is_refused(text, tmp_path):
+    path = write_mat7(tmp_path / "1.mat", without=("PID",))
+    with h5py.File(path, "r+") as file:
+        file["cjdata/PID"] = text
+    with pytest.raises(InputError, match=r"PID is empty|unprintable|'PID' claims a text of 5000 bytes: at most 4096"):
+        read_mat_head(path)
+
+
+def test_a_text_that_claims_gigabytes_is_refused_before_it_is_read(tmp_path):
+    path = write_mat7(tmp_path / "1.mat", without=("PID",))
+    with h5py.File(path, "r+") as file:
+        file["cjdata/PID"] = "MR040240B"
+        place = file["cjdata/PID"].id.get_offset()
+    with open(path, "r+b") as raw:
+        raw.seek(place)
+        assert raw.read(4) == (9).to_bytes(4, "little")
+        raw.seek(place)
+        raw.write((2**31).to_bytes(4, "little"))
+    with pytest.raises(InputError, match="'PID' claims a text of 2147483648 bytes: at most 4096 are accepted"):
+        read_mat_head(path)

@@ -14,9 +14,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5l, h5t, h5z
+from h5py import h5d, h5f, h5l, h5t, h5z
 
-from bts.data.readers.bounds import FREE_BYTES, MAX_CHUNKS, MAX_INFLATION, MAX_PIXELS, refuse_claim, refuse_inflation
+from bts.data.readers.bounds import FREE_BYTES, MAX_CHUNKS, MAX_INFLATION, MAX_PIXELS, MAX_TEXT, refuse_claim, refuse_inflation
 from bts.data.slice import MAX_SIDE
 from bts.errors import InputError
 
@@ -29,6 +29,14 @@ INFLATED_AT_ONCE = 4 * FREE_BYTES
 def open_hdf(path: str | os.PathLike[str]) -> h5py.File:
     """Return an open file; raises what h5py raises on a damaged one."""
     return h5py.File(path, "r", locking="best-effort")
+
+
+def is_hdf(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is HDF5.
+
+    `h5py.is_hdf5` removes `..` from the path first, which names another file where a linked folder stands before it.
+    """
+    return bool(h5f.is_hdf5(os.fsencode(path)))
 
 
 def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
@@ -76,6 +84,8 @@ def values(item: Any, name: str) -> np.ndarray:
     if not isinstance(item, h5py.Dataset):
         raise InputError(f"'{name}' is no array in this file: expected numbers")
     _refuse_storage(item, name)
+    if item.id.get_type().get_class() == h5t.STRING and item.id.get_type().is_variable_str():
+        return _text(item, name)
     dtype = _plain_dtype(item, name)
     if item.shape is None:
         raise InputError(f"'{name}' is empty: expected numbers")
@@ -103,6 +113,22 @@ def _refuse_storage(item: h5py.Dataset, name: str) -> None:
         raise InputError(
             f"'{name}' is packed with the filters {filters}: accepted are {', '.join(FILTERS.values())}, each once"
         )
+
+
+def _text(item: h5py.Dataset, name: str) -> np.ndarray:
+    """Return the one text of variable length in a dataset (1,), as h5py writes a `str`.
+
+    HDF5 allocates what such a text claims before it looks for it, so the claim is read from the file first.
+    """
+    place = item.id.get_offset()  # of the length in 4 bytes, and of what points to the text
+    if place is None or item.size != 1:
+        raise InputError(f"'{name}' holds several or packed text values: expected real numbers or one text")
+    with open(item.file.filename, "rb") as file:
+        file.seek(place)
+        length = int.from_bytes(file.read(4), "little")
+    if length > MAX_TEXT:
+        raise InputError(f"'{name}' claims a text of {length} bytes: at most {MAX_TEXT} are accepted")
+    return np.array([item[()] if item.shape == () else item[(0,) * item.ndim]])
 
 
 def _plain_dtype(item: h5py.Dataset, name: str) -> np.dtype:

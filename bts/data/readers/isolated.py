@@ -143,7 +143,7 @@ class ReadingProcess:
     @contextlib.contextmanager
     def _asked(self, path: str | Path, request: dict[str, Any]) -> Iterator[_Answer]:
         """Yield the answer to one request; whatever is wrong with it becomes one line."""
-        absolute, seconds = os.path.abspath(path), request["seconds"]
+        absolute, seconds = str(Path(path).absolute()), request["seconds"]  # `abspath` would remove `..` behind a link
         ours, theirs = socket.socketpair()
         with self._lanes, ours:
             with theirs:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bts.data.masks import to_mask
 from bts.data.readers.bounds import MAX_TEXT, NO_MEMORY
-from bts.data.readers.hdf import claimed_values, flag, member, open_hdf, values
+from bts.data.readers.hdf import claimed_values, flag, is_hdf, member, open_hdf, values
 from bts.data.readers.mat_five import load_five
 from bts.data.slice import Slice
 from bts.errors import InputError
@@ -114,7 +114,7 @@ class _Mat:
             head = file.read(128)
         self._hdf: h5py.File | None = None
         self._five: dict[str, Any] = {}
-        if h5py.is_hdf5(self.path):
+        if is_hdf(self.path):
             self._hdf = self._guard(lambda: open_hdf(self.path))
         elif len(head) == 128 and head[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
             self._five = self._guard(lambda: load_five(self.path, self.wanted))

@@ -53,6 +53,8 @@ class Source(Protocol):
     """True where every slice is a phantom."""
     mask_labels: tuple[int, ...] = ()
     """Values of a mask that are tumour (`data.mask_labels`); empty for all but 0."""
+    skip_unreadable: bool = False
+    """Whether `records` logs and leaves out files without a usable label or patient, instead of refusing the set."""
 
     def __init__(self, root: Path) -> None: ...
 

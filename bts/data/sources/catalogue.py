@@ -39,13 +39,14 @@ def detect_source(path: Path) -> str:
     return found[0] if found else "folders"
 
 
-def open_source(name: str, root: str | Path, *, mask_labels: Sequence[int] = ()) -> Source:
+def open_source(name: str, root: str | Path, *, mask_labels: Sequence[int] = (), skip_unreadable: bool = False) -> Source:
     """Return the source `name`, or that of a class at an import path such as `my_package.MySource`, on the folder `root`.
 
     Args:
         name: of a registered source, or an import path.
         root: its folder.
         mask_labels: values of the masks that are tumour; empty for all but 0.
+        skip_unreadable: files that cannot be listed are logged and left out.
 
     Raises:
         RequestError: no source of that name, no data in the folder, or a class that is no source.
@@ -67,4 +68,6 @@ def open_source(name: str, root: str | Path, *, mask_labels: Sequence[int] = ())
         )
     if mask_labels:
         source.mask_labels = tuple(mask_labels)
+    if skip_unreadable:
+        source.skip_unreadable = True
     return source

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import numpy as np
 
@@ -31,26 +32,29 @@ class Figshare(Source):
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._files = _numbered_files(self.root)
-        self._records: list[Record] | None = None
-        self.synthetic = self._head(next(iter(self._files.values()))).synthetic
-        healthy = self.synthetic and any(record.label == NO_TUMOUR for record in self.records())
+        self._looked: dict[str, MatHead | InputError] = {}
+        usable = (head for path in self._files.values() if isinstance(head := self._look(path), MatHead))
+        first = next(usable, None)
+        if first is None:
+            _refuse(list(self._failed()))
+        self.synthetic = first.synthetic
+        healthy = self.synthetic and NO_TUMOUR in {first.label, *(head.label for head in usable)}
         self.classes: tuple[str, ...] = (*FIGSHARE_CLASSES, NO_TUMOUR) if healthy else FIGSHARE_CLASSES
 
     def records(self) -> list[Record]:
         """Return label, patient and fold of every slice, in the order of their numbers.
 
         Raises:
-            InputError: a file can't be read; names the first and counts the others.
+            InputError: a file can't be read, unless such files are skipped; names the first and counts the others.
             RequestError: phantoms and real slices are in one folder, or `cvind.mat` doesn't fit.
         """
-        if self._records is None:
-            heads = self._heads()
-            folds = self._folds()
-            self._records = [
-                Record(path=path, label=heads[path].label, patient=heads[path].patient, fold=folds.get(number))
-                for number, path in self._files.items()
-            ]
-        return list(self._records)
+        heads = self._heads()
+        folds = self._folds()
+        return [
+            Record(path=path, label=heads[path].label, patient=heads[path].patient, fold=folds.get(number))
+            for number, path in self._files.items()
+            if path in heads
+        ]
 
     def read(self, record: Record) -> Slice:
         """Return the slice of a record, with mask."""
@@ -66,25 +70,27 @@ class Figshare(Source):
         """Return the stored values of a record's mask."""
         return record_mask_values(self.root, record)
 
-    def _head(self, path: str) -> MatHead:
-        try:
-            return read_mat_head(self.root / path)
-        except InputError as error:
-            raise error.at(self.root / path) from error
-        except OSError as error:
-            raise InputError(f"{self.root / path}: can't be read ({error.strerror})") from error
+    def _look(self, path: str) -> MatHead | InputError:
+        """Return what a file says of its slice, or why it can't be used; each file is opened once."""
+        if path not in self._looked:
+            try:
+                self._looked[path] = read_mat_head(self.root / path)
+            except InputError as error:
+                self._looked[path] = InputError(str(error.at(self.root / path)))
+            except OSError as error:
+                self._looked[path] = InputError(f"{self.root / path}: can't be read ({error.strerror})")
+        return self._looked[path]
+
+    def _failed(self) -> Iterator[InputError]:
+        return (head for path in self._files.values() if isinstance(head := self._look(path), InputError))
 
     def _heads(self) -> dict[str, MatHead]:
-        heads: dict[str, MatHead] = {}
-        failed: list[InputError] = []
-        for path in self._files.values():
-            try:
-                heads[path] = self._head(path)
-            except InputError as error:
-                failed.append(error)
-        if failed:
-            more = f" (and {len(failed) - 1} more files that can't be used)" if len(failed) > 1 else ""
-            raise InputError(f"{failed[0]}{more}") from failed[0]
+        failed = list(self._failed())
+        if failed and not self.skip_unreadable:
+            _refuse(failed)
+        for error in failed:
+            log_skipped("skipped, as data.unreadable says", str(error))
+        heads = {path: head for path in self._files.values() if isinstance(head := self._look(path), MatHead)}
         if len({head.synthetic for head in heads.values()}) > 1:
             raise RequestError(f"{self.root}: phantoms and real slices in one folder: keep them apart, then start again")
         return heads
@@ -105,6 +111,11 @@ class Figshare(Source):
                 f"{path}: {len(values)} folds, but there is a slice {max(self._files)}.mat: it belongs to another set"
             )
         return {number: int(values[number - 1]) for number in self._files}
+
+
+def _refuse(failed: Sequence[InputError]) -> NoReturn:
+    more = f" (and {len(failed) - 1} more files that can't be used)" if len(failed) > 1 else ""
+    raise InputError(f"{failed[0]}{more}") from failed[0]
 
 
 def _numbered_files(root: Path) -> dict[int, str]:

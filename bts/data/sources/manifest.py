@@ -6,9 +6,9 @@ Pictures of every readable kind may stand in one table, figshare's `.mat` files 
 from __future__ import annotations
 
 import csv
-import os
+import posixpath
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
@@ -164,14 +164,14 @@ def _record(cells: dict[str, str], line: int) -> Record:
 
 
 def _normal(path: str) -> str:
-    """Return `a/b.png` for `./a//b.png`, so that one file has one name."""
-    return os.path.normpath(path).replace(os.sep, "/")
+    """Return `a/b.png` for `./a//b.png`, so that one file has one name; `..` stays, as it may stand behind a linked folder."""
+    return PurePosixPath(path).as_posix()
 
 
 def _refuse_twice(rows: list[tuple[int, dict[str, str]]]) -> None:
     first: dict[str, int] = {}
     for line, cells in rows:
-        path = _normal(cells["path"])
+        path = posixpath.normpath(cells["path"])
         if path in first:
             raise RequestError(f"'{path}' is in lines {first[path]} and {line}: name each picture once")
         first[path] = line

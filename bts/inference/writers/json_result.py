@@ -69,7 +69,7 @@ class JsonResult(ResultWriter):
 
 def source_id(path: str | Path) -> str:
     """Return 16 hexadecimal digits that tell inputs of one name apart: of the absolute path, without storing it."""
-    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:16]
 
 
 def read_result(folder: Path) -> dict[str, Any]:
