@@ -19,7 +19,7 @@ from nibabel.openers import ImageOpener
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from bts.data.readers.bounds import MAX_NIFTI_OFFSET, MAX_VOLUME_BYTES, MAX_VOXELS, NO_MEMORY, refuse_claim
-from bts.data.readers.scan import Scan, VolumeGeometry
+from bts.data.readers.scan import MM, Scan, VolumeGeometry
 from bts.data.slice import MAX_SIDE, Slice
 from bts.errors import InputError
 
@@ -32,7 +32,6 @@ DISAGREE = 0.01
 """Share by which the voxel sizes of affine and `pixdim` may differ without a note: writers round both."""
 GZIP = b"\x1f\x8b"
 SERIES = "a series of"
-MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
 def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:

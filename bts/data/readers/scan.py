@@ -10,6 +10,8 @@ from bts.data.slice import Slice
 
 PLANES = ("sagittal", "coronal", "axial")
 """Name of the slices along axis 0, 1 and 2 of a volume that knows its orientation."""
+MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+"""NIfTI's units of length, in millimetres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,23 @@ class VolumeGeometry:
         """Rows and columns of every slice."""
         columns, rows = (size for axis, size in enumerate(self._patient_shape) if axis != self.axis)
         return rows, columns
+
+    @property
+    def oriented(self) -> bool:
+        """Whether the axes of the patient are known."""
+        return any(self.codes)
+
+    @property
+    def slice_affine_mm(self) -> np.ndarray:
+        """(4, 4) from slice, row and column of what `cut` returns to RAS in mm; only distances hold where not `oriented`."""
+        columns, rows = (axis for axis in range(3) if axis != self.axis)
+        stored = np.zeros((4, 4))  # from slice, row and column to the stored index
+        stored[3, 3] = 1
+        for place, (axis, direction) in enumerate(self.orientation):
+            stored[place, (self.axis, rows, columns).index(axis)] = direction
+            stored[place, 3] = 0 if direction == 1 else self.shape[place] - 1
+        scale = MM.get(self.unit, 1.0)
+        return np.asarray(np.diag([scale, scale, scale, 1.0]) @ self.affine @ stored)
 
     def cut(self, array: np.ndarray) -> np.ndarray:
         """Return all slices (n_slices, H, W) of an array of `shape`, as a view."""

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from bts.atomic import write_text
-from bts.data.readers.scan import Scan, VolumeGeometry
+from bts.data.readers.scan import MM, Scan, VolumeGeometry
 from bts.errors import RequestError
 from bts.inference.prediction import SCHEMA_VERSION, Prediction
 from bts.inference.writers.base import RESULT, ResultWriter, result_writers
 
-MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
-"""NIfTI's units of length, in millimetres."""
 BLANK = "blank slice: all pixels are equal, there is nothing to segment or classify"
 
 
