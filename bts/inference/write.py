@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from bts.atomic import remove_leftovers
 from bts.data.readers.scan import Scan
 from bts.errors import InputError, RequestError
 from bts.inference.prediction import Prediction
+from bts.inference.volume import VolumeFindings
 from bts.inference.writers.catalogue import RESULT, ResultWriter, result_writers
 
 Writers = Sequence[str | type[ResultWriter]] | None
@@ -40,6 +41,7 @@ def write_volume(
     predictions: Iterable[Prediction],
     folder: str | Path,
     *,
+    findings: Callable[[], VolumeFindings] | None = None,
     writers: Writers = None,
 ) -> Path:
     """Write `mask.nii.gz`, `slices/<index>.png` and one `result.json` with all slices of a volume.
@@ -48,6 +50,7 @@ def write_volume(
         scan: the volume as it was read.
         predictions: of its slices, in order; taken one by one and not kept.
         folder: created where it is missing; files of an earlier result are replaced.
+        findings: called once after the last prediction, for what is found in the volume as a whole.
         writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.
 
     Returns:
@@ -59,11 +62,17 @@ def write_volume(
     """
     if scan.volume is None:
         raise InputError(f"{scan.path}: a picture where a volume is expected: write it with write_prediction")
-    _write(scan, predictions, Path(folder), writers)
+    _write(scan, predictions, Path(folder), writers, findings)
     return Path(folder)
 
 
-def _write(scan: Scan, predictions: Iterable[Prediction], folder: Path, writers: Writers) -> None:
+def _write(
+    scan: Scan,
+    predictions: Iterable[Prediction],
+    folder: Path,
+    writers: Writers,
+    findings: Callable[[], VolumeFindings] | None = None,
+) -> None:
     named = list(result_writers) if writers is None else writers
     kinds = [result_writers.find(each) if isinstance(each, str) else each for each in named]
     kinds.sort(key=lambda kind: RESULT in kind.files)  # stable; result.json comes last
@@ -77,7 +86,9 @@ def _write(scan: Scan, predictions: Iterable[Prediction], folder: Path, writers:
                 writer.add(prediction)
         if left or not scan.slices:
             raise InputError(f"{scan.path}: {len(left)} of {len(scan.slices)} slices have no prediction: give one for each")
+        whole = None if findings is None else findings()
         for writer in active:
+            writer.findings = whole
             writer.finish()
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from bts.data.readers.scan import Scan
 from bts.inference.prediction import Prediction
+from bts.inference.volume import VolumeFindings
 from bts.registry import Registry
 
 RESULT = "result.json"
@@ -28,9 +29,11 @@ class ResultWriter(ABC):
         files: patterns of the files that it writes, relative to the folder of a result.
         scan: the scan as it was read; `scan.volume` is None for a picture.
         folder: of the result; it exists.
+        findings: of a volume, set before `finish`; None for a picture, and where none are made.
     """
 
     files: ClassVar[tuple[str, ...]]
+    findings: VolumeFindings | None = None
 
     def __init__(self, scan: Scan, folder: Path) -> None:
         self.scan, self.folder = scan, folder
