@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from forked import start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,37 +66,71 @@ def serving(
         loopback_is_public: lets Gradio's own filter take this machine for an address of the internet, which it may fetch.
         limits: fields of `Limits`.
     """
-    log = folder / "log.txt"
-    path = os.pathsep.join([str(ROOT), *(entry for entry in (os.environ.get("PYTHONPATH"),) if entry)])
-    (folder / "elsewhere").mkdir()
-    environment = os.environ | {"PYTHONPATH": path, "PASSWORD": password, "TMPDIR": str(folder / "elsewhere")}
-    how = {"limits": limits, "host_names": host_names, "loopback_is_public": loopback_is_public}
-    with log.open("wb") as written:
-        server = subprocess.Popen(
-            [sys.executable, __file__, str(folder / "private"), json.dumps(how)],
-            env=environment,
-            cwd=folder,
-            stdout=written,
-            stderr=subprocess.STDOUT,
-        )
+    log, elsewhere = folder / "log.txt", folder / "elsewhere"
+    server = start(_serve, folder / "private", password, host_names, loopback_is_public, limits, log=log, temporary=elsewhere)
     try:
-        yield Served(_address(server, log), folder / "private", log, folder / "elsewhere", server.pid)
+        yield Served(_address(server, log), folder / "private", log, elsewhere, server.pid or 0)
     finally:
         server.terminate()
-        server.wait(120)
+        server.join(120)
 
 
-def _address(server: subprocess.Popen[bytes], log: Path) -> str:
+@contextmanager
+def command(folder: Path, *, nohup: bool = False) -> Iterator[tuple[BaseProcess, str, Path]]:
+    """Run `bts app` with models on paper and a temporary folder of its own; yield its process, address and what it prints."""
+    log = folder / "log.txt"
+    server = start(_command, nohup, log=log, temporary=folder / "temporary")
+    try:
+        yield server, _address(server, log), log
+    finally:
+        server.kill()
+        server.join()
+
+
+def kept_after_leaving(root: Path) -> int:
+    """Show two visitors a picture, let one leave, and print what Gradio keeps: of who left, of who stayed."""
+    from gradio.state_holder import StateHolder
+    from web_models import paper_predictor
+
+    from bts.apps.web.desk import Desk
+    from bts.apps.web.page import Page
+
+    desk = Desk(paper_predictor(), root=root)
+    page, holder = Page(desk), StateHolder()
+    holder.set_blocks(page.blocks)
+    for visitor in ("anna", "bert"):
+        desk.sessions.of(visitor)
+        holder[visitor]._update_value_in_config(page.stage._id, f"picture of {visitor}")
+    desk.sessions.close("anna")
+    sys.stdout.write(
+        " ".join(str(f"picture of {visitor}" in str(holder[visitor].config_values)) for visitor in ("anna", "bert"))
+    )
+    sys.stdout.flush()
+    return 0
+
+
+def _address(server: BaseProcess, log: Path) -> str:
     end = time.monotonic() + 600  # a busy machine is no failure
-    while time.monotonic() < end and server.poll() is None:
-        said = log.read_text(encoding="utf-8").split()
-        if said and said[0].startswith("http"):
-            return said[0]
-        time.sleep(0.1)
+    while time.monotonic() < end and server.is_alive():
+        if log.exists() and (found := re.search(r"(http\S+)\s", log.read_text(encoding="utf-8"))):
+            return found[1]
+        time.sleep(0.02)
     raise AssertionError(log.read_text(encoding="utf-8"))
 
 
-def main() -> None:
+def _command(nohup: bool) -> int:
+    from web_models import paper_predictor
+
+    from bts.apps import cli
+    from bts.inference.predictor import Predictor
+
+    if nohup:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Predictor.load = staticmethod(lambda **how: paper_predictor())  # type: ignore[method-assign]
+    return cli.main(["app", "--port", "0"])
+
+
+def _serve(root: Path, password: str, host_names: tuple[str, ...], loopback_is_public: bool, limits: dict[str, float]) -> None:
     """Serve until the test ends this process."""
     from web_models import PaperRuntime
 
@@ -104,8 +140,7 @@ def main() -> None:
     from bts.apps.web.serve import Address, build_app, open_socket, quiet_server
     from bts.inference.predictor import Predictor
 
-    root, how = Path(sys.argv[1]), json.loads(sys.argv[2])
-    if how["loopback_is_public"]:
+    if loopback_is_public:
         import safehttpx
 
         safehttpx.is_public_ip = lambda ip: True
@@ -118,16 +153,12 @@ def main() -> None:
             return super().run(*given, **named)
 
     predictor = Predictor([Runtime(task) for task in ("seg", "cls")])
-    desk = Desk(predictor, root=root, limits=Limits(**how["limits"]))
+    desk = Desk(predictor, root=root, limits=Limits(**limits))
     listening = open_socket(Address(port=0))
     port = listening.getsockname()[1]
-    hosts = Hosts(port=port, given=tuple(how["host_names"]))
-    server = quiet_server(build_app(desk, password=os.environ["PASSWORD"] or None, hosts=hosts))
+    hosts = Hosts(port=port, given=host_names)
+    server = quiet_server(build_app(desk, password=password or None, hosts=hosts))
     listening.listen()
     sys.stdout.write(f"http://127.0.0.1:{port}\n")
     sys.stdout.flush()
     server.run(sockets=[listening])
-
-
-if __name__ == "__main__":
-    main()

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from web_models import paper_predictor, write_png
-from web_server import ROOT, Served, serving
+from web_server import Served, command, serving
 
 from bts.apps.web.desk import Desk
 from bts.apps.web.limits import MIB, Limits
@@ -150,62 +147,22 @@ def test_who_is_still_there_keeps_the_uploads(tmp_path: Path) -> None:
     assert not path.parent.exists()
 
 
-APP = """
-import sys
-from web_models import paper_predictor
-from bts.apps import cli
-from bts.inference.predictor import Predictor
-
-Predictor.load = staticmethod(lambda **how: paper_predictor())
-sys.exit(cli.main(["app", "--port", "0"]))
-"""
-
-
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGINT"])
 def test_a_signal_ends_the_server_and_nothing_is_left(name: str, tmp_path: Path) -> None:
-    with app(tmp_path) as (server, url):
+    with command(tmp_path) as (server, url, log):
         uploaded(url, tmp_path)
         assert list((tmp_path / "temporary").iterdir()) != []
-        server.send_signal(getattr(signal, name))
-        told, _ = server.communicate(timeout=120)
+        os.kill(server.pid or 0, getattr(signal, name))
+        server.join(120)
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert server.returncode == 0
-    assert "ended, all uploads and results are removed" in told
+    assert server.exitcode == 0
+    assert "ended, all uploads and results are removed" in log.read_text(encoding="utf-8")
 
 
 def test_nohup_is_respected(tmp_path: Path) -> None:
-    with app(tmp_path, before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as (server, url):
-        server.send_signal(signal.SIGHUP)
+    with command(tmp_path, nohup=True) as (server, url, _):
+        os.kill(server.pid or 0, signal.SIGHUP)
         assert httpx.get(url, timeout=60).status_code == 200
         server.terminate()
-        server.communicate(timeout=120)
-    assert server.returncode == 0
-
-
-@contextmanager
-def app(folder: Path, *, before: Callable[[], object] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run `bts app` with models on paper, in a process and with a temporary folder of its own; yield it and its address."""
-    temporary = folder / "temporary"
-    temporary.mkdir()
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "apps")])
-
-    def prepare() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would the server
-        if before is not None:
-            before()
-
-    server = subprocess.Popen(
-        [sys.executable, "-c", APP],
-        env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary)},
-        preexec_fn=prepare,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    try:
-        line = next(line for line in server.stdout if line.startswith("open "))
-        yield server, line.split()[1]
-    finally:
-        if server.poll() is None:
-            server.kill()
-        server.wait()
+        server.join(120)
+    assert server.exitcode == 0

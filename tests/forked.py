@@ -1,0 +1,52 @@
+"""Processes forked from one that has imported Gradio and the page: a fork takes milliseconds, the imports take seconds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from bts.apps.web.serve import PROXIES, QUIET
+
+TESTS = Path(__file__).resolve().parent
+_HOW = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_CONTEXT: Any = multiprocessing.get_context(_HOW)
+_CONTEXT.set_forkserver_preload(
+    ["gradio", "bts.apps.web.page", "bts.apps.web.serve", "bts.apps.cli", "web_models", "web_server"]
+)
+
+
+def start(work: Callable[..., object], *given: Any, log: Path, temporary: Path) -> BaseProcess:
+    """Call a function in a process of its own, which exits with what the function returns.
+
+    Args:
+        work: the function; its module is imported there, so it had better not be a module of tests.
+        given: its arguments.
+        log: file for all that the process prints.
+        temporary: its folder of temporary files and its working folder.
+    """
+    temporary.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "apps"), os.environ.get("PYTHONPATH", "")])
+    with mock.patch.dict(os.environ, QUIET, PYTHONPATH=path):  # for what is imported before the first fork
+        for name in PROXIES:
+            os.environ.pop(name, None)
+        process: BaseProcess = _CONTEXT.Process(target=_run, args=(work, given, log, temporary))
+        process.start()
+    return process
+
+
+def _run(work: Callable[..., object], given: tuple[Any, ...], log: Path, temporary: Path) -> None:
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(written, descriptor)
+    os.chdir(temporary)
+    os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    sys.exit(work(*given))
