@@ -113,10 +113,12 @@ def test_segments_are_coded_and_name_algorithm_and_weights(written: tuple[Scan, 
 def test_patient_and_study_are_those_of_the_source(written: tuple[Scan, Path]) -> None:
     scan, folder = written
     assert scan.series is not None
-    source, found = pydicom.dcmread(scan.series.files[0]), pydicom.dcmread(folder / "seg.dcm")
-    for name in (*made_series.PATIENT, "StudyInstanceUID", "StudyDate", "FrameOfReferenceUID"):
-        assert found[name].value == source[name].value
-    assert found.SeriesInstanceUID != source.SeriesInstanceUID
+    source = pydicom.dcmread(scan.series.files[0])
+    for found in map(pydicom.dcmread, (folder / "seg.dcm", folder / "report.dcm")):
+        for name in (*made_series.PATIENT, "StudyInstanceUID", "StudyDate"):
+            assert found[name].value == source[name].value
+        assert found.SeriesInstanceUID != source.SeriesInstanceUID
+    assert pydicom.dcmread(folder / "seg.dcm").FrameOfReferenceUID == source.FrameOfReferenceUID
 
 
 def test_a_source_that_lacks_required_fields_still_gives_an_object(tmp_path: Path) -> None:
@@ -132,6 +134,65 @@ def test_a_source_that_lacks_required_fields_still_gives_an_object(tmp_path: Pat
     assert places(found, 2) == expected_places(scan, 2)
 
 
+def groups_of(folder: Path) -> list[Any]:
+    """The measurement groups of the report: of the volume, then of each lesion."""
+    report = highdicom.sr.srread(folder / "report.dcm").content
+    return [
+        *report.get_image_measurement_groups(),
+        *report.get_volumetric_roi_measurement_groups(),
+    ]
+
+
+def measured(group: Any) -> dict[str, tuple[float, str]]:
+    """Value and unit by the meaning of a measurement's name."""
+    return {each.name.meaning: (float(each.value), each.unit.value) for each in group.get_measurements()}
+
+
+def evaluated(group: Any) -> dict[str, str]:
+    return {each.name.meaning: each.value.value for each in group.get_qualitative_evaluations()}
+
+
+def test_the_report_holds_the_decision_and_the_measurements_of_each_lesion(written: tuple[Scan, Path]) -> None:
+    _, folder = written
+    whole, *lesions = groups_of(folder)
+    truth = made_series.findings()
+    assert evaluated(whole) == {"Tumour reported": "373066001", "Predicted class": "393564001"}
+    assert measured(whole)["Probability of a tumour"] == (0.93, "1")
+    assert len(lesions) == 2
+    for group, lesion in zip(lesions, truth.lesions, strict=True):
+        found = measured(group)
+        assert found["Volume"] == (pytest.approx(lesion.volume_ml), "ml")
+        assert found["Long axis"] == (8.25, "mm")
+        assert found["Short axis"] == (5.5, "mm")
+        assert found["Probability of meningioma"] == (0.1, "1")
+        assert evaluated(group) == {"Predicted class": "393564001"}
+    left, both = (group.finding_sites[0].laterality.value for group in lesions)
+    assert (left, both) == ("7771000", "51440002")
+
+
+def test_the_report_refers_to_the_segment_of_each_lesion(written: tuple[Scan, Path]) -> None:
+    _, folder = written
+    segmentation = pydicom.dcmread(folder / "seg.dcm")
+    for number, group in enumerate(groups_of(folder)[1:], 1):
+        referred = group.referenced_segment
+        assert referred.referenced_sop_instance_uid == segmentation.SOPInstanceUID
+        assert list(referred.referenced_segment_numbers) == [number]
+        assert group.tracking_uid == segmentation.SegmentSequence[number - 1].TrackingUID
+
+
+def test_what_is_not_measured_is_left_out_of_the_report_and_own_classes_keep_their_names(tmp_path: Path) -> None:
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
+    unmeasured = dict.fromkeys(("volume_ml", "longest_mm", "perpendicular_mm", "extent_mm", "side", "centroid_mm"))
+    known = made_series.findings()
+    lesions = tuple(replace(each, **unmeasured, class_prob={"a rare class of mine": 1.0}) for each in known.lesions)
+    found = replace(known, lesions=lesions, label="a rare class of mine", class_prob={})
+    made = made_series.predictions(scan)
+    folder = write_volume(scan, made, tmp_path / "out", findings=lambda: found, writers=["dicom"])
+    whole, lesion, _ = groups_of(folder)
+    assert set(measured(lesion)) == {"Mean probability of the outline", "Probability of a rare class of mine"}
+    assert evaluated(whole)["Predicted class"] == "a rare class of mine"
+
+
 def test_a_source_that_is_gone_is_named(tmp_path: Path) -> None:
     scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
     (tmp_path / "series" / "3.dcm").unlink()
@@ -139,9 +200,16 @@ def test_a_source_that_is_gone_is_named(tmp_path: Path) -> None:
         result_of(scan, tmp_path / "out")
 
 
-def test_no_segmentation_without_a_lesion_a_series_or_findings(tmp_path: Path) -> None:
+def test_without_a_lesion_the_report_says_so_and_there_is_no_segmentation(tmp_path: Path) -> None:
     scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
-    assert not (result_of(scan, tmp_path / "healthy", tumour=False) / "seg.dcm").exists()
+    folder = result_of(scan, tmp_path / "out", tumour=False)
+    assert [path.name for path in folder.iterdir()] == ["report.dcm"]
+    (whole,) = groups_of(folder)
+    assert evaluated(whole) == {"Tumour reported": "373067005"}
+
+
+def test_no_object_of_a_scan_that_is_no_series_or_has_no_findings(tmp_path: Path) -> None:
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
     assert not list(result_of(replace(scan, series=None), tmp_path / "nifti").iterdir())
     assert not list(write_volume(scan, made_series.predictions(scan), tmp_path / "slices", writers=["dicom"]).iterdir())
 
@@ -154,14 +222,19 @@ def test_without_highdicom_a_note_says_so(
     with caplog.at_level(logging.INFO, logger="bts"):
         assert not list(result_of(scan, tmp_path / "out").iterdir())
     assert [record.getMessage() for record in caplog.records] == [
-        f"{scan.path}: seg.dcm is not written: install highdicom (pip install 'bts[dicom]')"
+        f"{scan.path}: seg.dcm and report.dcm are not written: install highdicom (pip install 'bts[dicom]')"
     ]
 
 
-def test_a_validator_finds_no_error(written: tuple[Scan, Path]) -> None:
-    _, folder = written
+@pytest.mark.parametrize("tumour", [True, False])
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_a_validator_finds_no_error(enhanced: bool, tumour: bool, tmp_path: Path) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
-    for path in sorted(folder.glob("*.dcm")):
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series", enhanced=enhanced))
+    paths = sorted(result_of(scan, tmp_path / "out", tumour=tumour).glob("*.dcm"))
+    assert len(paths) == 1 + tumour
+    for path in paths:
         said = subprocess.run(["dciodvfy", path], capture_output=True, text=True).stderr
+        assert said.splitlines()[0] in ("Segmentation", "ComprehensiveSR")
         assert not [line for line in said.splitlines() if line.startswith("Error")], said

@@ -5,25 +5,27 @@ from __future__ import annotations
 import logging
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from bts.atomic import replacing
 from bts.data.readers.scan import Scan
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.writers.base import ResultWriter, result_writers
+from bts.inference.writers.dicom_report import measurement_report
 from bts.inference.writers.dicom_segmentation import segmentation, source_headers
 
 LOG = logging.getLogger(__name__)
-NO_HIGHDICOM = "seg.dcm is not written: install highdicom (pip install 'bts[dicom]')"
+NO_HIGHDICOM = "seg.dcm and report.dcm are not written: install highdicom (pip install 'bts[dicom]')"
 
 
 @result_writers.register("dicom")
 class DicomObjects(ResultWriter):
-    """`seg.dcm` of a DICOM series in which a lesion is found.
+    """`report.dcm` of a DICOM series, and `seg.dcm` where a lesion is found.
 
-    It holds the patient and study of the source, as viewers match them; they are read from its files and go nowhere else.
+    They hold the patient and study of the source, as viewers match them; they are read from its files and go nowhere else.
     """
 
-    files = ("seg.dcm",)
+    files = ("seg.dcm", "report.dcm")
 
     def __init__(self, scan: Scan, folder: Path) -> None:
         super().__init__(scan, folder)
@@ -34,14 +36,19 @@ class DicomObjects(ResultWriter):
         self.models = prediction.models
 
     def finish(self) -> None:
-        """Write the object; a note is logged where it can't be."""
+        """Write the objects; a note is logged where they can't be."""
         series, geometry, findings = self.scan.series, self.scan.volume, self.findings
-        if series is None or geometry is None or findings is None or not findings.tumour:
+        if series is None or geometry is None or findings is None:
             return
         if find_spec("highdicom") is None:
             LOG.info("%s: %s", self.scan.path, NO_HIGHDICOM)
             return
-        headers = source_headers(series, geometry)
-        found = segmentation(findings, geometry=geometry, series=series, headers=headers, models=self.models)
-        with replacing(self.folder / "seg.dcm") as part:
+        headers, found = source_headers(series, geometry), None
+        if findings.tumour:
+            found = segmentation(findings, geometry=geometry, series=series, headers=headers, models=self.models)
+            self._save(found, "seg.dcm")
+        self._save(measurement_report(findings, headers=headers, segmentation=found, models=self.models), "report.dcm")
+
+    def _save(self, found: Any, name: str) -> None:
+        with replacing(self.folder / name) as part:
             found.save_as(part)
