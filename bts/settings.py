@@ -273,7 +273,8 @@ class EncoderSettings:
     """Name of an encoder of segmentation-models-pytorch or timm, `cnn_scratch`, or the import path of your own class, such as
     `my_package.MyEncoder`."""
     weights: Name = "imagenet"
-    """Initial weights of the encoder: `imagenet` (from timm's hub), `none` (random), or a file."""
+    """Initial weights: `imagenet` (of the encoder, from timm's hub), `none` (random), a file of encoder weights, or a model to
+    fine-tune: the name of a bundled model, a run or model folder, or its weights file."""
     in_channels: InChannels = 1
     """Number of input channels of the encoder: 1, or 3 equal ones."""
     normalisation: Normalisation = "weights"

@@ -51,7 +51,7 @@ def _crashes_are_told(pytestconfig: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _empty_box(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the bundled model: a test predicts with its own models."""
-    from bts.inference import bundled_model
+    from bts.models import bundled_model
 
     monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path_factory.getbasetemp() / "no box")
 

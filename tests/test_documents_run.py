@@ -15,8 +15,8 @@ from web_server import serving
 
 import bts
 from bts.data.phantom_scan import draw_slices
-from bts.inference import bundled_model
 from bts.inference.predictor import Predictor
+from bts.models import bundled_model
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = "http://127.0.0.1:7860"

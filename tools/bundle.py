@@ -20,9 +20,9 @@ from bts.export.base import writing
 from bts.export.half import write_half_folder, write_half_onnx
 from bts.export.onnx import NEEDED
 from bts.glossary import DISCLAIMER, TASKS
-from bts.inference import bundled_model
-from bts.inference.bundled_model import write_sums
 from bts.inference.predictor import Predictor
+from bts.models import bundled_model
+from bts.models.bundled_model import write_sums
 from bts.models.folder import ModelCard, read_card
 from bts.report.card import card_text
 from bts.runs import Run

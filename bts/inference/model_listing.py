@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bts.errors import RequestError
 from bts.glossary import TASKS
-from bts.inference.bundled_model import bundled_models, check_sums
+from bts.models.bundled_model import bundled_models, check_sums
 from bts.models.folder import WEIGHTS, ModelCard, read_card
 from bts.runs import finished_runs
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bts.errors import RequestError
 from bts.glossary import TASKS, Task
-from bts.inference.bundled_model import bundled_models, check_sums, find_bundled, is_bundled
 from bts.inference.runtimes.exported import read_any_card
+from bts.models.bundled_model import bundled_models, check_sums, find_bundled, is_bundled
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run, find_latest
 

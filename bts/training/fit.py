@@ -23,6 +23,7 @@ from bts.data.split import Split
 from bts.errors import Interrupted, RequestError
 from bts.models.architecture import Architecture
 from bts.models.base import Network
+from bts.models.fine_tune import refuse_weights, start_network
 from bts.models.networks import build_network
 from bts.runs import Run
 from bts.settings import Settings
@@ -59,6 +60,8 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
         Interrupted: Ctrl-C or SIGTERM; the best model so far is saved, and the run can be resumed.
     """
     job, load = Job.plan(settings), OtherLoad()
+    if resume is None:
+        refuse_weights(settings.model.weights, settings.model.encoder)  # type: ignore[attr-defined]
     lines = list(job.machine.lines)
     with run_folder(job, resume, lines) as run, logged(run.log):
         for line in lines:
@@ -127,7 +130,7 @@ def _build_network(job: Job, prepared: Prepared, run: Run) -> Network:
     if found:
         return build_network(Architecture.from_dict(load_checkpoint(found[-1])["architecture"]))
     architecture = build_architecture(settings, prepared.source.classes)
-    network = build_network(architecture, weights=settings.model.weights)  # type: ignore[attr-defined]
+    network = start_network(architecture, weights=settings.model.weights, classes=prepared.source.classes)  # type: ignore[attr-defined]
     log.info(f"network: {architecture.encoder}, {network.weights_note}")
     return network
 

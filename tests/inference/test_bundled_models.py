@@ -10,9 +10,9 @@ import pytest
 from fake_models import make_card
 
 from bts.errors import RequestError
-from bts.inference import bundled_model
-from bts.inference.bundled_model import bundled_models, check_sums, write_sums
 from bts.inference.model_selection import model_folder, select_models
+from bts.models import bundled_model
+from bts.models.bundled_model import bundled_models, check_sums, write_sums
 from bts.runs import Run
 
 NONE = {"seg": None, "cls": None, "joint": None}

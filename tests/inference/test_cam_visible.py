@@ -16,10 +16,10 @@ from bts.apps.infer import main as infer
 from bts.data.readers.catalogue import read_slice
 from bts.data.slice import Slice
 from bts.errors import RequestError
-from bts.inference.bundled_model import bundled_models
 from bts.inference.picture import grey, heat_layer, heated
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
+from bts.models.bundled_model import bundled_models
 
 VISIBLE = 20.0
 """Difference in CIELAB that is seen at a glance."""

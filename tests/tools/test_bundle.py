@@ -12,8 +12,8 @@ from made_runs import made_run
 from bts.apps import cli
 from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
-from bts.inference import bundled_model
 from bts.inference.predictor import Predictor
+from bts.models import bundled_model
 from bts.models.folder import read_card
 from bts.runs import Run
 from bts.training.run_data import read_run
