@@ -90,9 +90,9 @@ def test_grey_rgb_capture_is_accepted_and_a_coloured_one_refused(tmp_path):
         read_slice(write_dicom(tmp_path / "a.dcm", grey, kind="RGB"))
 
 
-def test_several_frames_are_refused(tmp_path):
+def test_several_frames_without_a_place_are_refused(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", np.stack([PIXELS, PIXELS]), frames=2)
-    with pytest.raises(InputError, match="2 frames in one file: expected one slice, convert the volume to NIfTI"):
+    with pytest.raises(InputError, match=r"2 of 2 slices have no ImageOrientationPatient.*dcm2niix"):
         read_slice(path)
 
 

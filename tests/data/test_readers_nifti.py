@@ -297,3 +297,19 @@ def test_a_file_that_is_no_nifti_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"nothing of the kind " * 50)
     with pytest.raises(InputError, match=rf"{name}: truncated or damaged NIfTI file"):
         read_scan(tmp_path / name)
+
+
+@pytest.mark.parametrize("codes", ["PIR", "RPI", "IRP", "SAL"])
+def test_a_slab_of_cubic_voxels_is_cut_into_its_few_slices_however_it_is_stored(tmp_path, codes):
+    sagittal = np.arange(2 * 24 * 20, dtype=np.int16).reshape(2, 24, 20)  # left, posterior, superior
+    transform = ornt_transform(axcodes2ornt("LPS"), axcodes2ornt(codes))
+    affine = np.diag([-1.0, -1, 1, 1]) @ inv_ornt_aff(transform, sagittal.shape)
+    scan = read_scan(save(tmp_path / "a.nii", nibabel.apply_orientation(sagittal, transform), affine))
+    assert scan.volume.axis == 0
+    assert len(scan.slices) == 2
+    np.testing.assert_array_equal(scan.slices[0].image, sagittal[0, :, ::-1].T)
+
+
+def test_few_slices_of_long_pixels_are_the_planes_that_were_scanned(tmp_path):
+    array = np.arange(16 * 10 * 3, dtype=np.int16).reshape(16, 10, 3)
+    assert read_scan(save(tmp_path / "a.nii", array, np.diag([-6.4, -4, 0.5, 1]))).volume.axis == 2

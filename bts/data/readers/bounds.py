@@ -37,6 +37,10 @@ MAX_DICOM_ELEMENTS = 2**15
 """Most elements of a DICOM header, those in sequences not counted; a slice has hundreds."""
 MAX_DICOM_READS = 2**18
 """Most pieces in which a DICOM header is read, a few for each element, those in sequences too."""
+MAX_DICOM_FRAMES = 2**14
+"""Most frames of one DICOM file; a series over time has thousands."""
+MAX_DICOM_GROUPS = 2**25
+"""Most bytes of one sequence of functional groups: 2 KiB for each of `MAX_DICOM_FRAMES`."""
 MAX_JPEG_SCANS = 200
 """Most passes of one progressive JPEG: each costs the time of a whole picture, whatever its size in the file."""
 MAX_PAGES = 100

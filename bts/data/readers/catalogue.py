@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bts.data.readers.bounds import NO_MEMORY
-from bts.data.readers.dicom import claimed_dicom_pixels, is_dicom, read_dicom
+from bts.data.readers.dicom import SeveralFrames, claimed_dicom_pixels, is_dicom, read_dicom
 from bts.data.readers.picture import claimed_picture, read_picture
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
@@ -38,7 +38,8 @@ def read_scan(path: str | Path, *, axis: int | None = None) -> Scan:
 
     Args:
         path: a file with one of `SUFFIXES`, or DICOM under any name.
-        axis: along which a NIfTI volume is cut: 0 sagittal, 1 coronal, 2 axial slices, None as it was scanned.
+        axis: along which a volume (NIfTI, or DICOM of several frames) is cut: 0 sagittal, 1 coronal, 2 axial slices, None as it
+            was scanned.
 
     Raises:
         InputError: one line with the path in front: missing, a folder, empty, of an unknown kind, damaged or unusable.
@@ -133,7 +134,12 @@ def _read(path: Path, *, axis: int | None) -> Scan:
 
         return Scan(path=str(path), slices=[read_mat(path)])
     if kind == "dicom":
-        return Scan(path=str(path), slices=[read_dicom(path)])
+        try:
+            return Scan(path=str(path), slices=[read_dicom(path)])
+        except SeveralFrames:
+            from bts.data.readers.series import read_multiframe
+
+            return read_multiframe(path, axis=axis)
     if kind is None:
         raise InputError(
             f"a file of an unknown kind '{path.suffix}': readable are {', '.join(SUFFIXES)} and DICOM under any name"

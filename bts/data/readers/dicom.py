@@ -7,7 +7,8 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,14 @@ MAX_FIRST_ELEMENT, MAX_FIRST_BYTES = 0x18, 100
 """Of a file without preamble: the first element is at most SOPInstanceUID, and an UID has 64 bytes."""
 REPRESENTATIONS = (b"UL", b"UI", b"OB", b"CS", b"DA", b"TM", b"SH", b"LO")
 """In explicit files, of the elements that can be first."""
+PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Tags of the values of a picture: floats, doubles, whole numbers."""
 MAX_COMPONENTS = 4
 """Most channels of a compressed picture: decoders allocate for all of them."""
+
+
+class SeveralFrames(InputError):
+    """A file of several frames where one slice is wanted."""
 
 
 def is_dicom(path: str | PathLike[str]) -> bool:
@@ -87,11 +94,11 @@ def is_bare(head: bytes) -> bool:
 
 
 def claimed_dicom_pixels(path: str | Path) -> int:
-    """Return rows times columns by the header; raises anything on a damaged file."""
+    """Return rows times columns times frames by the header; raises anything on a damaged file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = _data(path)
-        return int(data.get("Rows") or 0) * int(data.get("Columns") or 0)
+        data = read_data(path, pixels=False)
+        return int(data.get("Rows") or 0) * int(data.get("Columns") or 0) * int(data.get("NumberOfFrames") or 1)
 
 
 def read_dicom(path: str | Path) -> Slice:
@@ -101,20 +108,31 @@ def read_dicom(path: str | Path) -> Slice:
     value of the picture. RGB, YBR and palette pictures are read where they are grey. `spacing_mm` is PixelSpacing.
 
     Raises:
-        InputError: pydicom is missing, no DICOM, no picture in it, several frames, colour, a compression that can't be decoded
-            here, or more bytes than the picture can have.
+        SeveralFrames: it holds more than one.
+        InputError: pydicom is missing, no DICOM, no picture in it, colour, a compression that can't be decoded here, or more
+            bytes than the picture can have.
+    """
+    with readable_errors():
+        data = read_data(path)
+        _check_header(data)
+        image, spacing_mm = _pixels(data), spacing_of(data.get("PixelSpacing"))
+    return Slice(image=image, source="file", path=str(path), spacing_mm=spacing_mm)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn what pydicom and its decoders raise into an `InputError` of one line, and silence their warnings.
+
+    pydicom warns of every odd field of a header; those that are used are checked here.
     """
     try:
         import pydicom
     except ImportError as error:
         raise InputError("reading DICOM needs pydicom: pip install 'bts[dicom]'") from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every odd field of the header, none of which is used here
+        warnings.simplefilter("ignore")
         try:
-            data = _data(path)
-            _check_header(data)
-            _refuse_bytes(data)
-            image, spacing_mm = _pixels(data), _spacing_mm(data)
+            yield
         except InputError:
             raise
         except MemoryError as error:
@@ -124,27 +142,90 @@ def read_dicom(path: str | Path) -> Slice:
         except Exception as error:  # damaged elements and missing decoders surface as almost anything
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"DICOM that can't be decoded here ({reason}): export it uncompressed, or as PNG") from error
-    return Slice(image=image, source="file", path=str(path), spacing_mm=spacing_mm)
 
 
-def _data(path: str | Path) -> Any:
-    """Return the data set of a file, as `dcmread` does, with limits."""
+def read_data(path: str | Path, *, pixels: bool = True) -> Any:
+    """Return the data set of a file, as `dcmread` does, with limits; without `pixels` it ends before their element."""
+    with _opened(path, pixels=pixels) as (data, _):
+        return data
+
+
+def read_frame_data(path: str | Path, wanted: Collection[int]) -> Iterator[tuple[int, Any, Any]]:
+    """Yield number (from 1), header and data set of the `wanted` frames of a file, as they are stored.
+
+    The data set has the pixels of that frame only, so a file of any length takes the memory of one frame.
+
+    Raises:
+        InputError: no pixels, or fewer than the header claims.
+    """
+    with _opened(path, pixels=False) as (data, file):
+        implicit, little = data.original_encoding
+        head = file.read(8 if implicit else 12)
+        if len(head) < 8 or head[:4] != struct.pack("<HH" if little else ">HH", 0x7FE0, 0x0010):
+            raise InputError("a DICOM file without a picture: name a file of the image series")
+        representation = "OW" if implicit else head[4:6].decode("ascii", "replace")
+        count = int(data.get("NumberOfFrames") or 1)
+        for number, stored in enumerate(_stored_frames(file, data, count), start=1):
+            if number in wanted:
+                yield number, data, _with_pixels(data, stored, representation)
+
+
+def _stored_frames(file: BoundedFile, data: Any, count: int) -> Iterator[bytes]:
+    """Yield the stored bytes of each frame of a file that stands at its pixels."""
+    if is_packed(data):
+        from pydicom.encaps import generate_frames
+
+        yield from generate_frames(file, number_of_frames=count)
+        return
+    values = int(data.Rows) * int(data.Columns) * int(data.get("SamplesPerPixel") or 1)
+    allocated = int(data.get("BitsAllocated") or 8)
+    if allocated % 8:
+        raise InputError(f"values of {allocated} bits: expected whole bytes, export the scan as grey")
+    size = values * allocated // 8
+    for number in range(1, count + 1):
+        stored = file.read(size)
+        if len(stored) < size:
+            raise InputError(f"it ends within frame {number} of {count}: the file is truncated, export it again")
+        yield stored
+
+
+def _with_pixels(data: Any, stored: bytes, representation: str) -> Any:
+    """Return a data set of one frame with what `read_values` needs of a header."""
+    from pydicom.dataset import Dataset
+    from pydicom.encaps import encapsulate
+
+    one = Dataset()
+    for name in READ:
+        if name in data and name != "NumberOfFrames":
+            one[name] = data[name]
+    one.file_meta = data.file_meta
+    one.set_original_encoding(*data.original_encoding)
+    packed = is_packed(data)
+    one.add_new("PixelData", "OB" if packed else representation, encapsulate([stored]) if packed else stored)
+    return one
+
+
+@contextmanager
+def _opened(path: str | Path, *, pixels: bool) -> Iterator[tuple[Any, BoundedFile]]:
+    """Yield the data set of a file and the file, which stands behind what was read of it."""
     from pydicom.filereader import read_partial
 
     with open(path, "rb") as begin:
         bare = is_bare(begin.read(132))
-    with _BoundedFile(io.FileIO(path), size=os.path.getsize(path)) as file:
-        data = read_partial(file, _check_elements(), force=bare)
-    if file.deflated is None:
-        if "TransferSyntaxUID" not in data.file_meta:
-            data.file_meta.TransferSyntaxUID = _plain_syntax(data)
-        return data
-    refuse_inflation(file.deflated, what=DEFLATED, most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
-    whole = EXPLICIT + zlib.decompress(file.deflated, -zlib.MAX_WBITS)
+    with BoundedFile(io.FileIO(path), size=os.path.getsize(path)) as file:
+        data = read_partial(file, _check_elements(pixels=pixels), force=bare)
+        if file.deflated is None:
+            if "TransferSyntaxUID" not in data.file_meta:
+                data.file_meta.TransferSyntaxUID = _plain_syntax(data)
+            yield data, file
+            return
+        deflated = file.deflated
+    refuse_inflation(deflated, what=DEFLATED, most=MAX_PICTURE_BYTES, wbits=-zlib.MAX_WBITS)
+    whole = EXPLICIT + zlib.decompress(deflated, -zlib.MAX_WBITS)
     raw: Any = _Named(whole)
     raw.name = os.fspath(path)
-    with _BoundedFile(raw, size=len(whole)) as file:
-        return read_partial(file, _check_elements())
+    with BoundedFile(raw, size=len(whole)) as file:
+        yield read_partial(file, _check_elements(pixels=pixels)), file
 
 
 def _plain_syntax(data: Any) -> Any:
@@ -163,7 +244,7 @@ class _Named(io.BytesIO):
     name: str | Path
 
 
-class _BoundedFile(io.BufferedReader):
+class BoundedFile(io.BufferedReader):
     """A file that never gives more than it has, in no more pieces than a header has.
 
     A length of 4 GiB in a header is cut to what is left of the file before memory is taken for it. pydicom reads the whole
@@ -194,8 +275,11 @@ class _BoundedFile(io.BufferedReader):
         return EMPTY
 
 
-def _check_elements() -> Callable[[Any, str | None, int], bool]:
-    """Return what pydicom asks at each element whether to stop; it refuses more than a header has, and long texts of `READ`."""
+def _check_elements(*, pixels: bool) -> Callable[[Any, str | None, int], bool]:
+    """Return what pydicom asks at each element whether to stop: at the pixels, unless they are wanted.
+
+    It refuses more elements than a header has, and long texts of `READ`.
+    """
     from pydicom.tag import Tag
 
     read = {int(Tag(name)): name for name in READ}
@@ -203,6 +287,8 @@ def _check_elements() -> Callable[[Any, str | None, int], bool]:
 
     def stop(tag: Any, vr: str | None, length: int) -> bool:
         nonlocal count
+        if tag in PIXELS and not pixels:
+            return True
         if tag in read and (length > MAX_TEXT or vr == "SQ"):
             content = "a sequence" if vr == "SQ" else f"{length} bytes"
             raise InputError(f"its field {read[tag]} holds {content}: at most {MAX_TEXT} bytes are accepted, export it again")
@@ -224,9 +310,7 @@ def _check_header(data: Any) -> None:
         )
     frames = int(data.get("NumberOfFrames") or 1)
     if frames > 1:
-        raise InputError(
-            f"{frames} frames in one file: expected one slice, convert the volume to NIfTI (for instance by dcm2niix)"
-        )
+        raise SeveralFrames(f"{frames} frames in one file where one slice is wanted: save the slice that is meant")
 
 
 def _refuse_bytes(data: Any) -> None:
@@ -235,7 +319,7 @@ def _refuse_bytes(data: Any) -> None:
     values = rows * columns * int(data.get("SamplesPerPixel") or 1)
     stored = data.PixelData
     refuse_claim("the picture", claimed=values * max(int(data.get("BitsAllocated") or 8), 8) // 8, stored=len(stored))
-    if not _is_packed(data):
+    if not is_packed(data):
         return
     from pydicom.encaps import get_frame
 
@@ -250,26 +334,42 @@ def _refuse_bytes(data: Any) -> None:
         refuse_scans(frame)
 
 
+def read_values(data: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rescaled values (H, W) float64 of a data set with one grey frame, and where it is padded, or None.
+
+    Raises:
+        InputError: bytes that the picture can't have, or a compression that can't be decoded here.
+    """
+    _refuse_bytes(data)
+    stored = _stored(data)
+    return _rescaled(stored, data), _padding(stored, data)
+
+
 def _pixels(data: Any) -> np.ndarray:
     kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
-    if kind not in GREY and kind != PALETTE and kind != "RGB" and not kind.startswith("YBR_"):
-        raise InputError(f"photometric interpretation {kind}: expected MONOCHROME1 or MONOCHROME2, export the scan as grey")
-    stored = _stored(data)
-    if kind == PALETTE:
-        stored = to_grey(_coloured(stored, data))
-    elif kind not in GREY:
-        if stored.ndim != 3 or stored.dtype.kind != "u":
+    if kind in GREY:
+        image, padding = read_values(data)
+    elif kind == PALETTE or kind == "RGB" or kind.startswith("YBR_"):
+        _refuse_bytes(data)
+        stored = _stored(data)
+        if kind == PALETTE:
+            stored = _coloured(stored, data)
+        elif stored.ndim != 3 or stored.dtype.kind != "u":
             raise InputError(f"photometric interpretation {kind} without three channels: export the scan as grey")
-        stored = to_grey(stored)
-    slope, intercept = (float(data.get(name, default)) for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
-    image = stored.astype(np.float64) * slope + intercept
-    padding = _padding(stored, data) if kind in GREY else None
+        image, padding = _rescaled(to_grey(stored), data), None
+    else:
+        raise InputError(f"photometric interpretation {kind}: expected MONOCHROME1 or MONOCHROME2, export the scan as grey")
     if padding is None or padding.all() or not padding.any():
         return image.max() + image.min() - image if kind == MIRRORED else image
     tissue = image[~padding]
     if kind == MIRRORED:
         image = tissue.max() + tissue.min() - image
     return np.where(padding, tissue.min(), image)
+
+
+def _rescaled(stored: np.ndarray, data: Any) -> np.ndarray:
+    slope, intercept = (float(data.get(name, default)) for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    return stored.astype(np.float64) * slope + intercept
 
 
 def _stored(data: Any) -> np.ndarray:
@@ -280,7 +380,7 @@ def _stored(data: Any) -> np.ndarray:
     if high == bits - 1:
         return _decoded(data)
     signed = bool(data.get("PixelRepresentation"))
-    if not bits <= high + 1 <= allocated or (_is_packed(data) and str(data.file_meta.TransferSyntaxUID) != RLE):
+    if not bits <= high + 1 <= allocated or (is_packed(data) and str(data.file_meta.TransferSyntaxUID) != RLE):
         raise InputError(
             f"values in bits {high - bits + 1} to {high} of {allocated}, which can't be told here: export it uncompressed"
         )
@@ -290,14 +390,15 @@ def _stored(data: Any) -> np.ndarray:
     return np.where(values >> (bits - 1), values - (1 << bits), values) if signed else values
 
 
-def _is_packed(data: Any) -> bool:
+def is_packed(data: Any) -> bool:
+    """Tell whether the pixels of a data set are compressed."""
     syntax = data.file_meta.get("TransferSyntaxUID")
     return syntax is not None and bool(syntax.is_encapsulated)
 
 
 def _decoded(data: Any) -> np.ndarray:
     """Return what the first of the installed decoders that can read a compressed picture makes of it."""
-    if not _is_packed(data):
+    if not is_packed(data):
         return data.pixel_array
     from pydicom.pixels import get_decoder
 
@@ -349,8 +450,8 @@ def _stored_number(value: Any, data: Any) -> int | None:
     return found - (1 << bits) if data.get("PixelRepresentation") and found >> (bits - 1) else found
 
 
-def _spacing_mm(data: Any) -> tuple[float, float] | None:
-    """Return PixelSpacing, which is (between rows, between columns), or None where it is absent or senseless."""
-    spacing = [float(part) for part in data.get("PixelSpacing") or ()]
+def spacing_of(value: Any) -> tuple[float, float] | None:
+    """Return a PixelSpacing, which is (between rows, between columns), or None where it is absent or senseless."""
+    spacing = [float(part) for part in value or ()]
     usable = len(spacing) == 2 and all(np.isfinite(part) and part > 0 for part in spacing)
     return (spacing[0], spacing[1]) if usable else None

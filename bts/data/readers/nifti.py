@@ -16,18 +16,17 @@ import nibabel
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.openers import ImageOpener
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import io_orientation
 
 from bts.data.readers.bounds import MAX_NIFTI_OFFSET, MAX_VOLUME_BYTES, MAX_VOXELS, NO_MEMORY, refuse_claim
+from bts.data.readers.planes import cut_slices, lay_out
 from bts.data.readers.scan import MM, Scan, VolumeGeometry
-from bts.data.slice import MAX_SIDE, Slice
+from bts.data.slice import MAX_SIDE
 from bts.errors import InputError
 
 HEADERS = (nibabel.Nifti1Header, nibabel.Nifti2Header)
 HEADER_BYTES = 540
 """Of NIfTI-2; the header of NIfTI-1 has 348."""
-THICK = 1.5
-"""Slices this many times farther apart than their pixels are taken for the planes that were scanned."""
 DISAGREE = 0.01
 """Share by which the voxel sizes of affine and `pixdim` may differ without a note: writers round both."""
 GZIP = b"\x1f\x8b"
@@ -44,8 +43,9 @@ def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
 
     Args:
         path: the file.
-        axis: patient axis along which a volume is cut: 0 sagittal, 1 coronal, 2 axial slices. None takes the axis along
-            which slices are farthest apart, axial where the voxels are about cubes. A file of one plane has no choice.
+        axis: patient axis along which a volume is cut: 0 sagittal, 1 coronal, 2 axial slices. None takes the axis
+            through a slab of few planes, else the one along which slices are farthest apart, else axial slices. A file of one
+            plane has no choice.
 
     Raises:
         InputError: damaged, too large, more than four dimensions, colour, or no slice that is not blank.
@@ -56,7 +56,7 @@ def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
         array = np.where(missing, array[~missing].min(), array)
         share = 100 * float(missing.mean())
         notes = (*notes, f"{share:.2g}% of the voxels are NaN and were read as background, the smallest value")
-    return _cut(array, geometry, path=str(path), spacing_mm=spacing, notes=notes)
+    return cut_slices(geometry.cut(array), geometry, path=str(path), spacing_mm=spacing, notes=notes)
 
 
 def read_nifti_plane(path: str | Path) -> np.ndarray:
@@ -200,19 +200,10 @@ def _geometry(
     if known and not np.allclose(found, stated_zooms, rtol=DISAGREE, atol=0):
         notes = (f"voxels of {_in_words(found)} by the affine and {_in_words(stated_zooms)} by pixdim: the affine was used",)
     zooms = [zoom * MM.get(unit, 1.0) for zoom in found]
-    stored = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS")) if known else axcodes2ornt("RAS")
-    order = np.argsort(stored[:, 0])  # stored axis for each patient axis
-    if axis is None or 1 in shape:
-        axis = _natural_axis([shape[i] for i in order], [zooms[i] for i in order])
-    if axis not in (0, 1, 2):
-        raise InputError(f"axis {axis}: expected 0 (sagittal), 1 (coronal) or 2 (axial)")
-    if known and axis != 2:
-        stored = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPI"))
-    columns, rows = (zooms[order[other]] for other in range(3) if other != axis)
     stated = (known or unit != "unknown") and np.isfinite(zooms).all() and min(zooms) > 0
     codes = int(image.header["qform_code"]), int(image.header["sform_code"])
-    geometry = VolumeGeometry(np.array(image.affine), shape, axis, orientation=stored.astype(int), codes=codes, unit=unit)
-    return geometry, (rows, columns) if stated else None, notes
+    geometry, spacing = lay_out(image.affine, shape, sizes_mm=zooms, axis=axis, oriented=known, codes=codes, unit=unit)
+    return geometry, spacing if stated else None, notes
 
 
 def _in_words(sizes: list[float]) -> str:
@@ -222,38 +213,3 @@ def _in_words(sizes: list[float]) -> str:
     '0.5 x 1 x 6'
     """
     return " x ".join(f"{size:.4g}" for size in sizes)
-
-
-def _natural_axis(shape: list[int], zooms: list[float]) -> int:
-    """Return the axis of a lone plane, else the one of thick slices, else 2."""
-    if 1 in shape:
-        return max(axis for axis in range(3) if shape[axis] == 1)
-    widest = int(np.argmax(zooms))
-    others = max(zoom for axis, zoom in enumerate(zooms) if axis != widest)
-    return widest if zooms[widest] > THICK * others else 2
-
-
-def _cut(
-    array: np.ndarray,
-    geometry: VolumeGeometry,
-    *,
-    path: str,
-    spacing_mm: tuple[float, float] | None,
-    notes: tuple[str, ...] = (),
-) -> Scan:
-    planes = geometry.cut(array)
-    if geometry.n_slices == 1:
-        return Scan(path=path, slices=[Slice(image=planes[0], source="file", path=path, spacing_mm=spacing_mm, warnings=notes)])
-    slices: list[Slice] = []
-    blank: list[int] = []
-    for index, plane in enumerate(planes):
-        if plane.min() == plane.max():
-            blank.append(index)
-            continue
-        try:
-            slices.append(Slice(image=plane, source="file", path=path, spacing_mm=spacing_mm, index=index, warnings=notes))
-        except InputError as error:
-            raise error.at(f"slice {index}") from error
-    if not slices:
-        raise InputError(f"all {len(blank)} slices are constant: there is nothing to see in the volume")
-    return Scan(path=path, slices=slices, volume=geometry, blank=tuple(blank))

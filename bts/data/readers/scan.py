@@ -68,9 +68,13 @@ class VolumeGeometry:
 
     def cut(self, array: np.ndarray) -> np.ndarray:
         """Return all slices (n_slices, H, W) of an array of `shape`, as a view."""
-        flips = tuple(slice(None, None, int(direction)) for _, direction in self.orientation)
-        patient = np.transpose(array[flips], np.argsort(self.orientation[:, 0]))
+        patient = np.transpose(array[self._flips], np.argsort(self.orientation[:, 0]))
         return np.moveaxis(patient, self.axis, 0).swapaxes(1, 2)
+
+    def as_stored(self, slices: np.ndarray) -> np.ndarray:
+        """Return all slices (n_slices, H, W) as an array of `shape`, as a view: the inverse of `cut`."""
+        patient = np.moveaxis(slices.swapaxes(1, 2), 0, self.axis)
+        return np.transpose(patient, self.orientation[:, 0])[self._flips]
 
     def restore(self, masks: dict[int, np.ndarray]) -> np.ndarray:
         """Put masks of slices into one array in the input's own voxel order; slices that are not named stay 0.
@@ -92,6 +96,10 @@ class VolumeGeometry:
                 raise ValueError(f"mask {index} of shape {np.shape(mask)}: expected {wanted}")
             slices[index] = mask
         return stored
+
+    @property
+    def _flips(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, int(direction)) for _, direction in self.orientation)
 
     @property
     def _patient_shape(self) -> tuple[int, ...]:
