@@ -14,6 +14,7 @@ COMMANDS = {
     "results": ("tools.results", "write the scores of finished runs into the documents"),
     "settings": ("tools.settings_page", "write docs/settings.md"),
     "figure": ("tools.figure", "draw scan, truth, prediction and Grad-CAM side by side"),
+    "elsewhere": ("tools.elsewhere", "compare models on other publishers, on counterfactual slices and at home"),
     "ood": ("tools.ood", "fit the out-of-distribution reference of a model and count what it flags"),
     "bundle": ("tools.bundle", "put the model of a finished run into the package"),
     "licences": ("tools.licences_command", "write docs/licences.md"),

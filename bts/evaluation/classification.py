@@ -152,6 +152,33 @@ def auc_intervals(truth: np.ndarray, probabilities: np.ndarray, bootstrap: Boots
     return [make_interval(value, draws, bootstrap) if np.isfinite(value) else None for value, draws in columns]
 
 
+def weighted_false_share(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray, *, found: float) -> np.ndarray:
+    """Return the share (d,) of negatives at or above the highest threshold that finds a share of the positives.
+
+    Arguments as in `weighted_auc`. NaN where a row has no weight on one of the two sides.
+
+    >>> weighted_false_share(np.array([True, True, False, False]), np.array([4, 2, 3, 1]), np.ones((1, 4)), found=0.8).item()
+    0.5
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.r_[np.diff(scores[order]) < 0, True])  # last slice of each group of ties
+    hits, false = (np.cumsum(weights[:, order] * side[order], axis=1)[:, last] for side in (positive, ~positive))
+    shares = _divide(hits, np.broadcast_to(hits[:, -1:], hits.shape))
+    first = (shares >= found - 1e-9).argmax(axis=1)
+    wrong = _divide(np.take_along_axis(false, first[:, None], axis=1)[:, 0], false[:, -1])
+    return np.where(hits[:, -1] > 0, wrong, np.nan)
+
+
+def false_share_interval(positive: np.ndarray, scores: np.ndarray, bootstrap: Bootstrap, *, found: float) -> Interval | None:
+    """Return `weighted_false_share` of slices with its interval; None where one of the two sides is empty."""
+    value = float(weighted_false_share(positive, scores, np.ones((1, len(scores))), found=found)[0])
+    if not np.isfinite(value):
+        return None
+    parts = (slice(start, start + CHUNK) for start in range(0, len(bootstrap.weights), CHUNK))
+    samples = [weighted_false_share(positive, scores, bootstrap.slice_weights(part), found=found) for part in parts]
+    return make_interval(value, np.concatenate(samples), bootstrap)
+
+
 def classes_of(cases: pd.DataFrame) -> list[str]:
     """Return the model's classes in the order of its outputs."""
     return [name.removeprefix(PREFIX) for name in cases.columns if name.startswith(PREFIX)]

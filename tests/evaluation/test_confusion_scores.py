@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sk
 
 from bts.evaluation import classification
-from bts.evaluation.classification import auc_intervals, weighted_auc
+from bts.evaluation.classification import auc_intervals, false_share_interval, weighted_auc, weighted_false_share
 from bts.evaluation.intervals import draw_patients, statistic_interval
 
 
@@ -88,6 +88,21 @@ def test_weighted_auc_is_that_of_scikit_learn_with_ties(seed: int) -> None:
     found = weighted_auc(truth == 1, probabilities[:, 1], weights)
     wanted = [sk.roc_auc_score(truth == 1, probabilities[:, 1], sample_weight=row) for row in weights]
     assert found == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_false_share_at_a_share_found_is_that_of_scikit_learn_with_ties(seed: int) -> None:
+    truth, _, probabilities = answers(seed)
+    weights = np.random.default_rng(seed).integers(0, 4, (5, len(truth))).astype(float)
+    found = weighted_false_share(truth == 1, probabilities[:, 1], weights, found=0.8)
+    for row, share in zip(weights, found, strict=True):
+        false, true, _ = sk.roc_curve(truth == 1, probabilities[:, 1], sample_weight=row, drop_intermediate=False)
+        assert share == pytest.approx(false[true >= 0.8 - 1e-9][0])
+
+
+def test_a_false_share_without_negatives_is_undefined() -> None:
+    bootstrap = draw_patients(["a", "b"], draws=10)
+    assert false_share_interval(np.array([True, True]), np.array([0.2, 0.9]), bootstrap, found=0.8) is None
 
 
 def test_auc_intervals_hold_the_value_and_end_with_the_macro_mean() -> None:
