@@ -64,24 +64,29 @@ class Preprocessing:
         """Yield values that do not go together."""
         return preprocessing_conflicts(self)
 
-    def box(self, array: np.ndarray) -> Box:
+    def box(self, array: np.ndarray, *, content: Box | None = None) -> Box:
         """Return the part of `array` (H, W) that the square shows: all of it but wide constant padding, or the head's box.
 
         `mask` and `restore` need it.
+
+        Args:
+            array: a picture.
+            content: of a slice, where its volume has one (`Slice.content`): padding is cut alike from all slices, so that a
+                small first or last slice is not enlarged.
         """
         array = np.asarray(array)
-        if not self.crop_brain:
-            return padding_box(array)
-        return head_box(array)
+        if self.crop_brain:
+            return head_box(array)
+        return padding_box(array) if content is None else content
 
-    def image(self, array: np.ndarray) -> np.ndarray:
+    def image(self, array: np.ndarray, *, content: Box | None = None) -> np.ndarray:
         """Return the network input (S, S) uint8 of an `array` (H, W) of any real type.
 
         The window between the two percentiles becomes [0, 255], the shorter side is padded with its low end to a square,
         and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end. A crop comes
         before the window, so that margins do not change the intensities either; CLAHE and sharpening after the scaling.
         """
-        shown = self.box(array).cut(np.asarray(array))
+        shown = self.box(array, content=content).cut(np.asarray(array))
         square = _resize_square(_window(shown, self.low_percentile, self.high_percentile), self.size)
         if self.clahe_clip_limit:
             square = equalise(square, clip_limit=self.clahe_clip_limit, tiles=self.clahe_tiles)

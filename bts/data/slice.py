@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bts.data.enhance import Box
 from bts.errors import InputError
 
 MAX_SIDE = 8192
@@ -25,6 +26,7 @@ class Slice:
         patient: patient ID as the source writes it, or None.
         spacing_mm: (row, column) distance between pixel centres in millimetres, or None.
         index: position in its volume along the chosen axis, or None for a single picture.
+        content: part inside of the constant margin that all slices of its volume share, None for a single picture.
         synthetic: True for a phantom; every output made from it is marked as such.
         warnings: one line each, shown to the user with the result.
     """
@@ -37,6 +39,7 @@ class Slice:
     patient: str | None = None
     spacing_mm: tuple[float, float] | None = None
     index: int | None = None
+    content: Box | None = None
     synthetic: bool = False
     warnings: tuple[str, ...] = field(default=())
 

@@ -78,7 +78,8 @@ def _mask(item: Slice, model: ModelOutput) -> dict[str, Any]:
     if model.raw.mask_prob is None:
         return {}
     point = model.card.operating_point
-    mask_prob = model.preprocessing.restore(model.raw.mask_prob, item.image.shape, box=model.preprocessing.box(item.image))
+    box = model.preprocessing.box(item.image, content=item.content)
+    mask_prob = model.preprocessing.restore(model.raw.mask_prob, item.image.shape, box=box)
     mask = postprocess.decide_mask(mask_prob, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
     return {"mask_prob": mask_prob, "mask": mask}
 
@@ -135,7 +136,7 @@ def _cam(item: Slice, model: ModelOutput, cam_class: int | None, cam_scale: str)
     if raw.cam is None or raw.class_logits is None:
         return {}
     explained = int(raw.class_logits.argmax()) if cam_class is None else cam_class
-    box = model.preprocessing.box(item.image)
+    box = model.preprocessing.box(item.image, content=item.content)
     restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px, box=box)
     peak, method = float(raw.cam.max()), model.cam_method or usual_method(card)
     by_model = cam_scale == "model" and bool(card.cam_scale)

@@ -214,7 +214,7 @@ class Predictor:
         raws = []
         for runtime, preprocessing, reference in zip(self.runtimes, self._preprocessing, self._references, strict=True):
             if preprocessing not in images:
-                images[preprocessing] = np.stack([preprocessing.image(item.image) for item in batch])
+                images[preprocessing] = np.stack([preprocessing.image(item.image, content=item.content) for item in batch])
             flip = bool(runtime.card.operating_point["flip"]) if self.flip is None else self.flip
             raw = run_averaged(runtime, images[preprocessing], flip=flip, cam_class=cam_class)
             distance = None if reference is None else reference.distance(images[preprocessing])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
+from bts.data.preprocess import Preprocessing
 from bts.data.readers.catalogue import claimed_values, read_scan, read_slice
 from bts.data.readers.nifti import read_nifti_plane
 from bts.errors import InputError
@@ -313,3 +314,25 @@ def test_a_slab_of_cubic_voxels_is_cut_into_its_few_slices_however_it_is_stored(
 def test_few_slices_of_long_pixels_are_the_planes_that_were_scanned(tmp_path):
     array = np.arange(16 * 10 * 3, dtype=np.int16).reshape(16, 10, 3)
     assert read_scan(save(tmp_path / "a.nii", array, np.diag([-6.4, -4, 0.5, 1]))).volume.axis == 2
+
+
+def test_all_slices_of_a_volume_share_one_margin_so_that_small_ones_are_not_enlarged(tmp_path):
+    array = np.zeros((64, 64, 4), np.int16)
+    texture = np.random.default_rng(0).integers(1, 99, array.shape)
+    array[20:52, 16:48, 1:3] = texture[20:52, 16:48, 1:3]
+    array[31:41, 26:36, 3] = texture[31:41, 26:36, 3]  # the top of the head, which alone is cut to 10 x 10
+    scan = read_scan(save(tmp_path / "a.nii", array, np.diag([-1.0, -1, 5, 1])))
+    assert [item.content for item in scan.slices] == [(16, 20, 48, 52)] * 3
+    top = scan.slices[-1]
+    preprocessing = Preprocessing(size=32, low_percentile=0, high_percentile=100)
+    assert preprocessing.box(top.image, content=top.content).shape == (32, 32)
+    square = preprocessing.image(top.image, content=top.content).astype(int)
+    assert square[10:20, 11:21].min() > 0
+    assert square.sum() == square[10:20, 11:21].sum()
+
+
+def test_a_volume_without_a_wide_margin_is_shown_whole(tmp_path):
+    array = np.zeros((60, 60, 2), np.int16)
+    array[5:55, 5:55] = np.random.default_rng(0).integers(1, 99, (50, 50, 2))
+    scan = read_scan(save(tmp_path / "a.nii", array, np.diag([-1.0, -1, 5, 1])))
+    assert {item.content for item in scan.slices} == {(0, 0, 60, 60)}

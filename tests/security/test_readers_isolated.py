@@ -84,7 +84,7 @@ def test_a_file_reads_as_it_does_in_this_process(name: str, axis: int | None, tm
         assert (one.mask is None) == (other.mask is None)
         if one.mask is not None:
             np.testing.assert_array_equal(one.mask, other.mask)
-        for name in ("source", "path", "label", "patient", "spacing_mm", "index", "synthetic", "warnings"):
+        for name in ("source", "path", "label", "patient", "spacing_mm", "index", "content", "synthetic", "warnings"):
             assert getattr(one, name) == getattr(other, name), name
     assert (found.volume is None) == (expected.volume is None)
     if found.volume is not None:
@@ -306,6 +306,7 @@ def test_an_honest_answer_is_unpacked(tmp_path: Path) -> None:
         (("slices", 0, "warnings"), [{}]),
         (("slices", 0, "spacing_mm"), [1.0]),
         (("slices", 0, "spacing_mm"), ["a", "b"]),
+        (("slices", 0, "content"), [0, 0, 99, 4]),
         (("blank",), [0]),
         (("blank",), None),
         (("volume",), None),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from bts.data.enhance import Box, padding_box
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.errors import InputError
@@ -90,14 +91,25 @@ def cut_slices(
         return Scan(path=path, slices=[Slice(image=planes[0], source="file", path=path, spacing_mm=spacing_mm, warnings=notes)])
     slices: list[Slice] = []
     blank: list[int] = []
+    content = find_content(planes)
     for index, plane in enumerate(planes):
         if plane.min() == plane.max():
             blank.append(index)
             continue
         try:
-            slices.append(Slice(image=plane, source="file", path=path, spacing_mm=spacing_mm, index=index, warnings=notes))
+            item = Slice(plane, "file", path, spacing_mm=spacing_mm, index=index, content=content, warnings=notes)
+            slices.append(item)
         except InputError as error:
             raise error.at(f"slice {index}") from error
     if not slices:
         raise InputError(f"all {len(blank)} slices are constant: there is nothing to see in the volume")
     return Scan(path=path, slices=slices, volume=geometry, blank=tuple(blank))
+
+
+def find_content(planes: np.ndarray) -> Box:
+    """Return the part of the slices (n_slices, H, W) inside of the constant margin that all of them have, as `padding_box`."""
+    brightest = np.zeros(planes.shape[1:], np.float32)
+    for plane in planes:
+        with np.errstate(over="ignore", invalid="ignore"):  # what no slice may hold is refused for each
+            np.maximum(brightest, np.abs(plane - plane[0, 0]), out=brightest)
+    return padding_box(brightest)

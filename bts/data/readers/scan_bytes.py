@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bts.data.enhance import Box
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import MAX_SIDE, Slice
 
@@ -67,6 +68,7 @@ def _slice_head(item: Slice) -> dict[str, Any]:
         "patient": item.patient,
         "spacing_mm": item.spacing_mm,
         "index": item.index,
+        "content": item.content,
         "synthetic": item.synthetic,
         "warnings": item.warnings,
     }
@@ -86,6 +88,7 @@ def _slice(head: dict[str, Any], shape: tuple[int, ...], take: Take, *, path: st
         patient=None if head["patient"] is None else _words(head["patient"]),
         spacing_mm=None if spacing is None else _pair(spacing),
         index=None if head["index"] is None else _whole(head["index"], MAX_SIDE),
+        content=None if head["content"] is None else _box(head["content"], shape),
         synthetic=head["synthetic"] is True,
         warnings=tuple(_words(line) for line in _expect(head["warnings"], list)),
     )
@@ -143,6 +146,13 @@ def _whole(value: Any, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise ValueError(f"{value!r:.40} where a number of 0 to {most} belongs")
     return value
+
+
+def _box(value: Any, shape: tuple[int, ...]) -> Box:
+    top, left, bottom, right = (_whole(place, MAX_SIDE) for place in _expect(value, list))
+    if not (top < bottom <= shape[0] and left < right <= shape[1]):
+        raise ValueError("no box inside of a slice")
+    return Box(top, left, bottom, right)
 
 
 def _sizes(value: Any, count: int) -> tuple[int, ...]:
