@@ -15,7 +15,6 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import chi2_contingency
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -224,9 +223,8 @@ def _probe(
     """Yield the area for each publisher and their mean; `weights` (D, N) are the draws of the bootstrap."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
     chance = cross_val_predict(model, table, truth, cv=PredefinedSplit(folds), method="predict_proba")  # (N, publishers)
-    areas = np.array(
-        [[_area(truth == k, chance[:, k], each) for k in range(len(names))] for each in [np.ones(len(truth)), *weights]]
-    )
+    weights = np.vstack([np.ones(len(truth)), weights])
+    areas = np.column_stack([weighted_auc(truth == k, chance[:, k], weights) for k in range(len(names))])
     areas = np.column_stack([areas, areas.mean(axis=1)])  # (1 + D, publishers + 1)
     tail = (1 - LEVEL) / 2
     for column, publisher in enumerate([*names, "mean"]):
@@ -236,11 +234,19 @@ def _probe(
         yield ProbeScore(name, publisher, area, interval[0], interval[1], len(truth), len(np.unique(codes)))
 
 
-def _area(is_own: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
-    drawn = weight > 0
-    if is_own[drawn].all() or not is_own[drawn].any():
-        return float("nan")
-    return float(roc_auc_score(is_own[drawn], score[drawn], sample_weight=weight[drawn]))
+def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the area (d,) under the ROC curve for each row of slice weights (d, N); ties count half.
+
+    `positive` (N,) bool, `scores` (N,). NaN where a row has no weight on one of the two sides.
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # first slice of each group of ties
+    right, wrong = weights[:, order] * positive[order], weights[:, order] * ~positive[order]
+    positives, negatives = np.add.reduceat(right, starts, axis=1), np.add.reduceat(wrong, starts, axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    won = (positives * (below + negatives / 2)).sum(axis=1)
+    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
 def _scaled(image: np.ndarray) -> np.ndarray:

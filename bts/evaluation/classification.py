@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from bts.audit.confounding import weighted_auc
 from bts.evaluation.calibration import brier_scores, calibration_error, calibration_rows, reliability_bins, risk_coverage
 from bts.evaluation.intervals import (
     Bootstrap,
@@ -115,21 +116,6 @@ OVERALL: dict[str, Statistic] = {
     **{f"macro_{name}": macro(name) for name in PER_CLASS},
 }
 """Scores over all classes, as functions of summed confusion counts."""
-
-
-def weighted_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the area (d,) under the ROC curve for each row of slice weights (d, N); ties count half.
-
-    `positive` (N,) bool, `scores` (N,). NaN where a row has no weight on one of the two sides.
-    """
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # first slice of each group of ties
-    right, wrong = weights[:, order] * positive[order], weights[:, order] * ~positive[order]
-    positives, negatives = np.add.reduceat(right, starts, axis=1), np.add.reduceat(wrong, starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-    won = (positives * (below + negatives / 2)).sum(axis=1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
 def auc_intervals(truth: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> list[Interval | None]:

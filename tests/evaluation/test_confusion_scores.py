@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from bts.audit.confounding import weighted_auc
 from bts.evaluation import classification
-from bts.evaluation.classification import auc_intervals, false_share_interval, weighted_auc, weighted_false_share
+from bts.evaluation.classification import auc_intervals, false_share_interval, weighted_false_share
 from bts.evaluation.intervals import draw_patients, statistic_interval
 
 
