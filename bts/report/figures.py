@@ -82,7 +82,9 @@ def chart(path: Path, *, columns: int = 1, rows: int = 1, width: float = 4.4, he
         try:
             drawn = Chart(path, axes)
             yield drawn
-            made.draw_without_rendering()  # the layout of both files, computed once: half of the time
+            layout = made.get_layout_engine()
+            assert layout is not None
+            layout.execute(made)  # for both files, computed once: half of the time
             made.set_layout_engine("none")
             _write_png(made, path)
             drawn.svg = _to_svg(made)
