@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from bts.glossary import Task
     from bts.runs import Run
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+"""Name of a folder and what writes it -> the folder."""
 FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL} | (
     {signal.SIGBUS} if hasattr(signal, "SIGBUS") else set()
 )
@@ -57,70 +60,85 @@ def _empty_box(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny synthetic set in figshare's layout: nine patients of the three classes, one slice each."""
-    from bts.data.phantom import write_phantom
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Maker of folders that all workers of this session share: the first to ask makes one, and the others wait for it."""
+    from filelock import FileLock  # torch needs it, so it is there
 
-    root = tmp_path_factory.mktemp("phantoms") / "set"
-    write_phantom(root, patients=9, slices_per_patient=(1, 1), seed=0)
-    return root
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    shared.mkdir(exist_ok=True)
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(done.with_suffix(".lock")):
+            if not done.exists():
+                write(folder)
+                done.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def mixed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantom_set(made_once: MadeOnce) -> Path:
+    """Folder of a tiny synthetic set in figshare's layout: nine patients of the three classes, one slice each."""
+    from bts.data.phantom import write_phantom
+
+    return made_once("phantoms", lambda root: write_phantom(root, patients=9, slices_per_patient=(1, 1), seed=0))
+
+
+@pytest.fixture(scope="session")
+def mixed_set(made_once: MadeOnce) -> Path:
     """Folder of a small synthetic set: nine patients with a tumour, one or two slices each, and three healthy ones."""
     from bts.data.phantom import write_phantom
 
-    root = tmp_path_factory.mktemp("phantoms") / "mixed"
-    write_phantom(root, patients=9, slices_per_patient=(1, 2), healthy=3)
-    return root
+    return made_once("mixed", lambda root: write_phantom(root, patients=9, slices_per_patient=(1, 2), healthy=3))
 
 
 class FinishedRuns:
     """One finished run per task on `mixed_set`, with untrained networks; made on first use. Copy what you change."""
 
-    def __init__(self, root: Path, data: Path) -> None:
-        self.root, self.data = root, data
-        self.results: dict[str, dict[str, Any]] = {}
+    def __init__(self, made_once: MadeOnce, data: Path) -> None:
+        self.made_once, self.data = made_once, data
 
     def __getitem__(self, task: Task) -> Run:
+        return self.with_result(task)[0]
+
+    def with_result(self, task: Task) -> tuple[Run, dict[str, Any]]:
+        """Return the run of a task and what `finish_run` returned for it."""
         from made_runs import made_run
 
         from bts.experiments.finish import finish_run
         from bts.runs import Run
 
-        if task not in self.results:
+        def write(root: Path) -> None:
             options = {"stage1": True, "limit": 2} if task == "cls" else {}
-            run = made_run(self.root, task, data=self.data, **options)
+            run = made_run(root, task, data=self.data, **options)
             run.log.write_text("2026-01-01 10:00:00 began\n2026-01-01 10:30:00 ended\n", encoding="utf-8")
-            self.results[task] = finish_run(run, device="cpu")
-        return Run(self.root / task / "one")
+            (root / "result.pickle").write_bytes(pickle.dumps(finish_run(run, device="cpu")))
+
+        root = self.made_once(f"finished-{task}", write)
+        return Run(root / task / "one"), pickle.loads((root / "result.pickle").read_bytes())
 
 
 @pytest.fixture(scope="session")
-def finished_runs(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> FinishedRuns:
-    return FinishedRuns(tmp_path_factory.mktemp("finished"), mixed_set)
+def finished_runs(made_once: MadeOnce, mixed_set: Path) -> FinishedRuns:
+    return FinishedRuns(made_once, mixed_set)
 
 
 @pytest.fixture(scope="session")
-def exported_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Model folders of the three tasks, tiny networks with random weights, each with its `model.onnx`. Copy what you change.
+def exported_models(made_once: MadeOnce) -> dict[str, Path]:
+    """Model folders of the three tasks, tiny networks with random weights, each with its `model.onnx`. Copy what you change."""
+    tasks: tuple[Task, ...] = ("seg", "cls", "joint")
 
-    Tracing them is the dearest thing in the suite: of several workers the first does it, and the others wait for its files.
-    """
-    from filelock import FileLock  # torch needs it, so it is there
+    def write(root: Path) -> None:
+        from bts.export.formats import export_model
 
-    place = tmp_path_factory.getbasetemp()
-    root = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "exported"
-    folders = {task: root / task for task in ("seg", "cls", "joint")}
-    with FileLock(f"{root}.lock"):
-        if not (root / "whole").exists():
-            from bts.export.formats import export_model
+        for task in tasks:
+            export_model(write_tiny_model(root / task, task), format="onnx")
 
-            for task, folder in folders.items():
-                export_model(write_tiny_model(folder, task), format="onnx")
-            (root / "whole").touch()
-    return folders
+    root = made_once("exported", write)
+    return {task: root / task for task in tasks}
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Processes forked from one that has imported Gradio and the page: a fork takes milliseconds, the imports take seconds."""
+"""Processes of tests that are forked from one with all imports done: a fork takes milliseconds, the imports take seconds.
+
+The page's processes are forked from one that has imported Gradio and the page; others may be copies of the tests' own process.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,7 +27,7 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def start(work: Callable[..., object], *given: Any, log: Path, temporary: Path) -> BaseProcess:
+def start(work: Callable[..., object], *given: Any, log: Path, temporary: Path, copy: bool = False) -> BaseProcess:
     """Call a function in a process of its own, which exits with what the function returns.
 
     Args:
@@ -31,13 +35,20 @@ def start(work: Callable[..., object], *given: Any, log: Path, temporary: Path) 
         given: its arguments.
         log: file for all that the process prints.
         temporary: its folder of temporary files and its working folder.
+        copy: fork this process, which has imported torch, and not the one that has imported Gradio.
     """
     temporary.mkdir(exist_ok=True)
+    if copy:
+        process: BaseProcess = multiprocessing.get_context("fork").Process(target=_run, args=(work, given, log, temporary))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks of a process with threads
+            process.start()
+        return process
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "apps"), os.environ.get("PYTHONPATH", "")])
     with mock.patch.dict(os.environ, QUIET, PYTHONPATH=path):  # for what is imported before the first fork
         for name in PROXIES:
             os.environ.pop(name, None)
-        process: BaseProcess = _CONTEXT.Process(target=_run, args=(work, given, log, temporary))
+        process = _CONTEXT.Process(target=_run, args=(work, given, log, temporary))
         process.start()
     return process
 
@@ -46,6 +57,8 @@ def _run(work: Callable[..., object], given: tuple[Any, ...], log: Path, tempora
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (1, 2):
         os.dup2(written, descriptor)
+    sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1, closefd=False) for descriptor in (1, 2))
+    warnings.simplefilter("ignore")
     os.chdir(temporary)
     os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it

@@ -130,7 +130,7 @@ def _bars(prediction: Prediction, *, width: int) -> Block:
 
 
 def _facts(prediction: Prediction, *, width: int) -> Block:
-    rows = _table(prediction)
+    rows = table_rows(prediction)
 
     def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
         for number, (name, value) in enumerate(rows):
@@ -140,7 +140,8 @@ def _facts(prediction: Prediction, *, width: int) -> Block:
     return Block((LINE + 5) * len(rows) + 10, paint)
 
 
-def _table(prediction: Prediction) -> list[tuple[str, str]]:
+def table_rows(prediction: Prediction) -> list[tuple[str, str]]:
+    """Return the names and values below the pictures."""
     rows = []
     if prediction.mask_area_px is not None:
         area = f"{prediction.mask_area_px:,} px"

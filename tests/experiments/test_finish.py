@@ -26,12 +26,14 @@ from bts.runs import Run, find_latest
 
 @pytest.fixture
 def finished_seg(finished_runs: Any) -> tuple[Run, dict]:
-    return finished_runs["seg"], finished_runs.results["seg"]
+    found: tuple[Run, dict] = finished_runs.with_result("seg")
+    return found
 
 
 @pytest.fixture
 def finished_cls(finished_runs: Any) -> tuple[Run, dict]:
-    return finished_runs["cls"], finished_runs.results["cls"]
+    found: tuple[Run, dict] = finished_runs.with_result("cls")
+    return found
 
 
 def test_every_test_slice_has_a_row_and_no_other(finished_seg: tuple[Run, dict]) -> None:
@@ -109,8 +111,8 @@ def test_pictures_are_drawn_and_the_run_is_marked_as_finished(finished_seg: tupl
 
 
 def test_a_joint_model_is_scored_for_masks_classes_and_both_together(finished_runs: Any) -> None:
-    run = finished_runs["joint"]
-    scores, card = finished_runs.results["joint"]["scores"], read_card(run.model)
+    run, result = finished_runs.with_result("joint")
+    scores, card = result["scores"], read_card(run.model)
     assert {"segmentation", "classification", "together", "explanation"} <= set(scores)
     assert card.temperature == pytest.approx(scores["operating_point"]["temperature"])
     assert card.operating_point["threshold"] == scores["operating_point"]["threshold"]

@@ -35,10 +35,11 @@ def schema() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def check_result(schema: dict[str, Any]) -> Callable[[Path], dict[str, Any]]:
     """Return the `result.json` of a folder, validated."""
+    validator = jsonschema.Draft202012Validator(schema)
 
     def check(folder: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        jsonschema.validate(result, schema)
+        validator.validate(result)
         return result
 
     return check

@@ -18,13 +18,14 @@ from bts.apps.web.words import facts_of, ordered_warnings
 from bts.data.preprocess import Preprocessing
 from bts.glossary import NO_TUMOUR
 from bts.inference.combine import ModelOutput, Origin, make_prediction
-from bts.inference.panel import _table
+from bts.inference.panel import table_rows
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.statements import AGREEMENT, OOD_CAP, REFER, apart, cap_probabilities
 
 ORIGIN = Origin((ModelMark("made", "0" * 16, "nothing"),), "paper")
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 SHARE = st.floats(0, 1)
 TUMOURS = ["glioma", "pituitary"]
 
@@ -76,8 +77,8 @@ def predictions(draw: st.DrawFn) -> Prediction:
 @given(predictions())
 def test_no_statement_contradicts_another(found: Prediction) -> None:
     result = found.to_dict()
-    jsonschema.validate(result, SCHEMA)
-    lines, rows = list(found.warnings), dict(facts_of(found)) | dict(_table(found))
+    VALIDATOR.validate(result)
+    lines, rows = list(found.warnings), dict(facts_of(found)) | dict(table_rows(found))
     assert len(set(lines)) == len(lines)
 
     referrals = [line for line in lines if line.startswith(REFER)]

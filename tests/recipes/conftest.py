@@ -11,11 +11,6 @@ from recipe_data import write_all
 from safetensors.torch import save_file
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Root of each source's made data."""

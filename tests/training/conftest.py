@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from small_settings import Make, shrunk
 
 from bts.data.phantom import write_phantom
 from bts.settings import ClsSettings, JointSettings, SegSettings
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantoms(made_once: Callable) -> Path:
     """Nine patients with two slices each, so that each part has all three classes."""
-    root = tmp_path_factory.mktemp("phantoms")
-    write_phantom(root, patients=9, slices_per_patient=(2, 2), seed=0)
-    return root
+    return made_once("training", lambda root: write_phantom(root, patients=9, slices_per_patient=(2, 2), seed=0))
 
 
 @pytest.fixture(scope="session")

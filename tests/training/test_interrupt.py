@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
+from forked import start
 from small_settings import Make
 
+from bts.apps.run import run_app
 from bts.errors import Interrupted
 from bts.models.folder import load_network
 from bts.runs import Run
+from bts.settings import Settings
 from bts.training.fit import fit
 from bts.training.module import TaskModule
 from bts.training.progress import Curves
 from bts.training.stage_runner import StopSignals
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from small_settings import shrunk
-from bts.apps.run import run_app
-from bts.settings import ClsSettings
-from bts.training.fit import fit
-from bts.training.module import TaskModule
-
-step = TaskModule.training_step
-def signalled(module, batch, index):
-    if module.trainer.current_epoch == 1:
-        signal.raise_signal(signal.SIGTERM)
-    return step(module, batch, index)
-TaskModule.training_step = signalled
-
-def train(arguments):
-    settings = shrunk(ClsSettings(), data=Path(sys.argv[2]), cache=Path(sys.argv[3]), runs=Path(sys.argv[4]))
-    settings.optim.epochs = 50
-    fit(settings)
-    return 0
-sys.exit(run_app(train, []))
-"""
 
 
 def signal_at(number: signal.Signals, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> None:
@@ -149,17 +125,26 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     assert seen == [before]
 
 
-def test_a_program_ends_with_status_130_and_one_line(phantoms: Path, cache: Path, tmp_path: Path) -> None:
-    arguments = [str(Path(__file__).parent), str(phantoms), str(cache), str(tmp_path / "runs")]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+def interrupted_program(settings: Settings) -> int:
+    """Train as a command does, and send SIGTERM in the second epoch."""
+
+    def train(arguments: object) -> int:
+        fit(settings)
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        signal_at(signal.SIGTERM, patch, epoch=1)
+        return run_app(train, [])
+
+
+def test_a_program_ends_with_status_130_and_one_line(cls: Make, tmp_path: Path) -> None:
+    settings, log = cls(), tmp_path / "log.txt"
+    settings.optim.epochs = 50
+    process = start(interrupted_program, settings, log=log, temporary=tmp_path / "temporary", copy=True)
+    process.join(300)
     (path,) = (tmp_path / "runs" / "cls").iterdir()
-    assert done.returncode == 130, done.stderr
-    assert done.stderr.strip().splitlines()[-1] == f"SIGTERM ended the run; resume it with --resume {path}"
-    assert "Traceback" not in done.stderr
+    printed = log.read_text(encoding="utf-8")
+    assert process.exitcode == 130, printed
+    assert printed.strip().splitlines()[-1] == f"SIGTERM ended the run; resume it with --resume {path}"
+    assert "Traceback" not in printed
     assert (path / "model" / "model.json").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from small_settings import Make
 
 from bts.errors import RequestError
-from bts.models.folder import load_network, read_card
+from bts.models.folder import load_network
 from bts.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +20,6 @@ MODULE = """
 from torch import nn
 from torch.nn import functional as F
 from bts.models.decoders import MaskDecoder
-from bts.models.encoder_bodies import EncoderBody
 from bts.models.losses import ClassLoss, MaskLoss
 
 class Plain(MaskDecoder):
@@ -43,6 +43,12 @@ class Margin(ClassLoss):
         known = labels >= 0
         return F.multi_margin_loss(logits[known], labels[known]), {}
 
+class Other: ...
+"""
+ENCODER = """
+from torch import nn
+from bts.models.encoder_bodies import EncoderBody
+
 class Strided(EncoderBody):
     def __init__(self, *, in_channels):
         super().__init__(in_channels=in_channels)
@@ -55,58 +61,59 @@ class Strided(EncoderBody):
         for step in self.steps:
             maps.append(step(maps[-1]).relu())
         return maps
-
-class Other: ...
 """
+LOAD = """
+import json, os, sys
+from bts.errors import RequestError
+from bts.models.folder import load_network
+
+for trusted in json.loads(sys.argv[2]):
+    os.environ["BTS_TRUSTED_CLASSES"] = trusted
+    try:
+        load_network(sys.argv[1])
+        print("loaded")
+    except RequestError as error:
+        print(error)
+    print(*sorted({"own_parts", "own_encoders"} & set(sys.modules)))
+"""
+DECODER_PATH, ENCODER_PATH = "own_parts.Plain", "own_encoders.Strided"
 
 
 @pytest.fixture(autouse=True)
 def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
-    (tmp_path / "own_parts.py").write_text(MODULE, encoding="utf-8")
+    for name, text in (("own_parts", MODULE), ("own_encoders", ENCODER)):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def test_a_training_uses_the_classes_that_the_settings_name(joint: Make) -> None:
+def test_a_training_uses_the_classes_that_the_settings_name_and_its_model_imports_none_untrusted(
+    joint: Make, tmp_path: Path
+) -> None:
     settings = joint()
-    settings.optim.epochs = 1
-    settings.model.decoder, settings.model.encoder = "own_parts.Plain", "own_parts.Strided"  # type: ignore[attr-defined]
+    settings.optim.epochs, settings.trainer.images = 1, 0
+    settings.model.decoder, settings.model.encoder = DECODER_PATH, ENCODER_PATH  # type: ignore[attr-defined]
     settings.loss.mask_loss, settings.loss.class_loss = "own_parts.Brier", "own_parts.Margin"  # type: ignore[attr-defined]
     run = fit(settings)
     network, card = load_network(run.model)
     assert type(network.decoder).__name__ == "Plain"
     assert type(network.encoder.body).__name__ == "Strided"
     assert network.mask_head.weight.shape[1] == 7  # type: ignore[union-attr]
-    assert (card.architecture["decoder"], card.architecture["encoder"]) == ("own_parts.Plain", "own_parts.Strided")
+    assert (card.architecture["decoder"], card.architecture["encoder"]) == (DECODER_PATH, ENCODER_PATH)
     header = run.curves.read_text().splitlines()[0].split(",")
     assert "train_loss_brier" in header
     assert "train_loss_dice" not in header
 
-
-@pytest.mark.parametrize("field", ["decoder", "encoder"])
-def test_a_model_folder_never_imports_a_class_unless_the_user_trusts_it(field: str, seg: Make, tmp_path: Path) -> None:
-    settings = seg()
-    settings.optim.epochs, settings.trainer.images = 1, 0
-    path = {"decoder": "own_parts.Plain", "encoder": "own_parts.Strided"}[field]
-    setattr(settings.model, field, path)  # type: ignore[attr-defined]
-    model = fit(settings).model
-    assert read_card(model).architecture[field] == path
-    code = (
-        "import sys\nfrom bts.errors import RequestError\nfrom bts.models.folder import load_network\n"
-        f"try:\n    load_network({str(model)!r})\nexcept RequestError as error:\n    print(error)\n"
-        "print('own_parts' in sys.modules)"
-    )
-
-    def loaded(**trust: str) -> list[str]:
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"} | trust
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        return done.stdout.splitlines()
-
-    refusal, imported = loaded()
-    assert f"{field} '{path}' is a class outside of bts" in refusal
-    assert f"set BTS_TRUSTED_CLASSES={path} if you trust it" in refusal
-    assert imported == "False"
-    assert loaded(BTS_TRUSTED_CLASSES=f"other.Name,{path}") == ["True"]
+    trusted = ["", ENCODER_PATH, f"other.Name,{DECODER_PATH}"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    line = [sys.executable, "-c", LOAD, str(run.model), json.dumps(trusted)]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    said, imported = done.stdout.splitlines()[::2], done.stdout.splitlines()[1::2]
+    for refusal, field, path in zip(said, ("encoder", "decoder"), (ENCODER_PATH, DECODER_PATH), strict=False):
+        assert f"{field} '{path}' is a class outside of bts" in refusal
+        assert f"set BTS_TRUSTED_CLASSES={path} if you trust it" in refusal
+    assert said[2] == "loaded"
+    assert imported == ["", "own_encoders", "own_encoders own_parts"]
 
 
 @pytest.mark.parametrize(

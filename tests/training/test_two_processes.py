@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from forked import start
 from small_settings import Make
+from torch.distributed.launcher import LaunchConfig, elastic_launch
 
 from bts.data.sources.catalogue import open_source
 from bts.runs import Run
@@ -21,21 +18,6 @@ from bts.training.checkpoints import load_checkpoint
 from bts.training.fit import fit
 from bts.training.progress import Curves
 
-PROGRAM = """
-import sys
-from pathlib import Path
-import torch, yaml
-from jsonargparse import ArgumentParser
-from bts.settings import ClsSettings
-from bts.training.fit import fit
-
-torch.set_num_threads(1)
-parser = ArgumentParser()
-parser.add_class_arguments(ClsSettings, "all")
-settings = parser.instantiate(parser.parse_object({"all": yaml.safe_load(Path(sys.argv[1]).read_text())})).all
-fit(settings)
-"""
-
 
 def free_port() -> int:
     with socket.socket() as found:
@@ -43,21 +25,28 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def trained_by_two(settings: Settings, folder: Path) -> Run:
-    """Train under torchrun with two processes of half the batch each."""
-    program, written = folder / "program.py", folder / "settings.yaml"
-    program.write_text(PROGRAM)
-    written.write_text(yaml.safe_dump(dataclasses.asdict(settings)))
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-    done = subprocess.run(
-        [sys.executable, *launch, str(program), str(written)], capture_output=True, text=True, timeout=500, env=environment
+def launch(settings: Settings, port: int) -> None:
+    """Do what torchrun does with a program of one line."""
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id="two",
+        rdzv_backend="static",
+        rdzv_endpoint=f"127.0.0.1:{port}",
+        rdzv_configs={"rank": 0},
+        max_restarts=0,
+        start_method="fork",
     )
-    assert done.returncode == 0, done.stderr
+    elastic_launch(config, fit)(settings)
+
+
+def trained_by_two(settings: Settings, folder: Path) -> Run:
+    """Train with two processes of half the batch each."""
+    log = folder / "log.txt"
+    process = start(launch, settings, free_port(), log=log, temporary=folder / "temporary", copy=True)
+    process.join(500)
+    assert process.exitcode == 0, log.read_text()
     (path,) = Path(settings.runs).glob("cls/*")  # both have found the one run
     return Run(path)
 
