@@ -125,18 +125,19 @@ class OtherLoad:
 
     def __init__(self) -> None:
         self._cores = allowed_cores()
-        self._before = self._now()
+        self._before = self.clocks()
 
     def read(self) -> float:
         """Return the mean since the last reading, or since this object was made; waits until that is 0.3 s ago."""
         time.sleep(max(0.0, 0.3 - (time.monotonic() - self._before[0])))
-        before, self._before = self._before, self._now()
+        before, self._before = self._before, self.clocks()
         wall_s, all_s, own_s = (now - then for now, then in zip(self._before, before, strict=True))
         if all_s == 0 and hasattr(os, "getloadavg"):  # a system without /proc/stat
             return max(0.0, os.getloadavg()[0] - own_s / wall_s)
         return max(0.0, (all_s - own_s) / wall_s)
 
-    def _now(self) -> tuple[float, float, float]:
+    def clocks(self) -> tuple[float, float, float]:
+        """Return the wall time, the busy time of the cores and the processor time of this process, in seconds."""
         ticks = busy_ticks(_read(Path("/proc/stat")), self._cores)
         per_s = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
         return time.monotonic(), ticks / per_s, time.process_time()

@@ -87,7 +87,7 @@ class Clocks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, readings: list[tuple[float, int, float]]) -> None:
         self.now = iter(readings)
-        monkeypatch.setattr(OtherLoad, "_now", lambda _: self.read())
+        monkeypatch.setattr(OtherLoad, "clocks", lambda _: self.read())
         monkeypatch.setattr("bts.cpu.time.sleep", lambda _: None)
 
     def read(self) -> tuple[float, float, float]:

@@ -64,7 +64,7 @@ def write_tables(findings: Findings, out: Path, *, reference: str | None = None)
             if name != reference:
                 rows = [_recovered(findings, i, patients[i]) for i, each in enumerate(pictures) if each.set_name == name]
                 tables[f"recovered_{name}"] = (RECOVERED, rows)
-    written = [_write(out / f"{name}.csv", columns, rows) for name, (columns, rows) in tables.items()]
+    written = [write_table(out / f"{name}.csv", columns, rows) for name, (columns, rows) in tables.items()]
     numbers = out / "audit.json"
     numbers.write_text(json.dumps(to_dict(findings, reference=reference), indent=1) + "\n", encoding="utf-8")
     return [*written, numbers]
@@ -110,7 +110,8 @@ def _recovered(findings: Findings, i: int, patient: str) -> Sequence[object]:
     return (*known, origin.path, origin.label, ORIENTATIONS[link.orientation], f"{link.score:.4f}")
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write one table and return its path; hostile cells are quoted for spreadsheets."""
     with path.open("w", encoding="utf-8", errors=csv_files.UNDECODED, newline="") as file:
         writer = csv_files.writer(file)
         writer.writerow(columns)

@@ -84,12 +84,13 @@ def draw_slices(
     random = np.random.default_rng([*seed, 4, scan])
     if tumour is not None and scan:
         tumour = _grown(tumour, 1 + 0.15 * scan)
-    examination = _examine(random, scale, seed=(*seed, 5, scan))
+    examination = examine(random, scale, seed=(*seed, 5, scan))
     for offset in _offsets(examination, tumour, n_slices, random):
         yield _draw(head, tumour, examination, offset, side=side, random=random)
 
 
-def _examine(random: np.random.Generator, scale: np.ndarray, *, seed: tuple[int, ...]) -> Examination:
+def examine(random: np.random.Generator, scale: np.ndarray, *, seed: tuple[int, ...]) -> Examination:
+    """Draw an examination: plane, position of the head, field of view and appearance."""
     pitch, roll, yaw = np.deg2rad(random.uniform((-9, -4, -4), (9, 4, 4)))
     turn = _rotation(pitch, 1, 2) @ _rotation(roll, 0, 2) @ _rotation(yaw, 0, 1)
     return Examination(

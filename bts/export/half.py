@@ -43,7 +43,7 @@ def write_half_folder(source: Path, out: Path, *, name: str) -> tuple[ModelCard,
         RequestError: no model there, the place can't be written to, or the answers differ by more than `TOLERANCE`.
     """
     network, card = load_network(source)
-    rounded = {key: _rounded(value) for key, value in network.state_dict().items()}
+    rounded = {key: to_half(value) for key, value in network.state_dict().items()}
     card = write_model_folder(out, replace(published(card), name=name), rounded)
     small, _ = load_network(out)
     whole, half = (TorchRuntime(each, card, device="cpu") for each in (network, small))
@@ -85,5 +85,6 @@ def store_in_half(proto: ModelProto) -> ModelProto:
     return proto
 
 
-def _rounded(values: torch.Tensor) -> torch.Tensor:
+def to_half(values: torch.Tensor) -> torch.Tensor:
+    """Return weights of two or more dimensions in 16 bits, and everything else as it is."""
     return values.half() if values.dtype == torch.float32 and values.ndim >= 2 else values

@@ -29,8 +29,8 @@ def fetch_imagenet(name: str, ways_out: str) -> dict[str, Tensor]:
         raise RequestError(f"there are no ImageNet weights for encoder '{name}': {ways_out}")
     try:
         with _offline_unless_reachable():
-            return _download(name)
-    except _no_answer() as error:
+            return download_state(name)
+    except no_answer() as error:
         raise RequestError(f"ImageNet weights of '{name}' can't be fetched, the hub does not answer: {ways_out}") from error
     except (KeyError, RuntimeError) as error:
         raise RequestError(f"there are no ImageNet weights for encoder '{name}': {ways_out}") from error
@@ -56,13 +56,14 @@ def known_classifier_keys(name: str, plain: Callable[[str], str]) -> set[str]:
     return {plain(key) for key in keys}
 
 
-def _download(name: str) -> dict[str, Tensor]:
+def download_state(name: str) -> dict[str, Tensor]:
+    """Return the ImageNet weights of an encoder by its name in smp, from the hub or its local cache."""
     if name.startswith(TIMM):
         return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
     return smp.encoders.get_encoder(name, in_channels=3, weights="imagenet").state_dict()
 
 
-def _no_answer() -> tuple[type[Exception], ...]:
+def no_answer() -> tuple[type[Exception], ...]:
     """Return what a silent or refusing hub raises; which HTTP client its library uses depends on the library's version."""
     clients = [sys.modules[name] for name in ("httpx2", "httpx", "requests") if name in sys.modules]
     return (OSError, *(client.HTTPError for client in clients))
@@ -81,7 +82,7 @@ def _offline_unless_reachable() -> Iterator[None]:
     try:
         if not before:
             get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
-    except _no_answer() as error:
+    except no_answer() as error:
         logging.getLogger(__name__).debug("the hub does not answer: %s", error)
         constants.HF_HUB_OFFLINE = True
     try:

@@ -61,7 +61,7 @@ def raises(error: Exception) -> Callable[[str], dict[str, torch.Tensor]]:
 
 def client_error() -> Exception:
     """What the HTTP client of the installed hub raises; it is no OSError."""
-    return hub._no_answer()[1]("cut off") if len(hub._no_answer()) > 1 else OSError("cut off")
+    return hub.no_answer()[1]("cut off") if len(hub.no_answer()) > 1 else OSError("cut off")
 
 
 @pytest.mark.usefixtures("deaf_hub")
@@ -77,7 +77,7 @@ def client_error() -> Exception:
     ids=lambda error: type(error).__name__,
 )
 def test_whatever_the_hub_dies_of_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_download", raises(error))
+    monkeypatch.setattr(hub, "download_state", raises(error))
     with pytest.raises(RequestError, match=BOTH_WAYS_OUT):
         classifier("resnet18")
 
@@ -91,7 +91,7 @@ def test_an_encoder_that_was_never_pretrained_says_so() -> None:
 def test_weights_that_arrive_are_loaded_with_their_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     state = timm.create_model("mobilenetv2_100").state_dict()
-    monkeypatch.setattr(hub, "_download", lambda name: dict(state))
+    monkeypatch.setattr(hub, "download_state", lambda name: dict(state))
     network = classifier("mobilenetv2_100")
     assert torch.equal(network.encoder.state_dict()["top.conv_head.weight"], state["conv_head.weight"])
     assert network.architecture.input_mean == pytest.approx((0.485 + 0.456 + 0.406) / 3)

@@ -121,10 +121,10 @@ def test_a_manifest_keeps_hostile_cells(tmp_path: Path) -> None:
 
 def test_tables_of_the_audit_read_hostile_cells(tmp_path: Path) -> None:
     from bts.audit.pictures import AuditSet
-    from bts.audit.tables import _write
+    from bts.audit.tables import write_table
 
-    table = _write(tmp_path / "recovered.csv", ("path", "patient_id"), [("=a.png", "+one")])
-    split = _write(tmp_path / "split.csv", ("path", "part", "patient"), [("=a.png", "train", "-one-")])
+    table = write_table(tmp_path / "recovered.csv", ("path", "patient_id"), [("=a.png", "+one")])
+    split = write_table(tmp_path / "split.csv", ("path", "part", "patient"), [("=a.png", "train", "-one-")])
 
     assert read_patients(table) == {"=a.png": "+one"}
     sides = with_split_file(AuditSet("set", None), split)  # type: ignore[arg-type]
