@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,29 +34,33 @@ def command(argv: Sequence[str]) -> int:
     from bts.inference.archives import Archives
     from bts.inference.inputs import find_inputs
     from bts.inference.lanes import read_share, under_torchrun
+    from bts.inference.studies import gather_series
 
     share = read_share()
     if options.out is None and (share.world > 1 or options.resume):
         why = "several processes write to one folder" if share.world > 1 else "--resume needs the folder to resume in"
         raise RequestError(f"{why}: name it with --out")
     out = options.out or Path("results") / time.strftime("%Y-%m-%d_%H-%M-%S")
-    named, skipped = find_inputs(options.inputs, besides=out)
+    found = find_inputs(options.inputs, besides=out)
     with Archives() as archives:
-        inputs = archives.expand(named)
+        inputs = archives.expand(found.files)
+        together = found.together | archives.files.keys()
+        studies = gather_series(inputs, together=together, files=archives.files, only=options.series, progress=header_bar)
         if share.rank == 0:
-            for line in [*([skipped_line(skipped)] if skipped else []), *archives.notes]:
+            for line in [*([skipped_line(found.skipped)] if found.skipped else []), *archives.notes, *studies.notes]:
                 print(printable(line))
-        job, paths = make_job(options, inputs, out, share)
-        job.files = archives.files
+        failed = archives.failed | studies.failed
+        job, paths = make_job(options, studies.inputs, out, share, volumes=studies.series)
+        job.files = {**archives.files, **studies.series}
         if share.rank == 0:
-            job.failed |= archives.failed
+            job.failed |= failed
         left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
         if len(left) < len(paths):
             print(f"{len(paths) - len(left)} of {len(paths)} scans are finished already")
         with tqdm(total=len(left), unit="scan", disable=True if job.tell else None) as bar:
             for done in job.work(left):
                 bar.update(done)
-    status = summary(job, len(paths) + (len(archives.failed) if share.rank == 0 else 0), out)
+    status = summary(job, len(paths) + (len(failed) if share.rank == 0 else 0), out)
     # torchrun would end the other processes, which still have inputs to do; the errors were printed
     return DONE if status == SOME_FAILED and under_torchrun() else status
 
@@ -66,7 +70,21 @@ def skipped_line(skipped: Sequence[Path]) -> str:
     return f"{len(skipped)} files that are no scans are skipped (first: {skipped[0]})"
 
 
-def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share) -> tuple[Job, list[Path]]:
+def header_bar(count: int) -> Callable[[], object]:
+    """Show a progress bar over the headers of DICOM files, and return what is called after each."""
+    bar = tqdm(total=count, desc="headers", unit="file", leave=False, delay=1, disable=None if count else True)
+
+    def step() -> None:
+        bar.update()
+        if bar.n == count:
+            bar.close()
+
+    return step
+
+
+def make_job(
+    options: Namespace, inputs: Sequence[Path], out: Path, share: Share, *, volumes: Collection[Path]
+) -> tuple[Job, list[Path]]:
     """Load the models and return the job and this process's share of the inputs."""
     from bts.apps.infer_job import Job, is_nifti
     from bts.inference.lanes import MOST, lanes_for
@@ -83,7 +101,9 @@ def make_job(options: Namespace, inputs: Sequence[Path], out: Path, share: Share
         runs=options.runs,
         device=options.device,
         runtime=options.runtime,
-        lanes=lanes_for(MOST if any(map(is_nifti, paths)) else len(paths)),  # a volume has many slices
+        lanes=lanes_for(
+            MOST if any(is_nifti(path) or path in volumes for path in paths) else len(paths)
+        ),  # a volume has many slices
         cam_scale=options.cam_scale,
         cam_method=options.cam_method,
     )
@@ -109,8 +129,9 @@ def make_parser() -> OneLineParser:
         "inputs",
         nargs="+",
         metavar="SCAN",
-        help="files, folders or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz .zip",
+        help="files, folders, DICOMDIR or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz .zip",
     )
+    parser.add_argument("--series", metavar="UID", help="DICOM series to answer, of those in the folders [all]")
     add_model_options(parser, what="run, model folder or exported file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results [results/<time>]")

@@ -16,6 +16,7 @@ from bts.errors import BtsError, InputError, RequestError
 
 if TYPE_CHECKING:
     from bts.data.readers.scan import Scan
+    from bts.data.readers.series import SeriesFiles
     from bts.inference.prediction import Prediction
     from bts.inference.predictor import Predictor
 
@@ -49,7 +50,7 @@ class Job:
         axis: along which volumes are cut.
         cam_class: class that the maps explain.
         tell: receives the line of each input; None where there are too many.
-        files: file on the disk of an input that is called otherwise, such as a member of an archive.
+        files: file on the disk of an input that is called otherwise, such as a member of an archive, or the files of a series.
         debug: whether to print the traceback of an unexpected error.
         failed: error by path.
     """
@@ -59,7 +60,7 @@ class Job:
     axis: int | None = None
     cam_class: str | None = None
     tell: Callable[[str], None] | None = None
-    files: Mapping[Path, Path] = field(default_factory=dict)
+    files: Mapping[Path, Path | SeriesFiles] = field(default_factory=dict)
     debug: bool = False
     failed: dict[Path, str] = field(default_factory=dict)
 
@@ -86,7 +87,7 @@ class Job:
         """
         from bts.inference.lanes import batches, map_ordered
 
-        for is_volume, group in groupby(paths, key=is_nifti):
+        for is_volume, group in groupby(paths, key=self.is_volume):
             if is_volume:
                 for path in group:
                     self.note(self.scans([path])[0])
@@ -113,17 +114,29 @@ class Job:
         outcomes |= self.pictures(pictures)
         return [outcomes[path] for path in paths]
 
+    def is_volume(self, path: Path) -> bool:
+        """Return whether an input is a volume: a NIfTI file by its name, or a DICOM series."""
+        return is_nifti(path) or not isinstance(self.files.get(path, path), Path)
+
     def read(self, path: Path) -> Scan:
-        """Read one input, under its own name also where it is a member of an archive."""
+        """Read one input, under its own name also where it is a series or a member of an archive."""
         from bts.data.readers.catalogue import read_scan
 
         file = self.files.get(path, path)
         if file == path:
             return read_scan(path, axis=self.axis)
         try:
-            scan = read_scan(file, axis=self.axis)
+            if isinstance(file, Path):
+                scan = read_scan(file, axis=self.axis)
+            else:
+                from bts.data.readers.series import read_series
+
+                scan = read_series(file, axis=self.axis)
         except InputError as error:
-            raise InputError(str(error).replace(str(file), str(path))) from error
+            text = str(error)
+            for called, there in self.files.items():
+                text = text.replace(f"{there}:", f"{called}:")
+            raise InputError(text) from error
         return replace(scan, path=str(path), slices=[replace(each, path=str(path)) for each in scan.slices])
 
     def failure(self, path: Path, error: Exception) -> Outcome:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bts.data.readers.catalogue import SUFFIXES, is_scan
 from bts.errors import RequestError
@@ -15,6 +16,8 @@ from bts.inference.writers.base import RESULT
 
 NO_SLICES = ("cvind.mat",)
 """Files with a readable suffix that hold no slice: figshare's table of folds."""
+DICOMDIR = "DICOMDIR"
+"""Name of the list of files on a DICOM disc."""
 ARCHIVE = ".zip"
 """Suffix of archives, which are taken where they are named, not where they lie in a folder."""
 MAX_RESULT_BYTES = 2**26
@@ -24,8 +27,9 @@ MAX_RESULT_BYTES = 2**26
 def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[Path]:
     """Return the input files, each once, in the order of the names and in natural order within a folder.
 
-    A file is taken as it is. A folder is searched for scans, also in its folders and links; hidden files and folders and
-    folders of results are skipped. A name with `*`, `?` or `[` is a pattern, `**` for any depth.
+    A file is taken as it is, but a DICOMDIR stands for its folder. A folder is searched for scans, also in its folders and
+    links; hidden files and folders and folders of results are skipped. A name with `*`, `?` or `[` is a pattern, `**` for any
+    depth.
 
     Args:
         named: files, folders and patterns.
@@ -37,15 +41,40 @@ def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[
     return find_inputs(named, besides=besides)[0]
 
 
-def find_inputs(named: Sequence[str | Path], *, besides: Path | None = None) -> tuple[list[Path], list[Path]]:
-    """Return the input files as `expand`, and the visible files of the searched folders that are no scans."""
+class Found(NamedTuple):
+    """Input files.
+
+    Attributes:
+        files: each once, in order.
+        skipped: visible files of the searched folders that are no scans.
+        together: those of `files` that were found in folders.
+    """
+
+    files: list[Path]
+    skipped: list[Path]
+    together: set[Path]
+
+
+def find_inputs(named: Sequence[str | Path], *, besides: Path | None = None) -> Found:
+    """Return the input files as `expand`, and how they were found."""
     if not named:
         raise RequestError("no scan is named: name files, folders or patterns")
     found: dict[Path, None] = {}
     skipped: list[Path] = []
+    together: set[Path] = set()
     for name in named:
-        found |= dict.fromkeys(_meant(name, besides, skipped))
-    return list(found), sorted(set(skipped), key=natural)
+        folder = _folder(Path(name))
+        files = _meant(name, besides) if folder is None else _inside(folder, besides, skipped)
+        together.update(() if folder is None else files)
+        found |= dict.fromkeys(files)
+    return Found(list(found), sorted(set(skipped), key=natural), together)
+
+
+def _folder(path: Path) -> Path | None:
+    """Return the folder that a name stands for: itself, or that of a DICOMDIR, below which all its files are."""
+    if path.name.upper() == DICOMDIR and path.is_file():
+        return path.parent
+    return path if path.is_dir() else None
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -58,10 +87,8 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in parts]
 
 
-def _meant(name: str | Path, besides: Path | None, skipped: list[Path]) -> list[Path]:
+def _meant(name: str | Path, besides: Path | None) -> list[Path]:
     path = Path(name)
-    if path.is_dir():
-        return _inside(path, besides, skipped)
     if path.exists():
         return [path]
     if not glob.has_magic(str(name)):

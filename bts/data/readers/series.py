@@ -62,13 +62,15 @@ class LeftOut(NamedTuple):
     """Files that give no volume.
 
     Attributes:
-        name: of the series, or of the file that is alone.
+        name: of the series; an empty string for a file that is of none.
+        series_uid: SeriesInstanceUID, or an empty string.
         files: their paths.
         reason: one line.
         failed: whether slices of MR were meant that can't be read; False for other objects, which are skipped.
     """
 
     name: str
+    series_uid: str
     files: tuple[str, ...]
     reason: str
     failed: bool
@@ -94,7 +96,7 @@ def find_series(
         try:
             header, frames = read_frames(path)
         except (InputError, OSError) as error:
-            left.append(LeftOut(Path(path).name, (str(path),), _in_one_line(error), failed=True))
+            left.append(LeftOut("", "", (str(path),), _in_one_line(error), failed=True))
         else:
             if header.unwanted:
                 unwanted[header.study_uid, header.series_uid or header.file, header.unwanted].append(header)
@@ -175,11 +177,10 @@ def _in_one_line(error: Exception) -> str:
 
 def _left_out(headers: Sequence[Header], reason: str, *, failed: bool) -> LeftOut:
     files = tuple(dict.fromkeys(header.file for header in headers))
-    name = series_name(headers[0].description, headers[0].series_uid)
-    if len(files) == 1 and not headers[0].series_uid:
-        name = Path(files[0]).name
+    uid = headers[0].series_uid
+    name = series_name(headers[0].description, uid) if uid else ""
     count = f" ({len(files)} files)" if len(files) > 1 else ""
-    return LeftOut(name, files, reason + count, failed)
+    return LeftOut(name, uid, files, reason + count, failed)
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
