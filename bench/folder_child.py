@@ -16,7 +16,7 @@ from bts.apps.infer import make_job, make_parser
 from bts.data.preprocess import Preprocessing
 from bts.data.readers.catalogue import read_slice
 from bts.inference.inputs import expand
-from bts.inference.lanes import MOST, Share, lanes_for, map_ordered
+from bts.inference.parallel import MAX_WORKERS, Shard, map_ordered, workers_for
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
 
@@ -47,7 +47,7 @@ def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:
     """Return the scans a second of each tenth of a folder, from its scans to their files."""
     shutil.rmtree(out, ignore_errors=True)
     options = ["--joint", str(folder), "--runtime", runtime, "--device", "cpu", "--out", str(out)]
-    job, paths = make_job(make_parser().parse_args([str(inputs), *options]), expand([inputs]), out, Share())
+    job, paths = make_job(make_parser().parse_args([str(inputs), *options]), expand([inputs]), out, Shard())
     job.predictor.runtimes = tuple(WithDisc(each) for each in job.predictor.runtimes)
     job.tell = None
     times = [time.perf_counter()]
@@ -62,8 +62,8 @@ def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:
 
 def bare(folder: Path, inputs: Path, runtime: str) -> list[float]:
     """Return the scans a second of the network alone, as fast as any way of asking it goes."""
-    lanes = lanes_for(MOST)
-    one, many = (open_runtime(runtime, folder, device="cpu", lanes=number) for number in (1, lanes))
+    workers = workers_for(MAX_WORKERS)
+    one, many = (open_runtime(runtime, folder, device="cpu", workers=number) for number in (1, workers))
     preprocessing = Preprocessing.from_dict(one.card.preprocessing)
     images = np.stack([preprocessing.image(read_slice(path).image) for path in expand([inputs])[:32]])
     eights = [images[start : start + 8] for start in range(0, len(images), 8)]
@@ -71,7 +71,7 @@ def bare(folder: Path, inputs: Path, runtime: str) -> list[float]:
     ways: list[Callable[[], object]] = [
         lambda: [one.run(each) for each in singles],
         lambda: [one.run(each) for each in eights],
-        lambda: list(map_ordered(many.run, singles, lanes=lanes)),
+        lambda: list(map_ordered(many.run, singles, workers=workers)),
     ]
     rates: list[list[float]] = [[] for _ in ways]
     for turn in range(4):

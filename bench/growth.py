@@ -13,8 +13,8 @@ from scipy import ndimage
 from bench.clock import once
 from bench.lines import Line
 from bts.audit.findings import judge
+from bts.audit.images import AuditImage, Collection
 from bts.audit.matches import find_matches
-from bts.audit.pictures import Collection, Picture
 from bts.audit.views import THUMB_SIDE
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
@@ -79,7 +79,7 @@ def _bootstrap(size: int) -> Callable[[], object]:
 def _audit(size: int) -> Callable[[], object]:
     thumbs = np.stack(list(_heads(size)))
     pictures = tuple(
-        Picture("made", Record(f"{number}.png", patient=str(number // SLICES_A_PATIENT)), str(number), str(number))
+        AuditImage("made", Record(f"{number}.png", patient=str(number // SLICES_A_PATIENT)), str(number), str(number))
         for number in range(size)
     )
     collection = Collection(pictures, thumbs)

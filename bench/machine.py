@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bts.inference.lanes import cores_here
+from bts.inference.parallel import available_cores
 
 PACKAGES = ("torch", "monai", "timm", "segmentation-models-pytorch", "onnxruntime", "openvino", "numpy", "h5py", "Pillow")
 
@@ -21,7 +21,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu": _cpu(),
         "flags": [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in _cpuinfo("flags").split()],
         "cores": os.cpu_count(),
-        "threads": cores_here(),
+        "threads": available_cores(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "gpu": _gpu(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bts.audit.pictures import AuditSet
+    from bts.audit.images import AuditSet
     from bts.audit.run import find_leaks
     from bts.data.readers.catalogue import read_scan, read_slice
     from bts.data.slice import Slice
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from bts.training.fit import fit
 
 _MODULES = {
-    "AuditSet": "bts.audit.pictures",
+    "AuditSet": "bts.audit.images",
     "BtsError": "bts.errors",
     "ClsSettings": "bts.settings",
     "InputError": "bts.errors",

@@ -1,4 +1,4 @@
-"""CSV files that a spreadsheet shows without computing anything.
+"""CSV files without formulas.
 
 Spreadsheets take a cell that begins with = + - @ or a control character for a formula, wherever the text comes from (OWASP,
 "CSV Injection"). Paths, patient IDs and class names come from strangers, so every CSV of the package is written here: such a

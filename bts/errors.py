@@ -30,6 +30,6 @@ class InputError(BtsError):
 
 
 class Interrupted(BtsError):
-    """Ctrl-C or SIGTERM ended the work early; what was done is kept, and the message says how to go on."""
+    """Ctrl-C or SIGTERM ended the work early; finished work is kept, and the message states how to resume."""
 
     exit_status = 130

@@ -104,6 +104,24 @@ def preprocessing_conflicts(values: Any) -> Iterator[Conflict]:
         yield ("clahe_tiles",), f"{most}, received {values.clahe_tiles}"
 
 
+@dataclass(frozen=True)
+class PreprocessingParams:
+    """The settings of `DataSettings` that define the preprocessing of a model."""
+
+    size: Size = DataSettings.size
+    low_percentile: Percentile = DataSettings.low_percentile
+    high_percentile: Percentile = DataSettings.high_percentile
+    crop_brain: bool = DataSettings.crop_brain
+    clahe_clip_limit: Fraction = DataSettings.clahe_clip_limit
+    clahe_tiles: Tiles = DataSettings.clahe_tiles
+    sharpen_amount: SharpenAmount = DataSettings.sharpen_amount
+    sharpen_sigma_px: SharpenSigma = DataSettings.sharpen_sigma_px
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield values that do not go together."""
+        return preprocessing_conflicts(self)
+
+
 @dataclass
 class SplitSettings:
     """Split into training, validation and test parts, always by whole patients."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from bts.apps.web.serve import PROXIES, QUIET
+from bts.apps.web.serve import GRADIO_SETTINGS, PROXIES
 
 TESTS = Path(__file__).resolve().parent
 _HOW = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -45,7 +45,7 @@ def start(work: Callable[..., object], *given: Any, log: Path, temporary: Path, 
             process.start()
         return process
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "apps"), os.environ.get("PYTHONPATH", "")])
-    with mock.patch.dict(os.environ, QUIET, PYTHONPATH=path):  # for what is imported before the first fork
+    with mock.patch.dict(os.environ, GRADIO_SETTINGS, PYTHONPATH=path):  # for what is imported before the first fork
         for name in PROXIES:
             os.environ.pop(name, None)
         process = _CONTEXT.Process(target=_run, args=(work, given, log, temporary))

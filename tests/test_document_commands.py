@@ -13,7 +13,7 @@ import pytest
 
 from bts.apps import cli
 from bts.apps.run import OneLineParser
-from bts.apps.settings_line import from_arguments, read_settings
+from bts.apps.settings_parser import from_arguments, read_settings
 from bts.glossary import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]

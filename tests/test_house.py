@@ -19,7 +19,7 @@ ONLY_HERE = {
     "lightning": ("bts/training/",),
     "pytorch_lightning": ("bts/training/",),
     "matplotlib": ("bts/report/",),
-    "jinja2": ("bts/report/", "bts/apps/web/"),
+    "jinja2": ("bts/report/", "bts/apps/web/", "bts/markup.py"),
     "albumentations": ("bts/data/augment.py",),
     "argparse": ("bts/apps/",),
     "jsonargparse": ("bts/apps/",),

@@ -55,8 +55,10 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_every_source_file_is_packed(packed: dict[str, list[str]], kind: str) -> None:
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bts").rglob("*.py")}
+def test_every_source_file_template_and_table_is_packed(packed: dict[str, list[str]], kind: str) -> None:
+    files = [path.relative_to(ROOT) for path in (ROOT / "bts").rglob("*") if path.is_file()]
+    sources = {path.as_posix() for path in files if not {"__pycache__", "bundled"} & set(path.parts)}
+    assert {".py", ".html", ".css", ".js", ".md", ".csv", ".typed"} <= {Path(name).suffix for name in sources}
     assert len(sources) > 100
     assert sources <= set(packed[kind])
 
@@ -92,7 +94,9 @@ def test_an_installed_package_trains_with_the_settings_files_of_the_clone(tmp_pa
     }
     own = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in (ROOT / "configs").rglob("*.yaml")}
     assert shipped == own
-    ask = "from pathlib import Path; from bts.apps.settings_line import shipped_config; print(shipped_config(Path('seg.yaml')))"
+    ask = (
+        "from pathlib import Path; from bts.apps.settings_parser import shipped_config; print(shipped_config(Path('seg.yaml')))"
+    )
     found = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, check=True,
                            capture_output=True, text=True)  # fmt: skip
     assert found.stdout.strip() == str(site / "bts" / "configs" / "seg.yaml")

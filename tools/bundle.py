@@ -17,7 +17,6 @@ from bts.errors import RequestError
 from bts.evaluation.metrics import overlap_scores
 from bts.evaluation.ood import format_reference
 from bts.export.base import writing
-from bts.export.half import write_half_folder, write_half_onnx
 from bts.export.onnx import NEEDED
 from bts.glossary import DISCLAIMER, TASKS
 from bts.inference.predictor import Predictor
@@ -27,6 +26,7 @@ from bts.models.folder import ModelCard, read_card
 from bts.report.card import card_text
 from bts.runs import Run
 from bts.training.run_data import RunData, read_run
+from tools.half_precision import write_half_folder, write_half_onnx
 
 EPILOG = """
 examples:
@@ -59,8 +59,8 @@ def command(argv: Sequence[str]) -> int:
         metavar="N",
         help="test slices for the comparison of both models; 0 for none [200]",
     )
-    parser.add_argument("--foreign", type=Path, metavar="REPORT", help="report of `bts evaluate --data`, for the card")
-    parser.add_argument("--seen", type=Path, metavar="FILE", help="observations on the model's images, for the card")
+    parser.add_argument("--external", type=Path, metavar="REPORT", help="report of `bts evaluate --data`, for the card")
+    parser.add_argument("--observations", type=Path, metavar="FILE", help="observations on the model's images, for the card")
     options = parser.parse_args(argv)
     notes = bundle_run(
         options.run,
@@ -68,8 +68,8 @@ def command(argv: Sequence[str]) -> int:
         place=options.folder,
         root=options.root,
         slices=options.slices,
-        foreign=options.foreign,
-        seen=options.seen,
+        external=options.external,
+        observations=options.observations,
     )
     print("\n".join([*notes, DISCLAIMER]))
     return DONE
@@ -105,8 +105,8 @@ def bundle_run(
     place: Path | None = None,
     root: str | None = None,
     slices: int = SLICES,
-    foreign: str | Path | None = None,
-    seen: str | Path | None = None,
+    external: str | Path | None = None,
+    observations: str | Path | None = None,
 ) -> list[str]:
     """Write the model of a finished run into the package as `<place>/<name>`, atomically; return notes for the user.
 
@@ -116,8 +116,8 @@ def bundle_run(
         place: folder of bundled models; None is that of the package.
         root: where the run's data lies; None takes what the run says.
         slices: number of test slices on which both models are compared; 0 skips the comparison.
-        foreign: report of this model on a foreign set, for the card.
-        seen: text with observations on the model's images, for the card.
+        external: report of this model on an external set, for the card.
+        observations: text with observations on the model's images, for the card.
 
     Raises:
         RequestError: no finished run, a name with a path in it, phantoms for the package itself, missing data, or files that
@@ -133,7 +133,9 @@ def bundle_run(
         if slices:
             notes.append(str(compare_on_slices(read_run(run, root=root), new, slices=slices)))
         notes.append(_with_onnx(new))
-        (new / CARD_PAGE).write_text(card_text(run.path, name=name, foreign=foreign, seen=seen), encoding="utf-8")
+        (new / CARD_PAGE).write_text(
+            card_text(run.path, name=name, external=external, observations=observations), encoding="utf-8"
+        )
         write_sums(new)
         size_mb = sum(file.stat().st_size for file in new.iterdir()) / 1e6
         if size_mb > LARGEST_MB:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bts.apps.audit import own_name
+from bts.apps.audit import split_set_name
 from bts.apps.run import DONE, OneLineParser
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
@@ -113,7 +113,7 @@ def command(argv: Sequence[str]) -> int:
 
 def open_candidate(text: str, manifests: Sequence[Source]) -> Candidate:
     """Load the model that an argument such as `after=runs/joint/TIME` names, and find its test part."""
-    name, path = own_name(text)
+    name, path = split_set_name(text)
     folder = model_folder(path)
     card = read_card(folder)
     if NO_TUMOUR not in card.classes:

@@ -25,7 +25,7 @@ from tools.ood_images import altered_slices, made_images
 EPILOG = """
 examples:
   python -m tools ood runs/joint/TIME
-  python -m tools ood runs/joint/TIME --foreign brisc:data/brisc --out docs/explanations/out_of_distribution.md
+  python -m tools ood runs/joint/TIME --external brisc:data/brisc --out docs/explanations/out_of_distribution.md
 """
 BLOCK = "ood"
 Row = tuple[str, int, int]
@@ -43,7 +43,7 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--root", metavar="FOLDER", help="where the run's data lies [as the run says]")
     parser.add_argument(
-        "--foreign", action="append", default=[], metavar="SOURCE:FOLDER", help="a set of another publisher; may be repeated"
+        "--external", action="append", default=[], metavar="SOURCE:FOLDER", help="a set of another publisher; may be repeated"
     )
     parser.add_argument("--slices", type=int, default=100, metavar="N", help="largest number of each kind [100]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of what is drawn [0]")
@@ -51,9 +51,9 @@ def command(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.slices < 1:
         raise RequestError(f"--slices {options.slices}: expected 1 or more")
-    foreign = {each.source.root.name: each.source for each in open_sets(options.foreign)}
+    external = {each.source.root.name: each.source for each in open_sets(options.external)}
     data = read_run(Run(options.run), root=options.root)
-    fitted, found = measure(data, foreign, slices=options.slices, seed=options.seed, note=lambda kind: print(f"  {kind}"))
+    fitted, found = measure(data, external, slices=options.slices, seed=options.seed, note=lambda kind: print(f"  {kind}"))
     reference = format_reference(fitted.card)
     print(f"{reference}\n\n{as_markdown(found)}")
     if options.out is not None:
@@ -72,14 +72,19 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def measure(
-    data: RunData, foreign: Mapping[str, Source], *, slices: int, seed: int = 0, note: Callable[[str], None] = lambda kind: None
+    data: RunData,
+    external: Mapping[str, Source],
+    *,
+    slices: int,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda kind: None,
 ) -> tuple[FittedReference, list[tuple[str, list[Row]]]]:
     """Fit the reference of a run, write it into its model folder if there is one, and count the flagged images.
 
     Args:
         data: the run.
-        foreign: sets of other publishers by name.
-        slices: largest number of slices of each foreign set, and of test slices from which other images are made.
+        external: sets of other publishers by name.
+        slices: largest number of slices of each external set, and of test slices from which other images are made.
         seed: of what is drawn.
         note: called with each kind before it is counted.
 
@@ -93,7 +98,7 @@ def measure(
         update_card(data.run.model, ood=fitted.card)
     real = [("test slices of held-out patients", len(fitted.test), fitted.card["n_test_ood"])]
     others = []
-    for name, source in foreign.items():
+    for name, source in external.items():
         note(name)
         records = source.records()
         squares = [preprocessing.image(source.read(records[place]).image) for place in spread(len(records), slices)]

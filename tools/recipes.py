@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bts.apps.recipe_files import read_recipe
+from bts.apps.settings_parser import read_recipe
 from bts.csv_files import read_frame
 from bts.errors import RequestError
 from bts.evaluation.intervals import Interval

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bts.apps.run import DONE, OneLineParser
-from bts.apps.settings_line import make_parser
+from bts.apps.settings_parser import make_parser
 from bts.fields import expectation, hints, leaf_hints, leaves
 from bts.settings import SETTINGS
 

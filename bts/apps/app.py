@@ -1,4 +1,4 @@
-"""`bts app`: the page in the browser."""
+"""The `bts app` command: the web page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def command(argv: Sequence[str]) -> int:
-    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, remove everything and return the exit status."""
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP, remove uploads and results, and return the exit status."""
     options = make_parser().parse_args(argv)
     password = _password(ask=options.password)
-    from bts.apps.web.desk import Desk
     from bts.apps.web.hosts import Hosts
     from bts.apps.web.limits import Limits
     from bts.apps.web.serve import Address, build_app, end_on_hangup, open_socket, private_root, quiet_server
+    from bts.apps.web.service import AnalysisService
     from bts.inference.predictor import Predictor
 
     limits = Limits(
@@ -34,12 +34,12 @@ def command(argv: Sequence[str]) -> int:
         sweep_seconds=min(Limits.sweep_seconds, options.max_idle / 4),
     )
     if min(limits.upload_mib, limits.disk_mib, limits.seconds, limits.waiting, limits.idle_seconds) <= 0:
-        raise RequestError("--max-upload, --max-disk, --max-seconds, --max-waiting and --max-idle: expected numbers over 0")
-    Hosts(given=tuple(options.host_name))  # report a wrong name before anything is loaded
+        raise RequestError("--max-upload, --max-disk, --max-seconds, --max-waiting and --max-idle: expected numbers above 0")
+    Hosts(host_names=tuple(options.host_name))  # report an invalid name before anything is loaded
     listening = open_socket(Address(options.host, options.port))
     end_on_hangup()
     with listening, private_root() as root:
-        hosts = Hosts(options.host, port=listening.getsockname()[1], given=tuple(options.host_name))
+        hosts = Hosts(options.host, port=listening.getsockname()[1], host_names=tuple(options.host_name))
         predictor = Predictor.load(
             seg=options.seg,
             cls=options.cls,
@@ -48,23 +48,21 @@ def command(argv: Sequence[str]) -> int:
             device=options.device,
             runtime=options.runtime,
         )
-        desk = Desk(predictor, root=root, limits=limits)
-        app = build_app(desk, password=password, root_path=options.root_path, hosts=hosts)
+        service = AnalysisService(predictor, root=root, limits=limits)
+        app = build_app(service, password=password, root_path=options.root_path, hosts=hosts)
         server = quiet_server(app, behind_proxy=bool(options.host_name or options.root_path))
         for note in predictor.notes:
             print(note)
         if options.host not in LOOPBACK and password is None:
-            print(
-                f"note: anyone who can reach {options.host} can use the page: set a password in {PASSWORD}, or with --password"
-            )
+            print(f"note: anyone who can reach {options.host} can use the page: set a password with --password or {PASSWORD}")
         print(
-            f"open http://{_shown(options.host)}:{listening.getsockname()[1]}{options.root_path} (Ctrl-C ends it)", flush=True
+            f"open http://{_shown(options.host)}:{listening.getsockname()[1]}{options.root_path} (Ctrl-C to quit)", flush=True
         )
         try:
             server.run(sockets=[listening])
         except KeyboardInterrupt:  # the usual way to end it
             with suppress(OSError):  # the terminal may be closed
-                print("ended, all uploads and results are removed", flush=True)
+                print("stopped, all uploads and results are removed", flush=True)
     return DONE
 
 
@@ -72,7 +70,7 @@ def make_parser() -> OneLineParser:
     """Return the parser of `bts app`."""
     parser = OneLineParser(
         prog="bts app",
-        description="A page in the browser: drop a scan, see mask, class and Grad-CAM. "
+        description="Serve a web page that shows mask, class and Grad-CAM of uploaded scans. "
         "Without --seg, --cls or --joint, the latest finished runs are used, else the bundled model.",
     )
     add_model_options(parser, what="run, model folder or exported file")
@@ -117,12 +115,12 @@ def make_parser() -> OneLineParser:
 
 
 def _password(*, ask: bool) -> str | None:
-    """Return the password, which is never an argument, as every user of the machine could read it."""
+    """Return the password; it is not an argument, which every user of the machine could read."""
     password = os.environ.get(PASSWORD)
     if password is None and ask:
         password = getpass.getpass("password for visitors: ")
     if password == "":
-        raise RequestError(f"an empty password: set {PASSWORD} to one, or leave it out")
+        raise RequestError(f"empty password: set {PASSWORD} to a password, or unset it")
     return password
 
 

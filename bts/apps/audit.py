@@ -14,7 +14,7 @@ from bts.errors import RequestError
 from bts.registry import suggestion
 
 if TYPE_CHECKING:
-    from bts.audit.pictures import AuditSet
+    from bts.audit.images import AuditSet
 
 EPILOG = """
 examples:
@@ -22,7 +22,7 @@ examples:
   bts audit figshare:data/figshare --split runs/seg/TIME/split.csv
   bts audit figshare:data/figshare brisc:data/brisc --recover figshare
 
-exit status: 0 no finding, 1 a leak, a class from a single publisher, or an unreadable image, 2 a wrong request
+exit status: 0 no finding, 1 leak, class from a single publisher, or unreadable image, 2 invalid request
 """
 
 
@@ -30,15 +30,15 @@ def command(argv: Sequence[str]) -> int:
     """Audit the sources and return the exit status."""
     parser = OneLineParser(
         prog="bts audit",
-        description="Find patients and copies of images in two parts of a split, within a set and across sets, and classes "
-        "that come from a single publisher.",
+        description="Check data sets and splits for leakage (patients and copies of images in two parts) and confounding "
+        "(classes that come from a single publisher).",
         epilog=EPILOG,
     )
     parser.add_argument(
         "sets",
         nargs="+",
         metavar="SOURCE",
-        help="NAME:FOLDER (`bts sources` lists the names), or a folder, .csv, .npz; prefix WORD= to name the set",
+        help="NAME:FOLDER (`bts sources` lists the names), or a folder, .csv, .npz; prefix WORD= to rename the set",
     )
     parser.add_argument(
         "--split", action="append", default=[], metavar="[SET=]FILE", help="split CSV to use instead of the published parts"
@@ -47,7 +47,7 @@ def command(argv: Sequence[str]) -> int:
         "--group", choices=("family", "exact"), default="family", help="which patient IDs count as one patient [family]"
     )
     parser.add_argument("--recover", metavar="SET", help="recover the patients of the other sets' images (recovered_*.csv)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of page and tables [results/audit/TIME]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="output folder [results/audit/TIME]")
     options = parser.parse_args(argv)
     from bts.audit.run import find_leaks
     from bts.audit.summary import summary
@@ -67,17 +67,17 @@ def command(argv: Sequence[str]) -> int:
 
 
 def open_sets(texts: Sequence[str]) -> list[AuditSet]:
-    """Open the sets that the arguments name; a set is named after its source, with a number if repeated.
+    """Open the sets given by arguments; a set is named after its source, with a number if repeated.
 
     `WORD=NAME:FOLDER` names a set WORD.
     """
-    from bts.audit.pictures import AuditSet
+    from bts.audit.images import AuditSet
     from bts.data.sources.base import sources
     from bts.data.sources.catalogue import detect_source, open_source
 
     found: list[AuditSet] = []
     for argument in texts:
-        given, text = own_name(argument)
+        given, text = split_set_name(argument)
         name, _, root = text.partition(":")
         is_misspelt = bool(root or suggestion(text, sources))  # refused with the nearest name
         if name in sources or (is_misspelt and not Path(text).exists()):
@@ -90,10 +90,10 @@ def open_sets(texts: Sequence[str]) -> list[AuditSet]:
     return found
 
 
-def own_name(argument: str) -> tuple[str, str]:
+def split_set_name(argument: str) -> tuple[str, str]:
     """Split an argument into the name before `=`, if any, and the rest.
 
-    >>> own_name("kaggle=folders:data/kaggle"), own_name("folders:data/kaggle"), own_name("data/a=b")
+    >>> split_set_name("kaggle=folders:data/kaggle"), split_set_name("folders:data/kaggle"), split_set_name("data/a=b")
     (('kaggle', 'folders:data/kaggle'), ('', 'folders:data/kaggle'), ('', 'data/a=b'))
     """
     name, sign, rest = argument.partition("=")

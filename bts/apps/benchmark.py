@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bts.apps.recipe_files import read_recipe
 from bts.apps.run import DONE, OneLineParser
+from bts.apps.settings_parser import read_recipe
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, TASKS, Task
 from bts.settings import Settings
@@ -19,9 +19,9 @@ examples:
       --data.source folders --data.root data/kaggle
   bts benchmark configs/recipes/kaggle_resnet50_clahe.yaml --by-patient results/audit/kaggle/recovered_folders.csv
 
-Every setting of the task's train_*.py may follow and applies to all recipes. The split is that of the first recipe, drawn
-once. The same --out resumes an interrupted benchmark. With --by-patient each recipe is trained twice, on the publisher's split
-and on one by recovered patient with parts of the same size; the table shows both and the score inflation.
+Settings of train_*.py, such as --data.root FOLDER, apply to all recipes. The split is that of the first recipe. The same --out
+resumes an interrupted benchmark. With --by-patient each recipe is trained twice, on the publisher's split and on one by
+recovered patient with parts of the same size; the table shows both and the score inflation.
 """
 
 
@@ -29,13 +29,13 @@ def command(argv: Sequence[str]) -> int:
     """Train, score and compare the recipes, and return the exit status."""
     files, rest = files_first(argv)
     parser = make_parser()
-    options, settings_line = parser.parse_known_args(rest)
+    options, overrides = parser.parse_known_args(rest)
     if options.help:
         print(parser.format_help())
         return DONE
     if not files:
-        raise RequestError("expected settings files in front, such as configs/recipes/kaggle_backbones_*.yaml")
-    task, recipes = read_all(files, settings_line, task=options.task)
+        raise RequestError("expected settings files before the options, such as configs/recipes/kaggle_backbones_*.yaml")
+    task, recipes = read_all(files, overrides, task=options.task)
     out = options.out or Path("runs") / "benchmark" / "-".join(recipes)
     print(train_all(task, recipes, out, by_patient=options.by_patient))
     print(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
@@ -68,7 +68,7 @@ def read_all(files: Sequence[Path], rest: Sequence[str], *, task: Task | None = 
     tasks, recipes = {}, {}
     for path in files:
         if path.stem in recipes:
-            raise RequestError(f"{path}: two recipes are called '{path.stem}': name each once")
+            raise RequestError(f"{path}: two recipes are called '{path.stem}': give each file its own name")
         tasks[path.stem], recipes[path.stem] = read_recipe(path, rest, task=task)
     if len(set(tasks.values())) > 1:
         found = ", ".join(f"{name} is for {each}" for name, each in tasks.items())

@@ -14,12 +14,12 @@ def command(argv: Sequence[str]) -> int:
     parser = OneLineParser(
         prog="bts compare",
         description="Compare scored runs, reports or cross-validations on their common slices, paired over patients. "
-        "Every further one is compared with the first.",
+        "Each is compared with the first.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="two or more run or report folders")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table as .csv or .json")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap [0]")
-    parser.add_argument("--draws", type=int, default=2000, metavar="N", help="draws of the bootstrap [2000]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="bootstrap seed [0]")
+    parser.add_argument("--draws", type=int, default=2000, metavar="N", help="number of bootstrap draws [2000]")
     options = parser.parse_args(argv)
     if len(options.runs) < 2:
         parser.error("expected at least two runs to compare")

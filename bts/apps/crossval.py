@@ -19,13 +19,13 @@ def command(argv: Sequence[str]) -> int:
         return DONE
     if options.task is None:
         raise RequestError("expected --task seg, --task cls or --task joint")
-    from bts.apps.train import gather
+    from bts.apps.train import resolve_settings
     from bts.evaluation.metric_registry import text_table
     from bts.experiments.crossval import Folds, cross_validate
 
     options.resume = None  # every fold is resumed by itself
     folds = Folds.parse(options.folds)
-    settings = gather(options.task, options, rest)
+    settings = resolve_settings(options.task, options, rest)
     out = options.out or Path(settings.runs) / "crossval" / f"{options.task}-{options.folds}"
     from bts.audit.gate import gate
     from bts.training.fit import fit
@@ -43,12 +43,17 @@ def make_parser() -> OneLineParser:
         prog="bts crossval",
         description="Train one model per fold, score each on its held-out fold, and pool all patients in one report. "
         "The same --out resumes an interrupted cross-validation.",
-        epilog="Every setting of the task's train_*.py may follow: --data.root FOLDER --optim.epochs 10 ...",
+        epilog="Settings of train_*.py apply to all folds: --data.root FOLDER --optim.epochs 10 ...",
         help_option=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
     parser.add_argument("--task", choices=TASKS, help="task of the recipe")
-    parser.add_argument("--folds", default="cvind", metavar="FOLDS", help="cvind (the author's five) or a number [cvind]")
+    parser.add_argument(
+        "--folds",
+        default="cvind",
+        metavar="FOLDS",
+        help="number, or cvind for the folds of figshare's author [cvind]",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings of the recipe [configs/<task>.yaml]")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folds and report [<runs>/crossval/<task>-<folds>]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="output folder [<runs>/crossval/<task>-<folds>]")
     return parser

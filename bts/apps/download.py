@@ -1,4 +1,4 @@
-"""`bts download`: fetch the figshare set."""
+"""The `bts download` command: download the figshare set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Bars:
         self.name = ""
 
     def show(self, name: str, done: int, total: int) -> None:
-        """Draw where a file stands; a new name closes the last bar."""
+        """Show the progress of a file; a new name closes the previous bar."""
         if self.bar is None or name != self.name:
             self.close()
             self.name = name
@@ -28,7 +28,7 @@ class Bars:
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
-        """Leave the last bar as it is."""
+        """Close the current bar."""
         if self.bar is not None:
             self.bar.close()
 
@@ -38,12 +38,12 @@ def command(argv: Sequence[str]) -> int:
     size = sum(file.size for file in FILES) / 1e9
     parser = OneLineParser(
         prog="bts download",
-        description=f"Fetch the figshare set ({size:.1f} GB, Cheng 2017, CC BY 4.0); run again to go on where it stopped.",
+        description=f"Download the figshare set ({size:.1f} GB, Cheng 2017, CC BY 4.0). Run again to resume.",
     )
-    parser.add_argument("--out", type=Path, default=Path("data/figshare"), metavar="FOLDER", help="[data/figshare]")
+    parser.add_argument("--out", type=Path, default=Path("data/figshare"), metavar="FOLDER", help="folder [data/figshare]")
     parser.add_argument("--keep-archives", action="store_true", help="keep the zip archives beside the slices")
     parser.add_argument(
-        "--mirror", default=SERVER, metavar="URL", help=f"address under which each file lies by its number [{SERVER}]"
+        "--mirror", default=SERVER, metavar="URL", help=f"base URL of the files, which are named by their number [{SERVER}]"
     )
     options = parser.parse_args(argv)
     bars = Bars()
@@ -53,5 +53,6 @@ def command(argv: Sequence[str]) -> int:
         bars.close()
     for name, reason in report.failed.items():
         print(f"error: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
-    print(f"{report.slices} slices in {options.out}: {len(report.fetched)} files fetched, {len(report.present)} there already")
+    counts = f"{len(report.fetched)} files downloaded, {len(report.present)} already present"
+    print(f"{report.slices} slices in {options.out}: {counts}")
     return SOME_FAILED if report.failed else DONE

@@ -62,14 +62,14 @@ def make_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="bts evaluate",
         description="Score models on slices they were not trained on and write a report: index.html, metrics.json, "
-        "slices.csv, PNGs. Name a segmenter, a classifier, both, or a joint model; several of one task form an ensemble.",
+        "slices.csv, PNGs. Give a segmenter, a classifier, both, or a joint model; several of one task form an ensemble.",
     )
     add_model_options(parser, what="run or model folder")
     parser.add_argument("--split", default="test", metavar="PART", help="part of the run's split: test, val or train [test]")
-    parser.add_argument("--data", metavar="SOURCE", help="score a foreign set instead (`bts sources` lists them)")
-    parser.add_argument("--root", metavar="FOLDER", help="where the data lies [as the run says, or data/SOURCE]")
+    parser.add_argument("--data", metavar="SOURCE", help="score an external set instead (`bts sources` lists the names)")
+    parser.add_argument("--root", metavar="FOLDER", help="folder of the data [that of the run, or data/SOURCE]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the report [RUN/report]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap [0]")
-    parser.add_argument("--draws", type=int, default=2000, metavar="N", help="draws of the bootstrap [2000]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="bootstrap seed [0]")
+    parser.add_argument("--draws", type=int, default=2000, metavar="N", help="number of bootstrap draws [2000]")
     return parser

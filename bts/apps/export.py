@@ -1,4 +1,4 @@
-"""`bts export`: write a trained model for other runtimes."""
+"""The `bts export` command: export a trained model to other formats."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ FORMATS = "onnx, openvino or monai-bundle"
 def command(argv: Sequence[str]) -> int:
     """Export a model and return the exit status."""
     options = make_parser().parse_args(argv)
-    written = in_eight_bits(options) if options.int8 else in_floats(options)
+    written = export_quantised(options) if options.int8 else export_float(options)
     for note in written.notes:
         print(note)
     print(DISCLAIMER)
     return DONE
 
 
-def in_floats(options: Namespace) -> Written:
-    """Export as the format says."""
+def export_float(options: Namespace) -> Written:
+    """Export to the selected format."""
     from bts.export.formats import export_model
 
     return export_model(options.model, format=options.format, out=options.out)
 
 
-def in_eight_bits(options: Namespace) -> Written:
-    """Export an ONNX file in eight bits and score it beside the model."""
+def export_quantised(options: Namespace) -> Written:
+    """Export a quantised ONNX file, and score both on the test part."""
     if options.format != "onnx":
-        raise RequestError(f"--int8 with --format {options.format}: eight bits are written as ONNX only")
+        raise RequestError(f"--int8 with --format {options.format}: quantised models are exported as ONNX only")
     from bts.evaluation.cases import evaluate_cases, mean_scores
     from bts.export.quantised import export_int8
 
@@ -60,14 +60,16 @@ def make_parser() -> OneLineParser:
     """Return the parser of `bts export`."""
     parser = OneLineParser(
         prog="bts export",
-        description="Write a trained model as one ONNX file, for OpenVINO, or as a MONAI bundle, checked against PyTorch.\n"
-        "`infer.py` answers from what lies beside the model: --runtime onnx, openvino, auto.",
+        description="Export a trained model to ONNX, OpenVINO or a MONAI bundle, and compare it with PyTorch.\n"
+        "`infer.py` uses the exported files beside a model with --runtime onnx, openvino or auto.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="run or model folder")
     parser.add_argument("--format", default="onnx", metavar="NAME", help=f"{FORMATS} [onnx]")
     parser.add_argument(
-        "--int8", action="store_true", help="convolutions in eight bits; MODEL is a run, scored on its test part"
+        "--int8",
+        action="store_true",
+        help="quantise the convolutions to 8 bits and score the test part; MODEL is a run",
     )
-    parser.add_argument("--root", metavar="FOLDER", help="with --int8: where the data lies [as the run says]")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="file or folder to write to [beside the model]")
+    parser.add_argument("--root", metavar="FOLDER", help="with --int8: folder of the data [that of the run]")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="output file or folder [beside the model]")
     return parser

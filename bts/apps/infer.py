@@ -1,4 +1,4 @@
-"""Command `bts infer` and `infer.py`: scans in, a folder of results out."""
+"""The `bts infer` command and `infer.py`: predict scans and write a folder of results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from bts.apps.infer_job import Job
-    from bts.inference.lanes import Share
+    from bts.inference.parallel import Shard
 
 LISTED = 20
 """Number of inputs up to which each gets its own line; with more, only a progress bar and the summary are shown."""
@@ -33,45 +33,46 @@ def command(argv: Sequence[str]) -> int:
     options = make_parser().parse_args(argv)
     from bts.inference.archives import Archives
     from bts.inference.inputs import find_inputs
-    from bts.inference.lanes import read_share, under_torchrun
+    from bts.inference.parallel import is_torchrun, read_shard
     from bts.inference.studies import gather_series
 
-    share = read_share()
-    if options.out is None and (share.world > 1 or options.resume):
-        why = "several processes write to one folder" if share.world > 1 else "--resume needs the folder to resume in"
-        raise RequestError(f"{why}: name it with --out")
+    shard = read_shard()
+    if options.out is None and shard.world_size > 1:
+        raise RequestError("several processes need a common output folder: set it with --out")
+    if options.out is None and options.resume:
+        raise RequestError("--resume needs the output folder to resume in: set it with --out")
     out = options.out or Path("results") / time.strftime("%Y-%m-%d_%H-%M-%S")
     found = find_inputs(options.inputs, besides=out)
     with Archives() as archives:
         inputs = archives.expand(found.files)
         together = found.together | archives.files.keys()
         studies = gather_series(inputs, together=together, files=archives.files, only=options.series, progress=header_bar)
-        if share.rank == 0:
+        if shard.rank == 0:
             for line in [*([skipped_line(found.skipped)] if found.skipped else []), *archives.notes, *studies.notes]:
                 print(printable(line))
         failed = archives.failed | studies.failed
-        job, paths = make_job(options, studies.inputs, out, share, volumes=studies.series)
+        job, paths = make_job(options, studies.inputs, out, shard, volumes=studies.series)
         job.files = {**archives.files, **studies.series}
-        if share.rank == 0:
+        if shard.rank == 0:
             job.failed |= failed
         left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
         if len(left) < len(paths):
-            print(f"{len(paths) - len(left)} of {len(paths)} scans are finished already")
-        with tqdm(total=len(left), unit="scan", disable=True if job.tell else None) as bar:
+            print(f"{len(paths) - len(left)} of {len(paths)} scans are already finished")
+        with tqdm(total=len(left), unit="scan", disable=True if job.on_line else None) as bar:
             for done in job.work(left):
                 bar.update(done)
-    status = summary(job, len(paths) + (len(failed) if share.rank == 0 else 0), out)
+    status = summary(job, len(paths) + (len(failed) if shard.rank == 0 else 0), out)
     # torchrun would end the other processes, which still have inputs to do; the errors were printed
-    return DONE if status == SOME_FAILED and under_torchrun() else status
+    return DONE if status == SOME_FAILED and is_torchrun() else status
 
 
 def skipped_line(skipped: Sequence[Path]) -> str:
-    """Return the line on the files of the searched folders that are no scans."""
-    return f"{len(skipped)} files that are no scans are skipped (first: {skipped[0]})"
+    """Return the line on files in the searched folders that are not scans."""
+    return f"{len(skipped)} files that are not scans are skipped (first: {skipped[0]})"
 
 
 def header_bar(count: int) -> Callable[[], object]:
-    """Show a progress bar over the headers of DICOM files, and return what is called after each."""
+    """Show a progress bar for the headers of DICOM files, and return the callback for each."""
     bar = tqdm(total=count, desc="headers", unit="file", leave=False, delay=1, disable=None if count else True)
 
     def step() -> None:
@@ -83,17 +84,17 @@ def header_bar(count: int) -> Callable[[], object]:
 
 
 def make_job(
-    options: Namespace, inputs: Sequence[Path], out: Path, share: Share, *, volumes: Collection[Path]
+    options: Namespace, inputs: Sequence[Path], out: Path, shard: Shard, *, volumes: Collection[Path]
 ) -> tuple[Job, list[Path]]:
-    """Load the models and return the job and this process's share of the inputs."""
+    """Load the models and return the job and this process's shard of the inputs."""
     from bts.apps.infer_job import Job, is_nifti
-    from bts.inference.lanes import MOST, lanes_for
+    from bts.inference.parallel import MAX_WORKERS, workers_for
     from bts.inference.predictor import Predictor
     from bts.inference.resume import ResultFolders
 
     names = ResultFolders(out)
     folders = {path: names.folder(path) for path in inputs}  # of all: names agree between processes and on resuming
-    paths = share.of(inputs)
+    paths = shard.of(inputs)
     predictor = Predictor.load(
         seg=options.seg,
         cls=options.cls,
@@ -101,19 +102,19 @@ def make_job(
         runs=options.runs,
         device=options.device,
         runtime=options.runtime,
-        lanes=lanes_for(
-            MOST if any(is_nifti(path) or path in volumes for path in paths) else len(paths)
+        workers=workers_for(
+            MAX_WORKERS if any(is_nifti(path) or path in volumes for path in paths) else len(paths)
         ),  # a volume has many slices
         cam_scale=options.cam_scale,
         cam_method=options.cam_method,
     )
     for note in predictor.notes:
         print(note)
-    if share.world > 1:
-        print(f"process {share.rank + 1} of {share.world}: {len(paths)} of {len(inputs)} scans")
+    if shard.world_size > 1:
+        print(f"process {shard.rank + 1} of {shard.world_size}: {len(paths)} of {len(inputs)} scans")
     out.mkdir(parents=True, exist_ok=True)
-    tell = _tell if len(paths) <= LISTED else None
-    return Job(predictor, folders, axis=options.axis, cam_class=options.cam, tell=tell, debug=options.debug), paths
+    on_line = _print_line if len(paths) <= LISTED else None
+    return Job(predictor, folders, axis=options.axis, cam_class=options.cam, on_line=on_line, debug=options.debug), paths
 
 
 def make_parser() -> OneLineParser:
@@ -131,21 +132,21 @@ def make_parser() -> OneLineParser:
         metavar="SCAN",
         help="files, folders, DICOMDIR or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz .zip",
     )
-    parser.add_argument("--series", metavar="UID", help="DICOM series to answer, of those in the folders [all]")
+    parser.add_argument("--series", metavar="UID", help="UID of the DICOM series to predict [all series in the folders]")
     add_model_options(parser, what="run, model folder or exported file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results [results/<time>]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="output folder [results/<time>]")
     parser.add_argument("--resume", action="store_true", help="resume in --out, skipping finished scans")
-    parser.add_argument("--cam", metavar="CLASS", help="class that the map explains [the predicted one]")
+    parser.add_argument("--cam", metavar="CLASS", help="class of the class activation map [the predicted one]")
     parser.add_argument(
         "--cam-scale",
         choices=CAM_SCALES,
         default="slice",
-        help="1 is the map's own maximum, or the model's scale [slice]",
+        help="scale of the class map: its own maximum, or a fixed scale of the model [slice]",
     )
-    parser.add_argument("--cam-method", choices=CAM_METHODS, help="method of the class map [the model's usual one]")
+    parser.add_argument("--cam-method", choices=CAM_METHODS, help="method of the class activation map [default of the model]")
     parser.add_argument(
-        "--axis", type=int, choices=(0, 1, 2), help="slices of a volume: 0 sagittal, 1 coronal, 2 axial [as the file says]"
+        "--axis", type=int, choices=(0, 1, 2), help="slicing axis of a volume: 0 sagittal, 1 coronal, 2 axial [from the file]"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument(
@@ -154,12 +155,12 @@ def make_parser() -> OneLineParser:
     return parser
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     print("\n".join(map(printable, line.split("\n"))))
 
 
 def summary(job: Job, total: int, out: Path) -> int:
-    """Print how many scans are done and what failed, and return the exit status."""
+    """Print the number of finished scans and all errors, and return the exit status."""
     print(f"{total - len(job.failed)} of {total} scans done, results in {out}")
     for reason in job.failed.values():
         print(f"error: {printable(reason)}", file=sys.stderr)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NIFTI = (".nii", ".nii.gz")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of the disk that no other file would be spared of."""
+"""Disk errors that would affect every other file too."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Outcome:
 
 @dataclass
 class Job:
-    """Inputs, the loaded models, and where the results go.
+    """Inputs, loaded models and result folders.
 
     Attributes:
-        predictor: loaded models; its lanes are used.
-        folders: folder of the result of each input.
-        axis: along which volumes are cut.
-        cam_class: class that the maps explain.
-        tell: receives the line of each input; None where there are too many.
-        files: file on the disk of an input that is called otherwise, such as a member of an archive, or the files of a series.
+        predictor: loaded models; its workers are used.
+        folders: result folder of each input.
+        axis: slicing axis of volumes.
+        cam_class: class of the class activation maps.
+        on_line: receives the line of each input, or None.
+        files: file on disk of an input with another name, such as a member of an archive, or the files of a series.
         debug: whether to print the traceback of an unexpected error.
         failed: error by path.
     """
@@ -59,7 +59,7 @@ class Job:
     folders: dict[Path, Path]
     axis: int | None = None
     cam_class: str | None = None
-    tell: Callable[[str], None] | None = None
+    on_line: Callable[[str], None] | None = None
     files: Mapping[Path, Path | SeriesFiles] = field(default_factory=dict)
     debug: bool = False
     failed: dict[Path, str] = field(default_factory=dict)
@@ -82,10 +82,10 @@ class Job:
     def work(self, paths: Sequence[Path]) -> Iterator[int]:
         """Write the result of each input; yield the number of inputs finished since the last yield.
 
-        Pictures are processed in lanes, from reading to the written files; volumes one by one, their slices in lanes. So the
-        memory in use does not grow with the number of inputs.
+        Workers process the pictures, from reading to the written files, and the slices of a volume. The memory in use does not
+        grow with the number of inputs.
         """
-        from bts.inference.lanes import batches, map_ordered
+        from bts.inference.parallel import batches, map_ordered
 
         for is_volume, group in groupby(paths, key=self.is_volume):
             if is_volume:
@@ -93,7 +93,9 @@ class Job:
                     self.note(self.scans([path])[0])
                     yield 1
                 continue
-            for outcomes in map_ordered(self.scans, batches(group, self.predictor.together), lanes=self.predictor.lanes):
+            for outcomes in map_ordered(
+                self.scans, batches(group, self.predictor.best_batch_size), workers=self.predictor.workers
+            ):
                 for outcome in outcomes:
                     self.note(outcome)
                 yield len(outcomes)
@@ -179,7 +181,7 @@ class Job:
         warnings: list[tuple[int, tuple[str, ...]]] = []
 
         def counted() -> Iterator[Prediction]:
-            slices, size = scan.slices, self.predictor.together
+            slices, size = scan.slices, self.predictor.best_batch_size
             for prediction in self.predictor.predict_many(slices, batch_size=size, cam_class=self.cam_class):
                 areas.append(prediction.mask_area_px or 0)
                 warnings.append((int(prediction.slice.index or 0), prediction.warnings))
@@ -194,12 +196,12 @@ class Job:
         """Record why an input failed, or pass its line on."""
         if outcome.failed is not None:
             self.failed[outcome.path] = outcome.failed
-        elif self.tell is not None:
-            self.tell("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
+        elif self.on_line is not None:
+            self.on_line("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
 
 
 def ends_job(error: Exception) -> bool:
-    """Return whether an error concerns all inputs: a wrong request, or a disk that takes no more files."""
+    """Return whether an error concerns all inputs: an invalid request, or a full disk."""
     cause = error.__cause__
     if isinstance(error, RequestError) and isinstance(cause, OSError):
         return cause.errno in FULL_DISK

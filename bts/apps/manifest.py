@@ -1,4 +1,4 @@
-"""`bts manifest`: one table of several sets, with the tumours of some and the healthy slices of others."""
+"""The `bts manifest` command: combine several sets in one table."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ def command(argv: Sequence[str]) -> int:
     """Write the table, count what is in it, and return the exit status."""
     parser = OneLineParser(
         prog="bts manifest",
-        description="Write one table of the slices of several sets. Healthy slices without a patient get an invented one, "
-        "the same for all that look alike, so that a split by patient keeps copies together. A copy of a picture of an earlier "
-        "set is left out, and so are healthy slices known to be CT, T2-weighted or to show a mass.",
+        description="Write one table of the slices of several sets. Healthy slices without a patient ID get an invented one, "
+        "the same for similar slices, so that a split by patient keeps copies together. Copies of images of an earlier set are "
+        "excluded, as are healthy slices known to be CT or T2-weighted or to show a mass.",
         epilog=EPILOG,
     )
     parser.add_argument(
         "sets",
         nargs="+",
         metavar="SOURCE",
-        help="all slices of NAME:FOLDER (`bts sources` lists the names); WORD= before it is what the table calls the set",
+        help="set to include completely: NAME:FOLDER (`bts sources` lists the names); prefix WORD= to rename it",
     )
-    parser.add_argument("--healthy", nargs="+", default=[], metavar="SOURCE", help="of these only the slices without a tumour")
+    parser.add_argument("--healthy", nargs="+", default=[], metavar="SOURCE", help="sets of which only healthy slices are used")
     parser.add_argument(
         "--tumours",
         nargs="+",
         default=[],
         metavar="SOURCE",
-        help="of these only the slices with a tumour that no set before them has, each once",
+        help="sets of which only slices with a tumour are used, without copies of slices of earlier sets",
     )
     parser.add_argument(
         "--hold-out",
         type=int,
         choices=(1, 2),
         metavar="FOLD",
-        help="leave fold 1 or 2 of the --tumours out, by groups of look-alikes, and write it to held_out.csv beside the table",
+        help="hold out fold 1 or 2 of the --tumours sets, by groups of similar slices, in held_out.csv beside the table",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table, such as data/model/manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="output file, such as data/model/manifest.csv")
     options = parser.parse_args(argv)
     from bts.audit.exclusions import REASONS
     from bts.audit.mixing import mix
     from bts.data.sources.manifest_table import write_manifest
 
     if options.hold_out and not options.tumours:
-        raise RequestError("--hold-out: expected sets of --tumours to hold out from, received none: name them, or leave it out")
+        raise RequestError("--hold-out: expected sets in --tumours, received none: add them, or omit --hold-out")
     mixed = mix(
         *(open_sets(sets) for sets in (options.sets, options.healthy, options.tumours)),
         folder=options.out.parent,
@@ -65,10 +65,10 @@ def command(argv: Sequence[str]) -> int:
     write_manifest(options.out, mixed.rows)
     for (source, label), count in Counter((row["source"], row["label"]) for row in mixed.rows).items():
         patients = {row["patient_id"] for row in mixed.rows if (row["source"], row["label"]) == (source, label)}
-        print(f"{source:<12} {label or 'not known':<12} {count:>6} slices {len(patients):>5} patients")
+        print(f"{source:<12} {label or 'unknown':<12} {count:>6} slices {len(patients):>5} patients")
     if mixed.excluded:
         reasons = ", ".join(f"{count} {REASONS[reason]}" for reason, count in mixed.excluded.most_common())
-        print(f"left out of the healthy slices: {reasons}")
+        print(f"excluded healthy slices: {reasons}")
     if options.hold_out:
         held_out = options.out.with_name("held_out.csv")
         write_manifest(held_out, mixed.held_out)

@@ -1,4 +1,4 @@
-"""Command `bts models`: list the available models and those that are used if none is named."""
+"""The `bts models` command: list the available models and the default one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def command(argv: Sequence[str]) -> int:
     """List the models and return the exit status."""
     parser = OneLineParser(
         prog="bts models",
-        description="List the bundled models, those of finished runs, and those that are used if none is named.",
+        description="List the bundled models, the models of finished runs, and the default models.",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")
     options = parser.parse_args(argv)
@@ -30,6 +30,6 @@ def command(argv: Sequence[str]) -> int:
         _, notes = select_models(seg=None, cls=None, joint=None, runs=options.runs)
     except RequestError as error:
         notes = (str(error),)
-    print("\nused if none is named:\n" + "\n".join(f"  {note}" for note in notes))
+    print("\nused by default:\n" + "\n".join(f"  {note}" for note in notes))
     print(DISCLAIMER)
     return DONE

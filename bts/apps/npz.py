@@ -1,4 +1,4 @@
-"""`bts npz`: write class folders as `.npz` files."""
+"""The `bts npz` command: convert a set to `.npz` files."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ examples:
 
 
 def command(argv: Sequence[str]) -> int:
-    """Write the files, say what is in them, and return the exit status."""
+    """Write the files, print the number of slices in each, and return the exit status."""
     parser = OneLineParser(
         prog="bts npz",
-        description="Write the slices of a set as arrays: squares of bytes, class names, and what else all have.",
+        description="Convert a set to .npz arrays: square 8-bit images, class names, and patients if all are known.",
         epilog=EPILOG,
     )
     parser.add_argument(
         "set", metavar="SOURCE", help="NAME:FOLDER (`bts sources` lists the names), or a folder of class folders"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder for a file a part, or one .npz file")
-    parser.add_argument("--size", type=int, default=224, metavar="PX", help="side of the squares, a multiple of 32 [224]")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PATH", help="output folder (a file per part), or one .npz file"
+    )
+    parser.add_argument("--size", type=int, default=224, metavar="PX", help="side length of the images, a multiple of 32 [224]")
     options = parser.parse_args(argv)
     from bts.data.npz_files import write_npz
 

@@ -1,4 +1,4 @@
-"""`bts phantom`: write a synthetic set in figshare's layout."""
+"""The `bts phantom` command: write a synthetic set in figshare's layout."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from bts.apps.run import DONE, OneLineParser
 def command(argv: Sequence[str]) -> int:
     """Write a phantom set and return the exit status."""
     parser = OneLineParser(
-        prog="bts phantom", description="Write a synthetic set in figshare's layout; equal seeds give equal files."
+        prog="bts phantom", description="Write a synthetic set in figshare's layout. The same seed gives the same files."
     )
-    parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help="folder; it must hold no slices yet")
-    parser.add_argument("--out", type=Path, dest="out_option", metavar="OUT", help="the same")
+    parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help="output folder, without slices")
+    parser.add_argument("--out", type=Path, dest="out_option", metavar="OUT", help="same as the positional argument")
     parser.add_argument(
-        "--patients", type=int, default=60, metavar="N", help="patients with a tumour, three classes in turn [60]"
+        "--patients", type=int, default=60, metavar="N", help="number of patients with a tumour, equally of three classes [60]"
     )
-    parser.add_argument("--healthy", type=int, default=0, metavar="N", help="further patients without a tumour [0]")
+    parser.add_argument("--healthy", type=int, default=0, metavar="N", help="number of patients without a tumour [0]")
     parser.add_argument(
         "--slices",
         type=int,
         nargs=2,
         default=(4, 8),
         metavar=("MIN", "MAX"),
-        help="slices of a patient, at least and at most [4 8]",
+        help="minimum and maximum number of slices per patient [4 8]",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything drawn [0]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed [0]")
     options = parser.parse_args(argv)
     out = options.out_option or options.out
     if out is None:

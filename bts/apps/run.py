@@ -1,6 +1,6 @@
-"""What all programs share: argument parsing, one-line errors and exit statuses.
+"""Common code of all commands: argument parsing, one-line errors and exit statuses.
 
-0 done, 1 some inputs failed (named; the others are done), 2 wrong request, 130 interrupted. Every program of this project, root
+0 done, 1 some inputs failed (each is reported, the others are done), 2 invalid request, 130 interrupted. Every command, root
 script or `bts` subcommand, is run by `run_app`.
 """
 
@@ -23,7 +23,7 @@ from bts.errors import BtsError, RequestError
 from bts.registry import suggestion
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, marks that turn the direction of a line, and bytes of a name that are no UTF-8."""
+"""Control characters, bidirectional marks, and bytes of a file name that are not UTF-8."""
 
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -31,11 +31,11 @@ SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
     errno.EROFS: "the file system is read-only: choose another folder",
-    errno.EACCES: "permission denied: choose another folder, or change who may write there",
-    errno.EPERM: "not permitted: choose another folder, or change who may write there",
+    errno.EACCES: "permission denied: choose another folder, or change its permissions",
+    errno.EPERM: "not permitted: choose another folder, or change its permissions",
     errno.ENOENT: "no such file or folder: check the path",
     errno.ENOTDIR: "a file where a folder is expected: choose another folder",
-    errno.EISDIR: "a folder, where a file is expected: name the file",
+    errno.EISDIR: "a folder where a file is expected: choose a file",
     errno.EEXIST: "a file of that name exists: remove it or choose another folder",
     errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
 }
@@ -69,14 +69,14 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, what: str) -> None:
-    """Add --seg, --cls and --joint to a parser; each may be given several times, and is None or a list of paths.
+    """Add --seg, --cls and --joint to a parser; each may be repeated, and is None or a list of paths.
 
     Args:
-        parser: of the program.
-        what: what a path may be, as in `run, model folder or exported file`.
+        parser: parser of the command.
+        what: accepted kinds of a path, such as `run, model folder or exported file`.
     """
     for task, kind in {"seg": "segmenter", "cls": "classifier", "joint": "joint model"}.items():
-        text = f"{what} of a {kind}; if given several times, the mean is taken"
+        text = f"{what} of a {kind}; repeat for an ensemble"
         parser.add_argument(f"--{task}", type=Path, action="append", metavar="MODEL", help=text)
 
 
@@ -101,7 +101,7 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters, line breaks and what is no Unicode as escapes: a name may hold any.
+    """Return a text with control characters, line breaks and invalid Unicode escaped.
 
     >>> printable("scan\\x1b[2J.png"), printable("Gehirn ä.png")
     ('scan\\\\x1b[2J.png', 'Gehirn ä.png')

@@ -1,4 +1,4 @@
-"""`bts sources`: list the data sources, and describe classes, patients and masks of one set."""
+"""The `bts sources` command: list the data sources, or describe classes, patients and masks of a set."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from bts.data.sources.base import Record, Source
 
 SHOWN = 8
-"""Most different mask values that are listed."""
+"""Maximum number of mask values that are listed."""
 
 
 @dataclass
 class _Masks:
-    """Masks of one class: the share of the picture that each covers, and the stored values."""
+    """Masks of one class: the fraction of the image that each covers, and the stored values."""
 
     shares: list[float] = field(default_factory=list)
     values: set[float] = field(default_factory=set)
 
     def add(self, mask: np.ndarray, stored: np.ndarray | None) -> None:
-        """Take in a mask (H, W) bool, and its stored values where the source tells them."""
+        """Add a mask (H, W) bool, and its stored values if known."""
         self.shares.append(float(mask.mean()))
         if stored is not None:
             self.values.update(np.unique(stored).tolist())
 
     def line(self) -> str:
-        """Return number, empty ones, areas and values."""
+        """Return a line with the number of masks, empty masks, areas and values."""
         empty, drawn = self.shares.count(0.0), sorted(share for share in self.shares if share)
         parts = [f"{len(self.shares):>6} masks, {empty} empty ({empty / len(self.shares):.0%})"]
         if drawn:
             ends = f"{drawn[0]:.2%} to {drawn[-1]:.2%}"
-            parts.append(f"area {ends} of the picture, median {drawn[len(drawn) // 2]:.2%}")
+            parts.append(f"area {ends} of the image, median {drawn[len(drawn) // 2]:.2%}")
         if self.values:
             values = sorted(self.values)
             few = ", ".join(f"{value:g}" for value in values)
@@ -52,10 +52,10 @@ def command(argv: Sequence[str]) -> int:
     parser = OneLineParser(
         prog="bts sources", description="List the data sources, or count slices and patients of a set and describe its masks."
     )
-    parser.add_argument("set", nargs="?", metavar="SOURCE", help="NAME:FOLDER, or a folder whose layout tells the source")
-    parser.add_argument("root", nargs="?", metavar="FOLDER", help="folder of the source NAME [data/NAME]")
+    parser.add_argument("set", nargs="?", metavar="SOURCE", help="NAME:FOLDER, or a folder whose layout is detected")
+    parser.add_argument("root", nargs="?", metavar="FOLDER", help="folder of the set, if not given in SOURCE [data/NAME]")
     parser.add_argument(
-        "--mask-labels", type=int, nargs="+", default=[], metavar="N", help="mask values that are tumour [all but 0]"
+        "--mask-labels", type=int, nargs="+", default=[], metavar="N", help="mask values of the tumour [all but 0]"
     )
     parser.add_argument("--no-masks", action="store_true", help="count slices and patients only, without reading the masks")
     options = parser.parse_args(argv)
@@ -86,7 +86,7 @@ def count_lines(records: Sequence[Record]) -> list[str]:
     for record in records:
         patients.setdefault(record.label, set()).add(record.patient)
     lines = [
-        f"{label or 'not known':<12} {count:>6} slices {len(patients[label] - {None}):>5} patients"
+        f"{label or 'unknown':<12} {count:>6} slices {len(patients[label] - {None}):>5} patients"
         for label, count in Counter(record.label for record in records).most_common()
     ]
     known = {record.patient for record in records} - {None}
@@ -99,9 +99,9 @@ def mask_lines(
     """Return a line on the masks of each class, and the number of slices that can't be read.
 
     Args:
-        source: of the records.
-        records: each of them is read.
-        progress: called with (done, total) after each.
+        source: source of the records.
+        records: records to read.
+        progress: called with (done, total) after each record.
     """
     found: dict[str, _Masks] = {}
     failed: list[InputError] = []
@@ -112,7 +112,7 @@ def mask_lines(
             failed.append(error)
         else:
             if mask is not None:
-                found.setdefault(record.label or "not known", _Masks()).add(mask, stored)
+                found.setdefault(record.label or "unknown", _Masks()).add(mask, stored)
         if progress:
             progress(done, len(records))
     lines = [f"masks: {sum(len(masks.shares) for masks in found.values())} of {len(records)} slices have one"]

@@ -17,7 +17,7 @@ from bts.registry import suggestion
 from bts.settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
-    from bts.apps.settings_line import Given
+    from bts.apps.settings_parser import Override
     from bts.runs import Run
 
 
@@ -28,7 +28,7 @@ def command(argv: Sequence[str]) -> int:
     if task is None:
         usage = f"expected {' or '.join(f'`bts train {each}`' for each in SETTINGS)}"
         if name in ("-h", "--help"):
-            print(f"{usage}, then settings such as `--optim.lr 3e-4`; `bts train seg --help` lists them all")
+            print(f"{usage}, followed by settings such as `--optim.lr 3e-4`; `bts train seg --help` lists all settings")
             return DONE
         raise RequestError(f"{usage}, received '{name}'{suggestion(name, SETTINGS)}" if name else usage)
     return train(task, rest)
@@ -40,35 +40,33 @@ def main(task: Task, argv: Sequence[str] | None = None) -> int:
 
 
 def train(task: Task, argv: Sequence[str]) -> int:
-    """Train as the arguments ask, score the run, and say where things are."""
+    """Train, score the run, and print the paths of its files."""
     options, rest = make_parser(task).parse_known_args(argv)
     if options.help:
         print(help_text(task))
         return DONE
-    settings = gather(task, options, rest)
+    settings = resolve_settings(task, options, rest)
     from bts.audit.gate import gate
     from bts.training.device import is_first
-    from bts.training.fit import fit  # torch comes in here: a wrong request has been answered before
+    from bts.training.fit import fit  # imports torch: invalid requests are reported before
 
     run = fit(settings, resume=options.resume, check=gate(settings))
     return conclude(task, run, settings) if is_first() else DONE  # one process scores for all
 
 
 def make_parser(task: Task) -> OneLineParser:
-    """Return the parser of what is no setting."""
+    """Return the parser of the options that are not settings."""
     prog = f"python train_{task}.py"
     parser = OneLineParser(prog=prog, description=f"Train the {task} model.", help_option=False)
     parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"settings that differ from the defaults [configs/{task}.yaml]"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"YAML file of settings [configs/{task}.yaml]")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="resume an interrupted run, such as runs/seg/<time>")
     return parser
 
 
 def help_text(task: Task) -> str:
     """Return the options, then every setting with its meaning and default."""
-    from bts.apps.settings_line import make_parser as settings_parser
+    from bts.apps.settings_parser import make_parser as settings_parser
 
     parser = settings_parser(task)
     for action in parser._actions:
@@ -80,9 +78,9 @@ def help_text(task: Task) -> str:
     return f"{usage}\n\noptions:\n{options}\n{settings}"
 
 
-def gather(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Settings:
-    """Return the settings that the files and the command line ask for together."""
-    from bts.apps.settings_line import from_arguments, from_yaml, read_settings, shipped_config
+def resolve_settings(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Settings:
+    """Return the settings of the file with those of the command line on top."""
+    from bts.apps.settings_parser import from_arguments, from_yaml, read_settings, shipped_config
 
     typed = from_arguments(rest)
     if options.resume is not None:
@@ -90,22 +88,22 @@ def gather(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Sett
     return read_settings(task, [*from_yaml(options.config or shipped_config(Path(f"{task}.yaml"))), *typed])
 
 
-def resumed(options: argparse.Namespace) -> list[Given]:
-    """Return the settings of the run to go on with; `fit` refuses changes that would make it another run."""
-    from bts.apps.settings_line import from_yaml
+def resumed(options: argparse.Namespace) -> list[Override]:
+    """Return the settings of the run to resume; `fit` refuses incompatible changes."""
+    from bts.apps.settings_parser import from_yaml
     from bts.runs import Run
 
     if options.config is not None:
-        raise RequestError("--config beside --resume: a resumed run keeps its own settings, leave --config out")
+        raise RequestError("--config with --resume: a resumed run keeps its own settings, omit --config")
     run = Run(options.resume)
     if not run.settings_file.is_file():
         expected = f"no {run.settings_file.name} in it"
-        raise RequestError(f"{options.resume}: no run to resume ({expected}): name a folder such as runs/seg/<time>")
+        raise RequestError(f"{options.resume}: not a run ({expected}): expected a folder such as runs/seg/<time>")
     return from_yaml(run.settings_file)
 
 
 def conclude(task: Task, run: Run, settings: Settings) -> int:
-    """Score a finished run, print its table and what to do next."""
+    """Score a finished run, and print its table and the next commands."""
     from bts.experiments.finish import finish_run
 
     print(finish_run(run)["table"])

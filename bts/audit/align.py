@@ -38,7 +38,7 @@ def detail(views: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(fine, (0, 0.6, 0.6), mode="nearest")
 
 
-def same_picture(thumbs: np.ndarray, hits: np.ndarray, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def aligned_correlation(thumbs: np.ndarray, hits: np.ndarray, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return the correlation of each candidate pair after alignment, 1 for copies.
 
     Args:
@@ -135,15 +135,15 @@ def align(
     return best, best_map, best_found
 
 
-def _cut(pictures: np.ndarray, maps: np.ndarray, points: int) -> np.ndarray:
+def _cut(images: np.ndarray, maps: np.ndarray, points: int) -> np.ndarray:
     """Sample images (N, S, S) through maps, (N, points, points), with bilinear interpolation and repeated edges."""
-    n, size, _ = pictures.shape
+    n, size, _ = images.shape
     at = ((np.arange(points) + 0.5) / points - 0.5).astype(np.float32)
     place = maps[:, :, 0, None, None] + maps[:, :, 1, None, None] * at[:, None] + maps[:, :, 2, None, None] * at
     place = np.clip(place * size - 0.5, 0, size - 1)  # (N, 2, points, points), in pixels
     corner = np.minimum(place.astype(np.int32), size - 2)
     down, right = (place - corner).transpose(1, 0, 2, 3)
-    flat = pictures.reshape(-1)
+    flat = images.reshape(-1)
     first = corner[:, 0] * size + corner[:, 1] + (np.arange(n, dtype=np.int32) * size * size)[:, None, None]
     above = flat[first] * (1 - right) + flat[first + 1] * right
     below = flat[first + size] * (1 - right) + flat[first + size + 1] * right

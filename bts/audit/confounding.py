@@ -1,4 +1,4 @@
-"""Confounding of class and publisher: which publisher the slices of each class come from, and how well pictures tell it.
+"""Confounding of class and publisher: which publisher the slices of each class come from, and how well images reveal it.
 
 Where a class comes from one publisher and other classes from elsewhere, a model can score well by recognising the publisher
 (shortcut learning, Geirhos et al. 2020). The publisher of a slice is the `source` column of a manifest; a set without one has a
@@ -34,7 +34,7 @@ FOLDS, DRAWS, BINS, LEVEL = 5, 300, 16, 0.95
 
 @dataclass(frozen=True)
 class ProbeScore:
-    """Area under the ROC curve with which a logistic regression recognises a publisher from properties of the picture.
+    """Area under the ROC curve with which a logistic regression recognises a publisher from properties of the image.
 
     Attributes:
         properties: `frame`, `size`, `sharpness`, `histogram`, or `all` of them.
@@ -278,4 +278,4 @@ PROPERTIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sharpness": _sharpness,
     "histogram": lambda image: np.histogram(head_box(image).cut(_scaled(image)), BINS, (0, 1), density=True)[0],
 }
-"""Properties of a picture (H, W) that should not depend on the class."""
+"""Properties of an image (H, W) that should not depend on the class."""

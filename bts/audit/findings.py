@@ -11,8 +11,8 @@ import numpy as np
 
 from bts.audit.confounding import Confounding
 from bts.audit.descriptor import compose, inverse
+from bts.audit.images import Collection
 from bts.audit.matches import Link, Match, Matches, group_numbers, members, spread
-from bts.audit.pictures import Collection
 from bts.data.patient_ids import Group
 from bts.errors import RequestError
 from bts.glossary import PARTS
@@ -102,21 +102,21 @@ class Findings:
 
     def counts(self) -> Counter[tuple[str, str, LeakKind, bool]]:
         """Return the number of leaking held-out images by set, part, kind and whether they were seen in another set."""
-        pictures = self.collection.pictures
+        images = self.collection.images
         keys = {(leak.held, leak.kind, leak.across) for leak in self.leaks}
-        return Counter((pictures[i].set_name, str(pictures[i].record.part), kind, across) for i, kind, across in keys)
+        return Counter((images[i].set_name, str(images[i].record.part), kind, across) for i, kind, across in keys)
 
     def refuse(self) -> None:
         """Raise `RequestError` with the first leak if there is one."""
         if not self.leaks:
             return
         leak = self.leaks[0]
-        held, seen = self.collection.pictures[leak.held], self.collection.pictures[leak.seen]
+        held, seen = self.collection.images[leak.held], self.collection.images[leak.seen]
         what = f"patient {leak.patient} is in" if leak.kind == "patient" else "the same image is"
         held_out = len({each.held for each in self.leaks})
         raise RequestError(
             f"the split leaks: {held_out} held-out slices were seen in an earlier part, the first: {what} {held.name} "
-            f"({held.record.part}) and {seen.name} ({seen.record.part}): `bts audit` lists all; split anew or allow leaks"
+            f"({held.record.part}) and {seen.name} ({seen.record.part}): `bts audit` lists all; change the split or allow leaks"
         )
 
 
@@ -125,7 +125,7 @@ def judge(
 ) -> Findings:
     """Derive leaks, contradictions and suspects from the matches."""
     origins = origins or {}
-    groups = group_numbers(len(collection.pictures), matches.found)
+    groups = group_numbers(len(collection.images), matches.found)
     patients = collection.patients(group)
     for i, origin in origins.items():
         patients[i] = patients[i] or patients[origin.start]
@@ -150,17 +150,17 @@ def _earlier(collection: Collection, where: list[int]) -> Iterator[tuple[int, in
     """
     first: dict[tuple[str, str], int] = {}
     for i in where:
-        picture = collection.pictures[i]
-        if picture.record.part:
-            first.setdefault((picture.record.part, picture.set_name), i)
+        image = collection.images[i]
+        if image.record.part:
+            first.setdefault((image.record.part, image.set_name), i)
     for i in where:
-        picture = collection.pictures[i]
-        if not picture.record.part:
+        image = collection.images[i]
+        if not image.record.part:
             continue
-        before = PARTS[: PARTS.index(picture.record.part)]
+        before = PARTS[: PARTS.index(image.record.part)]
         seen = [(part, name, j) for part in before for (p, name), j in first.items() if p == part]
         for across in (False, True):
-            those = [j for _, name, j in seen if (name != picture.set_name) == across]
+            those = [j for _, name, j in seen if (name != image.set_name) == across]
             if those:
                 yield i, those[0], across
 
@@ -180,8 +180,8 @@ def _patient_leaks(collection: Collection, patients: list[str | None]) -> list[L
 def _copy_leaks(collection: Collection, groups: np.ndarray, links: Mapping[int, Link]) -> list[Leak]:
     """Return the leaks through copies; an exact copy takes precedence over a near one."""
     twins: dict[str, list[int]] = defaultdict(list)
-    for i, picture in enumerate(collection.pictures):
-        twins[picture.pixels_hash].append(i)
+    for i, image in enumerate(collection.images):
+        twins[image.pixels_hash].append(i)
     exact = {(held, across): seen for where in twins.values() for held, seen, across in _earlier(collection, where)}
     near = {(held, across): seen for where in members(groups) for held, seen, across in _earlier(collection, where)}
     return [
@@ -191,7 +191,7 @@ def _copy_leaks(collection: Collection, groups: np.ndarray, links: Mapping[int, 
 
 
 def _copy_leak(collection: Collection, held: int, seen: int, *, across: bool, links: Mapping[int, Link]) -> Leak:
-    one, other = collection.pictures[held], collection.pictures[seen]
+    one, other = collection.images[held], collection.images[seen]
     if one.pixels_hash == other.pixels_hash:
         kind: LeakKind = "bytes" if one.bytes_hash == other.bytes_hash else "pixels"
         return Leak(kind=kind, held=held, seen=seen, across=across, orientation=0, score=1.0)
@@ -206,7 +206,7 @@ def _contradictions(collection: Collection, groups: np.ndarray) -> list[tuple[in
     for where in members(groups):
         first: dict[str, int] = {}
         for i in where:
-            label = collection.pictures[i].record.label
+            label = collection.images[i].record.label
             if label is not None:
                 first.setdefault(label, i)
         one, *others = first.values() or (-1,)

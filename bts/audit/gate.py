@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from bts.audit.confounding import find_confounding, with_probe
 from bts.audit.findings import judge
+from bts.audit.images import Collection, collect, records_of
 from bts.audit.matches import SAME, Matches, find_matches
-from bts.audit.pictures import Collection, collect, records_of
 from bts.audit.run import split_set
 from bts.data.sources.base import Source
 from bts.data.split import Split
@@ -103,7 +103,7 @@ class Gate:
     def copies(self, source: Source, split: Split) -> list[tuple[str, str]]:
         """Return the pairs of paths that show the same image, in whichever parts of the split."""
         collection, matches = self._compare(source, split)
-        paths = [picture.record.path for picture in collection.pictures]
+        paths = [image.record.path for image in collection.images]
         return [(paths[match.one], paths[match.other]) for match in matches.found]
 
     def _compare(self, source: Source, split: Split) -> tuple[Collection, Matches]:
@@ -116,8 +116,8 @@ class Gate:
             self._compared = str(source.root), collection, find_matches(collection)
         _, collection, matches = self._compared
         records = {record.path: record for record in records_of(asked)}
-        pictures = tuple(replace(picture, record=records[picture.record.path]) for picture in collection.pictures)
-        return replace(collection, pictures=pictures), matches
+        images = tuple(replace(image, record=records[image.record.path]) for image in collection.images)
+        return replace(collection, images=images), matches
 
 
 def key_of(source: Source, split: Split) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from bts.audit.align import same_picture, turn_box
+from bts.audit.align import aligned_correlation, turn_box
 from bts.audit.descriptor import FINE, VIEW_SIDE, compose, describe, inverse
+from bts.audit.images import Collection
 from bts.audit.neighbours import EXACT, nearest
-from bts.audit.pictures import Collection
 from bts.audit.views import HEAD, VIEWS, WHOLE, head_box, sample, view_boxes
 
 Kind = Literal["bytes", "pixels", "near"]
@@ -70,11 +70,11 @@ def find_matches(collection: Collection, *, exact: int = EXACT, note: Callable[[
     firsts, copies = _exact(collection)
     thumbs = collection.thumbs[firsts]
     if note:
-        note(f"{len(firsts)} of {len(collection.pictures)} images have distinct pixels; searching for candidates")
+        note(f"{len(firsts)} of {len(collection.images)} images have distinct pixels; searching for candidates")
     hits, boxes, targets = find_candidates(thumbs, exact=exact)
     if note:
         note(f"aligning {len(hits)} candidate pairs")
-    scores = same_picture(thumbs, hits, boxes, targets)
+    scores = aligned_correlation(thumbs, hits, boxes, targets)
     near = _best_of_pair(hits, scores, firsts)
     accepted = [match for match in near if match.score >= SAME]
     missed = sorted((match for match in near if NEARLY <= match.score < SAME), key=lambda match: -match.score)
@@ -85,10 +85,10 @@ def _exact(collection: Collection) -> tuple[np.ndarray, list[Match]]:
     """Return the position of the first image of each pixel content, and a match for every further one."""
     first: dict[str, int] = {}
     copies = []
-    for i, picture in enumerate(collection.pictures):
-        one = first.setdefault(picture.pixels_hash, i)
+    for i, image in enumerate(collection.images):
+        one = first.setdefault(image.pixels_hash, i)
         if one != i:
-            same_bytes = collection.pictures[one].bytes_hash == picture.bytes_hash
+            same_bytes = collection.images[one].bytes_hash == image.bytes_hash
             copies.append(Match(one=one, other=i, kind="bytes" if same_bytes else "pixels"))
     return np.array(sorted(first.values())), copies
 

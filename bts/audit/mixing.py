@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bts.audit.exclusions import TABLE, exclusion_reason
 from bts.audit.findings import ALIKE
+from bts.audit.images import AuditSet, collect
 from bts.audit.matches import find_matches, group_numbers
 from bts.audit.patients import INVENTED, invent_patients, invented_id
-from bts.audit.pictures import AuditSet, collect
 from bts.audit.views import thumbnail
 from bts.data.sources.base import Record, Source
 from bts.data.sources.manifest_table import Row, manifest_rows
@@ -119,29 +119,27 @@ def new_tumours(
         raise InputError(f"{len(collection.failed)} images can't be read, the first: {collection.failed[0]}")
     matches = find_matches(collection)
     alike = [*matches.found, *(match for match in matches.rejected if match.score >= ALIKE)]
-    copies = group_numbers(len(collection.pictures), matches.found).tolist()
-    groups = group_numbers(len(collection.pictures), alike).tolist()
+    copies = group_numbers(len(collection.images), matches.found).tolist()
+    groups = group_numbers(len(collection.images), alike).tolist()
     labels: dict[int, set[str | None]] = {}
     patient: dict[int, str] = {}
     used: set[int] = set()
-    for picture, copy, group in zip(collection.pictures, copies, groups, strict=True):
-        labels.setdefault(copy, set()).add(picture.record.label)
-        if int(picture.set_name) < len(known):
+    for image, copy, group in zip(collection.images, copies, groups, strict=True):
+        labels.setdefault(copy, set()).add(image.record.label)
+        if int(image.set_name) < len(known):
             used.add(copy)
-            patient.setdefault(group, picture.record.patient or invented_id(picture.pixels_hash))
+            patient.setdefault(group, image.record.patient or invented_id(image.pixels_hash))
     chosen: list[list[Record]] = [[] for _ in others]
     patients: list[dict[str, str]] = [{} for _ in others]
-    new = [i for i, picture in enumerate(collection.pictures) if int(picture.set_name) >= len(known)]
-    for i in sorted(
-        new, key=lambda i: collection.pictures[i].record.mask is None
-    ):  # stable: otherwise in the order of the sets
-        picture, copy, group = collection.pictures[i], copies[i], groups[i]
+    new = [i for i, image in enumerate(collection.images) if int(image.set_name) >= len(known)]
+    for i in sorted(new, key=lambda i: collection.images[i].record.mask is None):  # stable: otherwise in the order of the sets
+        image, copy, group = collection.images[i], copies[i], groups[i]
         if copy in used or len(labels[copy]) > 1:
             continue
         used.add(copy)
-        which = int(picture.set_name) - len(known)
-        chosen[which].append(picture.record)
-        patients[which][picture.record.path] = patient.setdefault(group, invented_id(picture.pixels_hash))
+        which = int(image.set_name) - len(known)
+        chosen[which].append(image.record)
+        patients[which][image.record.path] = patient.setdefault(group, invented_id(image.pixels_hash))
     return [replace(each, chosen=some, patients=own) for each, some, own in zip(others, chosen, patients, strict=True)]
 
 

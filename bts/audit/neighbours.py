@@ -25,14 +25,14 @@ BUFFER = 2_000_000
 """Hits collected before the best are selected."""
 
 
-class Best:
-    """The `keep` most similar images found so far for each image, and the similarity that a new one must exceed."""
+class TopMatches:
+    """The `keep` most similar images of each image so far, and the similarity that a new one must exceed."""
 
     def __init__(self, n: int, *, keep: int, floor: float) -> None:
         self.keep = keep
         self.limit = np.full(n, floor, np.float32)
         self._hits: list[np.ndarray] = []
-        self._waiting = 0
+        self._buffered = 0
         self.kind = np.dtype(
             [("a", np.int32), ("b", np.int32), ("similarity", np.float32), ("view", np.int8), ("turn", np.int8)]
         )
@@ -42,26 +42,26 @@ class Best:
         hits = np.empty(len(a), self.kind)
         hits["a"], hits["b"], hits["similarity"], hits["view"], hits["turn"] = a, b, similarity, view, orientation
         self._hits.append(hits)
-        self._waiting += len(hits)
-        if self._waiting > BUFFER:
-            self._pick()
+        self._buffered += len(hits)
+        if self._buffered > BUFFER:
+            self._select()
 
-    def _pick(self) -> None:
+    def _select(self) -> None:
         hits = np.concatenate([np.empty(0, self.kind), *self._hits])
         hits = hits[np.lexsort((-hits["similarity"], hits["b"], hits["a"]))]
-        is_new = np.ones(len(hits), bool)
-        is_new[1:] = (hits["a"][1:] != hits["a"][:-1]) | (hits["b"][1:] != hits["b"][:-1])
-        hits = hits[is_new]
+        is_first = np.ones(len(hits), bool)
+        is_first[1:] = (hits["a"][1:] != hits["a"][:-1]) | (hits["b"][1:] != hits["b"][:-1])
+        hits = hits[is_first]
         hits = hits[np.lexsort((-hits["similarity"], hits["a"]))]
         starts = np.searchsorted(hits["a"], hits["a"])
-        place = np.arange(len(hits)) - starts
-        last = hits[place == self.keep - 1]
+        rank = np.arange(len(hits)) - starts
+        last = hits[rank == self.keep - 1]
         self.limit[last["a"]] = last["similarity"]
-        self._hits, self._waiting = [hits[place < self.keep]], 0
+        self._hits, self._buffered = [hits[rank < self.keep]], 0
 
-    def found(self) -> np.ndarray:
+    def result(self) -> np.ndarray:
         """Return the kept hits, one per ordered pair, as a structured array with `a, b, similarity, view, turn`."""
-        self._pick()
+        self._select()
         return self._hits[0]
 
 
@@ -83,27 +83,27 @@ def nearest(
         index: (N, D) descriptors that are searched.
         keep: number of hits per image.
         floor: lowest similarity of a hit.
-        frequencies: of the descriptors.
+        frequencies: number of frequencies of the descriptors.
         exact, cell: override `EXACT` and `CELL`.
-        seed: of the random trees.
+        seed: seed of the random trees.
 
     Returns:
         Structured array with `a` (whose view), `b` (whose index), `similarity`, `view`, `turn` (orientation of `a`).
     """
     n, count, length = views.shape
-    best = Best(n, keep=keep, floor=floor)
+    top = TopMatches(n, keep=keep, floor=floor)
     image, view = np.repeat(np.arange(n), count), np.tile(np.arange(count), n)
     trees = 1 if n <= exact else TREES
     for orientation in range(len(ORIENTATIONS)):
         queries = turn(views.reshape(n * count, length), orientation, frequencies=frequencies)
         for tree in range(trees):
             for rows, columns in _cells(queries, index, size=n if trees == 1 else cell, seed=(seed, tree)):
-                _compare(best, queries, index, rows, columns, image=image, view=view, orientation=orientation)
-    return best.found()
+                _compare(top, queries, index, rows, columns, image=image, view=view, orientation=orientation)
+    return top.result()
 
 
 def _compare(
-    best: Best,
+    top: TopMatches,
     queries: np.ndarray,
     index: np.ndarray,
     rows: np.ndarray,
@@ -120,12 +120,12 @@ def _compare(
         for start in range(0, len(rows), BLOCK):
             these = rows[start : start + BLOCK]
             similarity = queries[these] @ against
-            r, c = np.nonzero(similarity > best.limit[image[these]][:, None])
+            r, c = np.nonzero(similarity > top.limit[image[these]][:, None])
             a, b = image[these[r]], some[c]
             other = a != b
             if other.any():
                 r, c = r[other], c[other]
-                best.add(a[other], b[other], similarity[r, c], view[these[r]], orientation)
+                top.add(a[other], b[other], similarity[r, c], view[these[r]], orientation)
 
 
 def _cells(

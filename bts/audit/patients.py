@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bts.audit.findings import ALIKE
+from bts.audit.images import AuditSet, Collection, collect
 from bts.audit.matches import Link, Match, find_matches, group_numbers, spread
-from bts.audit.pictures import AuditSet, Collection, collect
 from bts.csv_files import dict_reader
 from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record
@@ -32,7 +32,7 @@ def find_origins(collection: Collection, matches: Iterable[Match], reference: st
 
     An image takes the slice that it matches best; one that matches only other copies takes their slice.
     """
-    starts = [i for i, picture in enumerate(collection.pictures) if picture.set_name == reference]
+    starts = [i for i, image in enumerate(collection.images) if image.set_name == reference]
     return {i: link for i, link in spread(matches, starts).items() if link.steps}
 
 
@@ -42,10 +42,10 @@ def patients_of(collection: Collection, groups: np.ndarray, origins: Mapping[int
     Invented IDs keep the copies of an image together, but not the different slices of a patient.
     """
     patients = []
-    for i, picture in enumerate(collection.pictures):
-        origin = collection.pictures[origins[i].start].record.patient if i in origins else None
-        invented = invented_id(collection.pictures[int(groups[i])].pixels_hash)
-        patients.append(picture.record.patient or origin or invented)
+    for i, image in enumerate(collection.images):
+        origin = collection.images[origins[i].start].record.patient if i in origins else None
+        invented = invented_id(collection.images[int(groups[i])].pixels_hash)
+        patients.append(image.record.patient or origin or invented)
     return patients
 
 
@@ -63,13 +63,13 @@ def invent_patients(sets: Sequence[AuditSet], *, progress: Callable[[int, int], 
         raise InputError(f"{len(collection.failed)} images can't be read, the first: {collection.failed[0]}")
     matches = find_matches(collection)
     alike = [*matches.found, *(match for match in matches.rejected if match.score >= ALIKE)]
-    groups = group_numbers(len(collection.pictures), alike).tolist()
+    groups = group_numbers(len(collection.images), alike).tolist()
     first: dict[int, str] = {}
-    for group, picture in zip(groups, collection.pictures, strict=True):
-        first[group] = min(first.get(group, picture.pixels_hash), picture.pixels_hash)
+    for group, image in zip(groups, collection.images, strict=True):
+        first[group] = min(first.get(group, image.pixels_hash), image.pixels_hash)
     found: list[dict[str, str]] = [{} for _ in sets]
-    for group, picture in zip(groups, collection.pictures, strict=True):
-        found[int(picture.set_name)][picture.record.path] = invented_id(first[group])
+    for group, image in zip(groups, collection.images, strict=True):
+        found[int(image.set_name)][image.record.path] = invented_id(first[group])
     return found
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bts.audit.confounding import find_confounding, with_probe
 from bts.audit.findings import Findings, judge
+from bts.audit.images import AuditSet, collect, records_of
 from bts.audit.matches import find_matches
 from bts.audit.neighbours import EXACT
 from bts.audit.patients import find_origins, read_rows
-from bts.audit.pictures import AuditSet, collect, records_of
 from bts.data.patient_ids import Group
 from bts.data.sources.base import Source
 from bts.data.sources.labels import part_name

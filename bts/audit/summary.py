@@ -45,12 +45,12 @@ class RecoveryCounts:
 
 def recovery_counts(findings: Findings, name: str) -> RecoveryCounts:
     """Count the recovered images of one set."""
-    pictures = findings.collection.pictures
-    mine = [i for i, picture in enumerate(pictures) if picture.set_name == name]
-    tumours = [i for i in mine if pictures[i].record.label != NO_TUMOUR]
+    images = findings.collection.images
+    mine = [i for i, image in enumerate(images) if image.set_name == name]
+    tumours = [i for i in mine if images[i].record.label != NO_TUMOUR]
     found = {i: findings.origins[i] for i in tumours if i in findings.origins}
-    held_out = [i for i in tumours if pictures[i].record.part in ("val", "test")]
-    trained = [i for i in found if pictures[i].record.part == "train"]
+    held_out = [i for i in tumours if images[i].record.part in ("val", "test")]
+    trained = [i for i in found if images[i].record.part == "train"]
     slices = {found[i].start for i in trained}
     patients = {findings.patients[i] for i in trained}
     orientations = Counter(ORIENTATIONS[link.orientation] for link in found.values())
@@ -59,22 +59,22 @@ def recovery_counts(findings: Findings, name: str) -> RecoveryCounts:
         set_name=name,
         with_tumour=len(tumours),
         recovered=len(found),
-        healthy_recovered=sum(i in findings.origins for i in mine if pictures[i].record.label == NO_TUMOUR),
+        healthy_recovered=sum(i in findings.origins for i in mine if images[i].record.label == NO_TUMOUR),
         orientations={turn: orientations[turn] for turn in ORIENTATIONS if orientations[turn]},
         slices=len({link.start for link in found.values()}),
         held_out=len(held_out),
         held_out_recovered=sum(i in found for i in held_out),
         slice_seen=sum(i in found and found[i].start in slices for i in held_out),
         patient_seen=sum(i in found and findings.patients[i] in patients for i in held_out),
-        label_differs=sum(pictures[i].record.label != pictures[link.start].record.label for i, link in found.items()),
-        held_out_identical=sum(pictures[i].record.part in ("val", "test") for i in identical & set(mine)),
+        label_differs=sum(images[i].record.label != images[link.start].record.label for i, link in found.items()),
+        held_out_identical=sum(images[i].record.part in ("val", "test") for i in identical & set(mine)),
     )
 
 
 def leak_table(findings: Findings) -> list[tuple[str, str, int, dict[str, tuple[int, int]]]]:
     """Return (set, part, images, {kind: (seen within the set, seen in another set)}) for each held-out part."""
     counts = findings.counts()
-    sizes = Counter((picture.set_name, str(picture.record.part)) for picture in findings.collection.pictures)
+    sizes = Counter((image.set_name, str(image.record.part)) for image in findings.collection.images)
     return [
         (
             name,
@@ -90,7 +90,7 @@ def leak_table(findings: Findings) -> list[tuple[str, str, int, dict[str, tuple[
 
 def shared(findings: Findings) -> dict[tuple[str, str], int]:
     """Return the number of images of one set with a copy in another, by (set, other set)."""
-    placed = list(zip((picture.set_name for picture in findings.collection.pictures), findings.groups.tolist(), strict=True))
+    placed = list(zip((image.set_name for image in findings.collection.images), findings.groups.tolist(), strict=True))
     sets_of: dict[int, set[str]] = {}
     for name, group in placed:
         sets_of.setdefault(group, set()).add(name)
@@ -101,9 +101,9 @@ def repeated(findings: Findings) -> dict[str, int]:
     """Return the number of images of each set that are a further copy of another image of the set."""
     seen: set[tuple[str, int]] = set()
     copies: Counter[str] = Counter()
-    for picture, group in zip(findings.collection.pictures, findings.groups.tolist(), strict=True):
-        copies[picture.set_name] += (picture.set_name, group) in seen
-        seen.add((picture.set_name, group))
+    for image, group in zip(findings.collection.images, findings.groups.tolist(), strict=True):
+        copies[image.set_name] += (image.set_name, group) in seen
+        seen.add((image.set_name, group))
     return copies
 
 
@@ -115,10 +115,10 @@ def verdict(findings: Findings) -> str:
 
 def _leak_verdict(findings: Findings) -> str:
     if not findings.leaking:
-        parts = any(picture.record.part for picture in findings.collection.pictures)
+        parts = any(image.record.part for image in findings.collection.images)
         return "no leak: no image and no known patient is in two parts" if parts else "no parts, so nothing can leak"
     held = len({leak.held for leak in findings.leaks})
-    total = sum(picture.record.part in ("val", "test") for picture in findings.collection.pictures)
+    total = sum(image.record.part in ("val", "test") for image in findings.collection.images)
     return f"LEAK: {held} of {total} held-out images were seen in an earlier part, by patient or as a copy"
 
 
@@ -146,7 +146,7 @@ def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
 def _set_lines(findings: Findings) -> list[str]:
     copies, lines = repeated(findings), []
     for name in findings.collection.set_names:
-        parts = [picture.record.part for picture in findings.collection.pictures if picture.set_name == name]
+        parts = [image.record.part for image in findings.collection.images if image.set_name == name]
         sizes = ", ".join(f"{parts.count(part)} {part}" for part in PARTS if part in parts)
         lines.append(f"{name}: {len(parts)} images{f' ({sizes})' if sizes else ''}, {copies[name]} repeat another of the set")
     common = sorted(shared(findings).items())

@@ -25,10 +25,10 @@ def write_tables(findings: Findings, out: Path, *, reference: str | None = None)
 
     With a reference also recovered_SET.csv of each other set.
     """
-    pictures = findings.collection.pictures
+    images = findings.collection.images
 
     def image(i: int) -> tuple[object, ...]:
-        return pictures[i].set_name, pictures[i].record.path, pictures[i].record.part, pictures[i].record.label
+        return images[i].set_name, images[i].record.path, images[i].record.part, images[i].record.label
 
     def pair(match: Match) -> tuple[object, ...]:
         return (*image(match.one)[:2], *image(match.other)[:2])
@@ -39,7 +39,7 @@ def write_tables(findings: Findings, out: Path, *, reference: str | None = None)
         return leak.kind, *image(leak.held), *image(leak.seen), leak.patient, orientation, score
 
     contradicting = [
-        (*image(i)[:2], pictures[i].record.label, *image(j)[:2], pictures[j].record.label) for i, j in findings.contradictions
+        (*image(i)[:2], images[i].record.label, *image(j)[:2], images[j].record.label) for i, j in findings.contradictions
     ]
     matches = [(m.kind, *pair(m), ORIENTATIONS[m.orientation], f"{m.score:.4f}") for m in findings.matches.found]
     suspects = [(each.one, each.other, *pair(m), f"{m.score:.4f}") for each in findings.suspects for m in each.pairs]
@@ -62,7 +62,7 @@ def write_tables(findings: Findings, out: Path, *, reference: str | None = None)
         patients = patients_of(findings.collection, findings.groups, findings.origins)
         for name in findings.collection.set_names:
             if name != reference:
-                rows = [_recovered(findings, i, patients[i]) for i, each in enumerate(pictures) if each.set_name == name]
+                rows = [_recovered(findings, i, patients[i]) for i, each in enumerate(images) if each.set_name == name]
                 tables[f"recovered_{name}"] = (RECOVERED, rows)
     written = [write_table(out / f"{name}.csv", columns, rows) for name, (columns, rows) in tables.items()]
     numbers = out / "audit.json"
@@ -77,15 +77,15 @@ def to_dict(findings: Findings, *, reference: str | None = None) -> dict[str, ob
         "version": __version__,
         "leaking": findings.leaking,
         "same_from": SAME,
-        "pictures": {name: sum(p.set_name == name for p in collection.pictures) for name in collection.set_names},
+        "images": {name: sum(p.set_name == name for p in collection.images) for name in collection.set_names},
         "failed": list(collection.failed),
         "repeated": dict(repeated(findings)),
-        "shared": [{"set": name, "other": other, "pictures": count} for (name, other), count in common],
+        "shared": [{"set": name, "other": other, "images": count} for (name, other), count in common],
         "leaks": [
             {
                 "set": name,
                 "part": part,
-                "pictures": size,
+                "images": size,
                 "kinds": {kind: {"within": within, "across": across} for kind, (within, across) in kinds.items()},
             }
             for name, part, size, kinds in leak_table(findings)
@@ -101,12 +101,12 @@ def to_dict(findings: Findings, *, reference: str | None = None) -> dict[str, ob
 
 
 def _recovered(findings: Findings, i: int, patient: str) -> Sequence[object]:
-    record = findings.collection.pictures[i].record
+    record = findings.collection.images[i].record
     known = (record.path, record.label, record.mask, patient, record.part)
     if i not in findings.origins:
         return (*known, None, None, None, None)
     link = findings.origins[i]
-    origin = findings.collection.pictures[link.start].record
+    origin = findings.collection.images[link.start].record
     return (*known, origin.path, origin.label, ORIENTATIONS[link.orientation], f"{link.score:.4f}")
 
 

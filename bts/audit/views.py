@@ -89,10 +89,10 @@ def interpolation(start: np.ndarray, stop: np.ndarray, *, points: int, size: int
 
 def sample(thumbs: np.ndarray, boxes: np.ndarray, *, points: int) -> np.ndarray:
     """Return boxes (N, 4) of thumbnails (N, S, S) resampled to (N, points, points) float32, averaging 2 x 2 samples."""
-    pictures = np.asarray(thumbs, np.float32)
+    images = np.asarray(thumbs, np.float32)
     fine = points * 2
-    rows = interpolation(boxes[:, 0], boxes[:, 1], points=fine, size=pictures.shape[1])
-    columns = interpolation(boxes[:, 2], boxes[:, 3], points=fine, size=pictures.shape[2])
+    rows = interpolation(boxes[:, 0], boxes[:, 1], points=fine, size=images.shape[1])
+    columns = interpolation(boxes[:, 2], boxes[:, 3], points=fine, size=images.shape[2])
     rows = rows.reshape(len(rows), points, 2, -1).mean(2)
     columns = columns.reshape(len(columns), points, 2, -1).mean(2)
-    return rows @ pictures @ np.swapaxes(columns, 1, 2)
+    return rows @ images @ np.swapaxes(columns, 1, 2)

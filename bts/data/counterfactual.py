@@ -379,7 +379,7 @@ class CounterfactualAugmenter:
         self.shares = balanced_shares(remove_tumour, paste_tumour, tumours=len(self.donors), healthy=int(is_healthy.sum()))
         self._is_donor = np.isin(np.arange(len(arrays)), self.donors)
         self._heads: dict[int, Head] = {}
-        self._looks = np.stack([head_look(image) for image in arrays.images])  # (N, 256)
+        self._looks = np.stack([head_appearance(image) for image in arrays.images])  # (N, 256)
 
     def __call__(self, *, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray, int]:
         """Return image (S, S) uint8, mask (S, S) uint8 and label of slice `index` in `epoch`.
@@ -466,7 +466,7 @@ def make_counterfactuals(
     return found
 
 
-def head_look(image: np.ndarray) -> np.ndarray:
+def head_appearance(image: np.ndarray) -> np.ndarray:
     """Return the head of a slice as (256,) float32 of mean 0 and length 1."""
     small = cv2.resize(head_box(image).cut(image), (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()

@@ -56,7 +56,7 @@ ARCHIVES = (
 )
 FOLDS = RemoteFile("cvind.mat", 7005344, 5736)
 """The author's five folds. The publisher gives no sum for this file, and its published bytes were not at hand when this was
-written, so no SHA-256 of them is known. Its size and its values are checked instead (`flaw_of_folds`)."""
+written, so no SHA-256 of them is known. Its size and its values are checked instead (`folds_problem`)."""
 FOLD_SLICES = (570, 655, 562, 613, 664)
 """Slices in each fold, 3,064 together."""
 FOLD_VALUES_SHA256 = "060829586697328578e934eefb3c6f9a5078ea5b51ba06472b4937edf06c48a9"
@@ -133,10 +133,10 @@ def settle(
 ) -> None:
     """Fetch one file if it is missing or damaged, and unpack it if it is an archive."""
     path = out / file.name
-    if not path.exists() or file.flaw(path) or (file == FOLDS and flaw_of_folds(path)):
+    if not path.exists() or file.flaw(path) or (file == FOLDS and folds_problem(path)):
         path.unlink(missing_ok=True)
         fetch(file, f"{server.rstrip('/')}/{file.identity}", path, progress=progress, sleep=sleep)
-    if file == FOLDS and (flaw := flaw_of_folds(path)):
+    if file == FOLDS and (flaw := folds_problem(path)):
         path.unlink()
         raise InputError(f"{file.name}: {flaw}: it is not the author's, try again later or continue without the folds")
     if path.suffix != ".zip":
@@ -150,14 +150,14 @@ def settle(
 def is_done(file: RemoteFile, out: Path, record: dict[str, dict[str, int]]) -> bool:
     """Return whether a file is complete: every slice of it exists with its size."""
     if not file.name.endswith(".zip"):
-        return size_of(out / file.name) == file.size and not (file == FOLDS and flaw_of_folds(out / file.name))
-    if file.name not in record and (slices := unpacked_by_hand(file, out)):
+        return size_of(out / file.name) == file.size and not (file == FOLDS and folds_problem(out / file.name))
+    if file.name not in record and (slices := unpacked_by_user(file, out)):
         record[file.name] = slices
     known = record.get(file.name)
     return bool(known) and all(size_of(out / name) == size for name, size in (known or {}).items())
 
 
-def flaw_of_folds(path: Path) -> str | None:
+def folds_problem(path: Path) -> str | None:
     """Return how the values of `cvind.mat` differ from the author's five folds, or None."""
     try:
         values = np.ravel(read_mat_variable(path, "cvind")).astype(float)
@@ -172,7 +172,7 @@ def flaw_of_folds(path: Path) -> str | None:
     return None if hashlib.sha256(folds.tobytes()).hexdigest() == FOLD_VALUES_SHA256 else "slices stand in other folds"
 
 
-def unpacked_by_hand(file: RemoteFile, out: Path) -> dict[str, int]:
+def unpacked_by_user(file: RemoteFile, out: Path) -> dict[str, int]:
     """Return the slices in an archive's name (`_1-766.zip`) with their sizes, if all of them exist already."""
     promised = re.search(r"_(\d+)-(\d+)\.zip", file.name)
     names = [f"{number}.mat" for number in range(int(promised[1]), int(promised[2]) + 1)] if promised else []
@@ -188,8 +188,8 @@ def unpack(archive: Path, out: Path) -> dict[str, int]:
     """
     try:
         with zipfile.ZipFile(archive) as pack:
-            members = slices_in(pack, archive.name)
-            room(out, sum(each.file_size for each in members.values()), f"to unpack {archive.name}")
+            members = slice_members(pack, archive.name)
+            require_space(out, sum(each.file_size for each in members.values()), f"to unpack {archive.name}")
             for name, member in members.items():
                 with pack.open(member) as source, replacing(out / name) as part, part.open("wb") as target:
                     shutil.copyfileobj(source, target)
@@ -198,7 +198,7 @@ def unpack(archive: Path, out: Path) -> dict[str, int]:
     return {name: member.file_size for name, member in members.items()}
 
 
-def slices_in(pack: zipfile.ZipFile, archive: str) -> dict[str, zipfile.ZipInfo]:
+def slice_members(pack: zipfile.ZipFile, archive: str) -> dict[str, zipfile.ZipInfo]:
     """Return the members that are slices by their flat name; other harmless files are ignored."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in pack.infolist():
@@ -226,10 +226,10 @@ def make_folder(out: Path) -> None:
 def check_room(out: Path, missing: Sequence[RemoteFile]) -> None:
     """Check the disk space for the archives and, about as much again, the slices in them."""
     needed = sum(2 * file.size - size_of(out / f"{file.name}.part") for file in missing)
-    room(out, needed, "for the download")
+    require_space(out, needed, "for the download")
 
 
-def room(out: Path, needed: int, what: str) -> None:
+def require_space(out: Path, needed: int, what: str) -> None:
     """Raise RequestError if fewer than `needed` bytes are free."""
     free = shutil.disk_usage(out).free
     if needed > free:

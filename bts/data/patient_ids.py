@@ -1,13 +1,13 @@
-"""Patient IDs: families of IDs that belong to one patient, and the keyed hashes that a model folder lists.
+"""Patient IDs: groups of IDs that belong to one patient, and the keyed hashes that a model folder lists.
 
-In the figshare set 42 of the 233 IDs form 18 families such as MR040240, MR040240B, MR040240C: one number, other letters.
-That the letter counts the scans of one patient is an assumption, and the cautious one: where it is wrong, a split loses a
-little freedom; where it is right and ignored, test patients were seen in training. For some families the nearest neighbours
-of their slices lie inside the family, which supports it; for most the pictures are inconclusive.
+In the figshare set 42 of the 233 IDs form 18 groups such as MR040240, MR040240B, MR040240C: the same number with other letters.
+It is an assumption that the letter counts the scans of one patient. If it is wrong, a split is slightly less flexible; if it is
+right and ignored, test patients are seen in training. For some groups the nearest neighbours of their slices are in the group,
+which supports it; for most the images are inconclusive.
 
-Patient IDs are short: a hash without a secret is undone by hashing every possible ID. A model folder therefore lists
-HMAC-SHA256 values under a random key of the run. The key stays in the run folder, beside the split that names the patients;
-it is in no model folder and in nothing that is exported.
+Patient IDs are short: a hash without a secret can be inverted by hashing every possible ID. A model folder therefore lists
+HMAC-SHA256 values under a random key of the run. The key stays in the run folder, beside the split that lists the patients;
+it is never exported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LETTERED = re.compile(r"(MR\d+)[A-Z]")
 
 
 def family(patient: str) -> str:
-    """Return the ID without the scan letter of figshare's MR numbers; any other ID is its own family.
+    """Return the ID without the scan letter of figshare's MR numbers; any other ID is returned unchanged.
 
     >>> family("MR040240B"), family("MR040240"), family("100360"), family("patient_B")
     ('MR040240', 'MR040240', '100360', 'patient_B')
@@ -63,7 +63,7 @@ def make_key(run: Path) -> bytes:
         key = read_key(run)
         if key is not None:
             return key
-        raise RequestError(f"{file}: no file: remove it") from None
+        raise RequestError(f"{file}: not a file: remove it") from None
     except OSError as error:
         raise RequestError(f"{file}: can't be written ({error.strerror}): choose another folder") from error
     key = secrets.token_bytes(KEY_BYTES)
@@ -81,9 +81,9 @@ def read_key(run: Path) -> bytes | None:
         with file.open(encoding="ascii") as opened:
             key = bytes.fromhex(opened.read(2 * KEY_BYTES + 2).strip())
     except (OSError, ValueError) as error:
-        raise RequestError(f"{file}: no key of a run ({error}): take the file from the original run folder") from error
+        raise RequestError(f"{file}: not a key of a run ({error}): copy the file from the original run folder") from error
     if len(key) != KEY_BYTES:
-        raise RequestError(f"{file}: {len(key)} bytes, a key has {KEY_BYTES}: take the file from the original run folder")
+        raise RequestError(f"{file}: {len(key)} bytes, a key has {KEY_BYTES}: copy the file from the original run folder")
     return key
 
 

@@ -6,7 +6,7 @@ The square of bytes is the whole contract with the network, whatever the runtime
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -16,17 +16,8 @@ from PIL import Image
 
 from bts.data.enhance import Box, equalise, head_box, padding_box, sharpen, whole
 from bts.errors import RequestError
-from bts.fields import Conflict, from_mapping, problems
-from bts.settings import (
-    DataSettings,
-    Fraction,
-    Percentile,
-    SharpenAmount,
-    SharpenSigma,
-    Size,
-    Tiles,
-    preprocessing_conflicts,
-)
+from bts.fields import from_mapping, problems
+from bts.settings import DataSettings, PreprocessingParams
 
 TOLERANCE = 1e-4
 """Shares of a pixel closer than this are equal: keeps a mirrored mask's result the mirrored result."""
@@ -35,21 +26,11 @@ MOST_STEPS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(PreprocessingParams):
     """Deterministic mapping from a slice to the network input and back; part of every model folder.
 
-    The fields, their limits and defaults are those of `bts.settings.DataSettings`. CLAHE is applied before sharpening, both on
-    the square. Maps are 0 outside of `box`.
+    CLAHE is applied before sharpening, both on the square. Maps are 0 outside of `box`.
     """
-
-    size: Size = DataSettings.size
-    low_percentile: Percentile = DataSettings.low_percentile
-    high_percentile: Percentile = DataSettings.high_percentile
-    crop_brain: bool = DataSettings.crop_brain
-    clahe_clip_limit: Fraction = DataSettings.clahe_clip_limit
-    clahe_tiles: Tiles = DataSettings.clahe_tiles
-    sharpen_amount: SharpenAmount = DataSettings.sharpen_amount
-    sharpen_sigma_px: SharpenSigma = DataSettings.sharpen_sigma_px
 
     @classmethod
     def of(cls, settings: DataSettings) -> Preprocessing:
@@ -59,10 +40,6 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if found := problems(self):
             raise RequestError("; ".join(found))
-
-    def conflicts(self) -> Iterator[Conflict]:
-        """Yield values that do not go together."""
-        return preprocessing_conflicts(self)
 
     def box(self, array: np.ndarray, *, content: Box | None = None) -> Box:
         """Return the part of `array` (H, W) that the square shows: all of it but wide constant padding, or the head's box.

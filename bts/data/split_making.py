@@ -151,7 +151,7 @@ def _matched(records: list[Record], rows: list[SplitRow]) -> Made:
         )
     for part in ("train", "val"):
         if not any(row.part == part for row in rows):
-            raise RequestError(f"no slice stands in part '{part}': training needs train and val")
+            raise RequestError(f"no slice in part '{part}': training needs train and val")
     left = len(records) - len(rows)
     lines = [f"split: {left} of {len(records)} slices of the data are not in the split file and stay unused"] if left else []
     return [_agreed(row, by_path[row.path]) for row in rows], lines

@@ -40,7 +40,7 @@ LEAST_POOR = 5
 """Least number of poor masks on validation for a threshold to be chosen."""
 
 
-def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Return probabilities (N, K) at another temperature: softmax(log p / T), which equals softmax(logits / T)."""
     return softmax(np.log(np.clip(probabilities, SMALLEST, 1.0)) / temperature, axis=1)
 
@@ -58,7 +58,7 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
     if len(truth) == 0:
         return 1.0
     found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(soften(probabilities, float(np.exp(log_t))), truth),
+        lambda log_t: negative_log_likelihood(apply_temperature(probabilities, float(np.exp(log_t))), truth),
         bounds=(np.log(0.05), np.log(20.0)),
         method="bounded",
         options={"xatol": 1e-4},
@@ -218,13 +218,13 @@ def choose_referral(found: np.ndarray, right: np.ndarray, patients: Sequence[str
         target: accuracy of the answered slices.
     """
     names, groups = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    rule = fit_rule(found, right)
+    rule = fit_signal_weights(found, right)
     scores = np.empty(len(right))
     for fold in range(FOLDS):
         held = groups % FOLDS == fold
-        scores[held] = probability_right(found[held], fit_rule(found[~held], right[~held]))
+        scores[held] = probability_right(found[held], fit_signal_weights(found[~held], right[~held]))
     curve = risk_coverage(scores, right)
-    effective = effective_share(~right, groups)
+    effective = effective_fraction(~right, groups)
     answered = np.rint(curve.coverage * len(right))
     bounds = 1 - exact_upper(curve.risk, np.maximum(answered * effective, 1.0))
     allowed = curve.coverage >= REFER_LEAST_COVERAGE
@@ -246,7 +246,7 @@ def choose_referral(found: np.ndarray, right: np.ndarray, patients: Sequence[str
     )
 
 
-def fit_rule(found: np.ndarray, right: np.ndarray) -> dict[str, float]:
+def fit_signal_weights(found: np.ndarray, right: np.ndarray) -> dict[str, float]:
     """Return intercept and weights, at least 0, of a logistic regression of wrong answers on the signals (N, 4).
 
     The weights are shrunk with a ridge of 1. With fewer than `LEAST_WRONG` wrong answers nothing is fitted: the estimate is the
@@ -267,7 +267,7 @@ def fit_rule(found: np.ndarray, right: np.ndarray) -> dict[str, float]:
     return {"intercept": float(fitted[0])} | {name: float(value) for name, value in zip(SIGNALS, fitted[1:], strict=True)}
 
 
-def effective_share(wrong: np.ndarray, groups: np.ndarray) -> float:
+def effective_fraction(wrong: np.ndarray, groups: np.ndarray) -> float:
     """Return the effective number of slices over their number, as wrong answers cluster in patients (Kish's design effect).
 
     At least the number of patients counts, and exactly that where no answer is wrong and nothing can be estimated.

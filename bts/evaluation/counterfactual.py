@@ -1,4 +1,4 @@
-"""Counterfactual evaluation: whether the answer follows the tumour or something else that comes with it.
+"""Counterfactual evaluation: whether predictions depend on the tumour or on something correlated with it.
 
 Tumours are removed from slices, and pasted into healthy slices of other publishers (`bts.data.counterfactual`). A model that
 recognises the publisher still calls the first a tumour and does not find the second. In the controls healthy tissue replaces
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bts.data.counterfactual import SMALLEST_HEAD, Head, find_head, head_look, paste_tumour, remove_tumour, replace_tissue
+from bts.data.counterfactual import SMALLEST_HEAD, Head, find_head, head_appearance, paste_tumour, remove_tumour, replace_tissue
 from bts.data.patient_ids import family
 from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
@@ -132,7 +132,7 @@ def _items(source: Source, records: Sequence[Record], rng: np.random.Generator, 
 def _changes(
     tumours: list[_Item], healthy: list[_Item], rng: np.random.Generator, left_out: Mapping[str, Counter[str]]
 ) -> Iterator[_Change]:
-    looks = np.stack([head_look(item.image) for item in tumours])
+    looks = np.stack([head_appearance(item.image) for item in tumours])
     for item in tumours:
         removed = remove_tumour(item.image, item.mask, rng=rng, head=item.head)
         if removed is None:
@@ -168,7 +168,7 @@ def _control(
 def _donor(item: _Item, tumours: list[_Item], looks: np.ndarray, rng: np.random.Generator) -> _Item:
     """Return a slice with a tumour whose head looks like that of `item`, of another publisher and patient if there is one."""
     healthy = item.record.label == NO_TUMOUR
-    rank = looks @ head_look(item.image)
+    rank = looks @ head_appearance(item.image)
     rank -= 10.0 * np.array([healthy and each.publisher == item.publisher for each in tumours])
     rank -= 100.0 * np.array([each is item or (each.record.patient or "") == item.record.patient for each in tumours])
     best = np.argsort(-rank, kind="stable")[:ALIKE]

@@ -21,12 +21,12 @@ from bts.errors import BtsError, RequestError
 from bts.evaluation.calibration import (
     Referral,
     Uncertainty,
+    apply_temperature,
     choose_referral,
     choose_uncertainty,
     fit_fusion,
     fit_temperature,
     negative_log_likelihood,
-    soften,
 )
 from bts.evaluation.cases import truth_mask
 from bts.glossary import NO_TUMOUR
@@ -241,7 +241,7 @@ def _fit(outputs: ValidationOutputs) -> _Fitted | None:
     if tumours is None or outputs.no_tumour is None or len(tumours) < len(truth):
         probabilities = softmax(logits, axis=1)
         temperature = fit_temperature(probabilities, truth)
-        probabilities = soften(probabilities, temperature)
+        probabilities = apply_temperature(probabilities, temperature)
         return _Fitted(temperature, None, probabilities, negative_log_likelihood(probabilities, truth))
     temperature, exponent = fit_fusion(logits, tumours, truth, no_tumour=outputs.no_tumour)
     how = {"temperature": temperature, "exponent": exponent}

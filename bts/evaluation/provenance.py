@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import bts
+from bts.cpu import allowed_cores
 
 PACKAGES = ("torch", "monai", "numpy", "scikit-learn")
 
@@ -50,5 +50,5 @@ def machine() -> str:
                 break
     except OSError:
         pass  # not Linux: fall back to the name that Python reports
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(allowed_cores())
     return f"{name}, {cores} cores"

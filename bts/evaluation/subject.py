@@ -1,7 +1,7 @@
 """What an evaluation scores: models, slices, and the exclusion of slices that a model has seen.
 
-On a run's own split the test part must not contain training patients. Of a foreign set, slices of training patients, copies of
-training slices, and classes unknown to the models are left out.
+On a run's own split the test part must not contain training patients. Slices of an external set are excluded if
+they belong to a training patient, are copies of training slices, or have a class unknown to the models.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bts.audit.images import AuditSet, collect
 from bts.audit.matches import find_matches, spread
-from bts.audit.pictures import AuditSet, collect
 from bts.data.patient_ids import Group
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
 from bts.errors import RequestError
 from bts.glossary import PARTS, Part, Task
-from bts.inference.model_selection import Named, all_named, model_folder
+from bts.inference.model_selection import ModelPaths, as_paths, model_folder
 from bts.inference.predictor import Predictor
 from bts.models.folder import ModelCard, read_card
 from bts.registry import suggestion
@@ -34,14 +34,14 @@ class Request:
     Attributes:
         models: task -> path of a run or model folder; several paths form an ensemble.
         part: part of the runs' split to score.
-        data: name of a foreign source, or None for the runs' own.
+        data: name of an external source, or None for the runs' own.
         root: folder of the data; None is the run's, or the source's usual folder.
         device: `auto`, `cpu`, `cuda`.
         seed: of the bootstrap, t-SNE and the randomised weights.
         draws: of the bootstrap.
     """
 
-    models: Mapping[Task, Named]
+    models: Mapping[Task, ModelPaths]
     part: Part = "test"
     data: str | None = None
     root: str | None = None
@@ -61,8 +61,8 @@ class Subject:
         cards: of every model that takes part.
         folders: of those models.
         runs: their runs, if present, by task, numbered where several models share one.
-        part: part of the split, or `all` of a foreign set.
-        split: of the first run, None for a foreign set.
+        part: part of the split, or `all` of an external set.
+        split: of the first run, None for an external set.
         removed: reason -> number of slices left out.
         notes: warnings for the reader, one line each.
     """
@@ -89,14 +89,14 @@ def choose_subject(request: Request) -> Subject:
     """Load the models and select the slices to score.
 
     Raises:
-        RequestError: no model, a model without a run and no foreign set, an unknown or empty part, a run without its split
+        RequestError: no model, a model without a run and no external set, an unknown or empty part, a run without its split
             file, or test patients that one of the models was trained on.
     """
     if not request.models:
         raise RequestError("no model is named: give --seg RUN, --cls RUN or --joint RUN")
     if request.part not in PARTS:
         raise RequestError(f"unknown part '{request.part}'{suggestion(request.part, PARTS)}: choose one of {', '.join(PARTS)}")
-    folders = {task: [model_folder(path) for path in all_named(paths)] for task, paths in request.models.items()}
+    folders = {task: [model_folder(path) for path in as_paths(paths)] for task, paths in request.models.items()}
     cards = [read_card(folder, expect=task) for task, of_task in folders.items() for folder in of_task]
     loaded: dict[Any, Any] = dict(folders)
     predictor = Predictor.load(seg=loaded.get("seg"), cls=loaded.get("cls"), joint=loaded.get("joint"), device=request.device)
@@ -115,7 +115,7 @@ def _own(request: Request, runs: dict[str, Run], without_run: list[str], base: d
     """Select a part of the runs' own split."""
     if without_run:
         raise RequestError(
-            f"{without_run[0]}: the model lies in no run, so its test part is unknown: name a run, or give --data"
+            f"{without_run[0]}: the model is not in a run folder, so its test part is unknown: give a run, or --data"
         )
     data = {name: read_run(run, root=request.root) for name, run in runs.items()}
     first = next(iter(data.values()))
@@ -132,7 +132,7 @@ def _own(request: Request, runs: dict[str, Run], without_run: list[str], base: d
 
 
 def _foreign(request: Request, runs: dict[str, Run], without_run: list[str], base: dict[str, Any]) -> Subject:
-    """Select a whole foreign set without slices that the models have seen."""
+    """Select a whole external set without slices that the models have seen."""
     assert request.data is not None
     source = open_source(request.data, request.root or f"data/{request.data}")
     data, notes = {}, []
@@ -141,7 +141,7 @@ def _foreign(request: Request, runs: dict[str, Run], without_run: list[str], bas
             data[name] = read_run(run)
         except RequestError as error:
             notes.append(f"copies of training slices of the {name} model were not searched for: {error}")
-    notes += [f"copies of training slices were not searched for: {model} lies in no run" for model in without_run]
+    notes += [f"copies of training slices were not searched for: {model} is not in a run folder" for model in without_run]
     kept, removed, unchecked = remove_known(source, base["cards"], base["folders"], list(data.values()))
     notes += unchecked
     if any(record.patient is None for record in kept):
@@ -154,10 +154,10 @@ def _foreign(request: Request, runs: dict[str, Run], without_run: list[str], bas
 def remove_known(
     source: Source, cards: Sequence[ModelCard], folders: Sequence[Path], runs: Sequence[RunData]
 ) -> tuple[list[Record], dict[str, int], list[str]]:
-    """Return the records of a foreign set that no model has seen and all can classify.
+    """Return the records of an external set that no model has seen and all can classify.
 
     Args:
-        source: the foreign set.
+        source: the external set.
         cards: of the models; slices of their training patients are left out.
         folders: of the models, with the keys of the hashed patients.
         runs: of the models, if present; copies of their training slices are left out.
@@ -203,9 +203,9 @@ def _unchecked(card: ModelCard, why: str, source: str) -> str:
 
 def find_copies(source: Source, records: Sequence[Record], run: RunData) -> set[str]:
     """Return the paths of the records that show a training slice of the run, found by the leak audit."""
-    foreign = AuditSet("foreign", source, chosen=records)
-    collection = collect([foreign, AuditSet("trained", run.source, chosen=run.records("train"))])
-    trained = [place for place, picture in enumerate(collection.pictures) if picture.set_name == "trained"]
+    external = AuditSet("external", source, chosen=records)
+    collection = collect([external, AuditSet("trained", run.source, chosen=run.records("train"))])
+    trained = [place for place, picture in enumerate(collection.images) if picture.set_name == "trained"]
     reached = spread(find_matches(collection).found, trained)
-    pictures = [collection.pictures[place] for place in reached]
-    return {picture.record.path for picture in pictures if picture.set_name == "foreign"}
+    pictures = [collection.images[place] for place in reached]
+    return {picture.record.path for picture in pictures if picture.set_name == "external"}

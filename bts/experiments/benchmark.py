@@ -21,7 +21,7 @@ from bts.evaluation.results import Evaluation, read_evaluation
 from bts.experiments.compare import Comparison, compare, rows_of
 from bts.experiments.crossval import Train, run_fold
 from bts.glossary import Task
-from bts.markdown import escape
+from bts.markup import escape
 from bts.report.figures import chart, plot_interval
 from bts.report.rendering import table
 from bts.runs import Run

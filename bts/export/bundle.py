@@ -21,7 +21,7 @@ from bts.export.base import Trained, Written, writing
 from bts.export.bundle_configs import TASK_TEXT, answers_of, inference_of, metadata_of, refuse_foreign
 from bts.export.bundle_parts import BundleNetwork, answer_in
 from bts.glossary import DISCLAIMER
-from bts.markdown import escape
+from bts.markup import escape
 from bts.models.card import ModelCard, check_card, published, to_json
 
 META, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"

@@ -62,7 +62,7 @@ def metadata_of(card: ModelCard) -> dict[str, Any]:
         "task": TASK_TEXT[card.task],
         "description": f"{TASK_TEXT[card.task]}; encoder {card.architecture.get('encoder', '')}. {DISCLAIMER}"
         + (" Trained on synthetic phantoms: its answers mean nothing for a patient." if card.synthetic else ""),
-        "authors": "whoever trained the model; exported by bts",
+        "authors": "author of the trained model; exported by bts",
         "copyright": f"licence of the weights: {card.licence}",
         "intended_use": card.intended_use,
         "data_source": card.trained_on or "not stated",

@@ -22,8 +22,8 @@ from bts.data.preprocess import Preprocessing
 from bts.export.bundle_configs import Answer
 from bts.inference.postprocess import decide_mask
 from bts.models.architecture import Architecture
+from bts.models.base import Output
 from bts.models.networks import build_network
-from bts.models.output import Output
 
 SHAPE = "slice_shape"
 """Name under which a picture's metadata keep the rows and columns of the slice that it was made from."""

@@ -25,7 +25,7 @@ class Differences:
 
     Attributes:
         by_output: output -> difference.
-        pictures: how many were asked.
+        pictures: number of compared pictures.
     """
 
     by_output: dict[str, float]

@@ -23,7 +23,7 @@ def export_model(model: str | Path, *, format: str, out: str | Path | None = Non
     Args:
         model: model folder or run folder.
         format: `onnx`, `openvino` or `monai-bundle`.
-        out: where to; None writes beside the model.
+        out: output path; None writes beside the model.
 
     Raises:
         RequestError: no such model or format, a library that is not installed, a place that can't be written to, or an export
@@ -32,7 +32,7 @@ def export_model(model: str | Path, *, format: str, out: str | Path | None = Non
     exporter = formats[format]
     folder = model_folder(model)
     if is_exported(folder):
-        raise RequestError(f"{folder}: exported already: name the model folder or run that it comes from")
+        raise RequestError(f"{folder}: already exported: give the model folder or run that it was exported from")
     from bts.models.folder import load_network
 
     network, card = load_network(folder)

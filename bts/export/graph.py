@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from bts.export.jacobian import head_jacobian
 from bts.inference.runtimes.exported import outputs_of
-from bts.models.base import Network
+from bts.models.base import Network, Output
 from bts.models.card import ModelCard
-from bts.models.classifier import ClassNetwork, weigh
+from bts.models.classifier import ClassNetwork, weighted_sum
 from bts.models.joint import JointNetwork
-from bts.models.output import Output
 
 
 class ExportGraph(nn.Module):
@@ -67,4 +66,4 @@ def cam_of_every_class(
     if offset_px is not None and mask_logits is not None and isinstance(network, JointNetwork):
         return torch.relu(network.class_contributions(features, mask_logits, jacobian, offset_px=offset_px))
     alpha = jacobian.unflatten(-1, (network.pools, -1)).sum(dim=-2) / (h * w)  # (K, C) or (B, K, C)
-    return torch.relu(weigh(features, alpha))
+    return torch.relu(weighted_sum(features, alpha))

@@ -78,14 +78,14 @@ def quantise(proto: ModelProto, path: Path, *, pictures: np.ndarray) -> None:
             Pictures(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=closing_convolutions(proto.graph),
+            nodes_to_exclude=last_convolutions(proto.graph),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
 
 
-def closing_convolutions(graph: GraphProto) -> list[str]:
+def last_convolutions(graph: GraphProto) -> list[str]:
     """Return the names of the last convolutions in front of the mask and of the maps."""
     makers = {name: node for node in graph.node for name in node.output}
     found = []

@@ -32,11 +32,11 @@ def head_jacobian(head: nn.Module, pooled: Tensor) -> Tensor:
     """
     jacobian: Tensor | None = None  # of what is reached so far, (outputs, inputs) or (B, outputs, inputs); None: the inputs
     x = pooled
-    for step in steps_of(head):
+    for step in layers_of(head):
         if isinstance(step, nn.Linear):
             jacobian = step.weight if jacobian is None else step.weight @ jacobian
         else:
-            slope = slope_of(step, x)  # (B, outputs)
+            slope = derivative_of(step, x)  # (B, outputs)
             jacobian = torch.diag_embed(slope) if jacobian is None else slope[:, :, None] * jacobian
         x = step(x)
     if jacobian is None:
@@ -44,13 +44,13 @@ def head_jacobian(head: nn.Module, pooled: Tensor) -> Tensor:
     return jacobian
 
 
-def steps_of(head: nn.Module) -> list[nn.Module]:
+def layers_of(head: nn.Module) -> list[nn.Module]:
     """Return the steps of a head in order, without those that do nothing when it answers."""
-    steps = [each for part in head for each in steps_of(part)] if isinstance(head, nn.Sequential) else [head]
+    steps = [each for part in head for each in layers_of(part)] if isinstance(head, nn.Sequential) else [head]
     return [step for step in steps if not isinstance(step, (nn.Dropout, nn.Identity))]
 
 
-def slope_of(step: nn.Module, x: Tensor) -> Tensor:
+def derivative_of(step: nn.Module, x: Tensor) -> Tensor:
     """Return the derivative (B, outputs) of an activation or a batch norm at `x (B, outputs)`."""
     name = type(step).__name__
     if isinstance(step, nn.BatchNorm1d) and step.running_var is not None and step.affine:

@@ -30,7 +30,7 @@ def export_int8(run: str | Path, *, score: Score, out: Path | None = None, root:
         run: run folder; its split says who was trained on.
         score: scores one form of the model.
         out: file or folder to write to; None writes beside the model.
-        root: where the data lies; None takes what the run says.
+        root: folder of the data; None for that of the run.
 
     Raises:
         RequestError: no run, no data, or as `write_int8`.

@@ -82,7 +82,7 @@ class Archives:
                 self.files[called] = file
                 found.append(called)
         if others:
-            self.notes.append(f"{archive}: {len(others)} files that are no scans are skipped (first: {others[0]})")
+            self.notes.append(f"{archive}: {len(others)} files that are not scans are skipped (first: {others[0]})")
         if not found and not any(archive in path.parents for path in self.failed):
             raise InputError(f"no scan in it, of {len(members)} files: name an archive of scans")
         return found

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bts.models.base import Output
 from bts.models.joint import JointNetwork
-from bts.models.output import Output
 
 Head = Callable[[Tensor], Tensor]
 
@@ -57,7 +57,7 @@ class GradCam:
         if self.offset_px is not None:
             self.how = "class map: HiResCAM on the grid on which the mask is pooled; the map sums to the class score"
             return
-        reason = why_not_by_head(network, example)
+        reason = head_cam_obstacle(network, example)
         if reason is None:
             self.how = f"class map: {method} in the forward pass, as the gradient through the head is exact for this network"
             return
@@ -75,16 +75,16 @@ class GradCam:
             cam_class: index of the class that the maps explain; None takes each image's most probable one.
         """
         if self.layer is not None:
-            return map_by_autograd(self.network, x, layer=self.layer, cam_class=cam_class, by_place=self.by_place)
+            return cam_by_autograd(self.network, x, layer=self.layer, cam_class=cam_class, by_place=self.by_place)
         with torch.no_grad():
             output = self.network(x)
         if not self.possible:
             return output, None
         classes = _classes(output.class_logits, cam_class)
         if self.offset_px is not None:
-            return output, map_by_place(cast(JointNetwork, self.network), output, classes=classes, offset_px=self.offset_px)
+            return output, cam_per_position(cast(JointNetwork, self.network), output, classes=classes, offset_px=self.offset_px)
         head = head_of(self.network, output)
-        return output, map_by_head(head, output.features, classes=classes, by_place=self.by_place)
+        return output, cam_from_head(head, output.features, classes=classes, by_place=self.by_place)
 
 
 def head_of(network: nn.Module, output: Output) -> Head:
@@ -93,7 +93,7 @@ def head_of(network: nn.Module, output: Output) -> Head:
     return head if output.mask_logits is None else lambda features: head(features, output.mask_logits)
 
 
-def why_not_by_head(network: nn.Module, example: Tensor) -> str | None:
+def head_cam_obstacle(network: nn.Module, example: Tensor) -> str | None:
     """Return why the gradient through the head is not the whole gradient, or None where it is."""
     with torch.no_grad():
         output = network(example)
@@ -104,7 +104,7 @@ def why_not_by_head(network: nn.Module, example: Tensor) -> str | None:
     return None if same else "the head alone does not reproduce the class scores"
 
 
-def map_by_head(head: Head, features: Tensor, *, classes: Tensor, by_place: bool = False) -> Tensor:
+def cam_from_head(head: Head, features: Tensor, *, classes: Tensor, by_place: bool = False) -> Tensor:
     """Return the raw map (B, h, w) from the last maps and the head.
 
     Args:
@@ -120,7 +120,7 @@ def map_by_head(head: Head, features: Tensor, *, classes: Tensor, by_place: bool
     return _weigh(gradient, features.detach(), by_place=by_place)
 
 
-def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offset_px: float) -> Tensor:
+def cam_per_position(network: JointNetwork, output: Output, *, classes: Tensor, offset_px: float) -> Tensor:
     """Return the raw map (B, H/4, W/4) of the joint network: the positive contribution of each place to the class score.
 
     Args:
@@ -137,7 +137,7 @@ def map_by_place(network: JointNetwork, output: Output, *, classes: Tensor, offs
     return torch.relu(network.class_contributions(features, mask_logits, gradient[:, None], offset_px=offset_px)[:, 0])
 
 
-def map_by_autograd(
+def cam_by_autograd(
     network: nn.Module, x: Tensor, *, layer: str, cam_class: int | None = None, by_place: bool = False
 ) -> tuple[Output, Tensor]:
     """Return the network's output and the raw map (B, h, w) at the output of the module of that name."""

@@ -67,7 +67,7 @@ def find_inputs(named: Sequence[str | Path], *, besides: Path | None = None) -> 
         files = _meant(name, besides) if folder is None else _inside(folder, besides, skipped)
         together.update(() if folder is None else files)
         found |= dict.fromkeys(files)
-    return Found(list(found), sorted(set(skipped), key=natural), together)
+    return Found(list(found), sorted(set(skipped), key=natural_key), together)
 
 
 def _folder(path: Path) -> Path | None:
@@ -77,10 +77,10 @@ def _folder(path: Path) -> Path | None:
     return path if path.is_dir() else None
 
 
-def natural(path: Path) -> list[tuple[int, int, str]]:
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
     """Return a sort key in which slice 9 comes before slice 10.
 
-    >>> sorted([Path("10.mat"), Path("9.mat")], key=natural)[0].name
+    >>> sorted([Path("10.mat"), Path("9.mat")], key=natural_key)[0].name
     '9.mat'
     """
     parts = re.split(r"(\d+)", path.as_posix())
@@ -93,7 +93,7 @@ def _meant(name: str | Path, besides: Path | None) -> list[Path]:
         return [path]
     if not glob.has_magic(str(name)):
         raise RequestError(f"{name}: no such file or folder")
-    matches = sorted((Path(match) for match in glob.glob(str(name), recursive=True)), key=natural)
+    matches = sorted((Path(match) for match in glob.glob(str(name), recursive=True)), key=natural_key)
     visible = [match for match in matches if not match.name.startswith(".")]
     files = [match for match in visible if _readable(match) or (match.suffix.lower() == ARCHIVE and match.is_file())]
     if not files:
@@ -104,7 +104,7 @@ def _meant(name: str | Path, besides: Path | None) -> list[Path]:
 
 
 def _inside(folder: Path, besides: Path | None, skipped: list[Path]) -> list[Path]:
-    files = sorted(_walk(folder, besides, skipped), key=natural)
+    files = sorted(_walk(folder, besides, skipped), key=natural_key)
     if not files:
         raise RequestError(f"{folder}: no readable file in this folder (readable are {_suffixes()})")
     return files

@@ -1,4 +1,4 @@
-"""List of the available models: bundled ones and finished runs, with what their cards say."""
+"""List of the available models: bundled models and finished runs, with a summary of their cards."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from bts.runs import Run, find_latest
 TRAIN = {"seg": "python train_seg.py", "cls": "python train_cls.py", "joint": "python train_joint.py"}
 RUNS = "runs"
 """Default folder of the runs."""
-Named = str | Path | Sequence[str | Path] | None
+ModelPaths = str | Path | Sequence[str | Path] | None
 """Model folder, run folder, exported file or name of a bundled model; of several of one task the mean is taken."""
 PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
 
@@ -29,7 +29,7 @@ class SelectedModel:
         task: task of the model.
         folder: the model folder, or the exported file.
         card: its card.
-        why: `"asked for"`, `"latest finished run"` or `"bundled model"`.
+        why: `"requested"`, `"latest finished run"` or `"bundled model"`.
     """
 
     task: Task
@@ -38,7 +38,9 @@ class SelectedModel:
     why: str
 
 
-def select_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> tuple[list[SelectedModel], tuple[str, ...]]:
+def select_models(
+    *, seg: ModelPaths, cls: ModelPaths, joint: ModelPaths, runs: str | Path
+) -> tuple[list[SelectedModel], tuple[str, ...]]:
     """Return the models that predict, and lines for the user on what was selected and why.
 
     If any model is named, only the named ones are taken. Otherwise the latest finished runs are: a segmenter and a classifier,
@@ -54,7 +56,7 @@ def select_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> 
     Raises:
         RequestError: nothing is found, a folder holds no model or one of another task, or joint is named beside others.
     """
-    named = {task: paths for task, given in zip(TASKS, (seg, cls, joint), strict=True) if (paths := all_named(given))}
+    named = {task: paths for task, given in zip(TASKS, (seg, cls, joint), strict=True) if (paths := as_paths(given))}
     if "joint" in named and len(named) > 1:
         raise RequestError("a joint model predicts mask and class: name it alone, or name a segmenter and a classifier")
     if named:
@@ -63,7 +65,7 @@ def select_models(*, seg: Named, cls: Named, joint: Named, runs: str | Path) -> 
     return _unnamed(Path(runs))
 
 
-def all_named(given: Named) -> list[str | Path]:
+def as_paths(given: ModelPaths) -> list[str | Path]:
     """Return the paths given for a task as a list."""
     if given is None:
         return []
@@ -90,7 +92,7 @@ def _named(task: Task, path: str | Path) -> SelectedModel:
     folder = model_folder(path)
     if is_bundled(folder):
         check_sums(folder)
-    return SelectedModel(task, folder, read_any_card(folder, expect=task), "asked for")
+    return SelectedModel(task, folder, read_any_card(folder, expect=task), "requested")
 
 
 def _unnamed(runs: Path) -> tuple[list[SelectedModel], tuple[str, ...]]:

@@ -21,13 +21,13 @@ from bts.inference import postprocess
 from bts.inference.averaging import Ensemble, members_of, run_averaged
 from bts.inference.cam_methods import CAM_METHODS, CAM_SCALES, check_choice, usual_method
 from bts.inference.combine import ModelOutput, Origin, make_prediction
-from bts.inference.lanes import batches, map_ordered
-from bts.inference.model_selection import Named, by_task, select_models
+from bts.inference.model_selection import ModelPaths, by_task, select_models
 from bts.inference.ood import OodReference
 from bts.inference.oom import AdaptiveBatcher
+from bts.inference.parallel import batches, map_ordered
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput, Runtime
-from bts.inference.runtimes.catalogue import AUTO, open_runtime, pick_runtime
+from bts.inference.runtimes.catalogue import AUTO, choose_runtime, open_runtime
 from bts.inference.runtimes.exported import is_exported, read_any_card
 from bts.registry import suggestion
 
@@ -42,7 +42,7 @@ class Predictor:
         runtimes: the loaded models.
         notes: lines for the user: which models and why, the device, how the class map is computed.
         classes: class names in the order of the outputs; empty without a classifier.
-        lanes: number of threads that may predict at once.
+        workers: number of threads that may predict at once.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Predictor:
         *,
         flip: bool | None = None,
         notes: Sequence[str] = (),
-        lanes: int = 1,
+        workers: int = 1,
         cam_scale: str = "slice",
         cam_method: str | None = None,
         fuse: bool = True,
@@ -62,7 +62,7 @@ class Predictor:
             runtimes: the models.
             flip: whether to average with the mirror image; None follows each model's operating point.
             notes: lines for the user, before those of the runtimes.
-            lanes: threads that may predict at once.
+            workers: threads that may predict at once.
             cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
             cam_method: method with which classifiers were opened; None is the usual one.
             fuse: whether the heads of a joint model are fused; False is for fitting the fusion.
@@ -73,7 +73,7 @@ class Predictor:
         check_choice(cam_scale, known=CAM_SCALES, option="--cam-scale")
         check_choice(cam_method, known=CAM_METHODS, option="--cam-method")
         self.cam_scale, self.cam_method, self.fuse = cam_scale, cam_method, fuse
-        self.lanes = lanes
+        self.workers = workers
         self.runtimes = tuple(runtimes)
         self.flip = flip
         self.notes = (*notes, *dict.fromkeys(note for runtime in self.runtimes for note in runtime.notes))
@@ -86,14 +86,14 @@ class Predictor:
     @staticmethod
     def load(
         *,
-        seg: Named = None,
-        cls: Named = None,
-        joint: Named = None,
+        seg: ModelPaths = None,
+        cls: ModelPaths = None,
+        joint: ModelPaths = None,
         runs: str | Path = "runs",
         device: str = "auto",
         runtime: str = "torch",
         flip: bool | None = None,
-        lanes: int = 1,
+        workers: int = 1,
         cam_scale: str = "slice",
         cam_method: str | None = None,
     ) -> Predictor:
@@ -108,7 +108,7 @@ class Predictor:
             device: `auto`, `cpu`, `cuda` or `cuda:1`.
             runtime: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that is available.
             flip: whether to average with the mirror image; None follows each model's operating point.
-            lanes: threads that may predict at once (see `bts.inference.lanes`); they share the cores.
+            workers: threads that may predict at once (see `bts.inference.parallel`); they share the cores.
             cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
             cam_method: `gradcam` or `hirescam`; None takes each model's usual one.
 
@@ -119,15 +119,15 @@ class Predictor:
         selected, notes = select_models(seg=seg, cls=cls, joint=joint, runs=runs)
         opened, why = [], dict[str, None]()
         for model in selected:
-            found, reason = _open(model.folder, runtime, device=device, lanes=lanes, cam_method=cam_method)
+            found, reason = _open(model.folder, runtime, device=device, workers=workers, cam_method=cam_method)
             opened.append(found)
             why |= {reason: None} if reason else {}
         groups = [list(models) for _, models in groupby(opened, key=lambda model: model.card.task)]
         runtimes = [models[0] if len(models) == 1 else Ensemble(models) for models in groups]
-        return Predictor(runtimes, flip=flip, notes=(*notes, *why), lanes=lanes, cam_scale=cam_scale, cam_method=cam_method)
+        return Predictor(runtimes, flip=flip, notes=(*notes, *why), workers=workers, cam_scale=cam_scale, cam_method=cam_method)
 
     @property
-    def together(self) -> int:
+    def best_batch_size(self) -> int:
         """Best batch size: 1 on a CPU, where larger batches gain nothing, so that a prediction never depends on its batch."""
         return 1 if all(runtime.device.startswith("cpu") for runtime in self.runtimes) else BATCH
 
@@ -148,7 +148,7 @@ class Predictor:
     def predict_many(
         self, slices: Iterable[Slice], *, batch_size: int = 8, cam_class: str | None = None
     ) -> Iterator[Prediction]:
-        """Yield the prediction of each slice, in order; at most a few batches per lane are held in memory.
+        """Yield the prediction of each slice, in order; at most a few batches per worker are held in memory.
 
         Args:
             slices: of any sizes.
@@ -161,11 +161,11 @@ class Predictor:
         if batch_size < 1:
             raise RequestError(f"batch size {batch_size}: expected 1 or more")
         wanted = self._class_index(cam_class)
-        found = map_ordered(partial(self._predict, cam_class=wanted), batches(slices, batch_size), lanes=self.lanes)
+        found = map_ordered(partial(self._predict, cam_class=wanted), batches(slices, batch_size), workers=self.workers)
         return chain.from_iterable(found)
 
     def predict_batch(self, batch: Sequence[Slice], *, cam_class: str | None = None) -> list[Prediction]:
-        """Return the predictions of slices that are run together, in order; up to `lanes` threads may call it at once.
+        """Return the predictions of slices that are run together, in order; up to `workers` threads may call it at once.
 
         Raises:
             RequestError: unknown class.
@@ -222,12 +222,12 @@ class Predictor:
         return raws
 
 
-def _open(place: Path, name: str, *, device: str, lanes: int, cam_method: str | None) -> tuple[Runtime, str | None]:
+def _open(place: Path, name: str, *, device: str, workers: int, cam_method: str | None) -> tuple[Runtime, str | None]:
     """Open a model, and return why that runtime was picked; class maps of another than the usual method need PyTorch."""
     card = read_any_card(place)
     if card.task == "seg" or cam_method in (None, usual_method(card)) or (is_exported(place) and card.task == "cls"):
-        picked = pick_runtime(name, place, device=device)
-        return open_runtime(picked.name, place, device=device, lanes=lanes), picked.why
+        picked = choose_runtime(name, place, device=device)
+        return open_runtime(picked.name, place, device=device, workers=workers), picked.why
     if name not in (AUTO, "torch") or is_exported(place):
         raise RequestError(
             f"{place}: an exported file holds class maps of {usual_method(card)} only, not of {cam_method}: "
@@ -236,7 +236,7 @@ def _open(place: Path, name: str, *, device: str, lanes: int, cam_method: str | 
     from bts.inference.runtimes.pytorch import TorchRuntime
 
     why = f"runtime torch: class maps of {cam_method} need it" if name == AUTO else None
-    return TorchRuntime.open(place, device=device, lanes=lanes, cam_method=cam_method), why
+    return TorchRuntime.open(place, device=device, workers=workers, cam_method=cam_method), why
 
 
 def load_model(
@@ -245,7 +245,7 @@ def load_model(
     device: str = "auto",
     runtime: str = "auto",
     flip: bool | None = None,
-    lanes: int = 1,
+    workers: int = 1,
     cam_scale: str = "slice",
     cam_method: str | None = None,
 ) -> Predictor:
@@ -259,7 +259,7 @@ def load_model(
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         runtime: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that computes in full precision here.
         flip: whether to average with the mirror image; None follows each model's card.
-        lanes: threads that may predict at once (`bts.inference.lanes`).
+        workers: threads that may predict at once (`bts.inference.parallel`).
         cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
         cam_method: `gradcam` or `hirescam`; None takes each model's usual one.
 
@@ -275,7 +275,7 @@ def load_model(
         device=device,
         runtime=runtime,
         flip=flip,
-        lanes=lanes,
+        workers=workers,
         cam_scale=cam_scale,
         cam_method=cam_method,
     )

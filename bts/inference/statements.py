@@ -1,4 +1,4 @@
-"""Statements about a prediction: agreement, referral and warnings, all derived from its numbers here and nowhere else.
+"""Statements about a prediction: agreement, referral and warnings, all derived from its numbers in this module.
 
 Page, overlay, terminal and `result.json` repeat these, so that none of their lines contradicts another.
 """
@@ -67,7 +67,7 @@ def referral_reason(prediction: Prediction, cards: Sequence[ModelCard]) -> str |
 def _warnings(prediction: Prediction, cards: Sequence[ModelCard], cam_scale: str) -> Iterator[str]:
     """Yield a sentence for each other reason why this prediction may be wrong."""
     if prediction.ood is not None and prediction.ood.is_ood:
-        distance, limit = apart(prediction.ood.distance, prediction.ood.limit, digits=1)
+        distance, limit = format_apart(prediction.ood.distance, prediction.ood.limit, digits=1)
         yield (
             f"out of distribution: unlike the slices that the model was trained on (distance {distance}, limit {limit}), "
             "so mask, class and probabilities are unreliable"
@@ -99,10 +99,10 @@ def _capped(unfused: UnfusedHeads | None) -> UnfusedHeads | None:
     return None if unfused is None else replace(unfused, class_prob=cap_probabilities(unfused.class_prob))
 
 
-def apart(value: float, limit: float, *, digits: int = 2) -> tuple[str, str]:
+def format_apart(value: float, limit: float, *, digits: int = 2) -> tuple[str, str]:
     """Return two different numbers with as many decimals as it takes to tell them apart, at least `digits`.
 
-    >>> apart(0.8714, 0.8718)
+    >>> format_apart(0.8714, 0.8718)
     ('0.871', '0.872')
     """
     for more in range(digits, 17):
@@ -133,7 +133,7 @@ def format_disagreement(*, label: str, mask_area_px: int) -> str:
 
 def format_uncertain_mask(*, confidence: float, below: float) -> str:
     """Return the warning for a mask whose confidence is below the model's threshold."""
-    value, limit = apart(confidence, below)
+    value, limit = format_apart(confidence, below)
     return (
         f"the mask is uncertain, check its position and outline: its confidence is {value}, below the model's threshold "
         f"of {limit}"
@@ -142,7 +142,7 @@ def format_uncertain_mask(*, confidence: float, below: float) -> str:
 
 def format_low_estimate(*, right: float, below: float) -> str:
     """Return the reason for the referral of a case whose estimated probability of a right answer is below the threshold."""
-    value, limit = apart(right, below)
+    value, limit = format_apart(right, below)
     return (
         "by class probability, agreement of the heads, mask and distance from training slices, the estimated probability of "
         f"a right answer is {value}, below the model's threshold of {limit}"
@@ -158,5 +158,5 @@ def format_referral(*, highest: float, refer_below: float, unfused: bool = False
         unfused: whether it is that of a joint model's class head alone, which differs from the predicted one.
     """
     whose = " of the class head alone" if unfused else ""
-    value, limit = apart(highest, refer_below)
+    value, limit = format_apart(highest, refer_below)
     return f"the highest probability{whose} is {value}, below the model's threshold of {limit}"

@@ -6,10 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bts.models.architecture import Architecture
-from bts.models.base import Network
+from bts.models.base import Network, Output
 from bts.models.decoders import decoder_of
 from bts.models.encoders import Encoder
-from bts.models.output import Output
 
 
 def full_resolution(mask_logits: Tensor, x: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
-"""Base of all networks: input normalisation, size check, and frozen batch norms that stay frozen."""
+"""Base and output of all networks: input normalisation, size check, and frozen batch norms that stay frozen."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bts.errors import RequestError
 from bts.models.architecture import STRIDE, Architecture
 from bts.models.encoders import Encoder
-from bts.models.output import Output
 
 INPUT_MEAN, INPUT_STD = 0.449, 0.226
 """Mean and standard deviation of ImageNet, averaged over its channels; used if those of the weights are unknown."""
@@ -18,6 +19,21 @@ IMAGENET_MEANS, IMAGENET_STDS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Means and standard deviations of ImageNet's channels."""
 FIXED = {"unit": (0.0, 1.0), "imagenet": (INPUT_MEAN, INPUT_STD)}
 """Mean and standard deviation by normalisation, where they do not depend on the weights."""
+
+
+class Output(NamedTuple):
+    """One forward pass over `x (B, 1, H, W)`; what the network does not compute is None.
+
+    Attributes:
+        mask_logits: (B, 1, H, W), positive inside the tumour.
+        class_logits: (B, K), one a class in the order of the model card.
+        features: (B, C, H/32, W/32), of `cnn_scratch` (B, C, H/8, W/8), the encoder's last maps: what the class head pools,
+            and what Grad-CAM weighs.
+    """
+
+    mask_logits: Tensor | None
+    class_logits: Tensor | None
+    features: Tensor | None
 
 
 class Network(nn.Module):

@@ -1,4 +1,4 @@
-"""Models that come with the package: folders in `bts/bundled/`, each a model folder with checksums."""
+"""Bundled models: the model folders in `bts/bundled/`, with checksums."""
 
 from __future__ import annotations
 

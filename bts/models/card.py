@@ -1,4 +1,4 @@
-"""Model card: what must be known of a trained model beside its weights, as JSON that is read without torch."""
+"""Model card: metadata of a trained model as JSON, readable without torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from bts.models.card_rules import (
     Offset,
     OodRules,
     OperatingPointRules,
-    PreprocessingRules,
     Prose,
     ReferralRules,
     Share,
@@ -31,6 +30,7 @@ from bts.models.card_rules import (
     refuse_evaluated,
     shortened,
 )
+from bts.settings import PreprocessingParams
 
 FORMAT = 2
 MOST_PATIENTS = 100_000
@@ -41,7 +41,7 @@ INTENDED_USE = "Research on brain MRI slices. Not a medical device: not for diag
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Everything but the weights: enough to rebuild the network, to feed it, and to say what it is.
+    """Metadata of a model: enough to rebuild the network, to preprocess its input, and to describe it.
 
     Attributes:
         task: `seg`, `cls` or `joint`.
@@ -162,7 +162,7 @@ def check_card(card: ModelCard, where: Path) -> None:
 def _check_parts(card: ModelCard, where: Path) -> None:
     """Raise `RequestError` where one of the objects in a card is wrong, or two fields contradict each other."""
     architecture = read_fields(Architecture, card.architecture, f"{where}: architecture", complete=True)
-    preprocessing = read_fields(PreprocessingRules, card.preprocessing, f"{where}: preprocessing", complete=True)
+    preprocessing = read_fields(PreprocessingParams, card.preprocessing, f"{where}: preprocessing", complete=True)
     read_fields(OperatingPointRules, card.operating_point, f"{where}: operating_point")
     if card.referral:
         read_fields(ReferralRules, card.referral, f"{where}: referral")

@@ -1,7 +1,7 @@
-"""What a model card may hold: types, limits and texts of the parts of `model.json`, and a JSON reader for files of strangers.
+"""Validation of model cards: types, limits and texts of the parts of `model.json`, and a reader for untrusted JSON.
 
 Model folders are exchanged, so a card is read as hostile input: its size and depth are bounded, numbers are finite, and no text
-can be taken for an expression by the parser of a MONAI bundle, into which texts of the card are copied.
+is an expression to the parser of a MONAI bundle, into which texts of the card are copied.
 """
 
 from __future__ import annotations
@@ -21,17 +21,7 @@ from typing import Annotated, Any, BinaryIO, TypeVar
 from bts.errors import RequestError
 from bts.fields import Conflict, Length, Pattern, Range, expectation, from_mapping, value_problems
 from bts.registry import suggestion
-from bts.settings import (
-    LARGEST_SIDE,
-    DataSettings,
-    Fraction,
-    Percentile,
-    SharpenAmount,
-    SharpenSigma,
-    Size,
-    Tiles,
-    preprocessing_conflicts,
-)
+from bts.settings import LARGEST_SIDE
 
 LARGEST_CARD = 8 * 2**20
 """Bytes of a `model.json`; 888 patients and the reference of `ood` take 100 kB."""
@@ -71,24 +61,6 @@ class OperatingPointRules:
     threshold: Share
     min_area: Share
     flip: bool
-
-
-@dataclass
-class PreprocessingRules:
-    """Fields of a card's `preprocessing`, those of `bts.data.preprocess.Preprocessing` without NumPy."""
-
-    size: Size
-    low_percentile: Percentile = DataSettings.low_percentile
-    high_percentile: Percentile = DataSettings.high_percentile
-    crop_brain: bool = DataSettings.crop_brain
-    clahe_clip_limit: Fraction = DataSettings.clahe_clip_limit
-    clahe_tiles: Tiles = DataSettings.clahe_tiles
-    sharpen_amount: SharpenAmount = DataSettings.sharpen_amount
-    sharpen_sigma_px: SharpenSigma = DataSettings.sharpen_sigma_px
-
-    def conflicts(self) -> Iterator[Conflict]:
-        """Yield values that do not go together."""
-        return preprocessing_conflicts(self)
 
 
 @dataclass
@@ -228,7 +200,7 @@ def refuse_names(names: Iterable[str], *, classes: Iterable[str]) -> None:
     """Raise `RequestError` for a name that a model card can't hold; called before a training, not only after it."""
     for name in names:
         if problem := text_problem(name):
-            raise RequestError(f"name {shortened(name)!r}: {problem} can't stand in a model card: rename it")
+            raise RequestError(f"name {shortened(name)!r}: {problem} is not allowed in a model card: rename it")
     for name in classes:
         if value_problems(ClassName, name, "class") or text_problem(name):
             raise RequestError(f"class {shortened(name)!r}: expected {expectation(ClassName)}: rename it")

@@ -6,9 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bts.models.architecture import Architecture
-from bts.models.base import Network
+from bts.models.base import Network, Output
 from bts.models.encoders import Encoder
-from bts.models.output import Output
 
 
 class ClassNetwork(Network):
@@ -39,7 +38,7 @@ class ClassNetwork(Network):
         return self.class_head(pooled)
 
 
-def weigh(features: Tensor, weights: Tensor) -> Tensor:
+def weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
     """Return (B, K, h, w): the maps `features (B, C, h, w)` summed with `weights`, (K, C) or per slice (B, K, C)."""
     if weights.ndim == 2:  # the same for every slice: one 1x1 convolution
         return F.conv2d(features, weights[:, :, None, None])

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from bts.models.architecture import STRIDE, Architecture
 from bts.models.attention_unet import full_resolution
-from bts.models.classifier import ClassNetwork, weigh
+from bts.models.base import Output
+from bts.models.classifier import ClassNetwork, weighted_sum
 from bts.models.decoders import decoder_of
-from bts.models.output import Output
 
 CELL = 4
 """Side in pixels of the cells in which the mask is dilated: at full size the same dilation costs sixteen times as much.
@@ -66,7 +66,7 @@ class JointNetwork(ClassNetwork):
             offset_px: by how much a cell looks down and right of its even place (`bts.models.alignment`).
         """
         weights = torch.stack(gradient.chunk(self.pools, dim=-1), dim=-3).flatten(-3, -2)  # (2K, C) or (B, 2K, C)
-        by_slice, by_mask = weigh(features, weights).chunk(self.pools, dim=1)  # (B, K, h, w) each
+        by_slice, by_mask = weighted_sum(features, weights).chunk(self.pools, dim=1)  # (B, K, h, w) each
         # the mean over a place of the last maps is the weight of the place
         fine = dilated_mask(mask_logits, mask_dilation_px=self.mask_dilation_px) + FLOOR
         fine = fine / fine.sum(dim=(2, 3), keepdim=True)

@@ -56,8 +56,8 @@ class ClassScores:
         totals: (K, K) slices, row the truth, column the prediction; with several devices, to be summed over them too.
     """
 
-    def __init__(self, *, classes: int, device: torch.device | str = "cpu") -> None:
-        self.totals = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    def __init__(self, *, num_classes: int, device: torch.device | str = "cpu") -> None:
+        self.totals = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
 
     def reset(self) -> None:
         """Reset the sums."""

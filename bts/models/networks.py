@@ -64,5 +64,5 @@ def _try_on(network: Network) -> None:
     wanted = [size >> i for i in range(1, len(maps))]
     if sides != wanted:
         raise RequestError(
-            f"encoder '{name}' gives maps of sides {sides} at {size} x {size}, {wanted} are needed: take another"
+            f"encoder '{name}' gives maps of sides {sides} at {size} x {size}, {wanted} are needed: choose another"
         )

@@ -10,8 +10,8 @@ from PIL import Image
 
 from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import KINDS, Findings, Leak
+from bts.audit.images import AuditSet
 from bts.audit.matches import SAME, Match
-from bts.audit.pictures import AuditSet
 from bts.audit.summary import recovery_counts, summary, verdict
 from bts.errors import InputError
 from bts.glossary import DISCLAIMER
@@ -59,19 +59,19 @@ class _Images:
     """Captions and data URIs of images by their position in the collection."""
 
     def __init__(self, findings: Findings, sets: Sequence[AuditSet]) -> None:
-        self._pictures = findings.collection.pictures
+        self._images = findings.collection.images
         self._sources = {each.name: each.source for each in sets}
 
     def caption(self, i: int) -> str:
-        return self._pictures[i].name
+        return self._images[i].name
 
     def note(self, i: int) -> str:
-        record = self._pictures[i].record
+        record = self._images[i].record
         patient = [f"patient {record.patient}"] if record.patient else []
         return ", ".join([record.part or "no part", record.label or "no label", *patient])
 
     def data(self, i: int) -> str:
-        picture = self._pictures[i]
+        picture = self._images[i]
         try:
             image = self._sources[picture.set_name].read(replace(picture.record, mask=None)).image
         except InputError:
@@ -117,7 +117,7 @@ def _recovered_section(findings: Findings, reference: str) -> Section:
     for name in findings.collection.set_names:
         if name != reference:
             total += recovery_counts(findings, name).recovered
-            links = [link for i, link in findings.origins.items() if findings.collection.pictures[i].set_name == name]
+            links = [link for i, link in findings.origins.items() if findings.collection.images[i].set_name == name]
             links = sorted(links, key=lambda link: link.score)[:PAIRS]
             pairs += [(link.image, link.start, _note(link.orientation, link.score)) for link in links]
     return Section("Recovered, least similar first", f"Left: the image. Right: its slice in {reference}.", pairs, total)

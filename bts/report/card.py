@@ -21,7 +21,7 @@ from bts.evaluation.results import Evaluation, read_evaluation
 from bts.evaluation.segmentation import LARGE_SHARE
 from bts.glossary import DISCLAIMER, NO_TUMOUR, PARTS
 from bts.inference.postprocess import PHANTOM_MODEL
-from bts.markdown import escape
+from bts.markup import escape
 from bts.models.folder import ModelCard
 from bts.report.rendering import Raw, render, table
 from bts.runs import Run
@@ -37,15 +37,15 @@ GIVES = {"seg": "mask", "cls": "class and Grad-CAM", "joint": "mask, class and G
 
 
 def card_text(
-    run: str | Path, *, name: str | None = None, foreign: str | Path | None = None, seen: str | Path | None = None
+    run: str | Path, *, name: str | None = None, external: str | Path | None = None, observations: str | Path | None = None
 ) -> str:
     """Return the model card of a finished run as Markdown.
 
     Args:
         run: run folder.
         name: of the model; the default is that of the run.
-        foreign: report of `bts evaluate --data` of this model on a foreign set.
-        seen: text file with observations on the model's images; Markdown without headings.
+        external: report of `bts evaluate --data` of this model on an external set.
+        observations: text file with observations on the model's images; Markdown without headings.
 
     Raises:
         RequestError: no finished run, no report, or an unreadable text.
@@ -55,7 +55,7 @@ def card_text(
     if card is None or done.settings is None:
         raise RequestError(f"{run}: no run of a training: name a folder such as runs/joint/TIME")
     split = Split.read(Run(Path(run)).split_file, group=done.settings["split"]["group"])
-    other = read_evaluation(foreign) if foreign else None
+    other = read_evaluation(external) if external else None
     healthy = [row.patient for row in split.rows if row.label == NO_TUMOUR]
     sets = [text for source, text in SETS.items() if source in card.trained_on]
     groups = {group: text for group in ("class", "size", "plane") if (text := group_table(done.summary, group))}
@@ -66,7 +66,7 @@ def card_text(
         intended_use=escape(card.intended_use),
         disclaimer=DISCLAIMER,
         phantom_model=PHANTOM_MODEL[0].upper() + PHANTOM_MODEL[1:],
-        observations=_read_text(Path(seen)) if seen else None,
+        observations=_read_text(Path(observations)) if observations else None,
         model=table(("", ""), _model_rows(done, card)),
         parts=parts_table(split),
         invented=any(patient.startswith(INVENTED) for patient in healthy),
@@ -80,8 +80,8 @@ def card_text(
         counterfactual=counterfactual_table(done.summary),
         left_out=left_out_lines(done.summary),
         failures=table(("failure", "slices", "share"), failure_rows(done.cases)),
-        foreign=escape(other.title) if other else None,
-        foreign_scores=headline_table(other.summary) if other else "",
+        external=escape(other.title) if other else None,
+        external_scores=headline_table(other.summary) if other else "",
     )
 
 
@@ -89,7 +89,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: can't be read as text ({error}): name a text file in UTF-8 with --seen") from error
+        raise RequestError(f"{path}: can't be read as text ({error}): name a text file in UTF-8 with --observations") from error
 
 
 def _model_rows(done: Evaluation, card: ModelCard) -> list[tuple[str, object]]:

@@ -41,8 +41,8 @@ class Evaluated:
         cards: of the models.
         folders: of the models.
         source: name of the data source.
-        part: part of the split, or `all` for a foreign set.
-        split: of the run, None for a foreign set.
+        part: part of the split, or `all` for an external set.
+        split: of the run, None for an external set.
         removed: reason -> number of slices left out.
         notes: warnings for the reader, one line each.
         panels: charts by name.

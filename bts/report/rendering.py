@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import COLUMNS
-from bts.markdown import escape
+from bts.markup import escape, make_environment
 
 
 def span(score: Interval, digits: int = 3) -> str:
@@ -33,14 +33,8 @@ def first_defined(scores: dict[str, Interval | None]) -> Interval | None:
 
 @functools.cache
 def environment() -> Environment:
-    """Return the environment; text is escaped in HTML templates."""
-    made = Environment(
-        loader=PackageLoader("bts.report", "templates"),
-        autoescape=lambda name: name is not None and name.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """Return the environment of the report's templates."""
+    made = make_environment("bts.report")
     made.filters |= {
         "fixed": lambda value, digits=3: f"{value:.{digits}f}",
         "percent": lambda value, digits=1: f"{value:.{digits}%}",

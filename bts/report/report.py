@@ -86,7 +86,7 @@ def evaluate(
         models: run folders, model folders, or names of bundled models: a segmenter, a classifier, both, or a joint model; of
             several of one task the mean is scored.
         out: folder of the report.
-        data: name of a foreign source; None scores `part` of the runs' own split.
+        data: name of an external source; None scores `part` of the runs' own split.
         root: folder of the data; None takes the run's, or the source's usual place.
         part: `train`, `val` or `test`.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
@@ -117,7 +117,7 @@ def _title(subject: Subject) -> str:
     if len(subject.cards) > len(subject.predictor.runtimes):
         tasks += f" by an ensemble of {len(subject.cards)} models"
     name = subject.source.name
-    where = f"the {subject.part} part of {name}" if subject.split else f"{name}, a foreign set"
+    where = f"the {subject.part} part of {name}" if subject.split else f"{name}, an external set"
     return f"{tasks[0].upper()}{tasks[1:]} on {where}"
 
 

@@ -13,59 +13,61 @@ from bts.models.architecture import Architecture
 from bts.models.card_rules import refuse_names
 from bts.models.encoders import Encoder
 from bts.models.folder import ModelCard, write_model_folder
-from bts.training.checkpoints import Best, load_checkpoint
-from bts.training.prepare import Prepared, format_patients
+from bts.training.checkpoints import BestEpoch, load_checkpoint
+from bts.training.prepare import TrainingData, format_patients
 
 PREFIX = "network."
 
 
-def save_model(path: Path, *, name: str, task: Task, prepared: Prepared, best: Best, departures: Sequence[str]) -> None:
-    """Write the model folder of a stage's best epoch; `departures` name what differs from the settings."""
+def save_model(
+    path: Path, *, name: str, task: Task, training_data: TrainingData, best: BestEpoch, deviations: Sequence[str]
+) -> None:
+    """Write the model folder of a stage's best epoch; `deviations` name what differs from the settings."""
     checkpoint = load_checkpoint(best.checkpoint)
     weights = {key.removeprefix(PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(PREFIX)}
     architecture = Architecture.from_dict(checkpoint["architecture"])
-    key = make_key(path.parent) if any(prepared.train.patients) else None
+    key = make_key(path.parent) if any(training_data.train.patients) else None
     card = ModelCard(
         task=task,
         name=name,
         architecture=architecture.to_dict(),
-        classes=list(prepared.source.classes) if architecture.classes else [],
-        preprocessing=prepared.preprocessing.to_dict(),
+        classes=list(training_data.source.classes) if architecture.classes else [],
+        preprocessing=training_data.preprocessing.to_dict(),
         cam_offset_px=_offset_px(architecture) if task == "cls" else 0.0,
         cell_offset_px=_offset_px(architecture) if task == "joint" else None,
-        training_patients=[] if key is None else hash_patients(prepared.train.patients, prepared, key=key),
+        training_patients=[] if key is None else hash_patients(training_data.train.patients, training_data, key=key),
         patients_key="" if key is None else key_name(key),
-        data_fingerprint=prepared.split.fingerprint,
-        synthetic=prepared.source.synthetic,
-        trained_on=trained_on(prepared, best, departures=departures),
+        data_fingerprint=training_data.split.fingerprint,
+        synthetic=training_data.source.synthetic,
+        trained_on=trained_on(training_data, best, deviations=deviations),
     )
     write_model_folder(path, card, weights)
 
 
-def refuse_unwritable(prepared: Prepared, *, name: str) -> None:
+def refuse_unwritable(training_data: TrainingData, *, name: str) -> None:
     """Raise `RequestError`, before training, for the name of a class, a set or a run that a model card does not allow."""
-    sets = {record.source or prepared.source.name for record in prepared.source.records()}
-    refuse_names([name, *sorted(sets)], classes=prepared.source.classes)
+    sets = {record.source or training_data.source.name for record in training_data.source.records()}
+    refuse_names([name, *sorted(sets)], classes=training_data.source.classes)
 
 
 def _offset_px(architecture: Architecture) -> float:
     return round(cell_offset_px(Encoder(architecture.encoder, top=True), size=architecture.size), 3)
 
 
-def hash_patients(patients: Iterable[str], prepared: Prepared, *, key: bytes) -> list[str]:
+def hash_patients(patients: Iterable[str], training_data: TrainingData, *, key: bytes) -> list[str]:
     """Return the sorted keyed hashes of the known patients: enough to refuse scoring on a training patient."""
-    return sorted({hashed_patient(patient, prepared.split.group, key=key) for patient in patients if patient})
+    return sorted({hashed_patient(patient, training_data.split.group, key=key) for patient in patients if patient})
 
 
-def trained_on(prepared: Prepared, best: Best, *, departures: Sequence[str]) -> str:
+def trained_on(training_data: TrainingData, best: BestEpoch, *, deviations: Sequence[str]) -> str:
     """Return a sentence on data and length, such as `2145 figshare + 845 brisc slices of 794 patients, 12 epochs (best 9)`."""
-    patients = format_patients(prepared.train.patients, prepared.split.group)
-    slices = f"{len(prepared.train)} synthetic phantom" if prepared.source.synthetic else _by_set(prepared)
+    patients = format_patients(training_data.train.patients, training_data.split.group)
+    slices = f"{len(training_data.train)} synthetic phantom" if training_data.source.synthetic else _by_set(training_data)
     text = f"{slices} slices of {patients}, {best.epochs} epochs (best {best.epoch})"
-    return ", ".join([text, *departures])
+    return ", ".join([text, *deviations])
 
 
-def _by_set(prepared: Prepared) -> str:
+def _by_set(training_data: TrainingData) -> str:
     """Return `2145 figshare + 845 brisc` for a table that mixes sets, otherwise `2145 figshare`."""
-    sets = {record.path: record.source or prepared.source.name for record in prepared.source.records()}
-    return " + ".join(f"{count} {name}" for name, count in Counter(sets[path] for path in prepared.train.paths).items())
+    sets = {record.path: record.source or training_data.source.name for record in training_data.source.records()}
+    return " + ".join(f"{count} {name}" for name, count in Counter(sets[path] for path in training_data.train.paths).items())

@@ -114,7 +114,7 @@ def _link_or_copy(path: Path, name: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestEpoch:
     """The best epoch of a stage: its checkpoint, score and number from 1, and the epochs run."""
 
     checkpoint: Path
@@ -123,14 +123,14 @@ class Best:
     epochs: int
 
 
-def best_so_far(folder: Path) -> Best | None:
+def best_so_far(folder: Path) -> BestEpoch | None:
     """Return the best epoch of an interrupted stage, or None if no epoch has ended."""
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     if not (last.is_file() and best.is_file()):
         return None
     found = load_checkpoint(last)
     state = found["callbacks"][Checkpoints.state_key]
-    return Best(best, state["best_score"], state["best_epoch"] + 1, state["epochs"])
+    return BestEpoch(best, state["best_score"], state["best_epoch"] + 1, state["epochs"])
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -28,15 +28,15 @@ from bts.models.networks import build_network
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.card import refuse_unwritable, save_model
-from bts.training.checkpoints import Best, best_so_far, load_checkpoint
+from bts.training.checkpoints import BestEpoch, best_so_far, load_checkpoint
 from bts.training.datamodule import SliceData, choose_workers
 from bts.training.device import is_first
 from bts.training.divergence import DivergenceError, remedies
 from bts.training.job import Job, run_folder
 from bts.training.loggers import score_tag, write_hparams
 from bts.training.module import TaskModule
-from bts.training.prepare import Prepared, prepare
-from bts.training.progress import logged
+from bts.training.prepare import TrainingData, prepare
+from bts.training.progress import log_to_file
 from bts.training.schedule import Stage
 from bts.training.stage_runner import StopSignals, run_stage
 from bts.training.tasks import TASK_SPECS, build_architecture
@@ -63,7 +63,7 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
     if resume is None:
         refuse_weights(settings.model.weights, settings.model.encoder)  # type: ignore[attr-defined]
     lines = list(job.machine.lines)
-    with run_folder(job, resume, lines) as run, logged(run.log):
+    with run_folder(job, resume, lines) as run, log_to_file(run.log):
         for line in lines:
             log.info(line)
         signals = StopSignals()
@@ -89,59 +89,68 @@ def _how_to_resume(run: Run, signals: StopSignals) -> str:
 def _train(job: Job, run: Run, signals: StopSignals, load: OtherLoad, *, check: Callable[[Source, Split], None] | None) -> None:
     settings = job.settings
     pl.seed_everything(settings.seed, verbose=False)
-    prepared = prepare(settings, job.task, run, check=check)
-    refuse_unwritable(prepared, name=run.path.name)
-    network = _build_network(job, prepared, run)
+    training_data = prepare(settings, job.task, run, check=check)
+    refuse_unwritable(training_data, name=run.path.name)
+    network = _build_network(job, training_data, run)
     log.info(job.stages_line)
     with controlled_threads(settings.trainer.threads, job.machine, load) as threads:
-        _train_stages(job, run, signals, prepared, network, threads)
+        _train_stages(job, run, signals, training_data, network, threads)
     if is_first() and "tensorboard" in settings.trainer.loggers:
         scores = [score_tag(job.monitor), *(f"test/{name}" for name in TASK_SPECS[job.task].test_scores)]
         write_hparams(run, asdict(settings), scores=scores)
 
 
 def _train_stages(
-    job: Job, run: Run, signals: StopSignals, prepared: Prepared, network: Network, threads: ThreadControl | None
+    job: Job, run: Run, signals: StopSignals, training_data: TrainingData, network: Network, threads: ThreadControl | None
 ) -> None:
     best, before = None, 0
     for stage in job.stages:
         if best is not None:
             _load_weights(network, best.checkpoint)
         try:
-            data = _build_data(job, stage, prepared)
+            data = _build_data(job, stage, training_data)
             best = _train_stage(
-                job, stage, data, run=run, prepared=prepared, network=network, before=before, signals=signals, threads=threads
+                job,
+                stage,
+                data,
+                run=run,
+                training_data=training_data,
+                network=network,
+                before=before,
+                signals=signals,
+                threads=threads,
             )
         except KeyboardInterrupt:
-            _save_best_so_far(job, run, stage, prepared, why="interrupted")
+            _save_best_so_far(job, run, stage, training_data, why="interrupted")
             raise
         except DivergenceError as error:
-            kept = _save_best_so_far(job, run, stage, prepared, why="diverged")
+            kept = _save_best_so_far(job, run, stage, training_data, why="diverged")
             raise _diverged(error, job.settings, stage, kept) from error
         before += best.epochs
-        _save(job, run, stage, prepared, best)
+        _save(job, run, stage, training_data, best)
 
 
-def _build_network(job: Job, prepared: Prepared, run: Run) -> Network:
+def _build_network(job: Job, training_data: TrainingData, run: Run) -> Network:
     """Return the network with its initial weights; a resumed one is loaded from the checkpoint later."""
     settings = job.settings
     last = [run.checkpoints / stage.name / "last.ckpt" for stage in job.stages]
     found = [path for path in last if path.is_file()]
     if found:
         return build_network(Architecture.from_dict(load_checkpoint(found[-1])["architecture"]))
-    architecture = build_architecture(settings, prepared.source.classes)
-    network = start_network(architecture, weights=settings.model.weights, classes=prepared.source.classes)  # type: ignore[attr-defined]
+    architecture = build_architecture(settings, training_data.source.classes)
+    weights = settings.model.weights  # type: ignore[attr-defined]
+    network = start_network(architecture, weights=weights, classes=training_data.source.classes)
     log.info(f"network: {architecture.encoder}, {network.weights_note}")
     return network
 
 
-def _build_data(job: Job, stage: Stage, prepared: Prepared) -> SliceData:
+def _build_data(job: Job, stage: Stage, training_data: TrainingData) -> SliceData:
     settings, seed = job.settings, job.settings.seed + stage.number
     return SliceData(
-        prepared.train,
-        prepared.val,
+        training_data.train,
+        training_data.val,
         augmenter=Augmenter(settings.augment, seed=seed),
-        counterfactuals=make_counterfactuals(settings.augment, prepared.train, prepared.source.classes, seed=seed),
+        counterfactuals=make_counterfactuals(settings.augment, training_data.train, training_data.source.classes, seed=seed),
         batch_size=settings.data.batch_size,
         workers=choose_workers(settings.data.workers, device=job.machine.device, cores=os.cpu_count() or 1),
         seed=seed,
@@ -155,17 +164,17 @@ def _train_stage(
     data: SliceData,
     *,
     run: Run,
-    prepared: Prepared,
+    training_data: TrainingData,
     network: Network,
     before: int,
     signals: StopSignals,
     threads: ThreadControl | None,
-) -> Best:
+) -> BestEpoch:
     settings = job.settings
-    labels = prepared.train.labels[prepared.train.labels >= 0]  # the joint network also trains on slices without a label
-    counts = np.bincount(labels, minlength=len(prepared.source.classes)).tolist()
+    labels = training_data.train.labels[training_data.train.labels >= 0]  # -1 is a slice without a label
+    counts = np.bincount(labels, minlength=len(training_data.source.classes)).tolist()
     if data.counterfactuals is not None:
-        counts = data.counterfactuals.class_counts(len(prepared.source.classes))
+        counts = data.counterfactuals.class_counts(len(training_data.source.classes))
     module: TaskModule = TASK_SPECS[job.task].build_module(
         settings,
         network,
@@ -181,7 +190,7 @@ def _train_stage(
         before=before,
         machine=job.machine,
         settings=settings,
-        classes=prepared.source.classes,
+        classes=training_data.source.classes,
         signals=signals,
         threads=threads,
     )
@@ -193,16 +202,16 @@ def _load_weights(network: Network, checkpoint: Path) -> None:
     network.load_state_dict({key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")})
 
 
-def _save(job: Job, run: Run, stage: Stage, prepared: Prepared, best: Best) -> None:
+def _save(job: Job, run: Run, stage: Stage, training_data: TrainingData, best: BestEpoch) -> None:
     """Write the model folder of a stage that has ended."""
     log.info(
         f"stage {stage.number} ended after {best.epochs} epochs: best {job.monitor} {best.score:.4f} in epoch {best.epoch}"
     )
     is_last = stage is job.stages[-1]
-    _write(job, run.model if is_last else run.model_stage1, run, prepared, best)
+    _write(job, run.model if is_last else run.model_stage1, run, training_data, best)
 
 
-def _save_best_so_far(job: Job, run: Run, stage: Stage, prepared: Prepared, *, why: str) -> Path | None:
+def _save_best_so_far(job: Job, run: Run, stage: Stage, training_data: TrainingData, *, why: str) -> Path | None:
     """Write the model folder of the best epoch so far, of this stage or of the one before; return it, or None without one."""
     of_stages = [best_so_far(run.checkpoints / each.name) for each in job.stages if each.number <= stage.number]
     found = [best for best in of_stages if best is not None]
@@ -211,7 +220,7 @@ def _save_best_so_far(job: Job, run: Run, stage: Stage, prepared: Prepared, *, w
         return None
     best = found[-1]
     log.info(f"{why}: the best so far has {job.monitor} {best.score:.4f} (epoch {best.epoch}, {best.checkpoint.parent.name})")
-    _write(job, run.model, run, prepared, best)
+    _write(job, run.model, run, training_data, best)
     return run.model
 
 
@@ -223,8 +232,8 @@ def _diverged(error: DivergenceError, settings: Settings, stage: Stage, kept: Pa
     )
 
 
-def _write(job: Job, folder: Path, run: Run, prepared: Prepared, best: Best) -> None:
+def _write(job: Job, folder: Path, run: Run, training_data: TrainingData, best: BestEpoch) -> None:
     if is_first():
         name = f"{job.task}/{run.path.name}" + ("/stage1" if folder == run.model_stage1 else "")
-        save_model(folder, name=name, task=job.task, prepared=prepared, best=best, departures=job.departures)
+        save_model(folder, name=name, task=job.task, training_data=training_data, best=best, deviations=job.deviations)
         log.info(f"model folder: {folder}")

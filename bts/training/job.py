@@ -17,7 +17,7 @@ from bts.settings import Settings
 from bts.training.device import Machine, choose_machine, is_first, shared_folder
 from bts.training.loggers import check_loggers
 from bts.training.run_data import check_same_settings, write_settings
-from bts.training.schedule import Stage, departures, plan_stages
+from bts.training.schedule import Stage, deviations, plan_stages
 from bts.training.tasks import adopt_classes, build_architecture, task_of
 
 
@@ -33,10 +33,10 @@ class Job:
     stages_line: str
 
     @property
-    def departures(self) -> list[str]:
+    def deviations(self) -> list[str]:
         """Phrases for the model folder on what this training leaves out or changes of its settings."""
         settings = self.settings
-        found = departures(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
+        found = deviations(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
         return found + (["epochs cut short by trainer.limit_batches"] if settings.trainer.limit_batches is not None else [])
 
     @classmethod

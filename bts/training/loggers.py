@@ -28,7 +28,7 @@ OPTIONAL = ("mlflow", "wandb")
 """Loggers whose package, of the same name, is not installed with this one: MLflow alone brings over fifty others."""
 
 
-class RunBoard(TensorBoardLogger):
+class RunTensorBoardLogger(TensorBoardLogger):
     """TensorBoard events in the run folder itself, without Lightning's `hparams.yaml`: the run has its settings."""
 
     def __init__(self, run: Run) -> None:
@@ -61,7 +61,7 @@ def make_loggers(names: Sequence[str], run: Run, task: Task) -> list[Logger]:
     # MLflow 3 refuses folders; its database of one file needs no server
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
     makers = {
-        "tensorboard": lambda: RunBoard(run),
+        "tensorboard": lambda: RunTensorBoardLogger(run),
         "csv": lambda: CSVLogger(run.path, name="csv"),
         "mlflow": lambda: MLFlowLogger(project, run_name=title, tracking_uri=tracking),
         "wandb": lambda: WandbLogger(name=title, project=project, save_dir=str(runs)),

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bts.models.base import Network
-from bts.models.output import Output
+from bts.models.base import Network, Output
 from bts.settings import OptimSettings
 from bts.training.schedule import Plateau, Schedule
 

@@ -33,7 +33,7 @@ def with_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, in
     return picture
 
 
-def captioned(picture: np.ndarray, text: str, *, colour: tuple[int, int, int] = INK) -> np.ndarray:
+def add_caption(picture: np.ndarray, text: str, *, colour: tuple[int, int, int] = INK) -> np.ndarray:
     """Return the picture (H, W, 3) with a line of text above it, enlarged by an integer factor if it is too small to read."""
     scale = -(-READABLE // picture.shape[0])
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -47,16 +47,16 @@ def mask_panel(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, t
     """Return scan, scan with the true contour, and scan with the predicted one, side by side under one line of text."""
     scan = np.repeat(image[..., None], 3, axis=2)
     parts = [scan, with_contour(image, truth, TRUTH), with_contour(image, predicted, PREDICTION)]
-    return captioned(np.concatenate(parts, axis=1), text)
+    return add_caption(np.concatenate(parts, axis=1), text)
 
 
 def class_panel(image: np.ndarray, *, truth: str, predicted: str, probability: float) -> np.ndarray:
     """Return the scan under its true class, the predicted one and its probability; in red if it is wrong."""
     text = f"{truth}: {predicted} {probability:.2f}"
-    return captioned(np.repeat(image[..., None], 3, axis=2), text, colour=INK if truth == predicted else WRONG)
+    return add_caption(np.repeat(image[..., None], 3, axis=2), text, colour=INK if truth == predicted else WRONG)
 
 
-def sheet(panels: Sequence[np.ndarray], *, columns: int) -> np.ndarray:
+def contact_sheet(panels: Sequence[np.ndarray], *, columns: int) -> np.ndarray:
     """Return panels of one size (H, W, 3) row by row on one page."""
     height, width = panels[0].shape[:2]
     rows = -(-len(panels) // columns)
@@ -104,28 +104,28 @@ def choose_slices(labels: np.ndarray, sizes: np.ndarray, count: int) -> list[int
     return in_turn[:count]
 
 
-def preview(settings: Settings, *, slices: int = 6, varied: int = 4) -> np.ndarray:
+def preview(settings: Settings, *, slices: int = 6, n_augmented: int = 4) -> np.ndarray:
     """Return a preview (H, W, 3) uint8: one row per slice, the classes in turn, with the contour of the true mask.
 
     Args:
         settings: of any task; source, preprocessing and augmentation are used.
         slices: number of rows.
-        varied: number of augmented columns, as drawn in the first epochs; `augment.share` is taken as 1.
+        n_augmented: number of augmented columns, as drawn in the first epochs; `augment.share` is taken as 1.
     """
     source = open_source(settings.data.source, settings.data.root, mask_labels=settings.data.mask_labels)
     augmenter = Augmenter(replace(settings.augment, share=1.0), seed=settings.seed)
     preprocessing = Preprocessing.of(settings.data)
     panels: list[np.ndarray] = []
-    for row, record in enumerate(classes_in_turn(source.records(), slices)):
-        panels += _row(source, record, preprocessing, augmenter, index=row, varied=varied)
-    return sheet(panels, columns=2 + varied)
+    for row, record in enumerate(alternate_classes(source.records(), slices)):
+        panels += _row(source, record, preprocessing, augmenter, index=row, n_augmented=n_augmented)
+    return contact_sheet(panels, columns=2 + n_augmented)
 
 
-def classes_in_turn(records: Sequence[Record], count: int) -> list[Record]:
+def alternate_classes(records: Sequence[Record], count: int) -> list[Record]:
     """Return `count` records: the classes in turn, those of a class spread over the set.
 
     >>> records = [Record("a", "x"), Record("b", "x"), Record("c", "x"), Record("d", "y")]
-    >>> [record.path for record in classes_in_turn(records, 3)]
+    >>> [record.path for record in alternate_classes(records, 3)]
     ['a', 'd', 'c']
     """
     labels = list(dict.fromkeys(record.label for record in records))
@@ -140,7 +140,7 @@ def classes_in_turn(records: Sequence[Record], count: int) -> list[Record]:
 
 
 def _row(
-    source: Source, record: Record, preprocessing: Preprocessing, augmenter: Augmenter, *, index: int, varied: int
+    source: Source, record: Record, preprocessing: Preprocessing, augmenter: Augmenter, *, index: int, n_augmented: int
 ) -> list[np.ndarray]:
     """Return the panels of one slice, all of the same size."""
     one = source.read(record)
@@ -151,10 +151,10 @@ def _row(
     raw_mask = np.zeros_like(image) if one.mask is None else plain.mask(one.mask).astype(np.uint8)
     height, width = one.image.shape
     panels = [
-        captioned(with_contour(plain.image(one.image), raw_mask, TRUTH), f"{record.label or 'no class'}, {height} x {width}"),
-        captioned(with_contour(image, mask, TRUTH), "preprocessed"),
+        add_caption(with_contour(plain.image(one.image), raw_mask, TRUTH), f"{record.label or 'no class'}, {height} x {width}"),
+        add_caption(with_contour(image, mask, TRUTH), "preprocessed"),
     ]
-    for epoch in range(varied):
+    for epoch in range(n_augmented):
         seen, seen_mask = augmenter(image, mask, epoch=epoch, index=index)
-        panels.append(captioned(with_contour(seen, seen_mask, TRUTH), f"varied, {epoch + 1}"))
+        panels.append(add_caption(with_contour(seen, seen_mask, TRUTH), f"augmented, {epoch + 1}"))
     return panels

@@ -32,7 +32,7 @@ TASK_BY_TRUTH: dict[str, Task] = {"mask": "seg", "label": "cls"}
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class TrainingData:
     """Data of a training; the test part is not read."""
 
     source: Source
@@ -42,7 +42,7 @@ class Prepared:
     val: Arrays
 
 
-def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source, Split], None] | None = None) -> Prepared:
+def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source, Split], None] | None = None) -> TrainingData:
     """Open the source, split it (a resumed run keeps its split), check the split, and read training and validation slices."""
     source, records = open_data(settings)
     split = _split(settings, records, run)
@@ -58,7 +58,7 @@ def prepare(settings: Settings, task: Task, run: Run, *, check: Callable[[Source
     train, val = _with_truth(train, "train", task), _with_truth(val, "val", task)
     _describe(train, "train", source, split)
     _describe(val, "val", source, split)
-    return Prepared(source, split, preprocessing, train, val)
+    return TrainingData(source, split, preprocessing, train, val)
 
 
 def open_data(settings: Settings) -> tuple[Source, list[Record]]:
@@ -79,7 +79,7 @@ def readable(source: Source, records: Sequence[Record]) -> list[Record]:
         try:
             source.read(record)
         except InputError as error:
-            log.warning(f"skipped, as data.unreadable says: {error.at(record.path)}")
+            log.warning(f"skipped (data.unreadable is skip): {error.at(record.path)}")
         else:
             kept.append(record)
     if records and not kept:

@@ -32,7 +32,7 @@ NOT_ACTIONABLE = (
 
 
 @contextlib.contextmanager
-def logged(path: Path) -> Iterator[None]:
+def log_to_file(path: Path) -> Iterator[None]:
     """Append what the logger `bts` logs inside the block to the file at `path`."""
     logger = logging.getLogger("bts")
     if not is_first():  # only the first process logs

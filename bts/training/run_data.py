@@ -41,7 +41,7 @@ class RunData:
         """Return the records of one part, in the split's order; `RequestError` if it is empty or has an unknown slice."""
         rows = self.split.part(part)
         if not rows:
-            raise RequestError(f"{self.run.split_file}: no slice stands in part '{part}': there is nothing to evaluate")
+            raise RequestError(f"{self.run.split_file}: no slice in part '{part}': nothing to evaluate")
         records = self.source.records()
         there = {record.path for record in records}
         missing = [row.path for row in rows if row.path not in there]

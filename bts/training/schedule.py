@@ -39,9 +39,9 @@ def plan_stages(freeze: FreezeSettings, optim: OptimSettings, *, pretrained: boo
     """Return the stages in order and a line for the log.
 
     Features of a frozen random encoder are of no use to the head, so a network with random weights is trained as a whole in one
-    stage; the line names the settings that are not used then (see `departures`).
+    stage; the line names the settings that are not used then (see `deviations`).
     """
-    gone = departures(freeze, optim, pretrained=pretrained)
+    gone = deviations(freeze, optim, pretrained=pretrained)
     if not pretrained:
         last = Stage(number=2, trainable="all", epochs=optim.epochs, lr=optim.lr_random or optim.lr)
         return [last], "; ".join(gone) if gone else "one stage: all layers are trained from the start"
@@ -53,7 +53,7 @@ def plan_stages(freeze: FreezeSettings, optim: OptimSettings, *, pretrained: boo
     return [first, last], f"two stages: {freeze.trainable} for {freeze.epochs} epochs at {freeze.lr:g}, then {what}"
 
 
-def departures(freeze: FreezeSettings, optim: OptimSettings, *, pretrained: bool) -> list[str]:
+def deviations(freeze: FreezeSettings, optim: OptimSettings, *, pretrained: bool) -> list[str]:
     """Return one phrase for each setting that is not used with random weights, for the log and the model folder."""
     if pretrained:
         return []

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bts.models.freeze import set_trainable
 from bts.runs import Run
 from bts.settings import Settings, TrainerSettings
-from bts.training.checkpoints import Best, Checkpoints
+from bts.training.checkpoints import BestEpoch, Checkpoints
 from bts.training.datamodule import SliceData
 from bts.training.device import Machine
 from bts.training.divergence import DivergenceGuard
@@ -51,7 +51,7 @@ def run_stage(
     classes: Sequence[str],
     signals: StopSignals,
     threads: ThreadControl | None = None,
-) -> Best:
+) -> BestEpoch:
     """Train until the stage ends; raises KeyboardInterrupt at a signal and DivergenceError, with the checkpoints in place.
 
     `before` is the number of epochs of earlier stages; `threads` changes the number of CPU threads where needed. The stage is
@@ -77,7 +77,7 @@ def run_stage(
         )
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     assert keeper.best_score is not None  # a stage has at least one epoch
-    return Best(keeper.best, keeper.best_score, keeper.best_epoch + 1, keeper.epochs)
+    return BestEpoch(keeper.best, keeper.best_score, keeper.best_epoch + 1, keeper.epochs)
 
 
 def _callbacks(
@@ -157,7 +157,7 @@ class StopSignals:
         if not self._in_loop or (not first and number == signal.SIGINT):
             raise KeyboardInterrupt
         if first:
-            log.info(f"{self.name} received: ending after this step (send it again to stop at once)")
+            log.info(f"{self.name} received: stopping after this step (send it again to stop immediately)")
         if number == signal.SIGINT:
             signal.raise_signal(signal.SIGTERM)
 

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from bts.glossary import Task
 from bts.models.architecture import Architecture
-from bts.models.base import Network
+from bts.models.base import Network, Output
 from bts.models.decoders import decoders
 from bts.models.encoder_bodies import encoder_bodies
 from bts.models.encoders import is_own_class
 from bts.models.losses import ClassLoss, JointLoss, MaskLoss, balanced_weights, class_losses, mask_losses
 from bts.models.metrics import ClassScores, MaskScores
-from bts.models.output import Output
 from bts.settings import (
     SETTINGS,
     ClsLossSettings,
@@ -66,14 +65,14 @@ class Classification(TaskModule):
 
     def __init__(self, network: Network, *, loss: ClassLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
-        self.loss, self.classes = loss, ClassScores(classes=network.architecture.classes)
+        self.loss, self.classes = loss, ClassScores(num_classes=network.architecture.classes)
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert output.class_logits is not None
         return self.loss(output.class_logits, batch["label"])[0], {}  # its only part is the loss itself
 
     def reset_scores(self) -> None:
-        self.classes = ClassScores(classes=self.network.architecture.classes, device=self.device)
+        self.classes = ClassScores(num_classes=self.network.architecture.classes, device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
         assert output.class_logits is not None
@@ -101,7 +100,7 @@ class Joint(TaskModule):
     def __init__(self, network: Network, *, loss: JointLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
         self.loss, self.masks = loss, MaskScores()
-        self.classes = ClassScores(classes=network.architecture.classes)
+        self.classes = ClassScores(num_classes=network.architecture.classes)
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert output.mask_logits is not None
@@ -112,7 +111,7 @@ class Joint(TaskModule):
 
     def reset_scores(self) -> None:
         self.masks = MaskScores(device=self.device)
-        self.classes = ClassScores(classes=self.network.architecture.classes, device=self.device)
+        self.classes = ClassScores(num_classes=self.network.architecture.classes, device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
         assert output.mask_logits is not None

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from bts.models.output import Output
+from bts.models.base import Output
 from bts.training.datamodule import SliceData
-from bts.training.loggers import RunBoard
+from bts.training.loggers import RunTensorBoardLogger
 from bts.training.module import TaskModule
-from bts.training.pictures import TRUTH, choose_slices, class_panel, mask_panel, matrix_picture, sheet, with_contour
+from bts.training.pictures import TRUTH, choose_slices, class_panel, contact_sheet, mask_panel, matrix_picture, with_contour
 
 AUGMENTED = 12
 """Training slices on the sheet of augmented ones, each next to itself as read."""
@@ -48,7 +48,7 @@ class TensorBoardPictures(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        board = next((logger for logger in trainer.loggers if isinstance(logger, RunBoard)), None)
+        board = next((logger for logger in trainer.loggers if isinstance(logger, RunTensorBoardLogger)), None)
         if board is None:
             return
         epoch = self.before + trainer.current_epoch
@@ -94,7 +94,7 @@ class TensorBoardPictures(pl.Callback):
                 panels.append(mask_panel(image, self.val.masks[position], predicted, text=text))
             elif named is not None:
                 panels.append(class_panel(image, truth=name, predicted=named[0], probability=named[1]))
-        return sheet(panels, columns=2 if output.mask_logits is not None else 3)
+        return contact_sheet(panels, columns=2 if output.mask_logits is not None else 3)
 
     def _named(self, logits: Tensor) -> tuple[str, float]:
         """Return the predicted class and its probability, from logits (K,)."""
@@ -109,7 +109,7 @@ class TensorBoardPictures(pl.Callback):
             image, mask = self.train.images[position], self.train.masks[position]
             pair = [with_contour(image, mask, TRUTH), with_contour(*self._varied(position), colour=TRUTH)]
             panels.append(np.concatenate(pair, axis=1))
-        return sheet(panels, columns=3)
+        return contact_sheet(panels, columns=3)
 
     def _varied(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a slice and its mask as in the first epoch that augments them."""

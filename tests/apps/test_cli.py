@@ -64,7 +64,7 @@ def test_the_masks_of_a_set_are_described_by_class(tmp_path: Path, capsys: pytes
     (tmp_path / "manifest.csv").write_text("path,label,mask\n1.png,glioma,drawn.png\n2.png,glioma,empty.png\n")
     assert cli.main(["sources", f"manifest:{tmp_path}"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
-    said = "2 masks, 1 empty (50%); area 10.00% to 10.00% of the picture, median 10.00%; values 0, 2, 4"
+    said = "2 masks, 1 empty (50%); area 10.00% to 10.00% of the image, median 10.00%; values 0, 2, 4"
     assert line.split() == ["glioma", *said.split()]
     assert cli.main(["sources", f"manifest:{tmp_path}", "--mask-labels", "4"]) == 0
     assert "area 5.00% to 5.00%" in capsys.readouterr().out

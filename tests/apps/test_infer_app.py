@@ -110,7 +110,7 @@ def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
     arguments = ["--seg", "s", "--seg", "t", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]
     assert infer.main(["scan.png", *arguments]) == 0
     folders = {"seg": [Path("s"), Path("t")], "cls": [Path("c")], "joint": None, "runs": Path("r")}
-    asked = {**folders, "device": "cpu", "runtime": "auto", "lanes": 1, "cam_scale": "slice", "cam_method": None}
+    asked = {**folders, "device": "cpu", "runtime": "auto", "workers": 1, "cam_scale": "slice", "cam_method": None}
     assert loaded == [asked]
     (result,) = (tmp_path / "results").glob("*/scan/result.json")
     assert json.loads(result.read_text())["cam_class"] == "pituitary"
@@ -194,7 +194,7 @@ def test_a_name_that_is_no_utf_8_or_holds_control_characters_is_done_and_shown_e
         f"scans/{name}" for name in names
     )
     assert infer.main(["scans", "--out", "out", "--resume"]) == 1
-    assert "5 of 6 scans are finished already" in capsys.readouterr().out
+    assert "5 of 6 scans are already finished" in capsys.readouterr().out
 
 
 def test_two_patients_scans_of_one_name_keep_their_results(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
@@ -208,7 +208,7 @@ def test_two_patients_scans_of_one_name_keep_their_results(loaded: list[Any], tm
             sizes[json.loads((folder / "result.json").read_text())["source"]] = mask.size
     assert sizes == {"one/scan.png": (40, 40), "two/scan.png": (50, 50)}
     assert infer.main(["two/scan.png", "one/scan.png", "--out", "out", "--resume"]) == 0
-    assert "2 of 2 scans are finished already" in capsys.readouterr().out
+    assert "2 of 2 scans are already finished" in capsys.readouterr().out
 
 
 def test_an_archive_s_scans_are_done_under_their_own_names(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
@@ -223,7 +223,7 @@ def test_an_archive_s_scans_are_done_under_their_own_names(loaded: list[Any], tm
     assert infer.main(["scans.zip", "one.png", "--out", "out"]) == 1
     told = capsys.readouterr()
     assert "3 of 5 scans done" in told.out
-    assert "scans.zip: 1 files that are no scans are skipped (first: b/readme.txt)" in told.out
+    assert "scans.zip: 1 files that are not scans are skipped (first: b/readme.txt)" in told.out
     lines = told.err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("error: scans.zip/inner.zip: an archive in an archive is not opened")
@@ -231,7 +231,7 @@ def test_an_archive_s_scans_are_done_under_their_own_names(loaded: list[Any], tm
     results = sorted(json.loads(path.read_text())["source"] for path in (tmp_path / "out").glob("*/result.json"))
     assert results == ["one.png", "scans.zip/a/one.png", "scans.zip/b/one.png"]
     assert infer.main(["scans.zip", "--out", "out", "--resume"]) == 1
-    assert "2 of 3 scans are finished already" in capsys.readouterr().out
+    assert "2 of 3 scans are already finished" in capsys.readouterr().out
 
 
 def test_a_damaged_archive_is_one_failed_input(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:

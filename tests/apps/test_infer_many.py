@@ -42,12 +42,12 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BrightRuntim
     """The segmenters that were loaded, one a call of the program; they need no weights."""
     segmenters: list[BrightRuntime] = []
 
-    def load(*, lanes: int, **how: Any) -> Predictor:
+    def load(*, workers: int, **how: Any) -> Predictor:
         segmenters.append(BrightRuntime(make_card("seg")))
         segmenters[-1].device = "cpu"
         classifier = BrightRuntime(make_card("cls"), class_logits=[0.0, 3.0, 0.0], cam=np.ones((2, 2)))
         classifier.device = "cpu"
-        return Predictor([segmenters[-1], classifier], lanes=lanes)
+        return Predictor([segmenters[-1], classifier], workers=workers)
 
     monkeypatch.setattr(Predictor, "load", load)
     monkeypatch.chdir(tmp_path)
@@ -59,9 +59,9 @@ def test_lanes_write_the_same_files_as_one_after_another(
 ) -> None:
     draw_scans(tmp_path / "scans", 9)
     (tmp_path / "scans" / "5b.png").write_bytes(b"no picture")
-    for lanes in ("1", "4"):
-        monkeypatch.setenv("OMP_NUM_THREADS", lanes)
-        assert infer.main(["scans", "--out", f"with{lanes}"]) == 1
+    for workers in ("1", "4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", workers)
+        assert infer.main(["scans", "--out", f"with{workers}"]) == 1
     assert files(tmp_path / "with1") == files(tmp_path / "with4")
 
 
@@ -88,7 +88,7 @@ def test_a_killed_run_resumes_to_the_same_files_as_an_unbroken_one(
 
     capsys.readouterr()
     assert infer.main([*arguments, "broken", "--resume"]) == 0
-    assert f"{len(done)} of {MANY} scans are finished already" in capsys.readouterr().out
+    assert f"{len(done)} of {MANY} scans are already finished" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == before for path, before in done.items()), "what was done was done again"
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
 
@@ -160,8 +160,8 @@ def test_under_torchrun_a_bad_input_does_not_end_the_other_processes(
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, [], "several processes write to one folder: name it with --out"),
-        ({}, ["--resume"], "--resume needs the folder to resume in: name it with --out"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, [], "several processes need a common output folder: set it with --out"),
+        ({}, ["--resume"], "--resume needs the output folder to resume in: set it with --out"),
     ],
 )
 def test_one_folder_of_results_must_be_named_where_it_can_t_be_guessed(

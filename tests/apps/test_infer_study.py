@@ -28,10 +28,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BrightRuntim
     """The segmenters that were loaded, one a call of the program; they need no weights."""
     segmenters: list[BrightRuntime] = []
 
-    def load(*, lanes: int, **how: Any) -> Predictor:
+    def load(*, workers: int, **how: Any) -> Predictor:
         segmenters.append(BrightRuntime(make_card("seg")))
         segmenters[-1].device = "cpu"
-        return Predictor([segmenters[-1]], lanes=lanes)
+        return Predictor([segmenters[-1]], workers=workers)
 
     monkeypatch.setattr(Predictor, "load", load)
     monkeypatch.chdir(tmp_path)

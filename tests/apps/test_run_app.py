@@ -40,7 +40,7 @@ def failing(error: BaseException) -> Callable[..., int]:
         (
             PermissionError(errno.EACCES, "denied", "out"),
             2,
-            "error: out: permission denied: choose another folder, or change who may write there",
+            "error: out: permission denied: choose another folder, or change its permissions",
         ),
         (OSError(errno.EROFS, "read-only"), 2, "error: the file system is read-only: choose another folder"),
         (MemoryError(), 2, "error: out of memory (MemoryError): lower the batch size or the size of the pictures"),

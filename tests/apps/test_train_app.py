@@ -88,11 +88,11 @@ def test_a_resumed_run_takes_its_own_settings(asked: list[Any], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--resume", "nowhere"], "nowhere: no run to resume (no settings.yaml in it): name a folder such as runs/seg/<time>"),
-        (["--resume", "old", "--config", "a.yaml"], "--config beside --resume: a resumed run keeps its own settings"),
+        (["--resume", "nowhere"], "nowhere: not a run (no settings.yaml in it): expected a folder such as runs/seg/<time>"),
+        (["--resume", "old", "--config", "a.yaml"], "--config with --resume: a resumed run keeps its own settings"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such settings file: check --config"),
         (["--resum", "old"], "unknown setting 'resum'"),
-        (["scan.png"], "'scan.png' stands where a setting is expected: write `--optim.lr 3e-4`"),
+        (["scan.png"], "unexpected argument 'scan.png': write settings as `--optim.lr 3e-4`"),
     ],
 )
 def test_a_wrong_request_never_reaches_fit(arguments: list[str], message: str, asked: list[Any], capsys: Any) -> None:

@@ -12,9 +12,9 @@ import pytest
 from web_models import paper_predictor, write_png, write_volume_file
 
 from bts.apps.web.batch import Batch
-from bts.apps.web.desk import Desk, together
-from bts.apps.web.files import result_file
+from bts.apps.web.downloads import find_result_file
 from bts.apps.web.limits import Limits
+from bts.apps.web.service import AnalysisService, batch_size_for
 from bts.apps.web.views import table
 from bts.data.slice import Slice
 from bts.errors import RequestError
@@ -22,24 +22,24 @@ from bts.inference.prediction import Prediction
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(paper_predictor(), root=tmp_path / "private")
+def service(tmp_path: Path) -> AnalysisService:
+    return AnalysisService(paper_predictor(), root=tmp_path / "private")
 
 
-def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) -> None:
+def test_many_scans_give_a_row_each_and_one_archive(service: AnalysisService, tmp_path: Path) -> None:
     paths = [write_png(tmp_path / f"{number}.png") for number in range(10)]
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "other").mkdir()
     paths += [tmp_path / "broken.png", write_volume_file(tmp_path / "head.nii.gz"), write_png(tmp_path / "other" / "0.png")]
-    session = desk.sessions.of("anna")
-    batch = Batch(desk, session, session.new_batch())
-    *_, rows = batch.work(paths)
+    session = service.sessions.get("anna")
+    batch = Batch(service, session, session.new_batch())
+    *_, rows = batch.run(paths)
     assert len(rows) == len(paths)
     assert [row.name for row in rows] == [path.name for path in paths]  # in the order of the files
     assert [row.name for row in rows if row.failed] == ["broken.png"]
     assert str(tmp_path) not in str(rows)
     assert next(row for row in rows if row.name == "head.nii.gz").note.startswith("3 of 5 slices with a mask")
-    archive = result_file(desk.sessions, session.secret, "results.zip")
+    archive = find_result_file(service.sessions, session.secret, "results.zip")
     assert archive is not None
     with zipfile.ZipFile(archive) as opened:
         assert {"0/result.json", "0-2/result.json", "head/mask.nii.gz"} <= set(opened.namelist())
@@ -52,29 +52,29 @@ def test_many_scans_give_a_row_each_and_one_archive(desk: Desk, tmp_path: Path) 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_no_file_or_too_many_are_refused(count: int, tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(files=2))
-    session = desk.sessions.of("anna")
-    batch = Batch(desk, session, session.new_batch())
+    service = AnalysisService(paper_predictor(), root=tmp_path / "private", limits=Limits(files=2))
+    session = service.sessions.get("anna")
+    batch = Batch(service, session, session.new_batch())
     with pytest.raises(RequestError, match=f"{count} files: this page takes 1 to 2 at once"):
-        next(batch.work([tmp_path / "scan.png"] * count))
+        next(batch.run([tmp_path / "scan.png"] * count))
 
 
 def test_a_batch_over_its_time_says_so_in_the_rows(tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(batch_seconds=0))
-    session = desk.sessions.of("anna")
-    *_, rows = Batch(desk, session, session.new_batch()).work([write_png(tmp_path / "scan.png")])
+    service = AnalysisService(paper_predictor(), root=tmp_path / "private", limits=Limits(batch_seconds=0))
+    session = service.sessions.get("anna")
+    *_, rows = Batch(service, session, session.new_batch()).run([write_png(tmp_path / "scan.png")])
     assert "stopped after" in rows[0].note
 
 
-def test_a_stopped_batch_keeps_what_is_done(desk: Desk, tmp_path: Path) -> None:
+def test_a_stopped_batch_keeps_what_is_done(service: AnalysisService, tmp_path: Path) -> None:
     paths = [write_png(tmp_path / f"{number}.png") for number in range(20)]
-    session = desk.sessions.of("anna")
-    batch = Batch(desk, session, session.new_batch())
-    for rows in batch.work(paths):
-        if len(rows) == 8:  # the first that went through the networks together
+    session = service.sessions.get("anna")
+    batch = Batch(service, session, session.new_batch())
+    for rows in batch.run(paths):
+        if len(rows) == 8:  # the first that went through the networks batch_size_for
             session.stopped = True
     assert [row.name for row in rows] == [f"{number}.png" for number in range(8)]
-    archive = result_file(desk.sessions, session.secret, "results.zip")
+    archive = find_result_file(service.sessions, session.secret, "results.zip")
     assert archive is not None
     with zipfile.ZipFile(archive) as opened:
         assert {name.split("/")[0] for name in opened.namelist()} == {f"{number}" for number in range(8)}
@@ -83,29 +83,29 @@ def test_a_stopped_batch_keeps_what_is_done(desk: Desk, tmp_path: Path) -> None:
     assert "Results so far (ZIP)" in page
 
 
-def test_a_batch_stopped_before_its_first_scan_offers_nothing(desk: Desk, tmp_path: Path) -> None:
-    session = desk.sessions.of("anna")
+def test_a_batch_stopped_before_its_first_scan_offers_nothing(service: AnalysisService, tmp_path: Path) -> None:
+    session = service.sessions.get("anna")
     session.stopped = True
-    *_, rows = Batch(desk, session, session.new_batch()).work([write_png(tmp_path / "scan.png")])
+    *_, rows = Batch(service, session, session.new_batch()).run([write_png(tmp_path / "scan.png")])
     assert rows == []
     assert "ZIP" not in table(rows, total=1, secret=session.secret, stopped=True)
 
 
-def test_large_pictures_wait_for_no_others(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_wait_for_no_others(service: AnalysisService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight scans of any size held at once took gigabytes of the server's memory."""
     sizes: list[int] = []
-    asked = Desk.predictions
+    asked = AnalysisService.predict
 
-    def counted(self: Desk, slices: Sequence[Slice]) -> list[Prediction]:
+    def counted(self: AnalysisService, slices: Sequence[Slice]) -> list[Prediction]:
         sizes.append(sum(item.image.size for item in slices))
         return asked(self, slices)
 
-    monkeypatch.setattr(Desk, "predictions", counted)
+    monkeypatch.setattr(AnalysisService, "predict", counted)
     monkeypatch.setattr("bts.apps.web.batch.BATCH_PIXELS", 3 * 48**2)
     sides = [48, 48, 48, 48, 100, 48]
-    session = desk.sessions.of("anna")
+    session = service.sessions.get("anna")
     paths = [write_png(tmp_path / f"{number}.png", side=side) for number, side in enumerate(sides)]
-    *_, rows = Batch(desk, session, session.new_batch()).work(paths)
+    *_, rows = Batch(service, session, session.new_batch()).run(paths)
     assert [row.name for row in rows if not row.failed] == [path.name for path in paths]
     assert sizes == [3 * 48**2, 48**2, 100**2, 48**2]
 
@@ -114,4 +114,4 @@ def test_large_pictures_wait_for_no_others(desk: Desk, tmp_path: Path, monkeypat
 def test_large_slices_go_through_the_networks_a_few_at_a_time(side: int, expected: int) -> None:
     image = np.zeros((side, side), np.float32)
     image[0, 0] = 1
-    assert together([Slice(image=image, source="file", path="a.nii")]) == expected
+    assert batch_size_for([Slice(image=image, source="file", path="a.nii")]) == expected

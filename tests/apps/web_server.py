@@ -92,16 +92,16 @@ def kept_after_leaving(root: Path) -> int:
     from gradio.state_holder import StateHolder
     from web_models import paper_predictor
 
-    from bts.apps.web.desk import Desk
     from bts.apps.web.page import Page
+    from bts.apps.web.service import AnalysisService
 
-    desk = Desk(paper_predictor(), root=root)
-    page, holder = Page(desk), StateHolder()
+    service = AnalysisService(paper_predictor(), root=root)
+    page, holder = Page(service), StateHolder()
     holder.set_blocks(page.blocks)
     for visitor in ("anna", "bert"):
-        desk.sessions.of(visitor)
+        service.sessions.get(visitor)
         holder[visitor]._update_value_in_config(page.stage._id, f"picture of {visitor}")
-    desk.sessions.close("anna")
+    service.sessions.close("anna")
     sys.stdout.write(
         " ".join(str(f"picture of {visitor}" in str(holder[visitor].config_values)) for visitor in ("anna", "bert"))
     )
@@ -134,10 +134,10 @@ def _serve(root: Path, password: str, host_names: tuple[str, ...], loopback_is_p
     """Serve until the test ends this process."""
     from web_models import PaperRuntime
 
-    from bts.apps.web.desk import Desk
     from bts.apps.web.hosts import Hosts
     from bts.apps.web.limits import Limits
     from bts.apps.web.serve import Address, build_app, open_socket, quiet_server
+    from bts.apps.web.service import AnalysisService
     from bts.inference.predictor import Predictor
 
     if loopback_is_public:
@@ -153,11 +153,11 @@ def _serve(root: Path, password: str, host_names: tuple[str, ...], loopback_is_p
             return super().run(*given, **named)
 
     predictor = Predictor([Runtime(task) for task in ("seg", "cls")])
-    desk = Desk(predictor, root=root, limits=Limits(**limits))
+    service = AnalysisService(predictor, root=root, limits=Limits(**limits))
     listening = open_socket(Address(port=0))
     port = listening.getsockname()[1]
-    hosts = Hosts(port=port, given=host_names)
-    server = quiet_server(build_app(desk, password=password or None, hosts=hosts))
+    hosts = Hosts(port=port, host_names=host_names)
+    server = quiet_server(build_app(service, password=password or None, hosts=hosts))
     listening.listen()
     sys.stdout.write(f"http://127.0.0.1:{port}\n")
     sys.stdout.flush()

@@ -7,9 +7,9 @@ import pytest
 
 from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import judge
+from bts.audit.images import AuditImage, Collection
 from bts.audit.matches import Match, Matches
 from bts.audit.patients import find_origins, patients_of
-from bts.audit.pictures import Collection, Picture
 from bts.audit.summary import leak_table, recovery_counts, repeated, shared, summary, verdict
 from bts.data.sources.base import Record
 from bts.errors import RequestError
@@ -17,15 +17,15 @@ from bts.errors import RequestError
 MIRRORED, ROTATED = ORIENTATIONS.index("mirrored"), ORIENTATIONS.index("rotated_90")
 
 
-def picture(path, *, part=None, patient=None, label="glioma", name="set", pixels=None, content=None) -> Picture:
+def picture(path, *, part=None, patient=None, label="glioma", name="set", pixels=None, content=None) -> AuditImage:
     record = Record(path=path, label=label, patient=patient, part=part)
-    return Picture(
+    return AuditImage(
         set_name=name, record=record, bytes_hash=content or f"bytes of {name}/{path}", pixels_hash=pixels or f"{name}/{path}"
     )
 
 
-def collect(*pictures: Picture) -> Collection:
-    return Collection(pictures=pictures, thumbs=np.zeros((len(pictures), 96, 96), np.uint8))
+def collect(*pictures: AuditImage) -> Collection:
+    return Collection(images=pictures, thumbs=np.zeros((len(pictures), 96, 96), np.uint8))
 
 
 def judged(*pictures, matches=(), **options):

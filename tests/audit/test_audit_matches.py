@@ -10,9 +10,9 @@ import pytest
 from audit_files import GUISES, phantom_pictures
 
 from bts.audit.descriptor import ORIENTATIONS, orient
+from bts.audit.images import AuditImage, Collection
 from bts.audit.matches import SAME, find_matches
 from bts.audit.neighbours import nearest
-from bts.audit.pictures import Collection, Picture
 from bts.audit.views import head_box, thumbnail
 from bts.data.sources.base import Record
 
@@ -30,8 +30,8 @@ TURNS = {
 
 def collection(images: list[np.ndarray]) -> Collection:
     hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    pictures = [Picture("set", Record(path=f"{i}.png"), bytes_hash=str(i), pixels_hash=each) for i, each in enumerate(hashes)]
-    return Collection(pictures=tuple(pictures), thumbs=np.stack([thumbnail(image) for image in images]))
+    members = [AuditImage("set", Record(path=f"{i}.png"), bytes_hash=str(i), pixels_hash=each) for i, each in enumerate(hashes)]
+    return Collection(images=tuple(members), thumbs=np.stack([thumbnail(image) for image in images]))
 
 
 def test_different_slices_are_no_match():
@@ -60,8 +60,8 @@ def test_the_orientation_turns_the_first_picture_into_the_second():
 def test_equal_pixels_are_told_from_equal_files():
     one = phantom_pictures()[0]
     base = collection([one, one, one])
-    files = [replace(each, bytes_hash=name) for each, name in zip(base.pictures, "aab", strict=True)]
-    found = find_matches(Collection(pictures=tuple(files), thumbs=base.thumbs)).found
+    files = [replace(each, bytes_hash=name) for each, name in zip(base.images, "aab", strict=True)]
+    found = find_matches(Collection(images=tuple(files), thumbs=base.thumbs)).found
     assert [(match.one, match.other, match.kind) for match in found] == [(0, 1, "bytes"), (0, 2, "pixels")]
 
 

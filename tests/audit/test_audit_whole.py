@@ -12,7 +12,7 @@ from audit_files import GUISES, phantom_pictures
 from PIL import Image
 
 from bts.apps.cli import main
-from bts.audit.pictures import AuditSet, collect
+from bts.audit.images import AuditSet, collect
 from bts.audit.run import audit_split
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source

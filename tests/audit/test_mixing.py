@@ -13,9 +13,9 @@ from PIL import Image
 
 from bts.apps import cli
 from bts.audit.exclusions import REASONS, TABLE, exclusion_reason, read_exclusions, slice_key
+from bts.audit.images import AuditSet
 from bts.audit.mixing import mix, two_folds
 from bts.audit.patients import invent_patients
-from bts.audit.pictures import AuditSet
 from bts.audit.views import thumbnail
 from bts.data.phantom import write_phantom
 from bts.data.sources.base import Source

@@ -103,7 +103,7 @@ def test_a_training_reads_the_class_that_the_settings_name(tmp_path: Path) -> No
     settings.data.source, settings.data.root, settings.data.cache = "own_sources.Noise", str(tmp_path), ""
     settings.data.size = 32
     settings.split.train = settings.split.val = 0.34
-    prepared = prepare(settings, "cls", Run(tmp_path))
-    assert prepared.source.name == "noise"
-    assert len(prepared.train) == 4
-    assert set(prepared.train.patients).isdisjoint(prepared.val.patients)
+    training_data = prepare(settings, "cls", Run(tmp_path))
+    assert training_data.source.name == "noise"
+    assert len(training_data.train) == 4
+    assert set(training_data.train.patients).isdisjoint(training_data.val.patients)

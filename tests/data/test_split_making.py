@@ -310,8 +310,8 @@ def test_a_split_of_ids_with_spaces_around_is_read_back(tmp_path: Path) -> None:
         (["0_0.mat,P0,glioma,train", "0_0.mat,P0,glioma,train"], r"0_0\.mat is named twice"),
         (["0_0.mat,P0,pituitary,train", "1_0.mat,P1,pituitary,val"], r"label pituitary here and glioma in the data"),
         (["0_0.mat,P5,glioma,train", "1_0.mat,P1,pituitary,val"], r"patient P5 here and P0 in the data"),
-        (["0_0.mat,P0,glioma,train"], r"no slice stands in part 'val'"),
-        (["0_0.mat,P0,glioma,val"], r"no slice stands in part 'train'"),
+        (["0_0.mat,P0,glioma,train"], r"no slice in part 'val'"),
+        (["0_0.mat,P0,glioma,val"], r"no slice in part 'train'"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line_with_its_path(tmp_path: Path, lines: list[str], message: str) -> None:

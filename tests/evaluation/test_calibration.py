@@ -30,7 +30,7 @@ def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
 
 def test_softened_probabilities_are_the_softmax_of_divided_logits() -> None:
     logits = np.random.default_rng(1).normal(size=(5, 4)) * 3
-    assert cal.soften(softmax(logits, axis=1), 2.5) == pytest.approx(softmax(logits / 2.5, axis=1))
+    assert cal.apply_temperature(softmax(logits, axis=1), 2.5) == pytest.approx(softmax(logits / 2.5, axis=1))
 
 
 def test_a_validation_part_that_is_all_right_gives_a_bounded_temperature() -> None:
@@ -88,11 +88,11 @@ def answers(n_patients: int, *, each: int = 4, seed: int = 0) -> tuple[np.ndarra
 
 def test_the_weights_that_were_put_in_are_found_and_none_is_negative() -> None:
     found, right, _ = answers(4000)
-    rule = cal.fit_rule(found, right)
+    rule = cal.fit_signal_weights(found, right)
     assert (rule["doubt"], rule["ood_distance"], rule["intercept"]) == pytest.approx((0.9, 5.0, -3.0), abs=0.25)
     assert 0 <= rule["disagreement"] < 0.3
     assert 0 <= rule["mask_doubt"] < 0.3
-    against = cal.fit_rule(-found, right)
+    against = cal.fit_signal_weights(-found, right)
     assert min(value for name, value in against.items() if name != "intercept") >= 0
 
 
@@ -121,8 +121,8 @@ def test_wrong_answers_of_one_patient_count_less_than_those_of_many() -> None:
     groups = np.arange(400) // 4
     scattered = np.arange(400) % 40 == 0
     clustered = groups < 3
-    assert cal.effective_share(clustered, groups) < 0.5 < cal.effective_share(scattered, groups)
-    assert cal.effective_share(np.zeros(400, bool), groups) == 100 / 400
+    assert cal.effective_fraction(clustered, groups) < 0.5 < cal.effective_fraction(scattered, groups)
+    assert cal.effective_fraction(np.zeros(400, bool), groups) == 100 / 400
 
 
 def test_the_exact_bound_is_that_of_scipy() -> None:

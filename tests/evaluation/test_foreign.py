@@ -1,4 +1,4 @@
-"""Foreign sets without training patients, copies of training slices and unknown classes."""
+"""External sets without training patients, copies of training slices and unknown classes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_foreign_set_is_scored_with_what_was_left_out_on_the_page(data: RunDat
     assert len(found.cases) == 3
     page = html.unescape((tmp_path / "report" / "index.html").read_text())
     assert "left out: slices of patients that 'cls/one' was trained on" in page
-    assert "a foreign set" in page
+    assert "an external set" in page
 
 
 def test_the_hash_of_a_patient_is_that_of_training(data: RunData) -> None:

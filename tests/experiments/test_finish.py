@@ -149,7 +149,7 @@ def test_an_empty_part_is_refused(fresh: Run, part: str, stays: str) -> None:
     Split(tuple(replace(row, part=stays) if row.part == part else row for row in split.rows)).write(fresh.split_file)
     card = read_card(fresh.model)
     write_made_model(fresh.model, "seg", name="one", classes=list(card.classes), trained=[], seed=0)
-    with pytest.raises(RequestError, match=f"no slice stands in part '{part}'"):
+    with pytest.raises(RequestError, match=f"no slice in part '{part}'"):
         finish_run(fresh)
     assert not fresh.finished.exists()
 

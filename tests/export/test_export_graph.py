@@ -9,7 +9,7 @@ from torch import nn
 from bts.errors import RequestError
 from bts.export.graph import cam_of_every_class
 from bts.export.jacobian import SLOPES, head_jacobian
-from bts.inference.gradcam import map_by_head
+from bts.inference.gradcam import cam_from_head
 from bts.models.networks import Architecture, build_network
 
 
@@ -64,7 +64,7 @@ def test_the_map_of_every_class_is_the_one_that_autograd_gives(task: str, head: 
     mask = torch.randn(4, 1, 64, 64) * 3 if task == "joint" else None
     found = cam_of_every_class(network, features, mask)
     for chosen in range(3):
-        truth = map_by_head(lambda maps: network.head(maps, mask), features, classes=torch.full((4,), chosen))
+        truth = cam_from_head(lambda maps: network.head(maps, mask), features, classes=torch.full((4,), chosen))
         assert torch.allclose(found[:, chosen], truth, rtol=1e-4, atol=1e-7)
     assert (found > 0).any(), "a map of zeros would prove nothing"
 

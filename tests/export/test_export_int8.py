@@ -12,7 +12,7 @@ import pytest
 from bts.errors import RequestError
 from bts.export import int8
 from bts.export.base import Trained, Written
-from bts.export.int8 import closing_convolutions, write_int8
+from bts.export.int8 import last_convolutions, write_int8
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import load_network, read_card
 
@@ -54,7 +54,7 @@ def test_results_name_it_for_what_it_is(written: Written, model: Trained) -> Non
 
 def test_what_closes_mask_and_map_stays_in_floats(written: Written, model: Trained) -> None:
     proto = onnx.load(written.path)
-    closing = closing_convolutions(onnx.load(model.folder / "model.onnx").graph)
+    closing = last_convolutions(onnx.load(model.folder / "model.onnx").graph)
     assert len(closing) == 2
     makers = {name: node.op_type for node in proto.graph.node for name in node.output}
     weights = {node.name: makers.get(node.input[1]) for node in proto.graph.node if node.op_type == "Conv"}

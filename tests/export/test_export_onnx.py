@@ -173,7 +173,7 @@ def test_an_unknown_format_gets_the_nearest_one(exported_models: dict[str, Path]
 
 
 def test_what_is_exported_already_is_not_exported_again(exported_models: dict[str, Path]) -> None:
-    with pytest.raises(RequestError, match="exported already: name the model folder"):
+    with pytest.raises(RequestError, match="already exported: give the model folder"):
         export_model(exported_models["cls"] / "model.onnx", format="onnx")
 
 

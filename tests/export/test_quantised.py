@@ -40,7 +40,7 @@ def test_ranges_are_found_on_the_training_part_only(mixed_set: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "openvino"], "--int8 with --format openvino: eight bits are written as ONNX only"),
+        (["--format", "openvino"], "--int8 with --format openvino: quantised models are exported as ONNX only"),
         ([], "no run (settings.yaml is missing)"),
     ],
 )

@@ -149,6 +149,6 @@ def test_the_command_line_takes_method_and_scale_and_resumes_only_the_same(
     arguments = ["scan.png", "--joint", str(BUNDLED), "--out", "out", "--resume"]
     for options, done in ((["--cam-scale", "model"], 0), (["--cam-scale", "model"], 1), ([], 0), ([], 1)):
         assert infer([*arguments, *options]) == 0
-        assert f"{done} of 1 scans are finished already" in capsys.readouterr().out or not done
+        assert f"{done} of 1 scans are already finished" in capsys.readouterr().out or not done
     assert infer([*arguments, "--cam-method", "gradcam"]) == 0
     assert '"cam_method": "gradcam"' in Path("out/scan/result.json").read_text(encoding="utf-8")

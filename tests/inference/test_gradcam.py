@@ -12,11 +12,11 @@ from torch import nn
 
 from bts.errors import RequestError
 from bts.export.graph import cam_of_every_class
-from bts.inference.gradcam import GradCam, last_convolution, map_by_head, why_not_by_head
+from bts.inference.gradcam import GradCam, cam_from_head, head_cam_obstacle, last_convolution
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.pytorch import TorchRuntime
+from bts.models.base import Output
 from bts.models.networks import Architecture, build_network
-from bts.models.output import Output
 
 
 class Logits(nn.Module):
@@ -184,7 +184,7 @@ def test_a_head_that_gives_other_scores_than_the_network_is_not_trusted():
             return output._replace(class_logits=output.class_logits + x.mean((1, 2, 3))[:, None])
 
     network = small(Other)
-    assert why_not_by_head(network, pictures(1)) == "the head alone does not reproduce the class scores"
+    assert head_cam_obstacle(network, pictures(1)) == "the head alone does not reproduce the class scores"
     assert GradCam(network, example=pictures(1)).layer == "body.0"
 
 
@@ -206,7 +206,7 @@ def test_convolutions_that_see_one_pixel_are_not_the_last_convolution():
 def test_the_linear_head_s_map_is_the_class_weights_times_the_last_maps():
     features = torch.rand(2, 4, 3, 3)
     weight = torch.randn(3, 4)
-    cam = map_by_head(lambda maps: maps.mean((2, 3)) @ weight.T, features, classes=torch.tensor([2, 0]))
+    cam = cam_from_head(lambda maps: maps.mean((2, 3)) @ weight.T, features, classes=torch.tensor([2, 0]))
     by_hand = torch.stack([torch.einsum("k,khw->hw", weight[c], maps) / 9 for c, maps in zip((2, 0), features, strict=True)])
     assert torch.allclose(cam, by_hand.relu(), atol=1e-6)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from bts.inference.runtimes.openvino import OpenVinoRuntime
 sys.setswitchinterval(1e-6)  # the threads alternate at every step: without the lock, half of these processes hung
-runtime = OpenVinoRuntime.open(Path(sys.argv[1]), device="cpu", lanes=2)
+runtime = OpenVinoRuntime.open(Path(sys.argv[1]), device="cpu", workers=2)
 images = np.zeros((1, 64, 64), np.uint8)
 together = threading.Barrier(2)
 def ask():

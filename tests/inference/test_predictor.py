@@ -189,7 +189,7 @@ def test_load_takes_model_folders_and_tells_device_and_path_of_the_map(tmp_path)
     seg, cls = write_model(tmp_path / "s", "seg"), write_model(tmp_path / "c", "cls")
     loaded = Predictor.load(seg=seg, cls=cls, device="cpu")
     told = "\n".join(loaded.notes)
-    for part in (str(seg), str(cls), "asked for", "torch on cpu: asked for", "class map: Grad-CAM in the forward pass"):
+    for part in (str(seg), str(cls), "requested", "torch on cpu: requested", "class map: Grad-CAM in the forward pass"):
         assert part in told
     assert told.count("torch on cpu") == 1
     found = loaded.predict(make_slice())

@@ -12,7 +12,7 @@ from bts.data.slice import Slice
 from bts.errors import RequestError
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes import catalogue
-from bts.inference.runtimes.catalogue import pick_runtime
+from bts.inference.runtimes.catalogue import choose_runtime
 
 
 @pytest.fixture(autouse=True)
@@ -25,20 +25,20 @@ def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_what_is_asked_for_is_taken_as_it_is(tmp_path: Path) -> None:
-    assert pick_runtime("onnx", tmp_path / "anything", device="cpu") == ("onnx", None)
+    assert choose_runtime("onnx", tmp_path / "anything", device="cpu") == ("onnx", None)
 
 
 def test_the_fastest_that_is_installed_is_taken(exported_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = exported_models["cls"]
     installed(monkeypatch, "openvino", "onnxruntime", "torch")
-    assert pick_runtime("auto", folder, device="auto").name == "openvino-f32"
+    assert choose_runtime("auto", folder, device="auto").name == "openvino-f32"
     installed(monkeypatch, "onnxruntime", "torch")
-    name, why = pick_runtime("auto", folder, device="cpu")
+    name, why = choose_runtime("auto", folder, device="cpu")
     assert name == "onnx"
     assert str(why).startswith("runtime onnx: the fastest available on a CPU; ")
     assert str(why).endswith("; not openvino-f32: not installed (pip install 'bts[openvino]')")
     installed(monkeypatch, "torch")
-    assert pick_runtime("auto", folder, device="auto").name == "torch"
+    assert choose_runtime("auto", folder, device="auto").name == "torch"
 
 
 def test_without_an_exported_file_torch_answers_and_it_is_said_why(
@@ -47,7 +47,7 @@ def test_without_an_exported_file_torch_answers_and_it_is_said_why(
     installed(monkeypatch, "openvino", "onnxruntime", "torch")
     folder = Path(shutil.copytree(exported_models["cls"], tmp_path / "model"))
     (folder / "model.onnx").unlink()
-    name, why = pick_runtime("auto", folder, device="auto")
+    name, why = choose_runtime("auto", folder, device="auto")
     assert name == "torch"
     assert "not onnx: not exported (`bts export MODEL`)" in str(why)
 
@@ -58,24 +58,24 @@ def test_an_export_of_other_weights_is_passed_over(
     installed(monkeypatch, "onnxruntime", "torch")
     folder = Path(shutil.copytree(exported_models["cls"], tmp_path / "model"))
     shutil.copy(exported_models["joint"] / "model.onnx", folder / "model.onnx")
-    name, why = pick_runtime("auto", folder, device="auto")
+    name, why = choose_runtime("auto", folder, device="auto")
     assert name == "torch"
     assert "exported from other weights than the folder's" in str(why)
 
 
 def test_on_a_gpu_torch_goes_first(exported_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "openvino", "onnxruntime", "torch")
-    assert pick_runtime("auto", exported_models["cls"], device="cuda:1").name == "torch"
+    assert choose_runtime("auto", exported_models["cls"], device="cuda:1").name == "torch"
     (tmp_path / "gpu").touch()
     monkeypatch.setattr(catalogue, "NVIDIA", str(tmp_path / "gpu"))
-    assert pick_runtime("auto", exported_models["cls"], device="auto").name == "torch"
-    assert pick_runtime("auto", exported_models["cls"], device="cpu").name == "openvino-f32"
+    assert choose_runtime("auto", exported_models["cls"], device="auto").name == "torch"
+    assert choose_runtime("auto", exported_models["cls"], device="cpu").name == "openvino-f32"
 
 
 def test_where_none_can_answer_each_says_why(exported_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "torch")
     with pytest.raises(RequestError, match=r"no runtime is available: not openvino-f32: not installed .*; not torch: it needs"):
-        pick_runtime("auto", exported_models["cls"] / "model.onnx", device="auto")
+        choose_runtime("auto", exported_models["cls"] / "model.onnx", device="auto")
 
 
 def test_a_predictor_tells_which_runtime_it_took_and_why(exported_models: dict[str, Path]) -> None:

@@ -19,12 +19,12 @@ from bts.models.folder import read_card
 class Brightness(Runtime):
     device, versions, notes = "cpu", {}, ()
 
-    def __init__(self, card, lanes):
-        self.name, self.card, self.lanes = "brightness", card, lanes
+    def __init__(self, card, workers):
+        self.name, self.card, self.workers = "brightness", card, workers
 
     @classmethod
-    def open(cls, place, device, lanes):
-        return cls(read_card(place), lanes)
+    def open(cls, place, device, workers):
+        return cls(read_card(place), workers)
 
     def run(self, images, *, cam_class=None):
         return RawOutput(mask_prob=images / np.float32(255))
@@ -58,7 +58,7 @@ def test_an_import_path_selects_the_class(exported_models: dict[str, Path]) -> N
     ("name", "message"),
     [
         ("own_runtimes.Other", r"expected a class that inherits from bts\.inference\.runtimes\.base\.Runtime"),
-        ("own_runtimes.Closed", r"the class has no class method `open\(place, device, lanes\)`"),
+        ("own_runtimes.Closed", r"the class has no class method `open\(place, device, workers\)`"),
         ("own_runtimes.Bright", r"module 'own_runtimes' has no 'Bright' \(did you mean 'Brightness'\?\)"),
         ("onxx", r"unknown runtime 'onxx' \(did you mean 'onnx'\?\)"),
     ],

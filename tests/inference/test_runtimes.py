@@ -82,7 +82,7 @@ def test_mirrored_views_are_accepted(exported_models: dict[str, Path], name: str
 
 @pytest.mark.parametrize("name", runtimes)
 def test_threads_get_the_outputs_of_single_calls(exported_models: dict[str, Path], name: str) -> None:
-    runtime = open_runtime(name, exported_models["joint"], device="cpu", lanes=3)
+    runtime = open_runtime(name, exported_models["joint"], device="cpu", workers=3)
     single = [runtime.run(picture[None]) for picture in PICTURES]
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda picture: runtime.run(picture[None]), PICTURES))

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bts.apps.infer_job import format_prediction
-from bts.apps.web.words import facts_of, ordered_warnings
+from bts.apps.web.views import ordered_warnings, slice_facts
 from bts.data.preprocess import Preprocessing
 from bts.glossary import NO_TUMOUR
 from bts.inference.combine import ModelOutput, Origin, make_prediction
 from bts.inference.panel import table_rows
 from bts.inference.prediction import ModelMark, Prediction
 from bts.inference.runtimes.base import RawOutput
-from bts.inference.statements import AGREEMENT, OOD_CAP, REFER, apart, cap_probabilities
+from bts.inference.statements import AGREEMENT, OOD_CAP, REFER, cap_probabilities, format_apart
 
 ORIGIN = Origin((ModelMark("made", "0" * 16, "nothing"),), "paper")
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def predictions(draw: st.DrawFn) -> Prediction:
 def test_no_statement_contradicts_another(found: Prediction) -> None:
     result = found.to_dict()
     VALIDATOR.validate(result)
-    lines, rows = list(found.warnings), dict(facts_of(found)) | dict(table_rows(found))
+    lines, rows = list(found.warnings), dict(slice_facts(found)) | dict(table_rows(found))
     assert len(set(lines)) == len(lines)
 
     referrals = [line for line in lines if line.startswith(REFER)]
@@ -133,7 +133,7 @@ def test_heads_that_disagree_are_not_called_in_agreement() -> None:
     found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=ORIGIN)
     assert found.consistent is True
     assert found.agreement == "heads_disagree"
-    assert ("Mask and class", "heads disagree") in facts_of(found)
+    assert ("Mask and class", "heads disagree") in slice_facts(found)
 
 
 @given(st.lists(st.floats(1e-6, 1), min_size=2, max_size=6).map(np.array))
@@ -147,6 +147,6 @@ def test_capped_probabilities_keep_their_order_and_their_sum(weights: np.ndarray
 
 @given(SHARE, SHARE)
 def test_two_numbers_are_written_apart(value: float, limit: float) -> None:
-    first, second = apart(value, limit)
+    first, second = format_apart(value, limit)
     if value < limit and limit - value > 1e-15:
         assert float(first) < float(second)

@@ -36,12 +36,12 @@ def test_the_network_sees_the_bytes_divided_by_255(exported_models):
 def test_the_device_comes_with_its_reason(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == ("cpu", "no CUDA device found")
-    assert choose_device("cpu") == ("cpu", "asked for")
+    assert choose_device("cpu") == ("cpu", "requested")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"A100 number {number}")
     assert choose_device("auto") == ("cuda", "A100 number 0 found")
-    assert choose_device("cuda:1") == ("cuda:1", "asked for")
+    assert choose_device("cuda:1") == ("cuda:1", "requested")
     with pytest.raises(RequestError, match="'cuda:2': 2 CUDA devices found"):
         choose_device("cuda:2")
 

@@ -46,7 +46,7 @@ def test_the_threshold_is_on_the_probability() -> None:
 
 
 def test_class_scores_of_a_small_table() -> None:
-    scores = ClassScores(classes=3)
+    scores = ClassScores(num_classes=3)
     truth = torch.tensor([0, 0, 0, 0, 1, 1, -1])
     named = torch.tensor([0, 0, 0, 1, 1, 0, 2])
     scores.update(torch.nn.functional.one_hot(named, 3).float(), truth)
@@ -56,14 +56,14 @@ def test_class_scores_of_a_small_table() -> None:
 
 
 def test_a_class_that_is_only_named_lowers_f1() -> None:
-    scores = ClassScores(classes=2)
+    scores = ClassScores(num_classes=2)
     scores.update(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
     # class 0: recall 1/2, F1 2/3; class 1 is named once, never right
     assert scores.compute() == pytest.approx({"accuracy": 1 / 2, "balanced_accuracy": 1 / 2, "f1": (2 / 3 + 0) / 2})
 
 
 def test_nothing_counted_is_no_number_and_reset_forgets() -> None:
-    masks, classes = MaskScores(), ClassScores(classes=2)
+    masks, classes = MaskScores(), ClassScores(num_classes=2)
     masks.update(torch.zeros(1, 1, 2, 2), ONE.float())
     classes.update(torch.zeros(1, 2), torch.tensor([0]))
     masks.reset()
@@ -75,12 +75,12 @@ def test_the_sums_of_two_devices_give_the_scores_of_one() -> None:
     torch.manual_seed(0)
     logits, truth = torch.randn(7, 1, 8, 8), (torch.rand(7, 1, 8, 8) > 0.6).float()
     scores, labels = torch.randn(7, 3), torch.randint(0, 3, (7,))
-    whole_masks, whole_classes = MaskScores(), ClassScores(classes=3)
+    whole_masks, whole_classes = MaskScores(), ClassScores(num_classes=3)
     whole_masks.update(logits, truth)
     whole_classes.update(scores, labels)
-    masks, classes = MaskScores(), ClassScores(classes=3)
+    masks, classes = MaskScores(), ClassScores(num_classes=3)
     for part in (slice(0, 4), slice(4, 7)):
-        one_masks, one_classes = MaskScores(), ClassScores(classes=3)
+        one_masks, one_classes = MaskScores(), ClassScores(num_classes=3)
         one_masks.update(logits[part], truth[part])
         one_classes.update(scores[part], labels[part])
         masks.totals += one_masks.totals

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bts.apps.settings_line import from_yaml, read_settings
+from bts.apps.settings_parser import from_yaml, read_settings
 from bts.data.npz_files import write_npz
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source

@@ -66,7 +66,7 @@ def test_settings_behind_the_files_hold_for_all_recipes() -> None:
 
 
 def test_no_recipe_and_one_twice_are_refused() -> None:
-    with pytest.raises(RequestError, match="expected settings files in front"):
+    with pytest.raises(RequestError, match="expected settings files before the options"):
         app.command([])
     twice = [BY_NAME["npz_mobilenetv2"]] * 2
     with pytest.raises(RequestError, match="two recipes are called 'npz_mobilenetv2'"):
@@ -75,6 +75,6 @@ def test_no_recipe_and_one_twice_are_refused() -> None:
 
 def test_a_recipe_of_another_task_says_how_to_name_it() -> None:
     with pytest.raises(
-        RequestError, match=r"unknown setting 'model\.attention'.*\(as settings of task cls; --task names another\)"
+        RequestError, match=r"unknown setting 'model\.attention'.*\(as settings of task cls; select another with --task\)"
     ):
         app.read_all([BY_NAME["figshare_unet_resnet50_seg"]], [], task="cls")

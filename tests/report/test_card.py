@@ -47,7 +47,7 @@ def test_the_scores_are_those_of_the_run_s_files(run: Run) -> None:
 
 
 def test_a_report_on_a_foreign_set_is_taken_in(run: Run) -> None:
-    text = card_text(run.path, foreign=run.path)  # any scored folder is read alike
+    text = card_text(run.path, external=run.path)  # any scored folder is read alike
     assert "Not scored." not in text
     assert text.count("| accuracy per slice |") == 2
 
@@ -55,11 +55,11 @@ def test_a_report_on_a_foreign_set_is_taken_in(run: Run) -> None:
 def test_what_somebody_saw_stands_in_the_card_and_is_told_apart_from_what_was_counted(run: Run, tmp_path: Path) -> None:
     words = tmp_path / "seen.md"
     words.write_text("Small tumours are missed.\n")
-    text = card_text(run.path, seen=words)
+    text = card_text(run.path, observations=words)
     assert "## Observations on images of the test part\n\nSmall tumours are missed.\n" in text
     assert "typed by hand" in text
-    with pytest.raises(RequestError, match=r"none\.md: can't be read as text .*--seen"):
-        card_text(run.path, seen=tmp_path / "none.md")
+    with pytest.raises(RequestError, match=r"none\.md: can't be read as text .*--observations"):
+        card_text(run.path, observations=tmp_path / "none.md")
 
 
 def test_classes_of_a_single_publisher_stand_in_the_card(run: Run, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_no_model_and_an_unknown_part_are_refused(tmp_path: Path, runs: dict[str
 
 def test_a_model_without_a_run_needs_another_set(tmp_path: Path) -> None:
     write_made_model(tmp_path / "alone", "seg", name="alone", classes=[], trained=[], seed=0)
-    with pytest.raises(RequestError, match="the model lies in no run"):
+    with pytest.raises(RequestError, match="the model is not in a run folder"):
         write_report(Request(models={"seg": tmp_path / "alone"}), tmp_path / "out")
 
 

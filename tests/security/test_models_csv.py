@@ -120,7 +120,7 @@ def test_a_manifest_keeps_hostile_cells(tmp_path: Path) -> None:
 
 
 def test_tables_of_the_audit_read_hostile_cells(tmp_path: Path) -> None:
-    from bts.audit.pictures import AuditSet
+    from bts.audit.images import AuditSet
     from bts.audit.tables import write_table
 
     table = write_table(tmp_path / "recovered.csv", ("path", "patient_id"), [("=a.png", "+one")])

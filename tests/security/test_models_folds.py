@@ -14,7 +14,7 @@ import pytest
 from scipy.io import savemat
 
 from bts.data import download as downloading
-from bts.data.download import FOLD_SLICES, FOLDS, download, flaw_of_folds
+from bts.data.download import FOLD_SLICES, FOLDS, download, folds_problem
 
 AUTHORS = np.repeat(np.arange(1, 6, dtype=np.uint8), FOLD_SLICES)
 """As many slices in each fold as the author has, in another order."""
@@ -68,7 +68,7 @@ def test_the_constants_fit_together() -> None:
 @pytest.mark.parametrize("shape", [(1, 3064), (3064, 1)])
 def test_the_author_s_folds_are_taken_in_either_direction(shape: tuple[int, int], tmp_path: Path) -> None:
     write(tmp_path / "cvind.mat", AUTHORS.reshape(shape))
-    assert flaw_of_folds(tmp_path / "cvind.mat") is None
+    assert folds_problem(tmp_path / "cvind.mat") is None
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_the_author_s_folds_are_taken_in_either_direction(shape: tuple[int, int]
 )
 def test_other_values_are_told(values: np.ndarray, message: str, tmp_path: Path) -> None:
     write(tmp_path / "cvind.mat", values)
-    assert re.search(message, flaw_of_folds(tmp_path / "cvind.mat") or "")
+    assert re.search(message, folds_problem(tmp_path / "cvind.mat") or "")
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "cvind.mat").write_bytes(b"<html>" * 956)
-    assert flaw_of_folds(tmp_path / "cvind.mat")
+    assert folds_problem(tmp_path / "cvind.mat")
     write(tmp_path / "cvind.mat", AUTHORS[None], name="other")
-    assert "cvind" in (flaw_of_folds(tmp_path / "cvind.mat") or "")
+    assert "cvind" in (folds_problem(tmp_path / "cvind.mat") or "")
 
 
 def test_folds_of_the_right_size_and_wrong_values_are_not_kept(

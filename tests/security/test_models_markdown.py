@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bts.data.split import Split, SplitRow
-from bts.markdown import escape
+from bts.markup import escape
 from bts.report.card import failure_rows, group_table, parts_table
 from bts.report.rendering import table
 

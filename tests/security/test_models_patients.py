@@ -24,12 +24,12 @@ from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
 from bts.evaluation.subject import remove_known
 from bts.export.formats import export_model
-from bts.export.half import write_half_folder
 from bts.inference.runtimes.exported import card_in
 from bts.models.card import parse_card, published, to_json
 from bts.models.folder import ModelCard, read_card, write_model_folder
 from bts.models.networks import Architecture, create_network
 from bts.training.run_data import refuse_training_patients, training_patients
+from tools.half_precision import write_half_folder
 
 BUNDLED = Path(bts.__file__).parent / "bundled"
 IDS = ("MR040240", "100360", "53669", "MR019214")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hostile_files import MASK, PICTURE, SIDE, WAYS, write_hdf, write_stolen
 
-from bts.apps.web.intake import read_upload
 from bts.apps.web.limits import Limits
+from bts.apps.web.upload_reader import read_upload
 from bts.data.readers.catalogue import claimed_values, read_scan
 from bts.data.readers.mat import read_mat_border, read_mat_head, read_mat_variable
 from bts.data.slice import Slice

@@ -19,8 +19,8 @@ import pytest
 from hostile_files import PICTURE, write_hdf
 from PIL import Image
 
-from bts.apps.web.intake import read_upload
 from bts.apps.web.limits import Limits
+from bts.apps.web.upload_reader import read_upload
 from bts.data.readers import isolated
 from bts.data.readers.catalogue import read_scan
 from bts.data.readers.isolated import ClaimError, ReadingProcess, missing_isolation, read_scan_isolated

@@ -12,8 +12,8 @@ import pytest
 from web_models import paper_predictor, write_png
 from web_server import Served, command, serving
 
-from bts.apps.web.desk import Desk
 from bts.apps.web.limits import MIB, Limits
+from bts.apps.web.service import AnalysisService
 from bts.errors import RequestError
 
 pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
@@ -77,7 +77,7 @@ def test_a_form_that_is_not_whole_is_one_line_and_leaves_nothing(body: bytes, se
         timeout=60,
     )
     assert answer.status_code == 400
-    assert "no whole form with a file" in one_line(answer)
+    assert "incomplete form, or no file in it" in one_line(answer)
     assert everything_in(served.root) <= before
 
 
@@ -89,7 +89,7 @@ def test_too_large_a_file_leaves_nothing_however_it_is_sent(served: Served) -> N
     try:
         answer = httpx.post(f"{served.url}/gradio_api/upload", content=pieces, headers=headers, timeout=60)
         assert answer.status_code == 413
-        assert "this page takes no larger file" in one_line(answer)
+        assert "this page too large for this page" in one_line(answer)
     except (httpx.WriteError, httpx.ReadError):  # refused and hung up before all was sent
         pass
     assert until(lambda: everything_in(served.root) <= before)
@@ -108,20 +108,20 @@ def test_all_visitors_together_fill_no_more_than_they_may(tmp_path: Path) -> Non
     with serving(tmp_path, upload_mib=1, disk_mib=2, idle_seconds=10, sweep_seconds=0.2) as page:
         came = [upload(page.url, bytes(MIB * 9 // 10), f"{number}.png") for number in range(4)]
         assert [answer.status_code for answer in came] == [200, 200, 507, 507]
-        assert one_line(came[-1]) == "all visitors together fill the 2 MiB of this page: try again later"
+        assert one_line(came[-1]) == "the disk limit of this page, 2 MiB for all visitors, is reached: try again later"
         assert sum(path.stat().st_size for path in files_in(page.root)) <= 2 * MIB
         assert until(lambda: files_in(page.root) == [])  # nobody asked about them
         assert upload(page.url, bytes(MIB * 9 // 10), "next.png").status_code == 200
 
 
 def test_results_count_too(tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(disk_mib=1))
-    session = desk.sessions.of("anna")
-    scan = desk.receive(write_png(tmp_path / "scan.png"), session=session)
-    desk.analyse(scan, session=session)
-    (desk.sessions.results / "large").write_bytes(bytes(MIB))
-    with pytest.raises(RequestError, match="all visitors together fill the 1 MiB of this page"):
-        desk.analyse(scan, session=session)
+    service = AnalysisService(paper_predictor(), root=tmp_path / "private", limits=Limits(disk_mib=1))
+    session = service.sessions.get("anna")
+    scan = service.receive(write_png(tmp_path / "scan.png"), session=session)
+    service.analyse(scan, session=session)
+    (service.sessions.results / "large").write_bytes(bytes(MIB))
+    with pytest.raises(RequestError, match="the disk limit of this page, 1 MiB for all visitors, is reached"):
+        service.analyse(scan, session=session)
 
 
 def test_what_has_expired_goes_without_another_request(tmp_path: Path) -> None:
@@ -135,15 +135,15 @@ def test_what_has_expired_goes_without_another_request(tmp_path: Path) -> None:
 
 
 def test_who_is_still_there_keeps_the_uploads(tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(idle_seconds=1000))
-    session = desk.sessions.of("anna")
-    path = write_png(desk.sessions.new_upload() / "scan.png")
-    desk.sessions.claim(path, session)
+    service = AnalysisService(paper_predictor(), root=tmp_path / "private", limits=Limits(idle_seconds=1000))
+    session = service.sessions.get("anna")
+    path = write_png(service.sessions.new_upload() / "scan.png")
+    service.sessions.claim(path, session)
     for each in (path, path.parent):
         os.utime(each, (0, 0))
-    desk.sessions.sweep()
+    service.sessions.sweep()
     assert path.is_file()
-    desk.sessions.close("anna")
+    service.sessions.close("anna")
     assert not path.parent.exists()
 
 
@@ -156,7 +156,7 @@ def test_a_signal_ends_the_server_and_nothing_is_left(name: str, tmp_path: Path)
         server.join(120)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert server.exitcode == 0
-    assert "ended, all uploads and results are removed" in log.read_text(encoding="utf-8")
+    assert "stopped, all uploads and results are removed" in log.read_text(encoding="utf-8")
 
 
 def test_nohup_is_respected(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from web_server import Served, serving
 
 from bts.apps.web.limits import Limits
-from bts.apps.web.sessions import Sessions
+from bts.apps.web.sessions import SessionStore
 
 pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install 'bts[app]'")
 import httpx
@@ -95,8 +95,8 @@ def test_a_secret_that_is_not_ascii_is_not_found(path: str, without_password: Se
 
 
 def test_a_session_is_found_by_its_secret_alone(tmp_path: Path) -> None:
-    sessions = Sessions(tmp_path / "private", Limits())
-    session = sessions.of("anna")
+    sessions = SessionStore(tmp_path / "private", Limits())
+    session = sessions.get("anna")
     assert sessions.by_secret(session.secret) is session
     for guess in ("é", "\udc80", "", session.secret + "é", session.secret[:-1]):
         assert sessions.by_secret(guess) is None
@@ -124,8 +124,8 @@ def check(clock: Clock) -> Callable[..., object]:
     passwords = Passwords("right", clock=clock)
 
     def checked(password: str, client: str = "192.0.2.1", token: str = "") -> object:
-        verdict = passwords.check(basic(password)["authorization"].encode(), client=client, token=token)
-        return True if verdict.right else verdict.wait_s
+        result = passwords.check(basic(password)["authorization"].encode(), client=client, token=token)
+        return True if result.accepted else result.wait_s
 
     checked.passwords = passwords  # type: ignore[attr-defined]
     return checked
@@ -158,8 +158,8 @@ def test_no_password_is_no_guess(check: Callable[..., object]) -> None:
 def test_what_is_no_password_is_a_wrong_guess(header: bytes, check: Callable[..., object]) -> None:
     passwords = check.passwords  # type: ignore[attr-defined]
     came = [passwords.check(header, client="192.0.2.1") for _ in range(6)]
-    assert [verdict.right for verdict in came] == [False] * 6
-    assert [verdict.wait_s for verdict in came] == [0, 0, 0, 0, 0, 1]
+    assert [result.accepted for result in came] == [False] * 6
+    assert [result.wait_s for result in came] == [0, 0, 0, 0, 0, 1]
 
 
 def test_an_ipv6_user_is_one_client(check: Callable[..., object]) -> None:
@@ -194,12 +194,12 @@ def test_a_token_is_worth_nothing_after_a_wrong_guess(check: Callable[..., objec
 
 
 def test_the_table_of_clients_does_not_grow(check: Callable[..., object], clock: Clock) -> None:
-    from bts.apps.web.passwords import HELD
+    from bts.apps.web.passwords import MAX_ENTRIES
 
-    for number in range(HELD + 100):
+    for number in range(MAX_ENTRIES + 100):
         clock.now += 10
         check("wrong", client=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
-    assert len(check.passwords._guesses._held) == HELD  # type: ignore[attr-defined]
+    assert len(check.passwords._guesses._entries) == MAX_ENTRIES  # type: ignore[attr-defined]
 
 
 def test_passwords_of_all_lengths_are_compared_alike(check: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,12 +169,12 @@ def test_no_header_of_gradio_s_own_moves_the_page(served: Served) -> None:
 def test_the_address_bound_is_a_name_of_the_page(bound: str, host: str, known: bool) -> None:
     from bts.apps.web.hosts import Hosts
 
-    assert Hosts(bound, port=7860).known(host) is known
+    assert Hosts(bound, port=7860).is_known(host) is known
 
 
 @pytest.mark.parametrize("name", ["https://scans.example.org", "scans example", "*", "scans.example.org:0", ""])
 def test_a_wrong_host_name_is_one_line(name: str) -> None:
     from bts.apps.web.hosts import Hosts
 
-    with pytest.raises(RequestError, match=r"--host-name .*: expected a host name as scans\.example\.org"):
-        Hosts(given=(name,))
+    with pytest.raises(RequestError, match=r"--host-name .*: expected a host name such as scans\.example\.org"):
+        Hosts(host_names=(name,))

@@ -74,7 +74,7 @@ def test_models_are_listed_with_what_they_were_trained_on(folder: Path, run: Run
     assert f"{run.model}\n  joint" in told
     assert "trained on phantoms only, nothing: random weights" in told
     assert f"{folder / 'broken'}\n  can't be used: " in told
-    assert "used if none is named:" in told
+    assert "used by default:" in told
     assert "Dice per slice" in told
 
 

@@ -223,9 +223,9 @@ def test_a_class_name_that_no_model_folder_can_hold_is_refused_before_training(
     prepare = module.prepare
 
     def spoilt(*args: Any, **kwargs: Any) -> Any:
-        prepared = prepare(*args, **kwargs)
-        prepared.source.classes = ("$__import__('os')",)
-        return prepared
+        training_data = prepare(*args, **kwargs)
+        training_data.source.classes = ("$__import__('os')",)
+        return training_data
 
     monkeypatch.setattr(module, "prepare", spoilt)
     with pytest.raises(RequestError, match=r"class .* expected a name of 1 to 64 letters"):

@@ -109,13 +109,13 @@ def test_slices_with_either_truth_are_kept_and_trained_on(joint: Make, tmp_path:
     without(monkeypatch, masks=frozenset({0, 2}), labels=frozenset({1, 2}))
     settings = joint()
     settings.loss.class_weights = "balanced"  # type: ignore[attr-defined]
-    prepared = prepare(settings, "joint", Run(tmp_path))
-    assert len(prepared.split.part("train")) - len(prepared.train) == 1  # number 2 has neither
-    assert (int((~prepared.train.has_mask).sum()), int((prepared.train.labels < 0).sum())) == (1, 1)
+    training_data = prepare(settings, "joint", Run(tmp_path))
+    assert len(training_data.split.part("train")) - len(training_data.train) == 1  # number 2 has neither
+    assert (int((~training_data.train.has_mask).sum()), int((training_data.train.labels < 0).sum())) == (1, 1)
     run = fit(settings)
     assert all(0 <= float(row["joint"]) <= 1 for row in rows(run.curves))
     weights = load_checkpoint(run.checkpoints / "stage2" / "best.ckpt")["state_dict"]["loss.classes.class_weights"]
-    counts = np.bincount(prepared.train.labels[prepared.train.labels >= 0], minlength=3)
+    counts = np.bincount(training_data.train.labels[training_data.train.labels >= 0], minlength=3)
     assert weights.tolist() == pytest.approx((counts.sum() / (3 * counts)).tolist())
 
 

@@ -9,12 +9,12 @@ from bts.training.pictures import (
     LINE,
     PREDICTION,
     TRUTH,
-    captioned,
+    add_caption,
     choose_slices,
     class_panel,
+    contact_sheet,
     mask_panel,
     matrix_picture,
-    sheet,
     with_contour,
 )
 
@@ -50,13 +50,13 @@ def test_a_wrong_class_is_written_in_another_colour() -> None:
 
 
 def test_small_pictures_are_enlarged_under_a_caption() -> None:
-    assert captioned(np.zeros((32, 32, 3), dtype=np.uint8), "x").shape == (160 + LINE, 160, 3)
-    assert captioned(np.zeros((224, 224, 3), dtype=np.uint8), "x").shape == (224 + LINE, 224, 3)
+    assert add_caption(np.zeros((32, 32, 3), dtype=np.uint8), "x").shape == (160 + LINE, 160, 3)
+    assert add_caption(np.zeros((224, 224, 3), dtype=np.uint8), "x").shape == (224 + LINE, 224, 3)
 
 
 def test_a_sheet_has_room_for_every_panel() -> None:
     panels = [np.full((4, 6, 3), value, dtype=np.uint8) for value in (10, 20, 30, 40, 50)]
-    page = sheet(panels, columns=2)
+    page = contact_sheet(panels, columns=2)
     assert page.shape == (12, 12, 3)
     assert page[9, 1, 0] == 50
     assert [page[row, column, 0] for row, column in ((1, 1), (1, 7), (5, 1), (5, 7))] == [10, 20, 30, 40]

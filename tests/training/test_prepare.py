@@ -59,10 +59,10 @@ def test_slices_without_truth_are_left_out_and_counted(
     settings = request.getfixturevalue(make)()
     settings.data.source, settings.data.cache = "half", ""
     caplog.set_level(logging.INFO, logger="bts")
-    prepared = prepare(settings, make, Run(tmp_path))  # type: ignore[arg-type]
-    assert prepared.train.has_mask.all()
-    assert (prepared.train.labels >= 0).all()
-    left_out = len(prepared.split.part("train")) - len(prepared.train)
+    training_data = prepare(settings, make, Run(tmp_path))  # type: ignore[arg-type]
+    assert training_data.train.has_mask.all()
+    assert (training_data.train.labels >= 0).all()
+    left_out = len(training_data.split.part("train")) - len(training_data.train)
     assert left_out > 0
     assert f"train: {left_out} slices without a {what} are left out" in caplog.text
 
@@ -88,8 +88,8 @@ def test_the_second_reading_comes_from_the_cache(seg: Make, tmp_path: Path, capl
 
 
 def test_training_patients_are_hashed_by_family_and_tell_no_name(seg: Make, tmp_path: Path) -> None:
-    prepared = prepare(seg(), "seg", Run(tmp_path))
-    found = hash_patients(["MR040240", "MR040240B", "7"], prepared, key=b"secret")
+    training_data = prepare(seg(), "seg", Run(tmp_path))
+    found = hash_patients(["MR040240", "MR040240B", "7"], training_data, key=b"secret")
     assert len(found) == 2
     assert all(len(text) == 64 and "MR" not in text for text in found)
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bts.settings import FreezeSettings, OptimSettings
-from bts.training.schedule import Plateau, Schedule, Stage, departures, plan_stages
+from bts.training.schedule import Plateau, Schedule, Stage, deviations, plan_stages
 
 OPTIM = OptimSettings(epochs=20, lr=1e-4)
 
@@ -109,10 +109,10 @@ def test_random_weights_take_their_own_rate_and_every_departure_is_named() -> No
         "the learning rate is 0.001 in place of 5e-06",
     ):
         assert told in line
-    assert len(departures(FreezeSettings(epochs=3), optim, pretrained=False)) == 3
+    assert len(deviations(FreezeSettings(epochs=3), optim, pretrained=False)) == 3
 
 
 def test_pretrained_weights_depart_from_nothing() -> None:
     optim = OptimSettings(lr_random=1e-3)
-    assert departures(FreezeSettings(epochs=3), optim, pretrained=True) == []
+    assert deviations(FreezeSettings(epochs=3), optim, pretrained=True) == []
     assert plan_stages(FreezeSettings(), optim, pretrained=True)[0][0].lr == optim.lr

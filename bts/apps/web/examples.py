@@ -16,12 +16,12 @@ from bts.data.readers.scan import Scan
 NAMES = ("Meningioma", "Glioma", "Pituitary", "No tumour", "Volume")
 SEED = 11
 SLICES, BLANK, SIDE = 12, 2, 192
-"""Of the example volume."""
+"""Slices of the example volume, blank slices at each end, and side in pixels."""
 _drawing = threading.Lock()
 
 
 def example(name: str, folder: Path) -> Scan:
-    """Return one of `NAMES`, a phantom that lies in the folder from the first time on."""
+    """Return one of `NAMES`, a phantom that is written to the folder on first use."""
     with _drawing:
         path = _volume(folder) if name == "Volume" else _picture(name, folder)
     scan = read_scan(path)
@@ -46,6 +46,6 @@ def _volume(folder: Path) -> Path:
     if not path.exists():
         drawn = draw_slices(label="glioma", n_slices=SLICES, side=SIDE, seed=(SEED, 7))
         array = np.stack([image.T for image, _ in drawn], axis=2).astype(np.int16)
-        array = np.pad(array, ((0, 0), (0, 0), (BLANK, BLANK)))  # scanners send such slices too
+        array = np.pad(array, ((0, 0), (0, 0), (BLANK, BLANK)))  # as in real volumes
         nibabel.save(nibabel.Nifti1Image(array, np.diag([-1.2, -1.2, 6.0, 1.0])), path)
     return path

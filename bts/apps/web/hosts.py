@@ -1,4 +1,4 @@
-"""Host names under which the page answers, and the sites whose requests it takes.
+"""Allowed host names and origins of requests.
 
 A page on the loopback address can be reached from any web site that a user of the machine visits: by DNS rebinding (a name of
 the attacker's that resolves to 127.0.0.1), or by requests across sites. The first is recognised by `Host`, the second by
@@ -12,22 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from bts.apps.web.refusal import Refusal
+from bts.apps.web.http import HTTPError
 from bts.errors import RequestError
 
 PARTS = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::([0-9]{1,5}))?", re.ASCII)
 ORIGIN = re.compile(r"https?://(.+)", re.ASCII)
 USUAL_PORTS = (None, 80, 443)
-"""Ports that stand in no address bar."""
+"""Ports that browsers do not show."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """Name or address, and the port behind it.
+    """Host name or IP address with a port.
 
     Attributes:
         name: lower case, an IP address in its shortest form and without brackets.
-        port: None where none is given.
+        port: None without one.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Host:
 
     @classmethod
     def parse(cls, text: str) -> Host | None:
-        """Return the host of a header or an option; None where the text is no host.
+        """Return the host in a header or an option; None if the text is not a host.
 
         >>> Host.parse("Scans.Example.org:8443")
         Host(name='scans.example.org', port=8443)
@@ -59,12 +59,12 @@ class Host:
 
     @property
     def is_address(self) -> bool:
-        """Whether the name is an IP address, which no name server can point elsewhere."""
+        """Whether the name is an IP address, which needs no name resolution."""
         return _address(self.name) is not None
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the name stands for this machine alone."""
+        """Whether the name stands for the local machine."""
         return self.name == "localhost" or (self.is_address and ip_address(self.name).is_loopback)
 
 
@@ -77,79 +77,81 @@ def _address(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Hosts:
-    """The allow-list: loopback names, the address bound, and the names that the owner gives.
+    """Allow-list of hosts: loopback names, the bound address, and the names given by `--host-name`.
 
     Attributes:
-        bound: address or name that the server listens at; with `0.0.0.0` or `::` every IP address is this machine's.
-        port: that the server listens at, None where it is not known.
-        given: values of `--host-name`. One without a port goes with ports 80 and 443 and with that of the server; one with a
-            port goes with that one, and also without, as proxies drop it.
+        bound: address or name that the server listens on; with `0.0.0.0` or `::` every IP address is allowed.
+        port: port that the server listens on, None if unknown.
+        host_names: values of `--host-name`. A name without a port matches ports 80 and 443 and that of the server; a name with
+            a port matches this port and none, as proxies drop it.
 
     Raises:
-        RequestError: a name that is none.
+        RequestError: an invalid host name.
     """
 
     bound: str = "127.0.0.1"
     port: int | None = None
-    given: tuple[str, ...] = ()
+    host_names: tuple[str, ...] = ()
     names: tuple[Host, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = [(text, Host.parse(text)) for text in self.given]
+        names = [(text, Host.parse(text)) for text in self.host_names]
         wrong = [text for text, host in names if host is None]
         if wrong:
-            raise RequestError(f"--host-name '{wrong[0]}': expected a host name as scans.example.org, or with a port")
+            raise RequestError(
+                f"--host-name '{wrong[0]}': expected a host name such as scans.example.org, or scans.example.org:8443"
+            )
         object.__setattr__(self, "names", tuple(host for _, host in names if host is not None))
 
-    def known(self, text: str) -> bool:
-        """Return whether a `Host` header names this page. The port of a loopback name is free: tunnels have their own."""
+    def is_known(self, text: str) -> bool:
+        """Return whether a `Host` header names this page; with any port for a loopback name, as tunnels use their own."""
         host = Host.parse(text)
         if host is None:
             return False
         bound = _address(self.bound) or self.bound.lower()
         if host.is_loopback or host.name == bound or (bound in ("0.0.0.0", "::") and host.is_address):
             return True
-        return self._named(host)
+        return self._is_listed(host)
 
-    def _named(self, host: Host) -> bool:
-        """Return whether the owner gave this name, with this port."""
+    def _is_listed(self, host: Host) -> bool:
+        """Return whether `--host-name` lists this name with this port."""
         return any(
             host.name == name.name and host.port in ((*USUAL_PORTS, self.port) if name.port is None else (None, name.port))
             for name in self.names
         )
 
     def check(self, headers: Mapping[bytes, list[bytes]], *, method: str, path: str) -> None:
-        """Let a request of this page's own pass.
+        """Check host and origin of a request.
 
         Raises:
-            Refusal: the request names another host (421), or comes from another site (403).
+            HTTPError: the request names another host (421) or comes from another site (403).
         """
         stated = _texts(headers, b"host")
-        if len(stated) != 1 or not self.known(stated[0]):
+        if len(stated) != 1 or not self.is_known(stated[0]):
             raise _misdirected(stated)
         forwarded = [part.strip() for text in _texts(headers, b"x-forwarded-host") for part in text.split(",")]
-        foreign = [text for text in forwarded if text != stated[0] and not self.known(text)]
-        if foreign:  # or the page's own addresses would point there
+        foreign = [text for text in forwarded if text != stated[0] and not self.is_known(text)]
+        if foreign:  # otherwise the page's own URLs would point there
             raise _misdirected(foreign)
         if any(not self._same_site(origin, stated[0]) for origin in _texts(headers, b"origin")):
-            raise Refusal(403, "a request from another site: open the page itself, or name its host with --host-name")
+            raise HTTPError(403, "request from another site: open the page itself, or add its host with --host-name")
         if any(site not in ("same-origin", "none") for site in _texts(headers, b"sec-fetch-site")):
             visit = (_texts(headers, b"sec-fetch-mode"), _texts(headers, b"sec-fetch-dest")) == (["navigate"], ["document"])
-            if not (visit and path == "/" and method in ("GET", "HEAD")):  # a link to the page itself harms nobody
-                raise Refusal(403, "a request from another site: open the page itself")
+            if not (visit and path == "/" and method in ("GET", "HEAD")):  # a link to the page itself is harmless
+                raise HTTPError(403, "request from another site: open the page itself")
 
     def _same_site(self, origin: str, stated: str) -> bool:
         found = ORIGIN.fullmatch(origin)
         host = Host.parse(found[1]) if found else None
-        return host is not None and (host == Host.parse(stated) or self._named(host))
+        return host is not None and (host == Host.parse(stated) or self._is_listed(host))
 
 
 def _texts(headers: Mapping[bytes, list[bytes]], name: bytes) -> list[str]:
     return [value.decode("latin-1") for value in headers.get(name, [])]
 
 
-def _misdirected(named: list[str]) -> Refusal:
+def _misdirected(named: list[str]) -> HTTPError:
     host = Host.parse(named[0]) if len(named) == 1 else None
     if host is None:
-        return Refusal(421, "a request without a valid Host header: open the page by one of its names")
-    return Refusal(421, f"this page does not answer as {host}: if that is its name, start it with --host-name {host}")
+        return HTTPError(421, "invalid or missing Host header: open the page by one of its host names")
+    return HTTPError(421, f"this page does not answer as {host}: if that is its name, start it with --host-name {host}")

@@ -1,4 +1,4 @@
-"""What the page accepts, of one visitor and of all together."""
+"""Limits of the page, per visitor and in total."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """What the page accepts; `infer.py` on the command line has none of these limits.
+    """Limits of the page; `infer.py` on the command line has none of them.
 
     Attributes:
-        upload_mib: largest file.
-        seconds: longest time that one scan may compute.
-        batch_seconds: longest time that one batch may compute.
-        waiting: requests that may wait; a further one is asked to come back.
-        files: most files of one batch.
-        voxels: largest volume in voxels, from the header before anything is read.
-        pixels: largest picture, and largest slice of a volume, in pixels.
-        held_voxels: of all scans that are kept for open pages; beyond it the oldest ones are let go.
-        idle_seconds: after that long without a request a visitor's scan and results are removed.
-        disk_mib: uploads and results of all visitors together; beyond it no further upload is taken.
-        stall_seconds: after that long without a byte of an upload it is broken off.
-        sweep_seconds: how often what has expired is removed.
+        upload_mib: size of an upload.
+        seconds: computing time of a scan.
+        batch_seconds: computing time of a batch.
+        waiting: length of the request queue; further requests are refused.
+        files: number of files of a batch.
+        voxels: size of a volume in voxels, checked from the header.
+        pixels: size of a picture or of a slice of a volume in pixels.
+        held_voxels: size of all scans in memory; beyond it the least recently used ones are dropped.
+        idle_seconds: time without a request after which a visitor's scan and results are removed.
+        disk_mib: disk space for uploads and results of all visitors; beyond it uploads are refused.
+        stall_seconds: time without data after which an upload is aborted.
+        sweep_seconds: interval between removals of expired data.
     """
 
     upload_mib: float = 200
@@ -45,16 +45,16 @@ class Limits:
 
 @dataclass
 class Deadline:
-    """When a request must have ended.
+    """Time limit of a request, from its creation on.
 
     Attributes:
-        seconds: that it may take from now on.
+        seconds: the limit.
     """
 
     seconds: float
     began: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Raise `InputError` where the time is over."""
+        """Raise `InputError` if the limit is exceeded."""
         if time.monotonic() - self.began > self.seconds:
-            raise InputError(f"stopped after {self.seconds:g} s, the longest that this page computes: use `python infer.py`")
+            raise InputError(f"stopped after {self.seconds:g} s, the time limit of this page: use `python infer.py`")

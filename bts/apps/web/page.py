@@ -1,4 +1,4 @@
-"""The parts of the page, and what happens when one is touched. The only place that speaks Gradio's language."""
+"""Gradio components of the page and their event handlers."""
 
 from __future__ import annotations
 
@@ -9,44 +9,56 @@ import gradio as gr
 
 from bts.apps.web import examples
 from bts.apps.web.batch import Batch
-from bts.apps.web.desk import Desk, format_error, held
-from bts.apps.web.files import settle
-from bts.apps.web.result import Result, offered
-from bts.apps.web.sessions import GoneError, Session
-from bts.apps.web.views import EMPTY, FONT, LINE, SHARE, WAITING, head, panel, problem, stage, table
-from bts.apps.web.words import named
+from bts.apps.web.downloads import keep_files_only
+from bts.apps.web.result import Result, available_files
+from bts.apps.web.service import AnalysisService, current_result, format_error
+from bts.apps.web.sessions import Session, SessionClosedError
+from bts.apps.web.views import (
+    EMPTY,
+    FONT,
+    SET_HEAT_STRENGTH,
+    SHOW_CONTOUR,
+    WAITING,
+    capitalise,
+    display_name,
+    error_panel,
+    head,
+    panel,
+    stage,
+    table,
+)
 from bts.data.readers.scan import Scan
 from bts.inference.picture import STRENGTH
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""Everything that asks the networks stands in one queue."""
+"""All predictions share one queue."""
 HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-NOW: dict[str, Any] = {**HIDDEN, "queue": False}
+IMMEDIATE: dict[str, Any] = {**HIDDEN, "queue": False}
 
 
 class Page:
-    """The page over a desk.
+    """The page.
 
     Attributes:
-        desk: answers.
-        blocks: Gradio's description of the page.
+        service: analyses the uploads.
+        blocks: Gradio blocks.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, service: AnalysisService) -> None:
+        self.service = service
         self._stale: set[str] = set()
         with gr.Blocks(title="bts", analytics_enabled=False, fill_width=True) as self.blocks:
-            gr.HTML(head(desk.predictor, upload_mib=desk.limits.upload_mib))
+            gr.HTML(head(service.predictor, upload_mib=service.limits.upload_mib))
             with gr.Tabs():
                 with gr.Tab("One scan"):
-                    self._one()
+                    self._add_single_scan()
                 with gr.Tab("Many scans"):
-                    self._many()
-            self._for_programs()
-            self.blocks.unload(self.leave)
-        desk.sessions.on_close = self._let_go
+                    self._add_batch()
+            self._add_api()
+            self.blocks.unload(self.close_session)
+        service.sessions.on_close = self._clear_gradio_state
 
-    def _one(self) -> None:
+    def _add_single_scan(self) -> None:
         self.upload = gr.File(label="Scan", height=112, elem_id="bts-upload")
         with gr.Row(elem_classes="bts-examples"):
             gr.HTML('<p class="bts-soft">or a synthetic example:</p>')
@@ -55,26 +67,30 @@ class Page:
             with gr.Column(scale=7, min_width=320):
                 self.stage = gr.HTML(EMPTY, elem_id="bts-stage")
                 self.slice = gr.Slider(0, 1, 0, step=1, label="Slice", visible=False, elem_id="bts-slice", buttons=[])
-                self._controls()
+                self._add_controls()
             with gr.Column(scale=4, min_width=300):
                 self.panel = gr.HTML(WAITING, elem_id="bts-panel")
         shown = [self.stage, self.panel, self.slice, self.classes]
-        covered = [self.stage, self.panel]  # nobody shall take the answer to the scan before for that to the new one
+        covered = [self.stage, self.panel]  # hide the result of the previous scan
         wait: dict[str, Any] = {"api_visibility": "private", "show_progress": "full", "show_progress_on": covered, **MODEL}
         self.upload.upload(self.analyse, self.upload, [*shown, self.upload], **wait)
         for name, button in zip(examples.NAMES, buttons, strict=True):
             button.click(self._example(name), None, shown, **wait)
         self.slice.change(
-            self.turn, [self.slice, self.classes], [self.stage, self.panel, self.classes], trigger_mode="always_last", **NOW
+            self.show_slice,
+            [self.slice, self.classes],
+            [self.stage, self.panel, self.classes],
+            trigger_mode="always_last",
+            **IMMEDIATE,
         )
         self.classes.input(self.explain, [self.slice, self.classes], [self.stage, self.panel], **HIDDEN, **MODEL)
 
-    def _controls(self) -> None:
-        tasks = {runtime.card.task for runtime in self.desk.predictor.runtimes}
-        classes = [(named(name).capitalize(), name) for name in self.desk.predictor.classes]
+    def _add_controls(self) -> None:
+        tasks = {runtime.card.task for runtime in self.service.predictor.runtimes}
+        classes = [(capitalise(display_name(name)), name) for name in self.service.predictor.classes]
         with gr.Row(elem_classes="bts-controls", visible=bool(classes)):
             self.classes = gr.Radio(
-                classes, value=None, label="Class that the heat explains", scale=7, min_width=440, elem_id="bts-class"
+                classes, value=None, label="Class of the heat map", scale=7, min_width=440, elem_id="bts-class"
             )
             strength = gr.Slider(
                 0,
@@ -90,135 +106,140 @@ class Page:
         line = gr.Checkbox(
             True, label="Contour of the mask", elem_id="bts-line", container=False, visible="seg" in tasks or "joint" in tasks
         )
-        strength.change(None, strength, None, js=SHARE, api_visibility="private")
-        line.change(None, line, None, js=LINE, api_visibility="private")
+        strength.change(None, strength, None, js=SET_HEAT_STRENGTH, api_visibility="private")
+        line.change(None, line, None, js=SHOW_CONTOUR, api_visibility="private")
 
-    def _many(self) -> None:
+    def _add_batch(self) -> None:
         files = gr.File(label="Scans", file_count="multiple", height=180, elem_id="bts-files")
         with gr.Row():
-            start = gr.Button("Answer all", variant="primary", size="md", elem_id="bts-start", scale=0, min_width=140)
+            start = gr.Button("Analyse all", variant="primary", size="md", elem_id="bts-start", scale=0, min_width=140)
             stop = gr.Button("Stop", variant="secondary", size="md", elem_id="bts-stop", scale=0, min_width=100)
         rows = gr.HTML("", elem_id="bts-table")
-        start.click(self.begin, None, None, **NOW).then(self.batch, files, rows, **HIDDEN, **MODEL)
-        stop.click(self.stop, None, None, **NOW)
+        start.click(self.start, None, None, **IMMEDIATE).then(self.batch, files, rows, **HIDDEN, **MODEL)
+        stop.click(self.stop, None, None, **IMMEDIATE)
 
-    def _for_programs(self) -> None:
-        """Add what programs may ask; it has no place on the page."""
+    def _add_api(self) -> None:
+        """Add the API endpoint, which is not visible on the page."""
         file = gr.File(label="file", visible=False)
         cam = gr.Textbox("", label="cam_class", visible=False)
         answer = gr.JSON(label="result", visible=False)
         file.select(self.predict, [file, cam], answer, api_name="predict", api_description=self.predict.__doc__, **MODEL)
 
-    # --- what the page does -------------------------------------------------------------------------------------------
+    # --- event handlers -----------------------------------------------------------------------------------------------
 
     def analyse(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-        """Answer an upload."""
+        """Analyse an upload."""
         session = self._session(request)
         if path is None:
             return (gr.skip(),) * 5
-        return *self._answer(session, lambda: self._receive(path, session), progress, path=path), None
+        return *self._analyse(session, lambda: self._receive(path, session), progress, path=path), None
 
     def _receive(self, path: str, session: Session) -> Scan:
-        """Return what an upload of this visitor holds."""
-        self.desk.sessions.claim(path, session)
-        return self.desk.receive(path, session=session)
+        """Read an upload of this session."""
+        self.service.sessions.claim(path, session)
+        return self.service.receive(path, session=session)
 
     def _example(self, name: str) -> Callable[..., tuple[Any, ...]]:
-        def answer(request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-            return self._answer(self._session(request), lambda: examples.example(name, self.desk.sessions.root), progress)
+        def analyse(request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+            return self._analyse(self._session(request), lambda: examples.example(name, self.service.sessions.root), progress)
 
-        return answer
+        return analyse
 
-    def _answer(
+    def _analyse(
         self, session: Session, read: Callable[[], Scan], progress: gr.Progress, *, path: str | None = None
     ) -> tuple[Any, ...]:
-        """Return what stage, panel, slider and choice of class show; a failure is one line."""
+        """Return the values of stage, panel, slider and class selection; an error is shown in the panel."""
         try:
-            result = self.desk.analyse(read(), session=session, tell=lambda share, what: progress(share, desc=what))
-        except GoneError:
+            result = self.service.analyse(
+                read(), session=session, on_progress=lambda fraction, text: progress(fraction, desc=text)
+            )
+        except SessionClosedError:
             return (gr.skip(),) * 4
         except Exception as error:
-            session.forget()
-            return EMPTY, problem(format_error(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None)
-        answer = result.shown(result.first)
+            session.clear()
+            return EMPTY, error_panel(format_error(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None)
+        prediction = result.prediction(result.first_index)
         return (
-            stage(result, result.first),
-            panel(result, result.first, secret=session.secret),
-            gr.Slider(0, max(result.n_slices - 1, 1), result.first, visible=result.is_volume),
-            gr.Radio(value=answer.cam_class if answer else None),
+            stage(result, result.first_index),
+            panel(result, result.first_index, secret=session.secret),
+            gr.Slider(0, max(result.n_slices - 1, 1), result.first_index, visible=result.is_volume),
+            gr.Radio(value=prediction.cam_class if prediction else None),
         )
 
-    def turn(self, index: float, cam_class: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """Show another slice of the volume; its map is that of its own class until another is chosen."""
+    def show_slice(self, index: float, cam_class: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """Show another slice of the volume, with the map of its predicted class."""
         session = self._session(request)
         if session.result is None or not session.result.is_volume:
             return (gr.skip(),) * 3
-        answer = session.result.shown(int(index))
-        return *self._shown(session, session.result, int(index), None), answer.cam_class if answer else None
+        prediction = session.result.prediction(int(index))
+        return *self._show(session, session.result, int(index), None), prediction.cam_class if prediction else None
 
     def explain(self, index: float, cam_class: str, request: gr.Request) -> tuple[Any, ...]:
-        """Show the map of a class."""
+        """Show the class activation map of a class."""
         session = self._session(request)
         try:
-            result = held(session)
-            number = int(index) if result.is_volume else result.first
-            self.desk.explain(session, index=number, cam_class=cam_class)
-            return self._shown(session, result, number, cam_class)
+            result = current_result(session)
+            number = int(index) if result.is_volume else result.first_index
+            self.service.explain(session, index=number, cam_class=cam_class)
+            return self._show(session, result, number, cam_class)
         except Exception as error:
-            return gr.skip(), problem(format_error(error))
+            return gr.skip(), error_panel(format_error(error))
 
-    def begin(self, request: gr.Request) -> None:
-        """Let the next batch run to its end."""
+    def start(self, request: gr.Request) -> None:
+        """Clear the stop request of the previous batch."""
         self._session(request).stopped = False
 
     def stop(self, request: gr.Request) -> None:
-        """End the batch under way, or one that still waits, before its next scan."""
+        """Stop the running or queued batch before its next scan."""
         self._session(request).stopped = True
 
     def batch(self, paths: list[str] | None, request: gr.Request) -> Iterator[str]:
-        """Answer many files, the table growing."""
+        """Analyse many files and update the table after each."""
         session, total = self._session(request), len(paths or [])
         try:
             for path in paths or []:
-                self.desk.sessions.claim(path, session)
-            work = Batch(self.desk, session, session.new_batch())
-            for rows in work.work(paths or []):
+                self.service.sessions.claim(path, session)
+            batch = Batch(self.service, session, session.new_batch())
+            for rows in batch.run(paths or []):
                 yield table(rows, total=total)
-            yield table(work.rows, total=total, secret=session.secret, stopped=len(work.rows) < total)
-        except GoneError:
+            yield table(batch.rows, total=total, secret=session.secret, stopped=len(batch.rows) < total)
+        except SessionClosedError:
             return
         except Exception as error:
-            yield problem(format_error(error))
+            yield error_panel(format_error(error))
 
     def predict(self, file: str, cam_class: str, request: gr.Request) -> dict[str, Any]:
-        """Return `result.json` of a scan, with the paths on this server where its files can be fetched for half an hour."""
+        """Return `result.json` of a scan, and the paths under which its files can be downloaded for 30 minutes."""
         session = self._session(request)
         try:
-            result = self.desk.analyse(self._receive(file, session), session=session)
+            result = self.service.analyse(self._receive(file, session), session=session)
             if cam_class and not result.is_volume:
-                self.desk.explain(session, index=result.first, cam_class=cam_class)
-        except GoneError:
+                self.service.explain(session, index=result.first_index, cam_class=cam_class)
+        except SessionClosedError:
             return {}
         except Exception as error:
             raise gr.Error(format_error(error, path=file), print_exception=False) from None
-        settle(session)
-        return {**result.read(), "files": {name: f"/results/{session.secret}/{name}" for name in offered(result.folder)}}
+        keep_files_only(session)
+        return {
+            **result.read(),
+            "files": {name: f"/results/{session.secret}/{name}" for name in available_files(result.folder)},
+        }
 
-    def leave(self, request: gr.Request) -> None:
-        """Remove everything of a visitor who closed the page."""
-        self.desk.sessions.close(str(request.session_hash))
+    def close_session(self, request: gr.Request) -> None:
+        """Close the session of a page that was closed."""
+        self.service.sessions.close(str(request.session_hash))
 
-    def _let_go(self, key: str) -> None:
-        """Let Gradio forget what it showed: it keeps the last value of every part, pictures too, for 10,000 visitors."""
-        holder = getattr(self.blocks, "state_holder", None)  # there is one once the page is served
+    def _clear_gradio_state(self, key: str) -> None:
+        """Clear Gradio's state of a session: it keeps the last value of every component, images included."""
+        holder = getattr(self.blocks, "state_holder", None)  # exists once the page is served
         state = None if holder is None else holder.session_data.get(key)
         if state is not None:
             state.config_values.clear()
 
-    def tidy(self) -> None:
-        """Let Gradio forget answers that nobody fetched and visitors who are gone. Must run in the thread of its event loop.
+    def clean_up(self) -> None:
+        """Drop Gradio's unread responses and closed sessions. Must run in the thread of its event loop.
 
-        What is found twice in a row is dropped: the first time a request may be on its way.
+        An entry is dropped when it is found twice in a row: the first time a request may be pending.
         """
         queue, holder = self.blocks._queue, self.blocks.state_holder
         kinds: list[dict[str, Any]] = [
@@ -227,25 +248,25 @@ class Page:
             holder.session_data,
             holder.time_last_used,
         ]
-        kept = self.desk.sessions.keys() | {event.session_hash for event in queue.event_ids_to_events.values()}
+        kept = self.service.sessions.keys() | {event.session_hash for event in queue.event_ids_to_events.values()}
         stale = {key for kind in kinds for key in kind} - kept
         for key in stale & self._stale:
             for kind in kinds:
                 kind.pop(key, None)
         self._stale = stale
-        for files in self.blocks.temp_file_sets:  # every path that was ever read
+        for files in self.blocks.temp_file_sets:  # every path ever read
             files.clear()
 
     def _session(self, request: gr.Request) -> Session:
-        self.desk.sessions.sweep()
-        return self.desk.sessions.of(str(request.session_hash))
+        self.service.sessions.sweep()
+        return self.service.sessions.get(str(request.session_hash))
 
-    def _shown(self, session: Session, result: Result, index: int, cam_class: str | None) -> tuple[str, str]:
+    def _show(self, session: Session, result: Result, index: int, cam_class: str | None) -> tuple[str, str]:
         return stage(result, index, cam_class), panel(result, index, cam_class, secret=session.secret)
 
 
 def theme() -> Any:
-    """Return Gradio's plainest theme in the page's colours, with fonts that every machine has."""
+    """Return Gradio's base theme with the page's colours and system fonts."""
     accent = gr.themes.Color(
         c50="#eef5fc", c100="#dbe9f8", c200="#b9d5f1", c300="#7fb4ee", c400="#4a90d9", c500="#2b74c4", c600="#1f5fa8",
         c700="#1a4f8c", c800="#174272", c900="#14385f", c950="#0d2440",

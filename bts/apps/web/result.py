@@ -1,6 +1,6 @@
-"""Result of a scan as the page keeps it, its pictures in layers, and its files.
+"""Result of a scan on the page: predictions, image layers and files.
 
-At the share `STRENGTH` of heat, where the slider begins, the layers together are the picture in `overlay.png`.
+At the heat strength `STRENGTH`, the initial value of the slider, the layers compose to the picture in `overlay.png`.
 """
 
 from __future__ import annotations
@@ -29,93 +29,95 @@ FILES = {
     "print.html": "Page for printing",
     "all.zip": "Everything (ZIP)",
 }
-"""Downloadable file -> its name on the page."""
+"""Downloadable files and their labels on the page."""
 SIDE = 640
 """Longer side of the picture in pixels."""
 
 
 @dataclass
 class Result:
-    """The answers for one scan.
+    """Predictions of one scan.
 
     Attributes:
-        scan: as it was read; the image of every slice is needed again for the map of another class.
-        folder: what `infer.py` would have written, plus the page for printing.
-        answers: prediction by index of the slice, 0 for a picture.
-        summary: `result.json`.
-        maps: predictions with the map of another class, by index and class.
-        cam_class: class whose map is shown, where another than the predicted one was chosen.
+        scan: the scan; the class activation map of another class needs its images again.
+        folder: result folder as written by `infer.py`, plus the print page.
+        predictions: prediction by slice index, 0 for a picture.
+        summary: content of `result.json`.
+        maps: predictions with the class activation map of another class, by slice index and class.
+        cam_class: class of the displayed map, if not the predicted one.
     """
 
     scan: Scan
     folder: Path
-    answers: dict[int, Prediction]
+    predictions: dict[int, Prediction]
     summary: dict[str, Any]
     maps: dict[tuple[int, str], Prediction] = field(default_factory=dict)
     cam_class: str | None = None
 
     @property
     def is_volume(self) -> bool:
-        """Whether there are slices to go through."""
+        """Whether the scan is a volume."""
         return self.scan.volume is not None
 
     @property
     def n_slices(self) -> int:
-        """How many slices, blank ones too."""
+        """Number of slices, including blank ones."""
         return 1 if self.scan.volume is None else self.scan.volume.n_slices
 
     @property
     def voxels(self) -> int:
-        """How much is held in memory."""
+        """Number of voxels in memory."""
         return sum(item.image.size for item in self.scan.slices)
 
     @property
-    def first(self) -> int:
-        """Index of the slice that is shown first: the one with the largest mask, else the middle one."""
-        areas = {index: answer.mask_area_px or 0 for index, answer in self.answers.items()}
+    def first_index(self) -> int:
+        """Index of the initial slice: the one with the largest mask, else the middle one."""
+        areas = {index: prediction.mask_area_px or 0 for index, prediction in self.predictions.items()}
         largest = max(areas, key=lambda index: areas[index])
         return largest if areas[largest] else sorted(areas)[len(areas) // 2]
 
     @property
-    def marked(self) -> tuple[int, ...]:
+    def slices_with_mask(self) -> tuple[int, ...]:
         """Indices of the slices with a mask."""
-        return tuple(index for index, answer in sorted(self.answers.items()) if answer.mask_area_px)
+        return tuple(index for index, prediction in sorted(self.predictions.items()) if prediction.mask_area_px)
 
     def read(self) -> dict[str, Any]:
-        """Return `result.json` as it stands now."""
+        """Return the current content of `result.json`."""
         found: dict[str, Any] = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
         return found
 
-    def shown(self, index: int, cam_class: str | None = None) -> Prediction | None:
-        """Return the answer for a slice, with the map of another class where it was asked for; None for a blank slice."""
-        return self.maps.get((index, cam_class)) if cam_class and (index, cam_class) in self.maps else self.answers.get(index)
+    def prediction(self, index: int, cam_class: str | None = None) -> Prediction | None:
+        """Return the prediction of a slice, with the cached map of a class if given; None for a blank slice."""
+        return (
+            self.maps.get((index, cam_class)) if cam_class and (index, cam_class) in self.maps else self.predictions.get(index)
+        )
 
 
-def kept(prediction: Prediction) -> Prediction:
-    """Return a prediction without what the page never shows. A volume's maps are only looked at: half of the digits will do."""
+def compact(prediction: Prediction) -> Prediction:
+    """Return a prediction without the arrays that the page does not show, and with maps of a volume in half precision."""
     cam = prediction.cam
     if cam is not None and prediction.slice.index is not None:
         cam = cam.astype(np.float16)
     return replace(prediction, mask_prob=None, features=None, cam=cam)
 
 
-def offered(folder: Path) -> list[str]:
-    """Return the names of the downloadable files; two are made on demand."""
+def available_files(folder: Path) -> list[str]:
+    """Return the names of the downloadable files, including the two that are created on demand."""
     return [name for name in FILES if name in ("print.html", "all.zip") or (folder / name).is_file()]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """Table row of one file of a batch.
 
     Attributes:
-        name: of the file.
-        label: class, or None.
-        probability: of that class, or None.
-        area: of the mask in pixels, of a volume in voxels; or None.
+        name: file name.
+        label: predicted class, or None.
+        probability: probability of the predicted class, or None.
+        area: mask area in pixels, for a volume in voxels; or None.
         consistent: whether mask and class agree, or None.
-        refer: whether an expert is asked for.
-        note: warnings, or what went wrong.
+        refer: whether the scan is referred to an expert.
+        note: warnings, or the error.
         failed: whether there is no result.
     """
 
@@ -131,13 +133,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Layers:
-    """Pictures of one slice as data URLs.
+    """Image layers of one slice as data URLs.
 
     Attributes:
-        size: (width, height) of each.
-        scan: grey.
-        heat: colours with their share, or None without a map.
-        contour: line with its rim, or None without a mask.
+        size: (width, height) of each layer.
+        scan: grey scan.
+        heat: class activation map with alpha channel, or None without a map.
+        contour: contour of the mask with alpha channel, or None without a mask.
     """
 
     size: tuple[int, int]
@@ -146,19 +148,19 @@ class Layers:
     contour: str | None
 
 
-def layers_of(prediction: Prediction) -> Layers:
-    """Return the layers of a slice, drawn as `overlay.png` draws them."""
+def make_layers(prediction: Prediction) -> Layers:
+    """Return the layers of a slice, drawn as in `overlay.png`."""
     scan = grey(prediction.slice.image, fitted(prediction.slice.image.shape, side=SIDE))
     contour = None if prediction.mask is None else contour_of(prediction.mask, scan.size)
     return Layers(
         size=scan.size,
-        scan=address(png_bytes(np.asarray(scan))),
-        heat=None if prediction.cam is None else address(_png(heat_layer(prediction.cam, scan.size))),
-        contour=None if contour is None else address(_png(contour.layer(scan.size))),
+        scan=data_url(png_bytes(np.asarray(scan))),
+        heat=None if prediction.cam is None else data_url(_png(heat_layer(prediction.cam, scan.size))),
+        contour=None if contour is None else data_url(_png(contour.layer(scan.size))),
     )
 
 
-def address(png: bytes) -> str:
+def data_url(png: bytes) -> str:
     """Return a PNG file as a data URL."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 

@@ -1,4 +1,4 @@
-"""The server of the page: one port for the page, its API and the files of results, behind one guard."""
+"""Server of the page: page, API and downloads on one port, behind the security middleware."""
 
 from __future__ import annotations
 
@@ -18,55 +18,52 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bts.apps.web.desk import Desk
-from bts.apps.web.files import result_file
-from bts.apps.web.guard import Guard
+from bts.apps.web.downloads import find_result_file
 from bts.apps.web.hosts import Hosts
+from bts.apps.web.http import HTTPError
 from bts.apps.web.limits import MIB
-from bts.apps.web.refusal import Refusal
-from bts.apps.web.sweeper import Sweeper
+from bts.apps.web.middleware import SecurityMiddleware
+from bts.apps.web.service import AnalysisService
 from bts.apps.web.upload import Uploads
 from bts.errors import RequestError
 
 LOG = logging.getLogger(__name__)
-QUIET = {"GRADIO_RUN_HISTORY": "False"}  # telemetry is switched off in bts.privacy
+GRADIO_SETTINGS = {"GRADIO_RUN_HISTORY": "False"}  # telemetry is switched off in bts.privacy
 
 PROXIES = [name for word in ("all", "http", "https") for name in (f"{word}_proxy", f"{word.upper()}_PROXY")]
 """Proxy variables, which the server ignores: it opens no outward connection, and Gradio's client fails on SOCKS addresses."""
 
-REMEMBERED, UNREAD = 500, 256
-"""Visitors of whom Gradio remembers what it showed (60 KiB each), and whose unread answers it keeps (400 KiB each)."""
+MAX_GRADIO_SESSIONS, MAX_UNREAD = 500, 256
+"""Number of sessions whose state Gradio keeps (60 KiB each), and whose unread responses it keeps (400 KiB each)."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the page is found.
+    """Address that the server listens on.
 
     Attributes:
         host: `127.0.0.1` for this machine alone.
-        port: of the server; 0 takes a free one.
-        root_path: folder of the address under which a proxy shows the page, `"/bts"`.
+        port: port; 0 selects a free one.
     """
 
     host: str = "127.0.0.1"
     port: int = 7860
-    root_path: str = ""
 
 
 @contextmanager
 def private_root() -> Iterator[Path]:
-    """Yield a folder that only this user can enter; it is gone afterwards, whatever happened."""
-    root = Path(tempfile.mkdtemp(prefix="bts-app-"))  # mkdtemp gives it mode 0700
+    """Yield a folder with mode 0700, and remove it afterwards."""
+    root = Path(tempfile.mkdtemp(prefix="bts-app-"))
     try:
         yield root
     finally:
-        with undisturbed():
+        with signals_ignored():
             shutil.rmtree(root, ignore_errors=True)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let no signal that ends a program break off the block."""
+def signals_ignored() -> Iterator[None]:
+    """Ignore SIGINT, SIGTERM and SIGHUP within the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -80,7 +77,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def end_on_hangup() -> None:
-    """Let SIGHUP (a terminal or a connection that is closed) end the program as SIGTERM does, unless `nohup` keeps it."""
+    """Let SIGHUP (a closed terminal or connection) end the program like SIGTERM, unless `nohup` ignores it."""
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is None or threading.current_thread() is not threading.main_thread():
         return
@@ -88,22 +85,22 @@ def end_on_hangup() -> None:
         signal.signal(hangup, lambda number, frame: signal.raise_signal(signal.SIGTERM))
 
 
-def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", hosts: Hosts | None = None) -> Any:
-    """Return the ASGI application: the page, its API and the results.
+def build_app(service: AnalysisService, *, password: str | None = None, root_path: str = "", hosts: Hosts | None = None) -> Any:
+    """Return the ASGI application: page, API and downloads.
 
     Args:
-        desk: answers.
-        password: that visitors must give, or None.
-        root_path: folder of the address under which a proxy shows the page.
-        hosts: names under which the page answers, loopback names where None.
+        service: analyses the uploads.
+        password: password of the page, or None.
+        root_path: path under which a proxy serves the page, such as `/bts`.
+        hosts: host names of the page; loopback names if None.
 
     Raises:
         RequestError: Gradio is not installed.
     """
-    os.environ.update(QUIET)
+    os.environ.update(GRADIO_SETTINGS)
     for name in PROXIES:
         os.environ.pop(name, None)
-    os.environ["GRADIO_TEMP_DIR"] = str(desk.sessions.uploads)
+    os.environ["GRADIO_TEMP_DIR"] = str(service.sessions.uploads)
     try:
         import gradio as gr
         from fastapi import FastAPI, HTTPException
@@ -115,39 +112,43 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", h
     from bts.apps.web.views import page_head, style_sheet
 
     silence_tracebacks()
-    page = Page(desk)
+    page = Page(service)
 
     @asynccontextmanager
-    async def swept(app: Any) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
+    async def sweep_periodically(app: Any) -> AsyncIterator[None]:
+        async def sweep() -> None:
+            while True:
+                await asyncio.sleep(service.limits.sweep_seconds)
+                try:
+                    await asyncio.to_thread(service.sessions.sweep)
+                    page.clean_up()
+                except Exception as error:  # its text may contain a file name
+                    LOG.warning("removing expired data failed: %s", type(error).__name__)
 
-        def sweep() -> None:
-            desk.sessions.sweep()
-            loop.call_soon_threadsafe(page.tidy)
+        task = asyncio.create_task(sweep())
+        yield
+        task.cancel()
 
-        with Sweeper(sweep, seconds=desk.limits.sweep_seconds):
-            yield
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=sweep_periodically)
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=swept)
+    def respond(request: Any, error: Exception) -> Any:
+        assert isinstance(error, HTTPError)
+        return PlainTextResponse(f"{error.message}\n", status_code=error.status)
 
-    def refused(request: Any, error: Exception) -> Any:
-        assert isinstance(error, Refusal)
-        return PlainTextResponse(f"{error.line}\n", status_code=error.status)
-
-    app.add_exception_handler(Refusal, refused)
-    Uploads(desk.sessions, desk.limits).add_to(app)
+    app.add_exception_handler(HTTPError, respond)
+    Uploads(service.sessions, service.limits).add_routes(app)
 
     @app.get("/results/{secret}/{name}")
     def fetch(secret: str, name: str) -> Any:
-        path = result_file(desk.sessions, secret, name)
+        path = find_result_file(service.sessions, secret, name)
         if path is None:
-            raise HTTPException(404, "this result is no longer held: choose the file again")
+            raise HTTPException(404, "this result is no longer available: choose the file again")
         shown = "inline" if name == "print.html" else "attachment"
         return FileResponse(path, filename=name, content_disposition_type=shown)
 
     blocks = page.blocks
-    blocks.state_session_capacity = REMEMBERED
-    blocks.queue(max_size=desk.limits.waiting, default_concurrency_limit=4, api_open=False)
+    blocks.state_session_capacity = MAX_GRADIO_SESSIONS
+    blocks.queue(max_size=service.limits.waiting, default_concurrency_limit=4, api_open=False)
     gr.mount_gradio_app(
         app,
         blocks,
@@ -156,7 +157,7 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", h
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=int(desk.limits.upload_mib * MIB),
+        max_file_size=int(service.limits.upload_mib * MIB),
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
@@ -164,13 +165,13 @@ def build_app(desk: Desk, *, password: str | None = None, root_path: str = "", h
         css=style_sheet(),
         head=page_head(),
     )
-    blocks._queue.pending_messages_per_session = LRUCache(UNREAD)
-    blocks.has_launched = True  # or Gradio, mounted, takes any path of this machine for an upload
-    return Guard(app, uploads=desk.sessions.uploads, limits=desk.limits, hosts=hosts, password=password)
+    blocks._queue.pending_messages_per_session = LRUCache(MAX_UNREAD)
+    blocks.has_launched = True  # otherwise Gradio, mounted, accepts any path of this machine as an upload
+    return SecurityMiddleware(app, uploads=service.sessions.uploads, limits=service.limits, hosts=hosts, password=password)
 
 
 def silence_tracebacks() -> None:
-    """Let Gradio print one line without a value where it would print a traceback, which can name a file or a patient."""
+    """Replace Gradio's tracebacks, which may contain a file name or a patient, by one line without values."""
     import sys
     from importlib import import_module
     from types import SimpleNamespace
@@ -184,10 +185,10 @@ def silence_tracebacks() -> None:
 
 
 def open_socket(address: Address) -> socket.socket:
-    """Return a socket that listens at an address.
+    """Return a socket that is bound to an address.
 
     Raises:
-        RequestError: the port is taken, or the host is none of this machine's.
+        RequestError: the port is in use, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -197,10 +198,10 @@ def open_socket(address: Address) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            why = "in use" if error.errno == errno.EADDRINUSE else "reserved for the system"
-            raise RequestError(f"port {address.port} is {why}: name another with --port, 0 for any free one") from error
+            reason = "in use" if error.errno == errno.EADDRINUSE else "reserved for the system"
+            raise RequestError(f"port {address.port} is {reason}: select another with --port, or 0 for a free one") from error
         raise RequestError(
-            f"{address.host} is no address of this machine: leave --host out, or name 0.0.0.0 for all"
+            f"{address.host} is not an address of this machine: omit --host, or use 0.0.0.0 for all addresses"
         ) from error
     except OverflowError as error:
         listening.close()
@@ -209,7 +210,7 @@ def open_socket(address: Address) -> socket.socket:
 
 
 def quiet_server(app: Any, *, behind_proxy: bool = False) -> Any:
-    """Return a uvicorn server that logs no request.
+    """Return a uvicorn server without access log.
 
     Args:
         app: ASGI application.

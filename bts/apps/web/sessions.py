@@ -1,8 +1,8 @@
-"""The visitors of the page: whose scan is whose, where it lies, and when it is removed.
+"""Sessions of the page: owners, folders and lifetime of uploads and results.
 
-A visitor has a folder under the page's private one, named by a secret that only this visitor's page is told. Every upload has
-one too, and belongs to the first visitor who asks about it. They are removed when the page is closed, when nothing was asked
-for a while, and with the server at the latest.
+A session has a folder under the page's private one, named by a secret that only this visitor's page knows. Every upload has its
+own folder and belongs to the first session that requests it. They are removed when the page is closed, when the session has
+been idle for a while, and when the server stops.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bts.apps.web.http import HTTPError
 from bts.apps.web.limits import MIB, Limits
-from bts.apps.web.refusal import Refusal
 from bts.errors import RequestError
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 BLOCK = 4096
-"""Bytes that the smallest file takes."""
+"""Disk space of the smallest file in bytes."""
 
 
-class GoneError(Exception):
-    """The visitor has left: what was under way is dropped without a message."""
+class SessionClosedError(Exception):
+    """The session was closed: its pending work is dropped without a message."""
 
 
 @dataclass
@@ -38,63 +38,63 @@ class Session:
     """One open page, or one client of the API.
 
     Attributes:
-        folder: holds the results; its name is the secret under which they can be fetched.
-        result: the scan that is shown.
-        written: folder whose files can be fetched, also where the scan itself is no longer held.
-        uploads: what was uploaded, with the time when it was read.
-        owned: folders of the uploads that belong to this visitor.
-        seen: when something was last asked.
-        closed: True once the visitor has left; then nothing may be kept.
-        stopped: True once the visitor wants no more of the batch under way; what is done stays.
+        folder: folder of the results; its name is the secret under which they can be downloaded.
+        result: the displayed result.
+        result_folder: folder whose files can be downloaded, also after the scan itself was dropped from memory.
+        uploads: uploaded files, with the time when each was read.
+        owned: folders of this session's uploads.
+        last_seen: time of the last request.
+        closed: whether the session was closed; then nothing may be stored.
+        stopped: whether the running batch was stopped; finished results stay.
         lock: held while the result is replaced.
     """
 
     folder: Path
     result: Result | None = None
-    written: Path | None = None
+    result_folder: Path | None = None
     uploads: dict[Path, float] = field(default_factory=dict)
     owned: set[Path] = field(default_factory=set)
-    seen: float = field(default_factory=time.monotonic)
+    last_seen: float = field(default_factory=time.monotonic)
     closed: bool = False
     stopped: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def secret(self) -> str:
-        """What the results are fetched under."""
+        """Path segment under which the results can be downloaded."""
         return self.folder.name
 
     def check(self) -> None:
-        """Raise `GoneError` where the visitor has left; a visitor whose scans are being answered is not idle."""
+        """Raise `SessionClosedError` if the session was closed; otherwise mark it as active."""
         if self.closed:
-            raise GoneError
-        self.seen = time.monotonic()
+            raise SessionClosedError
+        self.last_seen = time.monotonic()
 
     def new_folder(self, name: str) -> Path:
-        """Return an empty folder for the scan to be shown; that of the one before goes."""
+        """Return an empty folder for the next scan, and remove that of the previous one."""
         self.check()
-        self.forget()
+        self.clear()
         folder = self.folder / "scan" / name
         folder.mkdir(parents=True)
         return folder
 
     def new_batch(self) -> Path:
-        """Return an empty folder for the results of many scans; those of an earlier batch go."""
+        """Return an empty folder for the results of a batch, and remove those of the previous one."""
         self.check()
         folder = self.folder / "batch"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
-    def forget(self) -> None:
-        """Let the shown scan go, and all files of it."""
-        self.result = self.written = None
+    def clear(self) -> None:
+        """Remove the displayed scan and its files."""
+        self.result = self.result_folder = None
         shutil.rmtree(self.folder / "scan", ignore_errors=True)
 
     def close(self) -> None:
-        """Remove everything of this visitor; a file that somebody uploaded anew meanwhile stays theirs."""
+        """Remove all files of this session, except uploads that another session has replaced meanwhile."""
         self.closed = True
-        self.forget()
+        self.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
         for path, read in self.uploads.items():
             if path.exists() and path.stat().st_mtime <= read:
@@ -103,12 +103,12 @@ class Session:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Sessions:
-    """All open pages.
+class SessionStore:
+    """All open sessions.
 
     Attributes:
-        root: the private folder: `results` for what is computed, `uploads` for what arrives.
-        on_close: called with the key of a session that has ended.
+        root: private folder with `results` and `uploads`.
+        on_close: called with the key of a session that was closed.
     """
 
     def __init__(self, root: Path, limits: Limits) -> None:
@@ -124,13 +124,13 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
-    def of(self, key: str) -> Session:
-        """Return the session of a page, a new one where it has none."""
+    def get(self, key: str) -> Session:
+        """Return the session of a page, and create it on first use."""
         with self._lock:
             session = self._open.get(key)
             if session is None:
                 session = self._open[key] = Session(self.results / secrets.token_urlsafe(18))
-            session.seen = time.monotonic()
+            session.last_seen = time.monotonic()
             return session
 
     def keys(self) -> set[str]:
@@ -144,16 +144,16 @@ class Sessions:
             return next((each for each in self._open.values() if _equal(each.secret, secret)), None)
 
     def new_upload(self) -> Path:
-        """Return an empty folder for an upload; nobody can guess its name."""
+        """Return an empty folder for an upload, with a random name."""
         folder = self.uploads / secrets.token_urlsafe(12)
         folder.mkdir(mode=0o700)
         return folder
 
     def claim(self, path: str | Path, session: Session) -> None:
-        """Let an upload belong to a visitor, if it is nobody's yet.
+        """Assign an upload to a session.
 
         Raises:
-            RequestError: it is none, or another visitor's.
+            RequestError: it is not an upload, or it belongs to another session.
         """
         folder = Path(path).parent
         with self._lock:
@@ -163,7 +163,7 @@ class Sessions:
             session.owned.add(folder)
 
     def measure(self) -> None:
-        """Count anew what lies in the private folder."""
+        """Measure the disk space of the private folder."""
         used = 0
         for folder, _, names in os.walk(self.root):
             for name in names:
@@ -175,29 +175,29 @@ class Sessions:
             self._used = used
 
     def charge(self, size: int) -> None:
-        """Count bytes that arrive.
+        """Count received bytes.
 
         Raises:
-            Refusal: there is no room for them.
+            HTTPError: the disk limit is exceeded.
         """
         with self._lock:
             self._used += size
             full = self._used > self.limits.disk_mib * MIB
         if full:
-            raise Refusal(507, self._full)
+            raise HTTPError(507, self._full)
 
     def check_room(self) -> None:
-        """Raise `RequestError` where there is no room for further results."""
+        """Raise `RequestError` if the disk limit is exceeded."""
         self.measure()
         if self._used > self.limits.disk_mib * MIB:
             raise RequestError(self._full)
 
     @property
     def _full(self) -> str:
-        return f"all visitors together fill the {self.limits.disk_mib:g} MiB of this page: try again later"
+        return f"the disk limit of this page, {self.limits.disk_mib:g} MiB for all visitors, is reached: try again later"
 
     def close(self, key: str) -> None:
-        """End a session; one that was never opened is no matter."""
+        """Close a session, if it exists."""
         with self._lock:
             session = self._open.pop(key, None)
         if session is not None:
@@ -205,14 +205,14 @@ class Sessions:
         self.on_close(key)
 
     def sweep(self) -> None:
-        """End what has been idle for long, remove uploads that nobody asked about, and let the oldest scans go."""
+        """Close idle sessions, remove expired uploads, and drop the oldest scans from memory."""
         now = time.monotonic()
         with self._lock:
-            idle = [key for key, each in self._open.items() if now - each.seen > self.limits.idle_seconds]
+            idle = [key for key, each in self._open.items() if now - each.last_seen > self.limits.idle_seconds]
         for key in idle:
             self.close(key)
         self._sweep_uploads()
-        self.make_room()
+        self.evict()
 
     def _sweep_uploads(self) -> None:
         with self._lock:
@@ -225,29 +225,23 @@ class Sessions:
                 try:
                     old = time.time() - path.stat().st_mtime > self.limits.idle_seconds
                     if path != self.uploads and (old or (folder == self.uploads and path.is_file())):
-                        path.rmdir() if path.is_dir() else path.unlink()  # Gradio leaves an empty file for each that it takes
-                except OSError:  # its own session was faster, or the folder is not empty
+                        path.rmdir() if path.is_dir() else path.unlink()  # Gradio leaves an empty file per upload
+                except OSError:  # already removed by its session, or not empty
                     continue
 
-    def make_room(self, *, besides: Session | None = None) -> None:
-        """Let the scans go that were shown longest ago until the others fit; that of `besides` stays."""
+    def evict(self, *, keep: Session | None = None) -> None:
+        """Drop the least recently used scans from memory until the others fit; that of `keep` stays."""
         with self._lock:
-            holding = sorted((each for each in self._open.values() if each.result is not None), key=lambda each: each.seen)
+            holding = sorted((each for each in self._open.values() if each.result is not None), key=lambda each: each.last_seen)
         total = sum(each.result.voxels for each in holding if each.result is not None)
         for session in holding:
             if total <= self.limits.held_voxels:
                 return
-            if session is not besides and session.result is not None:
+            if session is not keep and session.result is not None:
                 total -= session.result.voxels
-                session.forget()
-
-    def end(self) -> None:
-        """Remove everything."""
-        for key in list(self._open):
-            self.close(key)
-        shutil.rmtree(self.root, ignore_errors=True)
+                session.clear()
 
 
 def _equal(secret: str, given: str) -> bool:
-    """Compare in constant time; text that is not ASCII has to be encoded for that."""
+    """Compare in constant time, which requires bytes."""
     return secrets.compare_digest(secret.encode(), given.encode(errors="replace"))

@@ -1,7 +1,7 @@
-"""Uploads: written to a folder of their own while they arrive, and gone where they break off.
+"""Upload routes: files are streamed to a folder of their own, and removed if the upload is aborted.
 
-This stands in the place of Gradio's own routes. Those put equal files of different visitors into one folder, hold parts that
-are no file in memory, leave what breaks off, and fetch addresses that are asked for as files.
+They replace Gradio's routes, which store equal files of different visitors in one folder, keep form fields in memory, leave
+aborted uploads on disk, and fetch URLs that are requested as files.
 """
 
 from __future__ import annotations
@@ -15,32 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from bts.apps.web.bodies import is_upload
-from bts.apps.web.intake import bare_name
+from bts.apps.web.http import FILE, UPLOAD, HTTPError
+from bts.apps.web.json_body import is_upload
 from bts.apps.web.limits import MIB, Limits
-from bts.apps.web.refusal import Refusal
-from bts.apps.web.routes import FILE, UPLOAD
-from bts.apps.web.sessions import Sessions
+from bts.apps.web.sessions import SessionStore
+from bts.apps.web.upload_reader import bare_name
 
-BESIDES = 64 * 1024
-"""Bytes of a form around its files."""
+FORM_OVERHEAD = 64 * 1024
+"""Bytes of a form besides its files."""
 NAME_BYTES = 200
-"""Longest name of a file; its end stays, as it says of what kind the file is."""
+"""Maximum length of a file name; longer ones are cut at the start, to keep the suffix."""
 PART_HEADERS = 8 * 1024
-"""Bytes of the headers of one file."""
+"""Size limit for the headers of one file."""
 TRACKED = 256
-"""Uploads whose progress is reported at once; the oldest are forgotten."""
-TELL_S, TRACK_S = 0.05, 3.0
-"""Seconds between two tellings, and for which an upload may be waited for."""
+"""Maximum number of uploads with progress reports; the oldest are dropped first."""
+POLL_S, TRACK_S = 0.05, 3.0
+"""Seconds between two progress reports, and to wait for the start of an upload."""
 
 
-def too_large(limits: Limits) -> Refusal:
-    """Return the refusal of what is larger than the page takes."""
-    return Refusal(413, f"more than {limits.upload_mib:g} MiB: this page takes no larger file, use `python infer.py`")
+def too_large(limits: Limits) -> HTTPError:
+    """Return the error for a file over the limit."""
+    return HTTPError(413, f"more than {limits.upload_mib:g} MiB: too large for this page, use `python infer.py`")
 
 
 def safe_name(name: str) -> str:
-    """Return a name of a file without folders, control characters and what shells read.
+    """Return a file name without folders, control characters and characters that are special in a shell.
 
     >>> safe_name("../../head (1).nii.gz")
     'head (1).nii.gz'
@@ -52,50 +51,50 @@ def safe_name(name: str) -> str:
 
 @dataclass
 class Progress:
-    """How far one upload is.
+    """Progress of one upload.
 
     Attributes:
-        name: of the file that arrives.
-        untold: bytes that arrived since it was last asked.
-        done: whether it has ended.
+        name: name of the current file.
+        unreported: bytes received since the last report.
+        done: whether the upload has ended.
     """
 
     name: str = ""
-    untold: int = 0
+    unreported: int = 0
     done: bool = False
 
 
 class Uploads:
-    """Takes uploads, tells how far they are, and gives them back.
+    """Routes to upload files, to follow the progress, and to download them again.
 
     Attributes:
-        sessions: where they lie, and how much room there is.
-        limits: what is accepted.
+        sessions: store of the uploads.
+        limits: limits of the page.
     """
 
-    def __init__(self, sessions: Sessions, limits: Limits) -> None:
+    def __init__(self, sessions: SessionStore, limits: Limits) -> None:
         self.sessions, self.limits = sessions, limits
         self._progress: OrderedDict[str, Progress] = OrderedDict()
 
-    def add_to(self, app: Any) -> None:
-        """Put the routes into an application, before it has any other under these paths."""
-        app.router.add_route(UPLOAD, self.take, methods=["POST"])
-        app.router.add_route("/gradio_api/upload_progress", self.tell, methods=["GET"])
-        app.router.add_route(FILE + "{path:path}", self.give, methods=["GET", "HEAD"])
+    def add_routes(self, app: Any) -> None:
+        """Add the routes to an application, before any other under these paths."""
+        app.router.add_route(UPLOAD, self.receive, methods=["POST"])
+        app.router.add_route("/gradio_api/upload_progress", self.report_progress, methods=["GET"])
+        app.router.add_route(FILE + "{path:path}", self.download, methods=["GET", "HEAD"])
 
-    async def take(self, request: Any) -> Any:
-        """Answer an upload with the paths of its files."""
+    async def receive(self, request: Any) -> Any:
+        """Store the files of a form and respond with their paths."""
         from starlette.responses import JSONResponse
 
         progress = self._track(str(request.query_params.get("upload_id", ""))[:64])
-        form = Form(self.sessions, self.limits, boundary=_boundary(request.headers.get("content-type", "")))
+        form = FormWriter(self.sessions, self.limits, boundary=_boundary(request.headers.get("content-type", "")))
         try:
             await asyncio.to_thread(self.sessions.measure)
-            async for chunk in _patient(request.stream(), self.limits.stall_seconds):
+            async for chunk in _with_timeout(request.stream(), self.limits.stall_seconds):
                 self.sessions.charge(len(chunk))
                 form.feed(chunk)
                 progress.name = form.name
-                progress.untold += len(chunk)
+                progress.unreported += len(chunk)
             return JSONResponse(form.end())
         except BaseException:
             form.remove()
@@ -111,17 +110,17 @@ class Uploads:
                 self._progress.popitem(last=False)
         return progress
 
-    async def tell(self, request: Any) -> Any:
-        """Answer with a stream of events until an upload is done."""
+    async def report_progress(self, request: Any) -> Any:
+        """Respond with server-sent events until an upload has ended."""
         from starlette.responses import StreamingResponse
 
         key = str(request.query_params.get("upload_id", ""))
         waited = 0.0
         while key not in self._progress and waited < TRACK_S:
-            await asyncio.sleep(TELL_S)
-            waited += TELL_S
+            await asyncio.sleep(POLL_S)
+            waited += POLL_S
         if key not in self._progress:
-            raise Refusal(404, "no such upload is under way")
+            raise HTTPError(404, "no such upload in progress")
         return StreamingResponse(self._events(key), media_type="text/event-stream")
 
     async def _events(self, key: str) -> AsyncIterator[str]:
@@ -130,18 +129,18 @@ class Uploads:
                 self._progress.pop(key, None)
                 yield _event({"msg": "done"})
                 return
-            if progress.untold:
-                received, progress.untold = progress.untold, 0
+            if progress.unreported:
+                received, progress.unreported = progress.unreported, 0
                 yield _event({"msg": "update", "orig_name": progress.name, "chunk_size": received})
-            await asyncio.sleep(TELL_S)
+            await asyncio.sleep(POLL_S)
 
-    async def give(self, request: Any) -> Any:
-        """Answer with an upload, for whoever knows its path."""
+    async def download(self, request: Any) -> Any:
+        """Respond with an uploaded file, given its path."""
         from starlette.responses import FileResponse
 
         path = str(request.path_params["path"])
         if not is_upload(path, self.sessions.uploads) or not Path(path).is_file():
-            raise Refusal(404, "no file of this page: choose the file again")
+            raise HTTPError(404, "no such upload: choose the file again")
         return FileResponse(path, filename=Path(path).name, media_type="application/octet-stream")
 
 
@@ -155,12 +154,12 @@ def _boundary(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
-        raise Refusal(415, "no form: expected multipart/form-data with a boundary")
+        raise HTTPError(415, "expected Content-Type multipart/form-data with a boundary")
     return boundary
 
 
-async def _patient(chunks: AsyncIterator[bytes], stall_s: float) -> AsyncIterator[bytes]:
-    """Yield what arrives, as long as something does."""
+async def _with_timeout(chunks: AsyncIterator[bytes], stall_s: float) -> AsyncIterator[bytes]:
+    """Yield chunks; raise an `HTTPError` if none arrives in time."""
     iterator = chunks.__aiter__()
     while True:
         try:
@@ -168,17 +167,17 @@ async def _patient(chunks: AsyncIterator[bytes], stall_s: float) -> AsyncIterato
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError:
-            raise Refusal(408, f"nothing came for {stall_s:g} s: send the file again") from None
+            raise HTTPError(408, f"no data received for {stall_s:g} s: send the file again") from None
 
 
-class Form:
-    """A form with files, which are written as they arrive. Parts that are no file are dropped.
+class FormWriter:
+    """Streaming parser of a form that writes its files to disk and drops all other fields.
 
     Attributes:
-        name: of the file that arrives.
+        name: name of the current file.
     """
 
-    def __init__(self, sessions: Sessions, limits: Limits, *, boundary: bytes) -> None:
+    def __init__(self, sessions: SessionStore, limits: Limits, *, boundary: bytes) -> None:
         from python_multipart.multipart import MultipartParser
 
         self.name = ""
@@ -192,33 +191,33 @@ class Form:
         self._parser = MultipartParser(boundary, {f"on_{name}": getattr(self, f"_{name}") for name in names})  # type: ignore[arg-type]
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next piece.
+        """Parse the next chunk.
 
         Raises:
-            Refusal: it is too large (413), or no form (400).
+            HTTPError: the form is too large (413) or invalid (400).
         """
         from python_multipart.exceptions import FormParserError
 
         self._total += len(chunk)
-        if self._total > self._limits.upload_mib * MIB + BESIDES:
+        if self._total > self._limits.upload_mib * MIB + FORM_OVERHEAD:
             raise too_large(self._limits)
         try:
             self._parser.write(chunk)
         except FormParserError:
-            raise _no_form() from None
+            raise _invalid_form() from None
 
     def end(self) -> list[str]:
         """Return the paths of the files.
 
         Raises:
-            Refusal: the form is not whole, or has no file.
+            HTTPError: the form is incomplete or has no file.
         """
         if not self._ended or not self._paths:
-            raise _no_form()
+            raise _invalid_form()
         return [str(path) for path in self._paths]
 
     def remove(self) -> None:
-        """Remove what has arrived."""
+        """Remove the files."""
         if self._file is not None:
             self._file.close()
         for path in self._paths:
@@ -237,7 +236,7 @@ class Form:
 
     def _check_headers(self) -> None:
         if len(self._field) + len(self._value) > PART_HEADERS or len(self._headers) > 8:
-            raise _no_form()
+            raise _invalid_form()
 
     def _header_end(self) -> None:
         self._headers[self._field.lower()] = self._value
@@ -250,7 +249,7 @@ class Form:
         if b"filename" not in options:
             return
         if len(self._paths) >= self._limits.files:
-            raise Refusal(413, f"more than {self._limits.files} files at once: use `python infer.py`")
+            raise HTTPError(413, f"more than {self._limits.files} files at once: use `python infer.py`")
         self.name = options[b"filename"].decode("utf-8", errors="replace")
         self._paths.append(self._sessions.new_upload() / safe_name(self.name))
         self._file = self._paths[-1].open("xb")
@@ -271,5 +270,5 @@ class Form:
         self._ended = True
 
 
-def _no_form() -> Refusal:
-    return Refusal(400, "no whole form with a file: send the file again")
+def _invalid_form() -> HTTPError:
+    return HTTPError(400, "incomplete form, or no file in it: send the file again")

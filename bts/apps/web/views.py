@@ -1,31 +1,31 @@
-"""HTML of the page and its printout, filled from the templates beside this module; all values are escaped."""
+"""HTML of the page and its print version, rendered from the templates beside this module."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from bts.apps.web.result import BATCH_ZIP, FILES, Result, Row, layers_of, offered
-from bts.apps.web.words import begun, facts_of, named, ordered_warnings, ranges, volume_facts
+from bts.apps.web.result import BATCH_ZIP, FILES, Result, Row, available_files, make_layers
 from bts.glossary import DISCLAIMER
 from bts.inference.model_selection import PART
 from bts.inference.panel import percent
 from bts.inference.picture import CONTOUR, HEAT, STRENGTH
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
-from bts.inference.statements import REFER
+from bts.inference.statements import AGREEMENT, REFER
 from bts.inference.writers.json_result import BLANK
+from bts.markup import make_environment
 
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
-"""Fonts of the reader's own machine: no font is fetched."""
-SHARE = "(share) => { document.documentElement.style.setProperty('--bts-share', share); }"
-"""JavaScript that takes the strength of the heat."""
-LINE = "(shown) => { document.documentElement.style.setProperty('--bts-line', shown ? 1 : 0); }"
-"""JavaScript that takes whether the contour is shown."""
+"""System fonts: none is downloaded."""
+SET_HEAT_STRENGTH = "(share) => { document.documentElement.style.setProperty('--bts-share', share); }"
+"""JavaScript that applies the heat strength."""
+SHOW_CONTOUR = "(shown) => { document.documentElement.style.setProperty('--bts-line', shown ? 1 : 0); }"
+"""JavaScript that shows or hides the contour."""
 WAITING = (
     '<div class="bts-panel"><p class="bts-soft">Drop a scan: PNG, JPEG, TIFF, BMP, GIF, WebP, MAT, DICOM or NIfTI, '
     "a slice or a volume. "
@@ -37,24 +37,18 @@ EMPTY = (
 )
 TABLE_COLUMNS = (("File", ""), ("Class", ""), ("Probability", "n"), ("Mask, px", "n"), ("Agree", ""), ("Notes", ""))
 MAX_PRINTED = 6
-"""Slices of a volume that are printed: those with the largest masks."""
+"""Maximum number of slices in the print version of a volume: those with the largest masks."""
 
 
 @functools.cache
 def environment() -> Environment:
-    """Return the environment of the templates; HTML templates escape every value."""
-    made = Environment(
-        loader=PackageLoader("bts.apps.web", "templates"),
-        autoescape=lambda name: name is not None and name.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"words": named, "capital": begun, "percent": _percent}
+    """Return the environment of the page's templates."""
+    made = make_environment("bts.apps.web")
+    made.filters |= {"words": display_name, "capital": capitalise, "percent": _percent}
     made.globals |= {
         "BATCH_ZIP": BATCH_ZIP, "BLANK": BLANK, "CONTOUR": CONTOUR, "FILES": FILES, "HEAT": HEAT, "PART": PART,
         "STRENGTH": STRENGTH, "TABLE_COLUMNS": TABLE_COLUMNS, "disclaimer": DISCLAIMER, "emphasised": _emphasised,
-        "facts_of": facts_of, "number": _number, "ordered_warnings": ordered_warnings, "probabilities": _probabilities,
+        "slice_facts": slice_facts, "number": _number, "ordered_warnings": ordered_warnings, "probabilities": _probabilities,
         "volume_facts": volume_facts,
     }  # fmt: skip
     return made
@@ -71,7 +65,7 @@ def style_sheet() -> str:
 
 
 def page_head() -> str:
-    """Return what the page has in its `<head>`: the script, and a request not to be indexed."""
+    """Return the additional content of `<head>`: the script, and `noindex`."""
     return f'<meta name="robots" content="noindex">\n<script>\n{render("page.js")}\n</script>'
 
 
@@ -82,35 +76,35 @@ def head(predictor: Predictor, *, upload_mib: float) -> str:
     for card in (card for card in cards if card.task != "seg"):
         outputs += ["class", card.cam_name]
     listed = " and ".join([", ".join(outputs[:-1]), outputs[-1]]) if outputs[1:] else outputs[0]
-    return render("head.html", cards=cards, outputs=begun(listed), upload_mib=upload_mib)
+    return render("head.html", cards=cards, outputs=capitalise(listed), upload_mib=upload_mib)
 
 
 def stage(result: Result, index: int, cam_class: str | None = None) -> str:
-    """Return one slice of a result in its layers, with zoom buttons, legend and, for a volume, the strip of slices."""
-    prediction = result.shown(index, cam_class)
-    areas = {number: answer.mask_area_px or 0 for number, answer in result.answers.items()}
+    """Return one slice as image layers, with zoom buttons, legend and, for a volume, an overview of all slices."""
+    prediction = result.prediction(index, cam_class)
+    areas = {number: prediction.mask_area_px or 0 for number, prediction in result.predictions.items()}
     largest = max(areas.values(), default=0) or 1
     return render(
         "stage.html",
         result=result,
         index=index,
         prediction=prediction,
-        layers=None if prediction is None else layers_of(prediction),
-        alt="" if prediction is None else _alternative(prediction),
+        layers=None if prediction is None else make_layers(prediction),
+        alt="" if prediction is None else _alt_text(prediction),
         columns=[(number, 4 + 18 * area / largest) for number, area in areas.items() if area],
-        marked=f"slices {ranges(result.marked)}" if result.marked else "no slice",
+        with_mask=f"slices {ranges(result.slices_with_mask)}" if result.slices_with_mask else "no slice",
     )
 
 
 def panel(result: Result, index: int, cam_class: str | None = None, *, secret: str = "") -> str:
     """Return the prediction of one slice, the numbers of its volume if there is one, and links to the files."""
-    prediction = result.shown(index, cam_class)
-    files = offered(result.folder)
+    prediction = result.prediction(index, cam_class)
+    files = available_files(result.folder)
     return render("panel.html", result=result, index=index, prediction=prediction, files=files, secret=secret)
 
 
-def problem(line: str) -> str:
-    """Return an error line."""
+def error_panel(line: str) -> str:
+    """Return an error message."""
     return Markup('<div class="bts-panel"><p class="bts-note error" role="alert">{}</p></div>').format(line)
 
 
@@ -122,10 +116,10 @@ def table(rows: list[Row], *, total: int, secret: str = "", stopped: bool = Fals
 
 def print_page(result: Result, cam_class: str | None = None) -> str:
     """Return a printable page of the result: one HTML file without external resources."""
-    by_area = sorted(result.answers, key=lambda index: (-(result.answers[index].mask_area_px or 0), index))
-    chosen = sorted(by_area[:MAX_PRINTED]) if result.is_volume else by_area
-    slices = [answer for index in chosen if (answer := result.shown(index, cam_class)) is not None]
-    return render("print.html", result=result, slices=[(answer, layers_of(answer)) for answer in slices])
+    by_area = sorted(result.predictions, key=lambda index: (-(result.predictions[index].mask_area_px or 0), index))
+    selected = sorted(by_area[:MAX_PRINTED]) if result.is_volume else by_area
+    slices = [item for index in selected if (item := result.prediction(index, cam_class)) is not None]
+    return render("print.html", result=result, slices=[(item, make_layers(item)) for item in slices])
 
 
 def _percent(value: float, digits: int = 1) -> str:
@@ -136,8 +130,8 @@ def _probabilities(prediction: Prediction) -> Iterable[tuple[str, float]]:
     return [] if prediction.class_prob is None else zip(prediction.classes, prediction.class_prob.tolist(), strict=True)
 
 
-def _alternative(prediction: Prediction) -> str:
-    """Return the alternative text of the picture."""
+def _alt_text(prediction: Prediction) -> str:
+    """Return the alternative text of the image."""
     parts = ["Grey scan"]
     if prediction.mask is not None and prediction.box is None:
         parts.append("no tumour outlined")
@@ -145,7 +139,7 @@ def _alternative(prediction: Prediction) -> str:
         (top, bottom), (left, right) = prediction.box["row"], prediction.box["column"]
         parts.append(f"tumour outlined in rows {top} to {bottom} and columns {left} to {right}")
     if prediction.cam_class:
-        parts.append(f"{prediction.cam_name} of {named(prediction.cam_class)}")
+        parts.append(f"{prediction.cam_name} of {display_name(prediction.cam_class)}")
     return ", ".join(parts)
 
 
@@ -156,4 +150,82 @@ def _number(value: float | None, shown: str) -> Markup:
 def _emphasised(row: Row) -> Markup:
     """Return the note of a row, the referral in bold."""
     note = escape(row.note)
-    return Markup(note.replace(REFER, Markup("<b>{}</b>").format(begun(REFER)), 1)) if row.refer else note
+    return Markup(note.replace(REFER, Markup("<b>{}</b>").format(capitalise(REFER)), 1)) if row.refer else note
+
+
+def display_name(label: str) -> str:
+    """Return a class name without underscores.
+
+    >>> display_name("no_tumour")
+    'no tumour'
+    """
+    return label.replace("_", " ")
+
+
+def slice_facts(prediction: Prediction) -> list[tuple[str, str]]:
+    """Return the numbers of a slice as pairs of name and value."""
+    rows = []
+    if prediction.mask is not None:
+        rows.append(("Tumour area", _area(prediction)))
+    if prediction.box is not None:
+        (top, bottom), (left, right) = prediction.box["row"], prediction.box["column"]
+        rows += [("Rows", f"{top} to {bottom}"), ("Columns", f"{left} to {right}")]
+        if prediction.slice.spacing_mm is not None:
+            down, across = prediction.slice.spacing_mm
+            rows.append(("Extent", f"{(bottom - top + 1) * down:.0f} × {(right - left + 1) * across:.0f} mm"))
+    if prediction.mask_confidence is not None:
+        uncertain = ", uncertain" if prediction.mask_uncertain else ""
+        rows.append(("Confidence of the mask", f"{prediction.mask_confidence:.2f}{uncertain}"))
+    if prediction.cam_energy_in_mask is not None:
+        rows.append(("Heat inside the mask", f"{prediction.cam_energy_in_mask:.0%}"))
+    if prediction.agreement is not None:
+        rows.append(("Mask and class", AGREEMENT[prediction.agreement]))
+    height, width = prediction.slice.image.shape
+    rows.append(("Slice", f"{height} × {width} pixels"))
+    return rows
+
+
+def _area(prediction: Prediction) -> str:
+    if not prediction.mask_area_px:
+        return "none outlined"
+    area = f"{prediction.mask_area_px:,} px"
+    return area if prediction.mask_area_mm2 is None else f"{prediction.mask_area_mm2:,.0f} mm² ({area})"
+
+
+def volume_facts(result: Result) -> list[tuple[str, str]]:
+    """Return the numbers of a volume as pairs of name and value."""
+    summary, rows = result.summary, [("Slices with a mask", f"{len(result.slices_with_mask)} of {result.n_slices}")]
+    if summary.get("mask_volume_mm3") is not None:
+        rows.append(("Tumour volume", f"{summary['mask_volume_mm3'] / 1000:,.1f} cm³"))
+    elif summary.get("mask_voxels") is not None:
+        rows.append(("Tumour voxels", f"{summary['mask_voxels']:,}"))
+    if result.scan.blank:
+        rows.append(("Blank slices", str(len(result.scan.blank))))
+    return rows
+
+
+def ordered_warnings(prediction: Prediction) -> list[tuple[str, bool]]:
+    """Return each warning and whether it is the referral, which comes first."""
+    lines = [(capitalise(line), line.startswith(REFER)) for line in prediction.warnings]
+    first = [(line, True) for line, is_referral in lines if is_referral and prediction.refer]
+    return first + [(line, False) for line, is_referral in lines if not is_referral]
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as text, consecutive ones as a range.
+
+    >>> ranges((1, 2, 3, 7))
+    '1–3, 7'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in runs)
+
+
+def capitalise(line: str) -> str:
+    """Return a line with a capital first letter."""
+    return line[:1].upper() + line[1:]

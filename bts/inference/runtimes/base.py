@@ -69,7 +69,7 @@ class Runtime(Protocol):
 class Opener(Protocol):
     """Opens a model folder or an exported file; raises `RequestError`."""
 
-    def __call__(self, place: Path, device: str, lanes: int) -> Runtime:
+    def __call__(self, place: Path, device: str, workers: int) -> Runtime:
         """Open it on a device (`auto`, `cpu`, `cuda`, `cuda:1`) for that many concurrent callers."""
         ...
 

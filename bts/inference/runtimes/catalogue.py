@@ -26,40 +26,40 @@ NVIDIA = "/dev/nvidia0"
 
 
 @runtimes.register("torch")
-def open_torch(place: Path, device: str, lanes: int) -> Runtime:
+def open_torch(place: Path, device: str, workers: int) -> Runtime:
     """Open a model folder with PyTorch."""
     if is_exported(place):
         raise RequestError(f"{place}: runtime 'torch' needs a model folder: use `--runtime auto`, or name the folder")
     from bts.inference.runtimes.pytorch import TorchRuntime
 
-    return TorchRuntime.open(place, device=device, lanes=lanes)
+    return TorchRuntime.open(place, device=device, workers=workers)
 
 
 @runtimes.register("onnx")
-def open_onnx(place: Path, device: str, lanes: int) -> Runtime:
+def open_onnx(place: Path, device: str, workers: int) -> Runtime:
     """Open an exported file, or a model folder that holds one, with ONNX Runtime."""
     from bts.inference.runtimes.onnx import OnnxRuntime
 
-    return OnnxRuntime.open(place, device=device, lanes=lanes)
+    return OnnxRuntime.open(place, device=device, workers=workers)
 
 
 @runtimes.register("openvino")
-def open_openvino(place: Path, device: str, lanes: int) -> Runtime:
+def open_openvino(place: Path, device: str, workers: int) -> Runtime:
     """Open an exported file, or a model folder that holds one, with OpenVINO in the precision of its choice."""
     from bts.inference.runtimes.openvino import OpenVinoRuntime
 
-    return OpenVinoRuntime.open(place, device=device, lanes=lanes)
+    return OpenVinoRuntime.open(place, device=device, workers=workers)
 
 
 @runtimes.register("openvino-f32")
-def open_openvino_f32(place: Path, device: str, lanes: int) -> Runtime:
+def open_openvino_f32(place: Path, device: str, workers: int) -> Runtime:
     """Open an exported file, or a model folder that holds one, with OpenVINO in full precision."""
     from bts.inference.runtimes.openvino import OpenVinoRuntime
 
-    return OpenVinoRuntime.open(place, device=device, name="openvino-f32", lanes=lanes)
+    return OpenVinoRuntime.open(place, device=device, name="openvino-f32", workers=workers)
 
 
-def open_runtime(name: str, folder: Path, *, device: str, lanes: int = 1) -> Runtime:
+def open_runtime(name: str, folder: Path, *, device: str, workers: int = 1) -> Runtime:
     """Open a model folder or exported file with a runtime, for that many concurrent callers.
 
     Raises:
@@ -68,35 +68,35 @@ def open_runtime(name: str, folder: Path, *, device: str, lanes: int = 1) -> Run
     """
     found = runtimes.find(name)
     if not isinstance(found, type):
-        return found(folder, device, lanes)
+        return found(folder, device, workers)
     if not hasattr(found, "open"):
-        raise RequestError(f"runtime '{name}': the class has no class method `open(place, device, lanes)`")
-    opened: Runtime = found.open(folder, device, lanes)
+        raise RequestError(f"runtime '{name}': the class has no class method `open(place, device, workers)`")
+    opened: Runtime = found.open(folder, device, workers)
     return opened
 
 
-class Picked(NamedTuple):
-    """Name of a runtime, and why it was picked; None where it was asked for."""
+class RuntimeChoice(NamedTuple):
+    """Name of a runtime, and why it was selected; None if the user selected it."""
 
     name: str
     why: str | None
 
 
-def pick_runtime(name: str, place: Path, *, device: str) -> Picked:
+def choose_runtime(name: str, place: Path, *, device: str) -> RuntimeChoice:
     """Return the runtime of that name, or for `auto` the fastest that can run a model folder or an exported file.
 
     Raises:
         RequestError: `auto`, and none can; each with its reason.
     """
     if name != AUTO:
-        return Picked(name, None)
+        return RuntimeChoice(name, None)
     on_gpu = device.startswith("cuda") or (device == "auto" and os.path.exists(NVIDIA))
     passed: list[str] = []
     for each in ON_GPU if on_gpu else ON_CPU:
-        reason = why_not(each, place)
+        reason = unavailable_reason(each, place)
         if reason is None:
             slower = f"; {'; '.join(passed)}" if passed else ""
-            return Picked(each, f"runtime {each}: the fastest available on a {'GPU' if on_gpu else 'CPU'}{slower}")
+            return RuntimeChoice(each, f"runtime {each}: the fastest available on a {'GPU' if on_gpu else 'CPU'}{slower}")
         passed.append(f"not {each}: {reason}")
     raise RequestError(f"{place}: no runtime is available: {'; '.join(passed)}")
 
@@ -106,7 +106,7 @@ def kind_of(name: str) -> str:
     return name.removesuffix("-f32")
 
 
-def why_not(name: str, place: Path) -> str | None:
+def unavailable_reason(name: str, place: Path) -> str | None:
     """Return why a runtime can't run the model in a place, or None where it can."""
     if find_spec(PACKAGES[name]) is None:
         return "not installed" if name == "torch" else f"not installed (pip install 'bts[{kind_of(name)}]')"

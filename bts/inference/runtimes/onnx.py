@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bts.errors import RequestError
-from bts.inference.lanes import threads_a_lane, threads_asked
+from bts.inference.parallel import requested_threads, threads_per_worker
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.runtimes.exported import (
     INPUT,
@@ -34,16 +34,16 @@ class OnnxRuntime:
 
     name = "onnx"
 
-    def __init__(self, exported: Exported, *, device: str = "auto", lanes: int = 1) -> None:
-        self.session, self.device, self.why = open_session(exported, device=device, lanes=lanes)
+    def __init__(self, exported: Exported, *, device: str = "auto", workers: int = 1) -> None:
+        self.session, self.device, self.why = open_session(exported, device=device, workers=workers)
         self.file, self.card = exported.file, exported.card
         self.outputs = wanted_outputs(self.card.task)
         self.versions = {"onnxruntime": _library().__version__}
 
     @classmethod
-    def open(cls, place: Path, *, device: str = "auto", lanes: int = 1) -> OnnxRuntime:
+    def open(cls, place: Path, *, device: str = "auto", workers: int = 1) -> OnnxRuntime:
         """Open an exported file, or the one in a model folder; raises `RequestError`."""
-        return cls(find_exported("onnx", place), device=device, lanes=lanes)
+        return cls(find_exported("onnx", place), device=device, workers=workers)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class OnnxRuntime:
         return as_raw_output(dict(zip(self.outputs, found, strict=True)), cam_class=cam_class)
 
 
-def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[InferenceSession, str, str]:
+def open_session(exported: Exported, *, device: str, workers: int = 1) -> tuple[InferenceSession, str, str]:
     """Return a session, its device, and why that device.
 
     Raises:
@@ -67,7 +67,7 @@ def open_session(exported: Exported, *, device: str, lanes: int = 1) -> tuple[In
     device, why = choose_device(device, providers=library.get_available_providers())
     options = library.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
-    options.intra_op_num_threads = threads_a_lane(lanes) or threads_asked()
+    options.intra_op_num_threads = threads_per_worker(workers) or requested_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would slow another model's down
     on_gpu = device.startswith("cuda")
     providers = [(CUDA, {"device_id": int(device.partition(":")[2] or 0)}), CPU] if on_gpu else [CPU]
@@ -101,7 +101,7 @@ def choose_device(device: str, *, providers: list[str]) -> tuple[str, str]:
         raise RequestError(
             f"device '{device}': this onnxruntime has no CUDA: use `--device cpu` or `--runtime torch`, or take onnxruntime-gpu"
         )
-    return device, "asked for"
+    return device, "requested"
 
 
 def _library() -> ModuleType:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bts.errors import RequestError
-from bts.inference.lanes import threads_a_lane, threads_asked
+from bts.inference.parallel import requested_threads, threads_per_worker
 from bts.inference.runtimes.base import RawOutput
 from bts.inference.runtimes.exported import (
     INPUT,
@@ -48,39 +48,39 @@ class OpenVinoRuntime:
         device: with the precision that OpenVINO computes in, `"cpu in bf16"`.
     """
 
-    def __init__(self, exported: Exported, *, device: str = "auto", name: str = "openvino", lanes: int = 1) -> None:
+    def __init__(self, exported: Exported, *, device: str = "auto", name: str = "openvino", workers: int = 1) -> None:
         self.name = name
         self.file, self.card = exported.file, exported.card
-        self.compiled = compile_model(exported, device=device, full_precision=name.endswith("-f32"), lanes=lanes)
-        self._requests = _requests(self.compiled, lanes)
+        self.compiled = compile_model(exported, device=device, full_precision=name.endswith("-f32"), workers=workers)
+        self._requests = _requests(self.compiled, workers)
         self.precision = _precision(self.compiled)
         self.device = f"cpu in {self.precision}"
         self.outputs = wanted_outputs(self.card.task)
         self.versions = {"openvino": _library().__version__.split("-")[0]}
 
     @classmethod
-    def open(cls, place: Path, *, device: str = "auto", name: str = "openvino", lanes: int = 1) -> OpenVinoRuntime:
+    def open(cls, place: Path, *, device: str = "auto", name: str = "openvino", workers: int = 1) -> OpenVinoRuntime:
         """Open an exported file, or the one in a model folder; raises `RequestError`."""
-        return cls(find_exported("openvino", place), device=device, name=name, lanes=lanes)
+        return cls(find_exported("openvino", place), device=device, name=name, workers=workers)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Device, precision and file."""
-        chosen = "asked for" if self.name.endswith("-f32") else "OpenVINO's choice for this CPU, `openvino-f32` asks for f32"
+        chosen = "requested" if self.name.endswith("-f32") else "OpenVINO's choice for this CPU, `openvino-f32` asks for f32"
         return (f"{self.name} on the CPU in {self.precision} ({chosen}); {self.file}",)
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
         """Run a batch (B, S, S) uint8."""
-        request = self._requests.get()  # one per lane: a request serves one caller at a time
+        request = self._requests.get()  # one per worker: a request serves one caller at a time
         try:
-            with first_alone():
+            with serialise_first_call():
                 found = request.infer({INPUT: as_input(images)})
             return as_raw_output({name: found[name] for name in self.outputs}, cam_class=cam_class)
         finally:
             self._requests.put(request)
 
 
-def compile_model(exported: Exported, *, device: str, full_precision: bool, lanes: int = 1) -> CompiledModel:
+def compile_model(exported: Exported, *, device: str, full_precision: bool, workers: int = 1) -> CompiledModel:
     """Return a file compiled for this CPU.
 
     Raises:
@@ -92,9 +92,9 @@ def compile_model(exported: Exported, *, device: str, full_precision: bool, lane
             f"device '{device}': runtime 'openvino' computes on the CPU: use `--device cpu` or `--runtime torch`"
         )
     check_before_opening(exported.file)
-    settings: dict[str, Any] = {"NUM_STREAMS": lanes} if lanes > 1 else {"PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {"NUM_STREAMS": workers} if workers > 1 else {"PERFORMANCE_HINT": "LATENCY"}
     settings |= {"INFERENCE_PRECISION_HINT": "f32"} if full_precision else {}
-    threads = threads_a_lane(lanes) * lanes or threads_asked()
+    threads = threads_per_worker(workers) * workers or requested_threads()
     settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
         core = _core()
@@ -120,9 +120,9 @@ def _check_sizes(file: Path, model: Model) -> None:
                 )
 
 
-def _requests(compiled: CompiledModel, lanes: int) -> SimpleQueue[InferRequest]:
+def _requests(compiled: CompiledModel, workers: int) -> SimpleQueue[InferRequest]:
     waiting: SimpleQueue[InferRequest] = SimpleQueue()
-    for _ in range(lanes):
+    for _ in range(workers):
         waiting.put(compiled.create_infer_request())
     return waiting
 
@@ -151,7 +151,7 @@ _first, _answered = Lock(), Event()
 
 
 @contextmanager
-def first_alone() -> Iterator[None]:
+def serialise_first_call() -> Iterator[None]:
     """Serialise the first call of OpenVINO in this process.
 
     The first call with an array makes OpenVINO's binding import NumPy. If two threads do so at once, one waits for the other's

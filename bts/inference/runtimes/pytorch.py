@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from bts.errors import RequestError
 from bts.inference.cam_methods import with_method
 from bts.inference.gradcam import GradCam
-from bts.inference.lanes import read_share, threads_a_lane
+from bts.inference.parallel import read_shard, threads_per_worker
 from bts.inference.runtimes.base import RawOutput
+from bts.models.base import Output
 from bts.models.folder import ModelCard, load_network
-from bts.models.output import Output
 
 
 class TorchRuntime:
@@ -26,11 +26,11 @@ class TorchRuntime:
     name = "torch"
 
     def __init__(
-        self, network: nn.Module, card: ModelCard, *, device: str = "auto", lanes: int = 1, cam_method: str | None = None
+        self, network: nn.Module, card: ModelCard, *, device: str = "auto", workers: int = 1, cam_method: str | None = None
     ) -> None:
         self.device, self.why = choose_device(device)
-        if lanes > 1 and self.device == "cpu":
-            torch.set_num_threads(threads_a_lane(lanes))  # applies to every thread of the process
+        if workers > 1 and self.device == "cpu":
+            torch.set_num_threads(threads_per_worker(workers))  # applies to every thread of the process
         self.card = card
         # oneDNN prefers channels-last (10% faster here); on some GPUs it is far slower in 32 bits
         self.layout = torch.channels_last if self.device == "cpu" else torch.contiguous_format
@@ -48,10 +48,10 @@ class TorchRuntime:
         self._turn: AbstractContextManager[object] = threading.Lock() if one_by_one else nullcontext()
 
     @classmethod
-    def open(cls, folder: Path, *, device: str = "auto", lanes: int = 1, cam_method: str | None = None) -> TorchRuntime:
+    def open(cls, folder: Path, *, device: str = "auto", workers: int = 1, cam_method: str | None = None) -> TorchRuntime:
         """Load a model folder, with the class maps of a method (`bts.inference.cam_methods`); raises `RequestError`."""
         network, card = load_network(folder)
-        return cls(network, with_method(card, cam_method, folder), device=device, lanes=lanes, cam_method=cam_method)
+        return cls(network, with_method(card, cam_method, folder), device=device, workers=workers, cam_method=cam_method)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -90,13 +90,13 @@ def choose_device(device: str) -> tuple[str, str]:
     if device == "auto":
         if not found:
             return "cpu", "no CUDA device found"
-        mine = read_share().local % found  # each process of a machine takes its own GPU
+        mine = read_shard().local_rank % found  # each process of a machine takes its own GPU
         return f"cuda:{mine}" if mine else "cuda", f"{torch.cuda.get_device_name(mine)} found"
     if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
         raise RequestError(f"unknown device '{device}': choose one of auto, cpu, cuda, cuda:1")
     if kind == "cuda" and int(number or 0) >= found:
         raise RequestError(f"device '{device}': {found} CUDA devices found: use `--device cpu` or auto")
-    return device, "asked for"
+    return device, "requested"
 
 
 def _to_numpy(output: Output, cam: Tensor | None) -> RawOutput:

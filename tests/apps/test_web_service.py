@@ -22,12 +22,12 @@ from web_models import claims, paper_predictor, write_png, write_volume_file
 
 from bts.apps import infer
 from bts.apps.web import examples
-from bts.apps.web.desk import Desk, format_error
-from bts.apps.web.files import result_file, settle
-from bts.apps.web.intake import read_upload
+from bts.apps.web.downloads import find_result_file, keep_files_only
 from bts.apps.web.limits import Deadline, Limits
-from bts.apps.web.result import SIDE, layers_of
-from bts.apps.web.sessions import GoneError, Session
+from bts.apps.web.result import SIDE, make_layers
+from bts.apps.web.service import AnalysisService, format_error
+from bts.apps.web.sessions import Session, SessionClosedError
+from bts.apps.web.upload_reader import read_upload
 from bts.apps.web.views import head, panel, stage
 from bts.errors import InputError, RequestError
 from bts.inference.picture import STRENGTH, contour_of, fitted, grey, heated
@@ -35,28 +35,28 @@ from bts.inference.predictor import Predictor
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(paper_predictor(), root=tmp_path / "private")
+def service(tmp_path: Path) -> AnalysisService:
+    return AnalysisService(paper_predictor(), root=tmp_path / "private")
 
 
-def asked(desk: Desk) -> list[int]:
-    return [runtime.asked for runtime in desk.predictor.runtimes]  # type: ignore[attr-defined]
+def asked(service: AnalysisService) -> list[int]:
+    return [runtime.asked for runtime in service.predictor.runtimes]  # type: ignore[attr-defined]
 
 
-def analysed(desk: Desk, path: Path, *, visitor: str = "anna") -> Session:
-    session = desk.sessions.of(visitor)
-    desk.analyse(desk.receive(path, session=session), session=session)
+def analysed(service: AnalysisService, path: Path, *, visitor: str = "anna") -> Session:
+    session = service.sessions.get(visitor)
+    service.analyse(service.receive(path, session=session), session=session)
     return session
 
 
-def test_the_files_are_those_of_infer_py(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_are_those_of_infer_py(service: AnalysisService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Predictor, "load", lambda **how: paper_predictor())
     write_png(tmp_path / "scan.png")
     write_volume_file(tmp_path / "head.nii.gz")
     assert infer.main(["scan.png", "head.nii.gz", "--out", "out"]) == 0
     for name in ("scan.png", "head.nii.gz"):
-        result = analysed(desk, tmp_path / name).result
+        result = analysed(service, tmp_path / name).result
         assert result is not None
         expected = {file.relative_to(tmp_path / "out" / name.split(".")[0]) for file in (tmp_path / "out").rglob("*.*")
                     if name.split(".")[0] in file.parts}  # fmt: skip
@@ -65,37 +65,37 @@ def test_the_files_are_those_of_infer_py(desk: Desk, tmp_path: Path, monkeypatch
             assert (result.folder / file).read_bytes() == (tmp_path / "out" / name.split(".")[0] / file).read_bytes(), file
 
 
-def test_nothing_is_computed_twice(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+def test_nothing_is_computed_twice(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     result = session.result
     assert result is not None
-    assert asked(desk) == [1, 1]
-    assert desk.explain(session, index=0, cam_class="glioma") is result.answers[0]  # the predicted class: its map is there
-    assert asked(desk) == [1, 1]
+    assert asked(service) == [1, 1]
+    assert service.explain(session, index=0, cam_class="glioma") is result.predictions[0]  # the predicted class
+    assert asked(service) == [1, 1]
     for _ in range(2):
-        other = desk.explain(session, index=0, cam_class="pituitary")
+        other = service.explain(session, index=0, cam_class="pituitary")
         assert other is not None
         assert other.cam_class == "pituitary"
-    assert asked(desk) == [1, 2]  # the classifier alone, and once
-    assert other.mask is result.answers[0].mask
+    assert asked(service) == [1, 2]  # the classifier alone, and once
+    assert other.mask is result.predictions[0].mask
 
 
-def test_downloads_follow_the_chosen_class(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+def test_downloads_follow_the_chosen_class(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     assert session.result is not None
     before = (session.result.folder / "cam.png").read_bytes()
-    desk.explain(session, index=0, cam_class="pituitary")
+    service.explain(session, index=0, cam_class="pituitary")
     assert session.result.read()["cam_class"] == "pituitary"
     assert (session.result.folder / "cam.png").read_bytes() != before
-    desk.explain(session, index=0, cam_class="glioma")
+    service.explain(session, index=0, cam_class="glioma")
     assert (session.result.folder / "cam.png").read_bytes() == before
 
 
-def test_the_browser_s_mixture_is_the_overlay(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+def test_the_browser_s_mixture_is_the_overlay(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     assert session.result is not None
-    answer = session.result.answers[0]
-    layers = layers_of(answer)
+    answer = session.result.predictions[0]
+    layers = make_layers(answer)
 
     def opened(address: str) -> Image.Image:
         import base64
@@ -120,20 +120,20 @@ def test_the_browser_s_mixture_is_the_overlay(desk: Desk, tmp_path: Path) -> Non
     assert difference.max() <= 3  # two roundings of 8 bits
 
 
-def test_a_volume_marks_slices_with_a_mask_and_says_which_are_blank(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_volume_file(tmp_path / "head.nii.gz"))
+def test_a_volume_marks_slices_with_a_mask_and_says_which_are_blank(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_volume_file(tmp_path / "head.nii.gz"))
     result = session.result
     assert result is not None
     assert result.is_volume
-    assert result.marked == (0, 2, 3)
+    assert result.slices_with_mask == (0, 2, 3)
     assert "3 of 5 slices have a mask: slices 0, 2–3" in stage(result, 2)
     assert "Slice 4 is blank" in stage(result, 4)
     assert "Blank slice" in panel(result, 4)
     assert nibabel.load(result.folder / "mask.nii.gz").shape == (48, 48, 5)
-    before = asked(desk)
+    before = asked(service)
     for index in range(5):
         stage(result, index)
-    assert asked(desk) == before  # the slider asks no network
+    assert asked(service) == before  # the slider asks no network
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------------
@@ -177,12 +177,12 @@ def written(data: bytes) -> Callable[[Path], object]:
     ],
 )
 def test_a_bad_file_is_one_line_without_a_folder(
-    name: str, write: Callable[[Path], object], message: str, desk: Desk, tmp_path: Path
+    name: str, write: Callable[[Path], object], message: str, service: AnalysisService, tmp_path: Path
 ) -> None:
     path = tmp_path / name
     write(path)
     with pytest.raises(InputError) as raised:
-        desk.receive(path, session=desk.sessions.of("anna"))
+        service.receive(path, session=service.sessions.get("anna"))
     line = format_error(raised.value, path=path)
     assert line.startswith(f"{name}: ")
     assert message in line
@@ -196,66 +196,66 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> N
         read_upload(path, limits=Limits(upload_mib=0.001))
 
 
-def test_a_name_with_path_parts_is_only_its_last_part(desk: Desk, tmp_path: Path) -> None:
+def test_a_name_with_path_parts_is_only_its_last_part(service: AnalysisService, tmp_path: Path) -> None:
     path = write_png(tmp_path / "..\\..\\secret\\scan<b>.png")
-    session = analysed(desk, path)
+    session = analysed(service, path)
     assert session.result is not None
     assert session.result.summary["source"] == "scan<b>.png"
-    assert session.result.folder.resolve().is_relative_to(desk.sessions.results.resolve())
+    assert session.result.folder.resolve().is_relative_to(service.sessions.results.resolve())
     page = stage(session.result, 0) + panel(session.result, 0)
     assert "scan&lt;b&gt;.png" in page
     assert "<b>.png" not in page
 
 
-def test_a_visitor_who_leaves_in_the_middle_leaves_nothing(desk: Desk, tmp_path: Path) -> None:
-    path = write_volume_file(desk.sessions.uploads / "head.nii.gz", slices=30)
-    session = desk.sessions.of("anna")
-    scan = desk.receive(path, session=session)
+def test_a_visitor_who_leaves_in_the_middle_leaves_nothing(service: AnalysisService, tmp_path: Path) -> None:
+    path = write_volume_file(service.sessions.uploads / "head.nii.gz", slices=30)
+    session = service.sessions.get("anna")
+    scan = service.receive(path, session=session)
     told_of: list[float] = []
 
     def leave(share: float, what: str) -> None:
         told_of.append(share)
         if len(told_of) == 3:
-            desk.sessions.close("anna")
+            service.sessions.close("anna")
 
-    with pytest.raises(GoneError):
-        desk.analyse(scan, session=session, tell=leave)
+    with pytest.raises(SessionClosedError):
+        service.analyse(scan, session=session, on_progress=leave)
     assert len(told_of) == 3
     assert not session.folder.exists()
     assert not path.exists()
-    assert len(desk.sessions) == 0
+    assert len(service.sessions) == 0
 
 
 def test_a_request_ends_with_its_time(tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(seconds=0))
-    with pytest.raises(InputError, match="stopped after 0 s, the longest that this page computes"):
-        analysed(desk, write_png(tmp_path / "scan.png"))
-    assert not list(desk.sessions.results.rglob("*.png"))
+    service = AnalysisService(paper_predictor(), root=tmp_path / "private", limits=Limits(seconds=0))
+    with pytest.raises(InputError, match="stopped after 0 s, the time limit of this page"):
+        analysed(service, write_png(tmp_path / "scan.png"))
+    assert not list(service.sessions.results.rglob("*.png"))
 
 
 def test_a_model_folder_that_disappears_is_one_line_for_who_would_read_it_late(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: AnalysisService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(images: np.ndarray, *, cam_class: int | None = None) -> Any:
         return (tmp_path / "model" / "model.onnx").read_bytes()  # models are held in memory; this one looks into its folder
 
-    monkeypatch.setattr(desk.predictor.runtimes[0], "run", run)
+    monkeypatch.setattr(service.predictor.runtimes[0], "run", run)
     with pytest.raises(FileNotFoundError) as raised:
-        analysed(desk, write_png(tmp_path / "scan.png"))
+        analysed(service, write_png(tmp_path / "scan.png"))
     assert format_error(raised.value) == "the server could not read or write a file: try again later"
-    assert not list(desk.sessions.results.rglob("*.png"))
+    assert not list(service.sessions.results.rglob("*.png"))
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
 def test_a_model_whose_folder_disappears_answers_on(runtime: str, exported_models: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(exported_models["joint"], tmp_path / "model")
-    desk = Desk(Predictor.load(joint=folder, runtime=runtime, device="cpu"), root=tmp_path / "private")
+    service = AnalysisService(Predictor.load(joint=folder, runtime=runtime, device="cpu"), root=tmp_path / "private")
     shutil.rmtree(folder)
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     assert session.result is not None
-    other = next(name for name in desk.predictor.classes if name != session.result.answers[0].cam_class)
-    assert desk.explain(session, index=0, cam_class=other) is not None  # the network is asked again
-    assert result_file(desk.sessions, session.secret, "print.html") is not None
+    other = next(name for name in service.predictor.classes if name != session.result.predictions[0].cam_class)
+    assert service.explain(session, index=0, cam_class=other) is not None  # the network is asked again
+    assert find_result_file(service.sessions, session.secret, "print.html") is not None
 
 
 def test_an_unexpected_error_tells_nothing_of_the_scan() -> None:
@@ -269,49 +269,49 @@ def test_an_unexpected_error_tells_nothing_of_the_scan() -> None:
 # --- sessions -------------------------------------------------------------------------------------------------------------
 
 
-def test_closing_removes_uploads_and_results(desk: Desk) -> None:
-    path = write_png(desk.sessions.uploads / "scan.png")
-    session = analysed(desk, path)
-    assert result_file(desk.sessions, session.secret, "mask.png") is not None
-    desk.sessions.close("anna")
+def test_closing_removes_uploads_and_results(service: AnalysisService) -> None:
+    path = write_png(service.sessions.uploads / "scan.png")
+    session = analysed(service, path)
+    assert find_result_file(service.sessions, session.secret, "mask.png") is not None
+    service.sessions.close("anna")
     assert not path.exists()
     assert not session.folder.exists()
-    assert result_file(desk.sessions, session.secret, "mask.png") is None
+    assert find_result_file(service.sessions, session.secret, "mask.png") is None
 
 
-def test_a_file_that_somebody_else_uploaded_meanwhile_stays(desk: Desk) -> None:
-    path = write_png(desk.sessions.uploads / "scan.png")
-    session = analysed(desk, path)
+def test_a_file_that_somebody_else_uploaded_meanwhile_stays(service: AnalysisService) -> None:
+    path = write_png(service.sessions.uploads / "scan.png")
+    session = analysed(service, path)
     session.uploads[path] -= 100  # read long before the file that lies there now
-    desk.sessions.close("anna")
+    service.sessions.close("anna")
     assert path.exists()
 
 
-def test_visitors_do_not_see_each_other(desk: Desk, tmp_path: Path) -> None:
-    anna = analysed(desk, write_png(tmp_path / "anna.png"))
-    bert = analysed(desk, write_png(tmp_path / "bert.png"), visitor="bert")
+def test_visitors_do_not_see_each_other(service: AnalysisService, tmp_path: Path) -> None:
+    anna = analysed(service, write_png(tmp_path / "anna.png"))
+    bert = analysed(service, write_png(tmp_path / "bert.png"), visitor="bert")
     assert anna.secret != bert.secret
     assert anna.result is not None
     assert anna.result.scan.path == "anna.png"
-    desk.sessions.close("bert")
-    assert result_file(desk.sessions, anna.secret, "mask.png") is not None
+    service.sessions.close("bert")
+    assert find_result_file(service.sessions, anna.secret, "mask.png") is not None
 
 
 def test_the_idle_are_swept_and_the_oldest_scan_makes_room(tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(), root=tmp_path / "private", limits=Limits(held_voxels=2 * 48 * 48))
+    service = AnalysisService(paper_predictor(), root=tmp_path / "private", limits=Limits(held_voxels=2 * 48 * 48))
     for visitor in ("anna", "bert", "carl"):
-        analysed(desk, write_png(tmp_path / "scan.png"), visitor=visitor)
-    assert [desk.sessions.of(name).result is None for name in ("anna", "bert", "carl")] == [True, False, False]
-    with pytest.raises(RequestError, match="no longer held: choose the file again"):
-        desk.explain(desk.sessions.of("anna"), index=0, cam_class="glioma")
-    desk.sessions.of("bert").seen -= 10_000
-    desk.sessions.sweep()
-    assert len(desk.sessions) == 2
+        analysed(service, write_png(tmp_path / "scan.png"), visitor=visitor)
+    assert [service.sessions.get(name).result is None for name in ("anna", "bert", "carl")] == [True, False, False]
+    with pytest.raises(RequestError, match="no longer available: choose the file again"):
+        service.explain(service.sessions.get("anna"), index=0, cam_class="glioma")
+    service.sessions.get("bert").last_seen -= 10_000
+    service.sessions.sweep()
+    assert len(service.sessions) == 2
 
 
-def test_what_was_sent_long_ago_is_swept_with_its_folder(desk: Desk) -> None:
+def test_what_was_sent_long_ago_is_swept_with_its_folder(service: AnalysisService) -> None:
     def sent(name: str, *, age: float) -> Path:
-        folder = desk.sessions.uploads / name
+        folder = service.sessions.uploads / name
         folder.mkdir()
         path = write_png(folder / "scan.png")
         for each in (path, folder):
@@ -319,45 +319,45 @@ def test_what_was_sent_long_ago_is_swept_with_its_folder(desk: Desk) -> None:
         return path
 
     old, new = sent("old", age=10_000), sent("new", age=0)
-    desk.sessions.sweep()  # takes the file, whose folder then is as young as that
+    service.sessions.sweep()  # takes the file, whose folder then is as young as that
     assert not old.exists()
     os.utime(old.parent, (time.time() - 10_000,) * 2)
-    desk.sessions.sweep()
+    service.sessions.sweep()
     assert not old.parent.exists()
     assert new.is_file()
-    assert desk.sessions.uploads.is_dir()
+    assert service.sessions.uploads.is_dir()
 
 
-def test_only_files_of_the_result_can_be_fetched(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+def test_only_files_of_the_result_can_be_fetched(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     for name in ("../scan.png", "..", "cam.png.part", "/etc/passwd", "model.json", ""):
-        assert result_file(desk.sessions, session.secret, name) is None
-    assert result_file(desk.sessions, "guess", "mask.png") is None
-    page = result_file(desk.sessions, session.secret, "print.html")
+        assert find_result_file(service.sessions, session.secret, name) is None
+    assert find_result_file(service.sessions, "guess", "mask.png") is None
+    page = find_result_file(service.sessions, session.secret, "print.html")
     assert page is not None
     html = page.read_text(encoding="utf-8")
     assert "Research software, not a medical device." in html
     assert "paper seg" in html
     assert "http" not in html.replace("xmlns", "")
-    archive = result_file(desk.sessions, session.secret, "all.zip")
+    archive = find_result_file(service.sessions, session.secret, "all.zip")
     assert archive is not None
     with zipfile.ZipFile(archive) as opened:
         assert {"mask.png", "cam.png", "overlay.png", "result.json"} <= set(opened.namelist())
 
 
-def test_a_program_s_scan_is_let_go_and_its_files_stay(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
-    settle(session)
+def test_a_program_s_scan_is_let_go_and_its_files_stay(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_png(tmp_path / "scan.png"))
+    keep_files_only(session)
     assert session.result is None
     for name in ("mask.png", "print.html", "all.zip"):
-        assert result_file(desk.sessions, session.secret, name) is not None
+        assert find_result_file(service.sessions, session.secret, name) is not None
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_top_names_the_models_and_what_this_is_not(desk: Desk) -> None:
-    top = head(desk.predictor, upload_mib=200)
+def test_the_top_names_the_models_and_what_this_is_not(service: AnalysisService) -> None:
+    top = head(service.predictor, upload_mib=200)
     assert "paper seg" in top
     assert "trained on nothing &lt;at all&gt;" in top
     assert "Research software, not a medical device." in top
@@ -365,13 +365,13 @@ def test_the_top_names_the_models_and_what_this_is_not(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("tasks", "name"), [(("seg", "cls"), "Grad-CAM"), (("joint",), "class map (HiResCAM)")])
 def test_the_map_is_called_what_it_is_on_screen_and_on_paper(tasks: tuple[str, ...], name: str, tmp_path: Path) -> None:
-    desk = Desk(paper_predictor(*tasks), root=tmp_path / "private")
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    service = AnalysisService(paper_predictor(*tasks), root=tmp_path / "private")
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     assert session.result is not None
-    printed = result_file(desk.sessions, session.secret, "print.html")
+    printed = find_result_file(service.sessions, session.secret, "print.html")
     assert printed is not None
     shown = {
-        "top": head(desk.predictor, upload_mib=200),
+        "top": head(service.predictor, upload_mib=200),
         "stage": stage(session.result, 0),
         "print": printed.read_text(encoding="utf-8"),
     }
@@ -380,11 +380,11 @@ def test_the_map_is_called_what_it_is_on_screen_and_on_paper(tasks: tuple[str, .
     assert "cam_name" not in session.result.read()  # a word for people: `cam_class` is what programs read
 
 
-def test_no_answer_is_called_certain(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+def test_no_answer_is_called_certain(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     assert session.result is not None
-    sure = replace(session.result.answers[0], class_prob=np.array([1e-9, 1 - 2e-9, 1e-9]))
-    session.result.answers[0] = sure
+    sure = replace(session.result.predictions[0], class_prob=np.array([1e-9, 1 - 2e-9, 1e-9]))
+    session.result.predictions[0] = sure
     shown = panel(session.result, 0)
     assert "&gt;99%" in shown
     assert "&gt;99.9%" in shown
@@ -392,12 +392,12 @@ def test_no_answer_is_called_certain(desk: Desk, tmp_path: Path) -> None:
     assert ">100.0%<" not in shown
 
 
-def test_a_single_slice_is_not_counted(desk: Desk, tmp_path: Path) -> None:
+def test_a_single_slice_is_not_counted(service: AnalysisService, tmp_path: Path) -> None:
     told_of: list[str] = []
-    session = desk.sessions.of("anna")
+    session = service.sessions.get("anna")
     for name, write in (("scan.png", write_png), ("head.nii.gz", write_volume_file)):
-        scan = desk.receive(write(tmp_path / name), session=session)
-        desk.analyse(scan, session=session, tell=lambda share, what: told_of.append(what))
+        scan = service.receive(write(tmp_path / name), session=session)
+        service.analyse(scan, session=session, on_progress=lambda share, what: told_of.append(what))
     assert told_of[0] == "slice 1 of 4"
 
 
@@ -413,8 +413,8 @@ def test_the_top_promises_what_is_answered(tasks: tuple[str, ...], words: str) -
     assert words in head(paper_predictor(*tasks), upload_mib=200)
 
 
-def test_the_panel_refers_where_the_threshold_says_so(desk: Desk, tmp_path: Path) -> None:
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+def test_the_panel_refers_where_the_threshold_says_so(service: AnalysisService, tmp_path: Path) -> None:
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     assert session.result is not None
     shown = panel(session.result, 0, secret="s3cret")
     assert "Refer to an expert: the highest probability is 0.91" in shown  # e^3 / (e^3 + 2) = 0.909
@@ -424,14 +424,14 @@ def test_the_panel_refers_where_the_threshold_says_so(desk: Desk, tmp_path: Path
 
 
 def test_a_segmenter_alone_has_no_bars_and_no_map(tmp_path: Path) -> None:
-    desk = Desk(Predictor(paper_predictor().runtimes[:1]), root=tmp_path / "private")
-    session = analysed(desk, write_png(tmp_path / "scan.png"))
+    service = AnalysisService(Predictor(paper_predictor().runtimes[:1]), root=tmp_path / "private")
+    session = analysed(service, write_png(tmp_path / "scan.png"))
     assert session.result is not None
     shown = stage(session.result, 0) + panel(session.result, 0)
     assert "bts-heat" not in shown
     assert "bts-bars" not in shown
     with pytest.raises(RequestError, match="no classifier is loaded"):
-        desk.explain(session, index=0, cam_class="glioma")
+        service.explain(session, index=0, cam_class="glioma")
 
 
 @pytest.mark.parametrize("name", examples.NAMES)
@@ -452,11 +452,11 @@ def test_the_clock_of_a_deadline_runs() -> None:
         late.check()
 
 
-def test_two_at_once_both_get_their_own_answer(desk: Desk, tmp_path: Path) -> None:
+def test_two_at_once_both_get_their_own_answer(service: AnalysisService, tmp_path: Path) -> None:
     sessions: dict[str, Session] = {}
 
     def visit(name: str) -> None:
-        sessions[name] = analysed(desk, write_png(tmp_path / f"{name}.png"), visitor=name)
+        sessions[name] = analysed(service, write_png(tmp_path / f"{name}.png"), visitor=name)
 
     threads = [threading.Thread(target=visit, args=(name,)) for name in ("anna", "bert")]
     for thread in threads:
@@ -467,8 +467,8 @@ def test_two_at_once_both_get_their_own_answer(desk: Desk, tmp_path: Path) -> No
     assert {name: result.scan.path for name, result in found.items()} == {"anna": "anna.png", "bert": "bert.png"}
 
 
-def test_a_result_keeps_no_patient(desk: Desk, phantom_set: Path) -> None:
-    session = analysed(desk, phantom_set / "1.mat")
+def test_a_result_keeps_no_patient(service: AnalysisService, phantom_set: Path) -> None:
+    session = analysed(service, phantom_set / "1.mat")
     assert session.result is not None
     assert all(item.patient is None for item in session.result.scan.slices)
     assert replace(session.result.scan.slices[0]).path == "1.mat"

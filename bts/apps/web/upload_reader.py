@@ -1,4 +1,4 @@
-"""Uploads: checked, read in a process of their own, and known from here on by their bare name, never by where they lie."""
+"""Reading of uploads: checked, read in a separate process, and named by their bare file name, never by their path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bts.errors import InputError
 
 
 def bare_name(path: str | Path) -> str:
-    """Return a file's name without folders and without signs that can't be shown.
+    """Return a file's name without folders and unprintable characters.
 
     >>> bare_name("../../etc/brain.png")
     'brain.png'
@@ -23,16 +23,16 @@ def bare_name(path: str | Path) -> str:
 
 
 def read_upload(path: str | Path, *, limits: Limits, axis: int | None = None) -> Scan:
-    """Return what an uploaded file holds, under its bare name.
+    """Read an uploaded file, under its bare name.
 
     Args:
-        path: where the upload lies.
-        limits: what is accepted.
-        axis: along which a volume is cut, as for `read_scan`.
+        path: path of the upload.
+        limits: limits of the page.
+        axis: axis along which a volume is cut, as for `read_scan`.
 
     Raises:
-        InputError: one line with the bare name in front, as `infer.py` tells it, or over a limit of the page.
-        OSError: no process can be started to read it in.
+        InputError: the message of `infer.py` with the bare name in front, or a limit of the page is exceeded.
+        OSError: the reading process cannot be started.
     """
     path, name = Path(path), bare_name(path)
     try:
@@ -60,7 +60,7 @@ def _read(path: Path, limits: Limits, *, axis: int | None) -> Scan:
 
 
 def _check_size(path: Path, limits: Limits) -> None:
-    """Refuse what is too large or gone, from the file's size alone."""
+    """Refuse a missing or too large file."""
     if not path.is_file():
         raise InputError("the upload is no longer there: choose the file again")
     size = path.stat().st_size

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,36 +23,33 @@ from bts.settings import SETTINGS, Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
-    """One setting as a user gave it: `key` such as `optim.lr`, and where it was given."""
+class Override:
+    """A value that overrides a default: `key` such as `optim.lr`, and `where` it was given."""
 
     key: str
     value: Any
     where: str
 
 
-def read_settings(task: Task, given: Sequence[Given]) -> Settings:
-    """Return the settings of a task with `given` laid over the defaults, later ones over earlier ones.
-
-    Raises `RequestError` that names every mistake.
-    """
+def read_settings(task: Task, overrides: Sequence[Override]) -> Settings:
+    """Return the settings of a task with overrides applied in order; raises `RequestError` that names every mistake."""
     parser = make_parser(task)
     known = dict(leaf_hints(SETTINGS[task]))
-    asked = parsed(parser, known, given)
-    later = {each.key: each for each in given}
-    doubtful = given if asked is None else [each for each in given if each is not later[each.key]]
-    if mistakes := [message for each in doubtful if (message := mistake(parser, known, each))]:
-        raise RequestError(in_one_line(mistakes))
-    assert asked is not None  # values that are right by themselves are right together
-    parts = vars(parser.instantiate(asked))
+    parsed = parse_all(parser, known, overrides)
+    last = {each.key: each for each in overrides}
+    suspects = overrides if parsed is None else [each for each in overrides if each is not last[each.key]]
+    if mistakes := [message for each in suspects if (message := find_mistake(parser, known, each))]:
+        raise RequestError(join_mistakes(mistakes))
+    assert parsed is not None  # values that are valid separately are valid together
+    parts = vars(parser.instantiate(parsed))
     settings = SETTINGS[task](**{each.name: parts[each.name] for each in dataclasses.fields(SETTINGS[task])})
     if mistakes := problems(settings):
-        raise RequestError(in_one_line(mistakes))
+        raise RequestError(join_mistakes(mistakes))
     return settings
 
 
-def in_one_line(mistakes: Sequence[str]) -> str:
-    """Return all mistakes as one line."""
+def join_mistakes(mistakes: Sequence[str]) -> str:
+    """Return all mistakes in one line."""
     count = f"{len(mistakes)} settings are wrong: " if len(mistakes) > 1 else ""
     return count + "; ".join(mistakes)
 
@@ -65,18 +63,18 @@ def make_parser(task: Task) -> ArgumentParser:
     return parser
 
 
-def parsed(parser: ArgumentParser, known: Mapping[str, Any], given: Sequence[Given]) -> Namespace | None:
-    """Return all settings, parsed at once since a parse takes 20 ms, or None if one of them is wrong."""
-    if not all(each.key in known and (each.value is not None or has_type(known[each.key], None)) for each in given):
+def parse_all(parser: ArgumentParser, known: Mapping[str, Any], overrides: Sequence[Override]) -> Namespace | None:
+    """Return all settings, parsed together since a parse takes 20 ms, or None if one of them is invalid."""
+    if not all(each.key in known and (each.value is not None or has_type(known[each.key], None)) for each in overrides):
         return None
     try:
-        return parser.parse_object(nested({each.key: each.value for each in given}))
+        return parser.parse_object(nested({each.key: each.value for each in overrides}))
     except Exception:  # jsonargparse raises exceptions of several kinds
         return None
 
 
-def mistake(parser: ArgumentParser, known: Mapping[str, Any], given: Given) -> str | None:
-    """Return what is wrong with one setting by itself, or None."""
+def find_mistake(parser: ArgumentParser, known: Mapping[str, Any], given: Override) -> str | None:
+    """Return the mistake in one setting, or None."""
     if given.key not in known:
         inside = [key for key in known if key.startswith(f"{given.key}.")]
         if inside:
@@ -105,15 +103,15 @@ CONFIGS = "configs"
 
 
 def shipped_config(name: Path) -> Path:
-    """Return a settings file that comes with the package: the same in an installed package and in a clone of it."""
+    """Return a settings file that comes with the package, installed or cloned."""
     installed = Path(__file__).resolve().parents[1] / CONFIGS
     return (installed if installed.is_dir() else installed.parents[1] / CONFIGS) / name
 
 
-def from_yaml(path: Path) -> list[Given]:
+def from_yaml(path: Path) -> list[Override]:
     """Return the settings of a YAML file; raises `RequestError` if it cannot be read.
 
-    A path such as `configs/seg.yaml` that is not in the working folder is that of the shipped file.
+    A path such as `configs/seg.yaml` that does not exist in the working folder stands for the shipped file.
     """
     if path.parts[:1] == (CONFIGS,) and not path.exists() and ".." not in path.parts:
         shipped = shipped_config(Path(*path.parts[1:]))
@@ -125,10 +123,10 @@ def from_yaml(path: Path) -> list[Given]:
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: can't be read as settings ({error.__class__.__name__}): check --config") from error
     except yaml.YAMLError as error:
-        raise RequestError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
+        raise RequestError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise RequestError(f"{path}: expected settings such as `optim: {{lr: 3e-4}}`, received {type(content).__name__}")
-    return [Given(key, value, str(path)) for key, value in flattened(content or {})]
+    return [Override(key, value, str(path)) for key, value in flattened(content or {})]
 
 
 def flattened(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -144,19 +142,19 @@ def flattened(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def from_arguments(arguments: Sequence[str]) -> list[Given]:
+def from_arguments(arguments: Sequence[str]) -> list[Override]:
     """Return the settings of a command line: `--optim.lr 3e-4` or `--optim.lr=3e-4`."""
     given, rest = [], list(arguments)
     while rest:
         name = rest.pop(0)
         if not name.startswith("--"):
-            raise RequestError(f"'{name}' stands where a setting is expected: write `--optim.lr 3e-4`")
+            raise RequestError(f"unexpected argument '{name}': write settings as `--optim.lr 3e-4`")
         name, equals, text = name[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise RequestError(f"--{name} has no value: write `--{name} VALUE`")
             text = rest.pop(0)
-        given.append(Given(name, text, "command line"))
+        given.append(Override(name, text, "command line"))
     return given
 
 
@@ -170,3 +168,23 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
             branch = branch.setdefault(group, {})
         branch[leaf] = value
     return tree
+
+
+def task_of(path: Path, given: Task | None = None) -> Task:
+    """Return the given task, else the one in the file's name (`seg.yaml`, `brisc_resnet18_seg.yaml`), else classification.
+
+    >>> task_of(Path("configs/recipes/brisc_resnet18_seg.yaml")), task_of(Path("kaggle_resnet50_clahe.yaml"))
+    ('seg', 'cls')
+    """
+    words = re.split(r"[_.\-]", path.stem)
+    named: list[Task] = [task for task in SETTINGS if task in words]
+    return given or (named[0] if named else "cls")
+
+
+def read_recipe(path: Path, rest: Sequence[str], *, task: Task | None = None) -> tuple[Task, Settings]:
+    """Return the task and settings of a file, with command-line overrides; raises `RequestError`."""
+    found = task_of(path, task)
+    try:
+        return found, read_settings(found, [*from_yaml(path), *from_arguments(rest)])
+    except RequestError as error:
+        raise RequestError(f"{error} (as settings of task {found}; select another with --task)") from error

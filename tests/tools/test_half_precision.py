@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from bts.errors import RequestError
-from bts.export import half
 from bts.export.check import check_pictures, compare
-from bts.export.half import write_half_folder, write_half_onnx
 from bts.inference.runtimes.onnx import OnnxRuntime
 from bts.inference.runtimes.pytorch import TorchRuntime
 from bts.models.folder import load_network, read_card
+from tools.half_precision import store_in_half, write_half_folder, write_half_onnx
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_a_weight_that_sixteen_bits_do_not_hold_stays_as_it_is() -> None:
         [onnx.helper.make_tensor_value_info("sum", onnx.TensorProto.FLOAT, (2, 2))],
         weights,
     )
-    stored = half.store_in_half(onnx.helper.make_model(graph))
+    stored = store_in_half(onnx.helper.make_model(graph))
     onnx.checker.check_model(stored)
     kinds = {each.name: each.data_type for each in stored.graph.initializer}
     assert kinds == {"exact.half": onnx.TensorProto.FLOAT16, "inexact": onnx.TensorProto.FLOAT}
@@ -81,7 +80,7 @@ def test_a_weight_that_sixteen_bits_do_not_hold_stays_as_it_is() -> None:
 def test_answers_that_differ_are_refused(
     exported_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(half, "to_half", lambda values: values * 1.5 if values.ndim >= 2 else values)
+    monkeypatch.setattr("tools.half_precision.to_half", lambda values: values * 1.5 if values.ndim >= 2 else values)
     with pytest.raises(RequestError, match="the model in sixteen bits does not answer as PyTorch does"):
         write_half_folder(exported_models["joint"], tmp_path / "small", name="small")
 

@@ -36,7 +36,7 @@ class AuditSet:
 
 
 @dataclass(frozen=True)
-class Picture:
+class AuditImage:
     """One image under audit: its set, and its record with the part and patient that count."""
 
     set_name: str
@@ -55,25 +55,25 @@ class Collection:
     """All images of an audit, in the order of the sets.
 
     Attributes:
-        pictures: N images.
+        images: N images.
         thumbs: (N, THUMB_SIDE, THUMB_SIDE) uint8.
         failed: one line per unreadable image.
     """
 
-    pictures: tuple[Picture, ...]
+    images: tuple[AuditImage, ...]
     thumbs: np.ndarray
     failed: tuple[str, ...] = ()
 
     @property
     def set_names(self) -> list[str]:
         """Names of the sets, in their order."""
-        return list(dict.fromkeys(picture.set_name for picture in self.pictures))
+        return list(dict.fromkeys(image.set_name for image in self.images))
 
     def patients(self, group: Group) -> list[str | None]:
         """Return a patient key for each image, unique across sets; None where the patient is unknown."""
         return [
-            f"{picture.set_name}:{patient_of(picture.record.patient, group)}" if picture.record.patient else None
-            for picture in self.pictures
+            f"{image.set_name}:{patient_of(image.record.patient, group)}" if image.record.patient else None
+            for image in self.images
         ]
 
 
@@ -87,20 +87,20 @@ def collect(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | 
     if len(set(names)) < len(names):
         raise RequestError(f"duplicate set names among {', '.join(names)}: give each set its own name")
     work = [(each, record) for each in sets for record in records_of(each)]
-    pictures, thumbs, failed = [], [], []
+    images, thumbs, failed = [], [], []
     for done, (each, record) in enumerate(work, start=1):
         try:
-            picture, thumb = _read(each, record)
+            image, thumb = _read(each, record)
         except InputError as error:
             failed.append(str(error.at(record.path)))
         else:
-            pictures.append(picture)
+            images.append(image)
             thumbs.append(thumb)
         if progress:
             progress(done, len(work))
-    if not pictures:
+    if not images:
         raise RequestError(f"no image can be read, the first: {failed[0]}" if failed else "there is no image to audit")
-    return Collection(pictures=tuple(pictures), thumbs=np.stack(thumbs), failed=tuple(failed))
+    return Collection(images=tuple(images), thumbs=np.stack(thumbs), failed=tuple(failed))
 
 
 def records_of(each: AuditSet) -> list[Record]:
@@ -119,9 +119,9 @@ def records_of(each: AuditSet) -> list[Record]:
     return records
 
 
-def _read(each: AuditSet, record: Record) -> tuple[Picture, np.ndarray]:
+def _read(each: AuditSet, record: Record) -> tuple[AuditImage, np.ndarray]:
     image = each.source.read(replace(record, mask=None)).image
     pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:32]
     file = Path(each.source.root) / record.path
     content = hashlib.sha256(file.read_bytes()).hexdigest()[:32] if file.is_file() else pixels
-    return Picture(set_name=each.name, record=record, bytes_hash=content, pixels_hash=pixels), thumbnail(image)
+    return AuditImage(set_name=each.name, record=record, bytes_hash=content, pixels_hash=pixels), thumbnail(image)

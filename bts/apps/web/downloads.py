@@ -1,18 +1,18 @@
-"""Files that a visitor may fetch: those of the session's own results."""
+"""Downloads: the files of a session's own results."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
 
-from bts.apps.web.result import BATCH_ZIP, PRINT, offered
-from bts.apps.web.sessions import Session, Sessions
+from bts.apps.web.result import BATCH_ZIP, PRINT, available_files
+from bts.apps.web.sessions import Session, SessionStore
 from bts.apps.web.views import print_page
 from bts.atomic import replacing
 
 
-def result_file(sessions: Sessions, secret: str, name: str) -> Path | None:
-    """Return a file of a result, made now where it is made on demand; None where there is none under these names."""
+def find_result_file(sessions: SessionStore, secret: str, name: str) -> Path | None:
+    """Return a file of a result, created on demand where necessary; None if there is none under this secret and name."""
     session = sessions.by_secret(secret)
     if session is None:
         return None
@@ -23,16 +23,16 @@ def result_file(sessions: Sessions, secret: str, name: str) -> Path | None:
         return _of_scan(session, name)
 
 
-def settle(session: Session) -> None:
-    """Write the page for printing now and let the scan itself go: a program fetches files, it does not look around."""
+def keep_files_only(session: Session) -> None:
+    """Write the print page and drop the scan from memory: an API client only downloads files."""
     with session.lock:
         _of_scan(session, PRINT)
         session.result = None
 
 
 def _of_scan(session: Session, name: str) -> Path | None:
-    result, folder = session.result, session.written
-    if folder is None or name not in offered(folder):
+    result, folder = session.result, session.result_folder
+    if folder is None or name not in available_files(folder):
         return None
     path = folder / name
     if name == PRINT and not path.is_file() and result is not None:
@@ -44,7 +44,7 @@ def _of_scan(session: Session, name: str) -> Path | None:
 
 
 def write_zip(folder: Path, path: Path) -> None:
-    """Write everything under a folder into an archive; pictures are stored, as they are compressed already."""
+    """Archive a folder; compressed pictures are stored as they are."""
     with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file() and file not in (part, path):

@@ -1,4 +1,4 @@
-"""Lanes keep the order, the memory bound and the errors of their items; processes share the inputs."""
+"""Workers keep the order, the memory bound and the errors of their items; processes share the inputs."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import pytest
 from fake_models import BrightRuntime, make_card, make_slice
 
 from bts.errors import RequestError
-from bts.inference.lanes import (
-    AHEAD,
-    MOST,
-    Share,
+from bts.inference.parallel import (
+    MAX_WORKERS,
+    PREFETCH,
+    Shard,
+    available_cores,
     batches,
-    cores_here,
-    lanes_for,
     map_ordered,
-    read_share,
-    threads_a_lane,
-    threads_asked,
+    read_shard,
+    requested_threads,
+    threads_per_worker,
+    workers_for,
 )
 from bts.inference.predictor import Predictor
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 5])
-def test_results_come_in_the_order_of_the_items(lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(workers: int) -> None:
     def work(number: int) -> int:
         time.sleep(0.002 * (number % 3 == 0))  # every third is late
         return number * number
 
-    assert list(map_ordered(work, range(20), lanes=lanes)) == [number * number for number in range(20)]
+    assert list(map_ordered(work, range(20), workers=workers)) == [number * number for number in range(20)]
 
 
 def test_lanes_work_at_the_same_time() -> None:
     meeting = threading.Barrier(3, timeout=20)  # nobody passes before three are there
-    assert len(list(map_ordered(lambda _: meeting.wait(), range(3), lanes=3))) == 3
+    assert len(list(map_ordered(lambda _: meeting.wait(), range(3), workers=3))) == 3
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_no_more_items_are_taken_than_the_lanes_may_hold(lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_items_are_taken_than_the_lanes_may_hold(workers: int) -> None:
     taken: list[int] = []
 
     def items():
@@ -48,13 +48,13 @@ def test_no_more_items_are_taken_than_the_lanes_may_hold(lanes: int) -> None:
             taken.append(number)
             yield number
 
-    results = map_ordered(lambda number: number, items(), lanes=lanes)
+    results = map_ordered(lambda number: number, items(), workers=workers)
     assert next(results) == 0
-    assert len(taken) <= AHEAD * lanes
+    assert len(taken) <= PREFETCH * workers
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_an_error_is_raised_where_its_result_would_come(lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_is_raised_where_its_result_would_come(workers: int) -> None:
     def work(number: int) -> int:
         if number == 2:
             raise ValueError("the third is broken")
@@ -62,13 +62,13 @@ def test_an_error_is_raised_where_its_result_would_come(lanes: int) -> None:
 
     found: list[int] = []
     with pytest.raises(ValueError, match="the third is broken"):
-        found.extend(map_ordered(work, range(50), lanes=lanes))
+        found.extend(map_ordered(work, range(50), workers=workers))
     assert found == [0, 1]
 
 
 def test_whoever_stops_early_leaves_nothing_running() -> None:
     before = threading.active_count()
-    results = map_ordered(lambda number: number, range(100), lanes=2)
+    results = map_ordered(lambda number: number, range(100), workers=2)
     next(results)
     results.close()
     assert threading.active_count() == before
@@ -81,22 +81,22 @@ def test_batches_are_full_but_for_the_last() -> None:
 @pytest.mark.parametrize(("value", "expected"), [("2", 2), ("3,1", 3), ("", 0), ("many", 0)])
 def test_the_number_of_threads_follows_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, expected: int) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert threads_asked() == expected
+    assert requested_threads() == expected
 
 
 def test_lanes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
-    assert cores_here() == 6
-    assert [lanes_for(items) for items in (0, 1, 4, 500)] == [1, 1, 4, 6]
-    assert [threads_a_lane(lanes) for lanes in (1, 2, 4, 12)] == [0, 3, 1, 1]
+    assert available_cores() == 6
+    assert [workers_for(items) for items in (0, 1, 4, 500)] == [1, 1, 4, 6]
+    assert [threads_per_worker(workers) for workers in (1, 2, 4, 12)] == [0, 3, 1, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    assert (lanes_for(500), threads_a_lane(lanes_for(500))) == (MOST, 64 // MOST)
+    assert (workers_for(500), threads_per_worker(workers_for(500))) == (MAX_WORKERS, 64 // MAX_WORKERS)
 
 
 def test_many_slices_in_lanes_answer_as_one_after_another() -> None:
     slices = [make_slice(np.random.default_rng(number).normal(size=(20, 24))) for number in range(9)]
     models = [BrightRuntime(make_card("seg")), BrightRuntime(make_card("cls"), class_logits=[0, 2, 1], cam=np.eye(2))]
-    one, many = (list(Predictor(models, lanes=lanes).predict_many(slices, batch_size=2)) for lanes in (1, 3))
+    one, many = (list(Predictor(models, workers=workers).predict_many(slices, batch_size=2)) for workers in (1, 3))
     for alone, found in zip(one, many, strict=True):
         assert found.slice is alone.slice
         assert np.array_equal(found.mask, alone.mask)
@@ -106,35 +106,35 @@ def test_many_slices_in_lanes_answer_as_one_after_another() -> None:
 def test_on_a_cpu_a_slice_goes_through_the_networks_alone() -> None:
     runtime = BrightRuntime(make_card("seg"))
     runtime.device = "cpu in f32"
-    assert Predictor([runtime]).together == 1
+    assert Predictor([runtime]).best_batch_size == 1
     runtime.device = "cuda"
-    assert Predictor([runtime]).together > 1
+    assert Predictor([runtime]).best_batch_size > 1
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
 def test_each_input_is_taken_by_one_process(world: int) -> None:
     items = list(range(20))
-    taken = [item for rank in range(world) for item in Share(rank, world).of(items)]
+    taken = [item for rank in range(world) for item in Shard(rank, world).of(items)]
     assert sorted(taken) == items
 
 
 def test_a_process_without_variables_takes_everything() -> None:
-    assert read_share({}) == Share(0, 1, 0)
+    assert read_shard({}) == Shard(0, 1, 0)
 
 
 def test_the_variables_of_torchrun_are_read() -> None:
-    assert read_share({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Share(5, 8, 1)
+    assert read_shard({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Shard(5, 8, 1)
 
 
 def test_the_variables_of_srun_are_read() -> None:
-    assert read_share({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}) == Share(2, 4, 0)
+    assert read_shard({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}) == Shard(2, 4, 0)
 
 
 def test_a_batch_script_of_slurm_without_srun_takes_everything() -> None:
-    assert read_share({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) == Share()
+    assert read_shard({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) == Shard()
 
 
 @pytest.mark.parametrize("values", [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "first", "WORLD_SIZE": "2"}])
 def test_an_impossible_rank_is_refused(values: dict[str, str]) -> None:
     with pytest.raises(RequestError, match="expected numbers, RANK from 0 to below WORLD_SIZE"):
-        read_share(values)
+        read_shard(values)

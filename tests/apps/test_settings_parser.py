@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bts.apps.settings_line import Given, from_arguments, from_yaml, make_parser, read_settings
+from bts.apps.settings_parser import Override, from_arguments, from_yaml, make_parser, read_settings
 from bts.errors import RequestError
 from bts.fields import leaf_hints, leaves, problems
 from bts.settings import SETTINGS, ClsSettings, SegSettings
@@ -67,7 +67,7 @@ def test_a_value_arrives_with_its_type(arguments: list[str], key: str, value: ob
         (["--optim.lr", "null"], "optim.lr: expected a number above 0, received 'null'"),
         (["--optim.lr"], "--optim.lr has no value: write `--optim.lr VALUE`"),
         (["--optim.lr", "--seed", "1"], "--optim.lr has no value"),
-        (["seg"], "'seg' stands where a setting is expected"),
+        (["seg"], "unexpected argument 'seg'"),
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(arguments: list[str], message: str) -> None:
@@ -79,7 +79,7 @@ def test_all_mistakes_are_told_at_once_with_where_they_stand(tmp_path: Path) -> 
     path = tmp_path / "a.yaml"
     path.write_text("optim: {lr: fast}\nmodle: {encoder: x}\nseed: null\n")
     with pytest.raises(RequestError) as caught:
-        read_settings("seg", [*from_yaml(path), Given("data.sise", "1", "command line")])
+        read_settings("seg", [*from_yaml(path), Override("data.sise", "1", "command line")])
     told = str(caught.value)
     assert told.startswith("4 settings are wrong: ")
     assert f"optim.lr: expected a number above 0, received 'fast' ({path})" in told
@@ -92,7 +92,7 @@ def test_all_mistakes_are_told_at_once_with_where_they_stand(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("optim: {lr: 1", "no valid YAML"),
+        ("optim: {lr: 1", "invalid YAML"),
         ("- 1\n- 2\n", "expected settings such as .*, received list"),
         (None, "no such settings file: check --config"),
         (b"\xff\xfe\x00", "can't be read as settings"),
@@ -229,7 +229,7 @@ def test_several_wrong_values_are_reported_at_once() -> None:
 def test_the_scores_to_monitor_are_those_that_training_computes() -> None:
     metrics = pytest.importorskip("bts.models.metrics")
     masks = set(metrics.MaskScores().compute())
-    classes = set(metrics.ClassScores(classes=3).compute())
+    classes = set(metrics.ClassScores(num_classes=3).compute())
     assert set(SETTINGS["seg"].monitors) <= masks
     assert set(SETTINGS["cls"].monitors) <= classes
     assert set(SETTINGS["joint"].monitors) == {"joint", *SETTINGS["seg"].monitors, *SETTINGS["cls"].monitors}

@@ -1,8 +1,12 @@
-"""Text of strangers in Markdown pages: class names, sets and models are shown as they are and never become markup."""
+"""Markup with untrusted text: escaping in Markdown, and Jinja2 templates that escape in HTML."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _SPECIAL = re.compile(
     r"[&<>`*\[\]|~\\!@]"  # HTML, code, emphasis, links, table cells
@@ -23,3 +27,19 @@ def escape(text: object) -> str:
     ('no_tumour', '&#60;b&#62;', 'a&#124;b')
     """
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(text).split()))
+
+
+def make_environment(package: str) -> Environment:
+    """Return the Jinja2 environment of the folder `templates` of a package.
+
+    HTML templates escape every value, and an undefined name is an error.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader(package, "templates"),
+        autoescape=lambda name: name is not None and name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
