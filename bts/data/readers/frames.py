@@ -22,6 +22,8 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 """Of a DICOMDIR, the list of the files on a disc."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Class of screenshots and scanned films, and the beginning of those of several frames."""
+LEAST_MM, MOST_MM = 1e-3, 1e5
+"""Least pixel spacing, and most of any coordinate or length."""
 SIGNIFICANT = 4
 """Digits in which two echo times or b-values differ, where they differ."""
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
@@ -229,7 +231,7 @@ def _frame(header: Header, number: int, groups: tuple[Any, ...]) -> Frame:
         missing = "ImageOrientationPatient"
     elif position is None:
         missing = "ImagePositionPatient"
-    elif spacing is None:
+    elif spacing is None or not LEAST_MM <= min(spacing) <= max(spacing) <= MOST_MM:
         missing = "PixelSpacing"
     else:
         place = Place(position, directions.reshape(2, 3), spacing)
@@ -260,9 +262,9 @@ def _mark(groups: tuple[Any, ...], *paths: tuple[str | int, ...]) -> str | float
 
 
 def _numbers(value: Any, count: int) -> np.ndarray | None:
-    """Return a field as (count,) finite numbers, or None."""
+    """Return a field as (count,) numbers of plausible size, or None."""
     parts = np.array([float(part) for part in (value if hasattr(value, "__len__") else [value])] if value is not None else [])
-    return parts if parts.shape == (count,) and np.isfinite(parts).all() else None
+    return parts if parts.shape == (count,) and (np.abs(parts) <= MOST_MM).all() else None
 
 
 def _value(data: Any, name: str | int) -> Any:

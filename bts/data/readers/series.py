@@ -21,7 +21,7 @@ from bts.data.readers.dicom import MIRRORED, read_dicom, read_frame_data, read_v
 from bts.data.readers.frames import DIRECTORY, Frame, Header, find_field, functional_groups, read_frames
 from bts.data.readers.planes import cut_slices, lay_out
 from bts.data.readers.scan import Scan, Series, VolumeGeometry
-from bts.data.readers.stack import LOCALIZER, count_orientations, find_stacks, sort_volume, split_volumes
+from bts.data.readers.stack import LOCALIZER, count_orientations, find_stacks, is_skew, sort_volume, split_volumes
 from bts.data.slice import Slice
 from bts.errors import InputError
 
@@ -132,12 +132,13 @@ def read_series(found: SeriesFiles, *, axis: int | None = None) -> Scan:
     series, path = found.series, str(found.path)
     if found.shape[2] == 1 and not series.frame_numbers:
         return Scan(path=series.files[0], slices=[_read_picture(series.files[0])], series=series)
+    placed = found.affine is not None
     affine = np.eye(4) if found.affine is None else found.affine
     sizes_mm = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).tolist()
-    geometry, spacing_mm = lay_out(affine, found.shape, sizes_mm=sizes_mm, axis=axis)
+    geometry, spacing_mm = lay_out(affine, found.shape, sizes_mm=sizes_mm, axis=axis, oriented=placed)
     planes = _read_planes(found, geometry)
-    scan = cut_slices(planes, geometry, path=path, spacing_mm=spacing_mm, notes=series.faults)
-    return Scan(path=scan.path, slices=scan.slices, volume=scan.volume, blank=scan.blank, series=series)
+    scan = cut_slices(planes, geometry, path=path, spacing_mm=spacing_mm if placed else None, notes=series.faults)
+    return replace(scan, series=series)
 
 
 def read_multiframe(path: str | Path, *, axis: int | None = None) -> Scan:
@@ -161,7 +162,7 @@ def series_name(description: str, uid: str, part: str = "") -> str:
     >>> series_name("T1 MPRAGE, +C", "1.2.840.113619.2.5.1762583153", "echo 30")
     'T1_MPRAGE_C-62583153-echo_30'
     """
-    words = (description[:LONGEST_NAME] or "series", uid.replace(".", "")[-UID_END:], part)
+    words = (description[:LONGEST_NAME].strip("./ ") or "series", uid.replace(".", "")[-UID_END:], part[:LONGEST_NAME])
     return "-".join(safe for word in words if (safe := re.sub(r"[^\w.-]+", "_", word).strip("._")))
 
 
@@ -229,8 +230,9 @@ def _volumes(frames: Sequence[Frame]) -> tuple[list[SeriesFiles], list[LeftOut]]
 
 
 def _lone(frame: Frame, part: str = "") -> SeriesFiles:
-    across = None if frame.place is None else frame.place.normal * (frame.thickness_mm or 1.0)
-    return _files([frame], across, part)
+    if frame.place is None or is_skew(frame.place):
+        return _files([frame], None, part)
+    return _files([frame], frame.place.normal * (frame.thickness_mm or 1.0), part)
 
 
 def _volume(frames: Sequence[Frame], part: str, faults: tuple[str, ...]) -> SeriesFiles:

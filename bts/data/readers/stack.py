@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bts.data.readers.frames import APART, Frame
+from bts.data.readers.frames import APART, Frame, Place
 from bts.errors import InputError
 
 SAME_MM = 0.01
@@ -25,13 +25,15 @@ TILT_DEGREES = 1.0
 """Most angle between the line through the slices and their normal; the affine holds it up to here."""
 LOCALIZER = 3
 """Orientations in one series that make it a localizer; two are two volumes."""
+MOST_STACKS = 32
+"""Most groups of parallel slices that are told apart in one series."""
 
 
 def find_stacks(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Return the frames of equal size, spacing, orientation and stack together.
 
     Raises:
-        InputError: a frame does not say where it lies.
+        InputError: a frame does not say where it lies, an orientation without a right angle, or stacks without end.
     """
     lost = [frame for frame in frames if frame.place is None]
     if lost:
@@ -42,12 +44,21 @@ def find_stacks(frames: Sequence[Frame]) -> list[list[Frame]]:
         )
     stacks: list[list[Frame]] = []
     for frame in frames:
+        if is_skew(frame.at):
+            raise InputError("its ImageOrientationPatient holds no two unit vectors at a right angle: export the series again")
         stack = next((each for each in stacks if _is_alike(each[0], frame)), None)
         if stack is None:
+            if len(stacks) == MOST_STACKS:
+                raise InputError(f"slices in more than {MOST_STACKS} orientations, sizes and stacks, which make no volume")
             stacks.append([frame])
         else:
             stack.append(frame)
     return stacks
+
+
+def is_skew(place: Place) -> bool:
+    """Tell whether the directions are no two unit vectors at a right angle."""
+    return not np.allclose(place.directions @ place.directions.T, np.eye(2), rtol=0, atol=UNIT)
 
 
 def count_orientations(stacks: Sequence[Sequence[Frame]]) -> int:
@@ -91,7 +102,7 @@ def sort_volume(frames: Sequence[Frame]) -> list[Frame]:
     """Return the frames of one volume in their order along the normal of their slices.
 
     Raises:
-        InputError: two at one place, uneven increments, gantry tilt, or an orientation without a right angle.
+        InputError: two at one place, uneven increments or gantry tilt.
     """
     places = _places(frames)
     crowded = next((place for place in places if len(place) > 1), None)
@@ -101,9 +112,6 @@ def sort_volume(frames: Sequence[Frame]) -> list[Frame]:
             f"{len(crowded)} slices at one place ({names}), and nothing in their headers tells them apart: keep one of each"
         )
     ordered = [place[0] for place in places]
-    directions = ordered[0].at.directions
-    if not np.allclose(directions @ directions.T, np.eye(2), rtol=0, atol=UNIT):
-        raise InputError("its ImageOrientationPatient holds no two unit vectors at a right angle: export the series again")
     _refuse_uneven(ordered)
     return ordered
 
