@@ -83,7 +83,26 @@ def test_one_series_is_selected_by_its_uid(loaded: Any, study: Path, tmp_path: P
 def test_a_finished_series_is_not_done_again(loaded: Any, study: Path, tmp_path: Path, capsys: Any) -> None:
     infer.main(["study", "--series", "1.5.100", "--out", "out"])
     assert infer.main(["study", "--out", "out", "--resume"]) == 0
-    assert "1 of 4 scans are finished already" in capsys.readouterr().out
+    assert "1 of 4 scans are already finished" in capsys.readouterr().out
+    assert len(sources(tmp_path / "out")) == 4
+
+
+def test_an_interrupted_study_keeps_its_finished_series(
+    loaded: Any, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run = BrightRuntime.run
+
+    def stop(runtime: BrightRuntime, images: np.ndarray, **more: Any) -> Any:
+        if sum(len(batch) for batch, _ in runtime.asked) >= 4:  # the first series is done
+            raise KeyboardInterrupt
+        return run(runtime, images, **more)
+
+    monkeypatch.setattr(BrightRuntime, "run", stop)
+    assert infer.main(["study", "--out", "out"]) == 130
+    assert sources(tmp_path / "out") == {"study/T1_post-15100": 4}
+    monkeypatch.setattr(BrightRuntime, "run", run)
+    assert infer.main(["study", "--out", "out", "--resume"]) == 0
+    assert "1 of 4 scans are already finished" in capsys.readouterr().out
     assert len(sources(tmp_path / "out")) == 4
 
 
@@ -111,7 +130,7 @@ def test_an_archive_of_a_study_is_as_its_folder(loaded: Any, study: Path, tmp_pa
     assert infer.main(["study.zip", "--out", "out"]) == 0
     assert sources(tmp_path / "out")["study.zip/IM/T1_post-15100"] == 4
     assert infer.main(["study.zip", "--out", "out", "--resume"]) == 0
-    assert "4 of 4 scans are finished already" in capsys.readouterr().out
+    assert "4 of 4 scans are already finished" in capsys.readouterr().out
     with zipfile.ZipFile(tmp_path / "torn.zip", "w") as archive:
         for number in (10, 11, 13):
             archive.write(study / f"{number}.dcm")
