@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import NAMES, measure
 from bench.lines import RATES
+from bench.material import Kind
 
 PLAIN, JOINT = "plain: U-Net, ResNet50, MONAI GradCAM", "joint ResNet50, onnx"
 EXPECTED = {
@@ -29,7 +31,10 @@ EXPECTED = {
 
 @pytest.mark.filterwarnings("ignore")  # of smp, timm and MONAI's own making, in the plain way
 @pytest.mark.parametrize("name", NAMES)
-def test_a_quick_run_measures_every_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quick_run_measures_every_line(
+    name: str, exported_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(exported_models["joint"], tmp_path / Kind("joint", "test_resnet", 64).name)  # or each would export one
     out = tmp_path / "bench.jsonl"
     found = measure(name, tmp_path, out=out, quick=True)
     by_name = {row["what"]: row for row in found["lines"]}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked import start
 from small_settings import Make
 
+from bts.atomic import replacing
 from bts.errors import RequestError
 from bts.models.folder import load_network
 from bts.training.fit import fit
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULE = """
 from torch import nn
 from torch.nn import functional as F
@@ -62,21 +63,39 @@ class Strided(EncoderBody):
             maps.append(step(maps[-1]).relu())
         return maps
 """
-LOAD = """
-import json, os, sys
-from bts.errors import RequestError
-from bts.models.folder import load_network
-
-for trusted in json.loads(sys.argv[2]):
-    os.environ["BTS_TRUSTED_CLASSES"] = trusted
-    try:
-        load_network(sys.argv[1])
-        print("loaded")
-    except RequestError as error:
-        print(error)
-    print(*sorted({"own_parts", "own_encoders"} & set(sys.modules)))
-"""
 DECODER_PATH, ENCODER_PATH = "own_parts.Plain", "own_encoders.Strided"
+
+
+def load_when_written(told: Path, trusted: tuple[str, ...]) -> None:
+    """Load the model folder that a file will name, trusting one list of classes after another; print answers and imports."""
+    while not told.exists():
+        time.sleep(0.02)
+    for classes in trusted:
+        os.environ["BTS_TRUSTED_CLASSES"] = classes
+        try:
+            load_network(told.read_text(encoding="utf-8"))
+            answer = "loaded"
+        except RequestError as error:
+            answer = str(error)
+        sys.stdout.write(f"{answer}\n{' '.join(sorted({'own_parts', 'own_encoders'} & set(sys.modules)))}\n")
+    sys.stdout.flush()
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Iterator[Callable[[Path], list[str]]]:
+    """Let a process that did not train load a model folder; return what it prints."""
+    trusted, told, log = ("", ENCODER_PATH, f"other.Name,{DECODER_PATH}"), tmp_path / "told", tmp_path / "log.txt"
+    process = start(load_when_written, told, trusted, log=log, temporary=tmp_path / "temporary", copy=True)
+
+    def load(folder: Path) -> list[str]:
+        with replacing(told) as part:
+            part.write_text(str(folder), encoding="utf-8")
+        process.join(300)
+        return log.read_text(encoding="utf-8").splitlines()
+
+    yield load
+    process.kill()
+    process.join()
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +107,7 @@ def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_training_uses_the_classes_that_the_settings_name_and_its_model_imports_none_untrusted(
-    joint: Make, tmp_path: Path
+    joint: Make, stranger: Callable[[Path], list[str]]
 ) -> None:
     settings = joint()
     settings.optim.epochs, settings.trainer.images = 1, 0
@@ -104,11 +123,8 @@ def test_a_training_uses_the_classes_that_the_settings_name_and_its_model_import
     assert "train_loss_brier" in header
     assert "train_loss_dice" not in header
 
-    trusted = ["", ENCODER_PATH, f"other.Name,{DECODER_PATH}"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    line = [sys.executable, "-c", LOAD, str(run.model), json.dumps(trusted)]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
-    said, imported = done.stdout.splitlines()[::2], done.stdout.splitlines()[1::2]
+    lines = stranger(run.model)
+    said, imported = lines[::2], lines[1::2]
     for refusal, field, path in zip(said, ("encoder", "decoder"), (ENCODER_PATH, DECODER_PATH), strict=False):
         assert f"{field} '{path}' is a class outside of bts" in refusal
         assert f"set BTS_TRUSTED_CLASSES={path} if you trust it" in refusal
