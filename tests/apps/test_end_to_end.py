@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from bts.apps import cli, infer, train
-from bts.apps.settings_line import Given, from_yaml, read_settings
+from bts.apps.settings_parser import Override, from_yaml, read_settings
 from bts.glossary import FIGSHARE_CLASSES, Task
 from bts.models.networks import build_network
 from bts.runs import find_latest
@@ -73,7 +73,7 @@ def task_of_config(config: Path) -> Task:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_settings_file_builds_a_network_that_gives_every_weight_a_gradient(config: Path) -> None:
-    small = [Given("data.size", "32", "test"), Given("model.weights", "none", "test")]
+    small = [Override("data.size", "32", "test"), Override("model.weights", "none", "test")]
     settings = read_settings(task_of_config(config), [*from_yaml(config), *small])
     network = build_network(build_architecture(settings, FIGSHARE_CLASSES)).train()
     found = network(torch.rand(2, 1, 32, 32))
