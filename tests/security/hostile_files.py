@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import tracemalloc
 import zlib
@@ -128,6 +129,7 @@ def png(width: int, height: int, *, colour: int = 0, pixels: bytes = b"", more: 
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+@functools.cache
 def zeros(count: int, *, wbits: int = zlib.MAX_WBITS) -> bytes:
     """A deflate stream of that many zeros, a thousandth of their size."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)

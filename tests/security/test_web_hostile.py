@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,15 +17,21 @@ from bench.hostile_files import WAYS, Files
 MOST = 90
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries that write the files
+        return Files(tmp_path_factory.mktemp("files"))
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     with serving(tmp_path, upload_mib=8, disk_mib=64, idle_seconds=12, sweep_seconds=0.5) as page:
         yield page
 
 
-@pytest.mark.filterwarnings("ignore")  # of libraries that write the files
-def test_hostile_uploads_leave_the_page_as_it_was(served: Served, tmp_path: Path) -> None:
-    files = Files(tmp_path / "files")
+@pytest.mark.filterwarnings("ignore")
+def test_hostile_uploads_leave_the_page_as_it_was(served: Served, files: Files) -> None:
     outcomes, memory, left = attack(served.url, served.pid, served.root, files, seconds=60, most=MOST, seed=1)
     acts = {what: count for what, count in outcomes.items() if ": " in what}
     assert sum(acts.values()) == MOST
@@ -37,8 +44,8 @@ def test_hostile_uploads_leave_the_page_as_it_was(served: Served, tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_kind_is_harmed_in_every_way(tmp_path: Path) -> None:
-    files, rng = Files(tmp_path / "files"), np.random.default_rng(0)
+def test_every_kind_is_harmed_in_every_way(files: Files) -> None:
+    rng = np.random.default_rng(0)
     drawn = [files.draw(rng) for _ in range(500)]
     assert {(way, kind) for way, kind, _ in drawn} == {(way, kind) for way in WAYS for kind in files.whole}
     for way, kind, data in drawn:
