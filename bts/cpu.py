@@ -73,7 +73,7 @@ def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/
     """Return the smallest CPU limit, in cores, of this process's cgroup and those above it; None without a limit.
 
     Args:
-        root: where the cgroup file system is mounted.
+        root: mount point of the cgroup file system.
         membership: file that names the cgroup of this process, version 2 as `0::/a/b`, version 1 as `1:cpu,cpuacct:/a/b`.
     """
     limits = []

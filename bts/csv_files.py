@@ -1,7 +1,7 @@
 """CSV files without formulas.
 
-Spreadsheets take a cell that begins with = + - @ or a control character for a formula, wherever the text comes from (OWASP,
-"CSV Injection"). Paths, patient IDs and class names come from strangers, so every CSV of the package is written here: such a
+Spreadsheets evaluate a cell that begins with = + - @ or a control character as a formula (OWASP, "CSV Injection"). Paths,
+patient IDs and class names are untrusted, so every CSV file of the package is written by this module: such a
 text gets an apostrophe in front, which spreadsheets show or hide and never compute, and the readers here take it away again.
 The same holds behind a semicolon, which separates cells where the decimal mark is a comma. Numbers stay as they are.
 """
@@ -47,7 +47,7 @@ def original(cell: Any) -> Any:
 
 
 class _Writer:
-    """A `csv.writer` whose texts are no formulas."""
+    """A `csv.writer` that escapes formulas."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner

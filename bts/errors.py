@@ -1,4 +1,4 @@
-"""Errors that a user can meet: one line that says what, where and what to do.
+"""Errors for users: one line that states what, where and what to do.
 
 The inner layer raises with the fact; an outer layer adds path and slice with `at`. Only apps turn an error into an exit status.
 """

@@ -62,7 +62,7 @@ class Confounding:
     """Classes by publisher in one set.
 
     Attributes:
-        name: of the set.
+        name: name of the set.
         counts: class -> publisher -> number of slices.
         single: class -> the publisher that it comes from alone, while another class comes from elsewhere.
         cramers_v: association of class and publisher, bias-corrected; None with one class or one publisher.

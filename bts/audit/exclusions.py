@@ -1,4 +1,4 @@
-"""Slices of public sets that are published as healthy T1-weighted MRI and are not, found again by their content.
+"""Known mislabelled slices of public sets: published as healthy T1-weighted MRI, identified by their content.
 
 `excluded_slices.csv` names no image: a slice is known by the signs of its low cosine frequencies, which survive another file
 format, another size and another contrast. The slices were judged by eye on contact sheets, by people without medical training.

@@ -42,8 +42,8 @@ class AugmentParams:
         sharpen: share of the difference from a Gaussian blur that is added.
         downscale: factor of a reduction that is interpolated back to the size.
         noise: standard deviation of Gaussian noise, as a share of the range.
-        noise_seed: of the noise.
-        jpeg_quality: of a compression to JPEG; 0 compresses nothing.
+        noise_seed: seed of the noise.
+        jpeg_quality: quality of JPEG compression; 0 for none.
     """
 
     flip: bool = False

@@ -88,7 +88,7 @@ def remove_tumour(
         image: (H, W) uint8.
         mask: (H, W) of 0 and 1, the tumour.
         rng: draws the candidate patches and the width of the feather.
-        head: of the slice where it is known already.
+        head: head of the slice, if known.
 
     Returns:
         (H, W) uint8 that equals `image` farther than `support_px` from the mask; None where there is no tumour, or no tissue
@@ -114,8 +114,8 @@ def paste_tumour(
         donor: (h, w) uint8.
         donor_mask: (h, w) of 0 and 1, the donor's tumour.
         rng: draws size, place, brightness and the width of the feather within narrow limits.
-        head: of the slice where it is known already.
-        donor_head: of the donor's slice where it is known already.
+        head: head of the slice, if known.
+        donor_head: head of the donor's slice, if known.
 
     Returns:
         The slice (H, W) uint8 and the mask (H, W) uint8 of the pasted tumour, or None where the slice or the tumour is too
@@ -147,8 +147,8 @@ def replace_tissue(
         donor: (h, w) uint8, a slice with a tumour.
         donor_mask: (h, w) of 0 and 1, its tumour.
         rng: see `remove_tumour` and `paste_tumour`.
-        head: of the slice where it is known already.
-        donor_head: of the donor's slice where it is known already.
+        head: head of the slice, if known.
+        donor_head: head of the donor's slice, if known.
 
     Returns:
         (H, W) uint8, or None where no place or no tissue fits.
@@ -358,7 +358,7 @@ class CounterfactualAugmenter:
         healthy: number of the class without a tumour.
         remove_tumour: share of the slices with a tumour that lose it; class and mask follow.
         paste_tumour: share of the healthy slices that get a donor's tumour; class and mask follow.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         RequestError: the slices have no masks of tumours, or none of them is healthy.

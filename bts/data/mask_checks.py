@@ -1,4 +1,4 @@
-"""Masks of a training part that cannot be meant: empty, missing, or most of the picture."""
+"""Checks for implausible masks of a training part: empty, missing, or most of the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export of a source to `train.npz` and `test.npz`: squares of bytes, class names, known patients.
+"""Export of a source to `train.npz` and `test.npz`: square 8-bit images, class names, known patients.
 
 The source `npz` (`bts.data.sources.arrays_npz`) reads these files.
 """

@@ -1,4 +1,4 @@
-"""Preprocessing of a slice to the square network input, and the way back for maps.
+"""Preprocessing of a slice to the square network input, and the inverse for maps.
 
 The square of bytes is the whole contract with the network, whatever the runtime: its input is `image / 255`.
 """
@@ -48,8 +48,8 @@ class Preprocessing(PreprocessingParams):
 
         Args:
             array: a picture.
-            content: of a slice, where its volume has one (`Slice.content`): padding is cut alike from all slices, so that a
-                small first or last slice is not enlarged.
+            content: content box of a slice of a volume (`Slice.content`): all slices are cut equally, so that a small first or
+                last slice is not enlarged.
         """
         array = np.asarray(array)
         if self.crop_brain:

@@ -171,7 +171,7 @@ class Referral:
         bound: lower 95% bound, over patients, of the accuracy of the answered cases at the threshold.
         reached: whether the bound reaches the target; otherwise the threshold is that with the highest bound.
         coverage: share of cases that are answered.
-        accuracy: of the answered cases.
+        accuracy: accuracy of the answered cases.
         n_slices: number of validation slices.
         n_patients: number of their patients.
         needed: least number of patients with which the bound could reach the target, if no answer was wrong.

@@ -1,6 +1,6 @@
 """Table of cases: the predictions of a model for every slice of a labelled set, and their scores, one row per slice.
 
-Predictions come from the same `Predictor` as the user's. No slice is dropped: a missing prediction, label or mask is an error.
+Predictions are made by the `Predictor` of inference. No slice is dropped: a missing prediction, label or mask is an error.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _control(
 
 
 def _donor(item: _Item, tumours: list[_Item], looks: np.ndarray, rng: np.random.Generator) -> _Item:
-    """Return a slice with a tumour whose head looks like that of `item`, of another publisher and patient if there is one."""
+    """Return a slice with a tumour whose head is similar to that of `item`, of another publisher and patient if possible."""
     healthy = item.record.label == NO_TUMOUR
     rank = looks @ head_appearance(item.image)
     rank -= 10.0 * np.array([healthy and each.publisher == item.publisher for each in tumours])

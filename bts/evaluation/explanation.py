@@ -56,7 +56,7 @@ def add_cam_methods(
         cases: a row per record, with `cam_energy` of the usual method; returned as they are without.
         folder: model folder.
         source: reads the slices.
-        records: of the cases.
+        records: records of the cases.
         device: `auto`, `cpu`, `cuda`.
         progress: called with the number of slices done.
     """

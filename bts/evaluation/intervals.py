@@ -97,7 +97,7 @@ class Bootstrap:
     Attributes:
         codes: (N,) int, the patient of each slice as 0 to P - 1.
         weights: (D, P) float64, multiplicity of each patient in each draw; a row sums to P.
-        seed: of the draws.
+        seed: seed of the draws.
         unit: `patient` or `slice`.
         invented: (P,) bool, clusters of look-alike slices.
     """

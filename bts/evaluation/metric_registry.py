@@ -25,8 +25,8 @@ class Metric:
         label: name in tables.
         better: `higher`, `lower`, or empty where neither is better.
         unit: `px` or empty; sets the number of decimals.
-        column: column of a table of cases whose mean it is, for comparisons; empty where it is none.
-        of: slices that it is of, whose publishers are then named; empty for both kinds.
+        column: column of the table of cases whose mean is the score, for comparisons; empty for none.
+        of: kind of slices that are scored, whose publishers are then listed; empty for both kinds.
     """
 
     key: str

@@ -57,7 +57,7 @@ def fit_to_run(
 
     Args:
         data: the run.
-        preprocessing: of its model.
+        preprocessing: preprocessing of its model.
         progress: called after each slice with the number of slices read.
 
     Raises:

@@ -100,7 +100,7 @@ def check_randomisation(
         runtime: a loaded model with classes; the result is None for one that is not PyTorch's or has no map.
         slices: a few dozen slices.
         patients: patient of each slice.
-        seed: of the random weights and of the bootstrap.
+        seed: seed of the random weights and of the bootstrap.
     """
     if not isinstance(runtime, TorchRuntime) or runtime.gradcam is None or not slices:
         return None

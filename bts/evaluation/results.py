@@ -37,7 +37,7 @@ class Evaluation:
     """One evaluation on disk.
 
     Attributes:
-        folder: of the run, cross-validation or report.
+        folder: folder of the run, cross-validation or report.
         scores: content of `scores.json` or `metrics.json`, with `Interval` objects.
         summary: the tables in it.
         cases: one row per slice.

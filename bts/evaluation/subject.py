@@ -1,4 +1,4 @@
-"""What an evaluation scores: models, slices, and the exclusion of slices that a model has seen.
+"""Subject of an evaluation: models, slices, and the exclusion of slices that a model was trained on.
 
 On a run's own split the test part must not contain training patients. Slices of an external set are excluded if
 they belong to a training patient, are copies of training slices, or have a class unknown to the models.
@@ -37,8 +37,8 @@ class Request:
         data: name of an external source, or None for the runs' own.
         root: folder of the data; None is the run's, or the source's usual folder.
         device: `auto`, `cpu`, `cuda`.
-        seed: of the bootstrap, t-SNE and the randomised weights.
-        draws: of the bootstrap.
+        seed: seed of the bootstrap, t-SNE and the randomised weights.
+        draws: draws of the bootstrap.
     """
 
     models: Mapping[Task, ModelPaths]
@@ -58,11 +58,11 @@ class Subject:
         predictor: the loaded models.
         source: reads the slices.
         records: slices to score.
-        cards: of every model that takes part.
-        folders: of those models.
+        cards: cards of every model that takes part.
+        folders: folders of those models.
         runs: their runs, if present, by task, numbered where several models share one.
         part: part of the split, or `all` of an external set.
-        split: of the first run, None for an external set.
+        split: split of the first run, None for an external set.
         removed: reason -> number of slices left out.
         notes: warnings for the reader, one line each.
     """
@@ -158,9 +158,9 @@ def remove_known(
 
     Args:
         source: the external set.
-        cards: of the models; slices of their training patients are left out.
-        folders: of the models, with the keys of the hashed patients.
-        runs: of the models, if present; copies of their training slices are left out.
+        cards: cards of the models; slices of their training patients are left out.
+        folders: folders of the models, with the keys of the hashed patients.
+        runs: runs of the models, if present; copies of their training slices are left out.
 
     Returns:
         The records, the number of others by reason, and a note for each model whose training patients can't be recognised.

@@ -47,7 +47,7 @@ class Benchmark:
     """Result of a benchmark.
 
     Attributes:
-        folder: of the results.
+        folder: folder of the results.
         runs: finished run of each recipe, by its name.
         table: Markdown.
         comparisons: every further recipe against the first, paired over patients.
@@ -66,11 +66,11 @@ def benchmark(
 
     Args:
         recipes: settings by name, of one task and one data set; the split of the first is used for all.
-        task: of the recipes.
-        folder: of the results; a second call with the same folder resumes.
+        task: task of the recipes.
+        folder: folder of the results; a second call with the same folder resumes.
         train: trains one run; `bts.training.fit.fit`.
         device: for scoring.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
         RequestError: recipes on different data, or as training and scoring do.

@@ -46,7 +46,7 @@ class Difference:
     """A score of two models and its difference.
 
     Attributes:
-        name: of the score.
+        name: name of the score.
         first, second: score of each model.
         gain: second minus first, with an interval over the same draws of patients.
     """

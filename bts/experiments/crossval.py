@@ -106,12 +106,12 @@ def cross_validate(
 
     Args:
         settings: the recipe; its split is replaced by each fold in turn.
-        task: of the recipe.
+        task: task of the recipe.
         folds: which folds.
-        folder: of the results; a second call with the same folder resumes.
+        folder: folder of the results; a second call with the same folder resumes.
         train: trains one run; `bts.training.fit.fit`.
         device: for scoring.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
         RequestError: as training and scoring do, or a slice that was tested in two folds.

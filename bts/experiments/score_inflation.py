@@ -111,12 +111,12 @@ def measure_inflation(
 
     Args:
         recipes: settings by name, of one task and one data set with a published split.
-        task: of the recipes.
-        folder: of the results; a second call with the same folder resumes.
+        task: task of the recipes.
+        folder: folder of the results; a second call with the same folder resumes.
         table: patients by path, `recovered_*.csv` of `bts audit`.
         train: trains one run, `train(settings, resume=None, check=...)`; `bts.training.fit.fit`.
         device: for scoring.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
         RequestError: recipes on different data or without a published split, a table of other data, a split that cannot be

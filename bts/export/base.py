@@ -1,4 +1,4 @@
-"""What every export format takes and leaves, and where its files go."""
+"""Common types of the export formats: trained model, written files, output paths."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Written:
 
     Attributes:
         path: file or folder.
-        notes: what to tell the user, a line each.
+        notes: lines for the user.
     """
 
     path: Path

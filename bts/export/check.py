@@ -56,7 +56,7 @@ def check_pictures(card: ModelCard) -> np.ndarray:
 
 
 def compare(reference: Runtime, other: Runtime, pictures: np.ndarray) -> Differences:
-    """Ask both for all pictures at once and for the first alone, the map of every class, and return the differences.
+    """Run both on all pictures as a batch and on the first alone, with the map of every class, and return the differences.
 
     Raises:
         RequestError: an answer of either is not finite.

@@ -19,7 +19,7 @@ class ExportGraph(nn.Module):
     """A network with what follows it, written in operations that every runtime has: no autograd, no choice of a class.
 
     Attributes:
-        names: of the outputs, in order; `bts.inference.runtimes.exported` says what each holds.
+        names: names of the outputs, in order; `bts.inference.runtimes.exported` describes each.
     """
 
     def __init__(self, network: Network, card: ModelCard) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "model.int8.onnx"
 CLOSING = ("mask_prob", "cam")
-"""Outputs whose last convolution stays in floats: 256 steps are too few for a probability or a map."""
+"""Outputs whose last convolution is not quantised: 256 steps are too few for a probability or a map."""
 FEWEST = 8
 
 

@@ -1,6 +1,6 @@
 """Jacobian of the class head with respect to the pooled features, step by step, as operations of the graph.
 
-A runtime has no autograd, so that the gradient which Grad-CAM needs is written down as the chain rule says.
+A runtime has no autograd, so the gradient for Grad-CAM is built by the chain rule.
 """
 
 from __future__ import annotations

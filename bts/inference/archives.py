@@ -1,4 +1,4 @@
-"""Zip archives of scans: unpacked into a temporary folder, under names of our own, within limits.
+"""Zip archives of scans: unpacked into a temporary folder, under generated names, within limits.
 
 No name of an archive becomes a path on the disk, so nothing can be written outside of the temporary folder.
 """

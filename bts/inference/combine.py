@@ -55,8 +55,8 @@ def make_prediction(
 
     Args:
         item: the slice.
-        outputs: of each model.
-        origin: of the prediction.
+        outputs: outputs of each model.
+        origin: origin of the prediction.
         cam_class: index of the class that the map explains; None where it is the predicted one.
         cam_scale: `slice` or `model`, by which the map is divided.
         fuse: whether the heads of a joint model are fused; False is for fitting the fusion.

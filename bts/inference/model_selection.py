@@ -49,8 +49,8 @@ def select_models(
 
     Args:
         seg: model folder, run folder, exported file or name of a bundled model, or several, of a segmenter.
-        cls: of a classifier.
-        joint: of a joint model.
+        cls: the same of a classifier.
+        joint: the same of a joint model.
         runs: folder of the runs.
 
     Raises:

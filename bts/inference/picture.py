@@ -138,7 +138,7 @@ def contour_of(mask: np.ndarray, size: tuple[int, int], *, width: float = 2.0) -
     Args:
         mask: (H, W) bool.
         size: (width, height) of the picture.
-        width: of the line in pixels of the picture.
+        width: width of the line in pixels of the picture.
     """
     if not mask.any():
         return None

@@ -38,7 +38,7 @@ def fuse_evidence(
         temperature: divides them.
         tumour_prob: the mask head's probability that there is a tumour; 0 rules all tumour classes out.
         no_tumour: index of the class "no tumour".
-        exponent: of the mask's evidence, fitted on validation together with the temperature.
+        exponent: exponent of the mask's evidence, fitted on validation together with the temperature.
     """
     scores = np.asarray(class_logits, np.float64) / temperature
     tumours = np.arange(len(scores)) != no_tumour

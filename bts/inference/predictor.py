@@ -100,17 +100,17 @@ class Predictor:
         """Load models once, for any number of slices.
 
         Args:
-            seg: model folder, run folder or exported file of a segmenter, or several, whose mean is taken.
-            cls: of a classifier.
-            joint: of a joint model. Where none of the three is named, the latest finished runs are taken, those on phantoms
-                only where there are no others, else the bundled model.
+            seg: model folder, run folder or exported file of a segmenter, or several for an ensemble.
+            cls: the same of a classifier.
+            joint: the same of a joint model. Without any of the three, the latest finished runs are used (runs on phantoms only
+                if there are no others), else the bundled model.
             runs: folder of the runs.
             device: `auto`, `cpu`, `cuda` or `cuda:1`.
             runtime: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that is available.
             flip: whether to average with the mirror image; None follows each model's operating point.
             workers: threads that may predict at once (see `bts.inference.parallel`); they share the cores.
             cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
-            cam_method: `gradcam` or `hirescam`; None takes each model's usual one.
+            cam_method: `gradcam` or `hirescam`; None selects each model's default.
 
         Raises:
             RequestError: no model, a model of another task or version, or a device, runtime or class map that is not available.
@@ -151,7 +151,7 @@ class Predictor:
         """Yield the prediction of each slice, in order; at most a few batches per worker are held in memory.
 
         Args:
-            slices: of any sizes.
+            slices: slices of any sizes.
             batch_size: slices that are run together.
             cam_class: name of the class that the map explains; None takes each slice's predicted one.
 
@@ -253,15 +253,15 @@ def load_model(
 
     Args:
         models: model folders, run folders, exported files or names of bundled models (`"joint-mobilenetv2"`): a segmenter, a
-            classifier, both, or a joint model; of several of one task the mean is taken. None named: the latest finished runs
-            in `runs`, else the bundled model.
+            classifier, both, or a joint model; several of one task form an ensemble. Without any, the latest finished runs in
+            `runs`, else the bundled model.
         runs: folder of the runs.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         runtime: `torch`, `onnx`, `openvino`, `openvino-f32`, or `auto` for the fastest that computes in full precision here.
         flip: whether to average with the mirror image; None follows each model's card.
         workers: threads that may predict at once (`bts.inference.parallel`).
         cam_scale: `slice` divides each class map by its own maximum, `model` by the model's scale.
-        cam_method: `gradcam` or `hirescam`; None takes each model's usual one.
+        cam_method: `gradcam` or `hirescam`; None selects each model's default.
 
     Raises:
         RequestError: no model, a damaged one or one of another version, or a device or runtime that is not available.

@@ -50,7 +50,7 @@ def signals(*, highest: float, disagreement: float, mask_confidence: float | Non
 
     Args:
         highest: largest class probability.
-        disagreement: of the heads, 0 to 1.
+        disagreement: disagreement of the heads, 0 to 1.
         mask_confidence: None for an empty mask.
         ood_ratio: distance from the training slices over its limit; None without a reference.
     """

@@ -88,7 +88,7 @@ def is_finished(
     the scale and the method that are asked for.
 
     Args:
-        folder: of the result.
+        folder: folder of the result.
         source: the input.
         origin: `models`, `runtime` and `versions` as they would stand in `result.json`.
         cam_class: class that the maps explain; None for the predicted one.

@@ -29,7 +29,7 @@ def conclude(prediction: Prediction, cards: Sequence[ModelCard], *, cam_scale: s
 
     Args:
         prediction: with all numbers, and the warnings that are known already.
-        cards: of the models.
+        cards: cards of the models.
         cam_scale: scale of the class map that was asked for.
     """
     reason = referral_reason(prediction, cards)

@@ -21,7 +21,7 @@ def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Wri
     """Write `mask.png`, `cam.png`, `overlay.png` and `result.json` of a slice; what no model predicts is left out.
 
     Args:
-        prediction: of one slice.
+        prediction: prediction of one slice.
         folder: created where it is missing; files of an earlier result are replaced.
         writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.
 
@@ -48,7 +48,7 @@ def write_volume(
 
     Args:
         scan: the volume as it was read.
-        predictions: of its slices, in order; taken one by one and not kept.
+        predictions: predictions of its slices, in order; taken one by one and not kept.
         folder: created where it is missing; files of an earlier result are replaced.
         findings: called once after the last prediction, for what is found in the volume as a whole.
         writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.

@@ -45,7 +45,7 @@ class ModelCard:
 
     Attributes:
         task: `seg`, `cls` or `joint`.
-        name: what results call the model.
+        name: name of the model in results.
         architecture: the fields of `bts.models.architecture.Architecture`.
         classes: class names in the order of the logits; empty for `seg`.
         preprocessing: the fields of `bts.data.preprocess.Preprocessing`.
@@ -53,10 +53,10 @@ class ModelCard:
             area), `flip` (average with the mirrored picture); chosen on validation.
         temperature: divides the class logits before softmax (Guo 2017).
         cam_scale: raw Grad-CAM value that is shown as 1, the 95th percentile of the maxima on validation; None before that.
-        cam_offset_px: pixels of the network's square by which a cell of the map looks further down and right than its even
-            place (`bts.models.alignment`).
-        cell_offset_px: of a joint network, the same of a cell of the last maps: its own map is finer and has it in it already
-            (`JointNetwork.class_contributions`). None: a folder of before, whose map is Grad-CAM.
+        cam_offset_px: offset of a cell of the map from a regular grid, in pixels of the network input, down and to the right
+            (`bts.models.alignment`).
+        cell_offset_px: the same of a cell of the last maps of a joint network, whose class map already includes it
+            (`JointNetwork.class_contributions`). None for an older folder, whose map is Grad-CAM.
         mask_evidence_exponent: power of the mask's evidence where a joint model's heads are fused, fitted on validation
             together with the temperature (`postprocess.fuse_evidence`); 1 counts it in full, 0 ignores it.
         referral: weights of the signals of doubt and the estimated probability of a right answer under which a case is referred
@@ -64,17 +64,17 @@ class ModelCard:
         refer_below: largest class probability under which a case is marked for review; None marks none.
         uncertain_mask_below: confidence of a mask (`postprocess.mask_confidence`) below which it is flagged as uncertain; None
             flags none.
-        training_patients: of each patient family that was trained on, HMAC-SHA256 under the key of the run
+        training_patients: HMAC-SHA256 of each training patient under the key of the run
             (`bts.data.patient_ids`); empty in what is exported or published, and where the data names no patients.
         patients_key: name of that key, which lies in the run folder; empty where no patients are listed.
-        data_fingerprint: of the split that was trained on.
+        data_fingerprint: fingerprint of the split.
         synthetic: trained on phantoms; every output says so.
-        trained_on: what it was trained on, in words.
+        trained_on: description of the training data.
         confounding: classes that come from a single publisher in the training data, in words; empty where there are none.
         ood: out-of-distribution reference of the training slices (`bts.inference.ood.OodReference`), and how many test slices
             it flags; empty where none was fitted.
         scores: test scores, each with its n.
-        weights_sha256: of the weights file; set when the folder is written.
+        weights_sha256: SHA-256 of the weights file; set when the folder is written.
     """
 
     task: Task

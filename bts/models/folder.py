@@ -1,4 +1,4 @@
-"""Model folder: `model.json` and `model.safetensors`, never a pickle; written at once, read as a stranger's.
+"""Model folder: `model.json` and `model.safetensors`, never a pickle; written atomically, read as untrusted.
 
 The card can be read without torch: a runtime that does not need torch never imports it.
 """

@@ -71,7 +71,7 @@ def no_answer() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def _offline_unless_reachable() -> Iterator[None]:
-    """Ask the hub once, through its own client (which knows proxies and mirrors); when it is silent, use only the local cache.
+    """Query the hub once with its own client, which supports proxies and mirrors; without a response, use the local cache only.
 
     Without this a machine without a network waits 20 to 50 seconds in the hub's retries before it hears of it.
     """

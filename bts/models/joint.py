@@ -62,7 +62,7 @@ class JointNetwork(ClassNetwork):
         Args:
             features: (B, C, h, w), the last maps.
             mask_logits: (B, 1, H, W).
-            gradient: of the scores with respect to the pooled vectors, (K, 2C) or of each picture (B, K, 2C).
+            gradient: gradient of the scores with respect to the pooled vectors, (K, 2C) or of each picture (B, K, 2C).
             offset_px: by how much a cell looks down and right of its even place (`bts.models.alignment`).
         """
         weights = torch.stack(gradient.chunk(self.pools, dim=-1), dim=-3).flatten(-3, -2)  # (2K, C) or (B, 2K, C)

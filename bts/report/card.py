@@ -43,7 +43,7 @@ def card_text(
 
     Args:
         run: run folder.
-        name: of the model; the default is that of the run.
+        name: name of the model; the default is that of the run.
         external: report of `bts evaluate --data` of this model on an external set.
         observations: text file with observations on the model's images; Markdown without headings.
 

@@ -36,7 +36,7 @@ class Panel:
     """A chart of the report.
 
     Attributes:
-        name: of its PNG, without suffix.
+        name: name of its PNG, without suffix.
         svg: for the page.
         caption: explanation and sample size.
         data: the plotted numbers.

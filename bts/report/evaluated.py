@@ -38,11 +38,11 @@ class Evaluated:
         cases: one row per slice.
         patients: one row per patient, or None without classes.
         summary: tables with `Interval` leaves.
-        cards: of the models.
-        folders: of the models.
+        cards: cards of the models.
+        folders: folders of the models.
         source: name of the data source.
         part: part of the split, or `all` for an external set.
-        split: of the run, None for an external set.
+        split: split of the run, None for an external set.
         removed: reason -> number of slices left out.
         notes: warnings for the reader, one line each.
         panels: charts by name.

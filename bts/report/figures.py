@@ -59,7 +59,7 @@ class Chart:
     """A figure while it is drawn, and its SVG afterwards.
 
     Attributes:
-        path: of the PNG.
+        path: path of the PNG.
         axes: (rows, columns) array of matplotlib axes.
         svg: `<svg>` element with text in the page's own colour; empty until the chart is written.
     """

@@ -32,7 +32,7 @@ class Tile:
     """Image of one slice.
 
     Attributes:
-        path: of the record.
+        path: path of the record.
         caption: truth and prediction.
         picture: data URI of a JPEG.
     """

@@ -41,8 +41,8 @@ class Extras:
         make_tiles: draws images of chosen cases.
         features: (N, C) features before the class head, of each case, or None.
         curves: name -> `curves.csv` of a training.
-        device: of the models.
-        seed: of t-SNE.
+        device: device of the models.
+        seed: seed of t-SNE.
         began: `time.perf_counter()` at the start of the evaluation.
     """
 

@@ -90,8 +90,8 @@ def evaluate(
         root: folder of the data; None takes the run's, or the source's usual place.
         part: `train`, `val` or `test`.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        seed: of the bootstrap.
-        draws: of the bootstrap.
+        seed: seed of the bootstrap.
+        draws: draws of the bootstrap.
         progress: called with what is being done, how many are done, of how many.
 
     Raises:

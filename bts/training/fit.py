@@ -50,7 +50,7 @@ def fit(settings: Settings, *, resume: Path | None = None, check: Callable[[Sour
     """Train a model as the settings specify and return the run with its model folder.
 
     Args:
-        settings: of one task; see `bts.settings`.
+        settings: settings of one task; see `bts.settings`.
         resume: folder of an interrupted run to resume, with its own settings; see `run_data.MAY_CHANGE` for exceptions.
         check: called with source and split before a new run starts; what it raises ends the run.
 

@@ -108,7 +108,7 @@ def preview(settings: Settings, *, slices: int = 6, n_augmented: int = 4) -> np.
     """Return a preview (H, W, 3) uint8: one row per slice, the classes in turn, with the contour of the true mask.
 
     Args:
-        settings: of any task; source, preprocessing and augmentation are used.
+        settings: settings of any task; source, preprocessing and augmentation are used.
         slices: number of rows.
         n_augmented: number of augmented columns, as drawn in the first epochs; `augment.share` is taken as 1.
     """

@@ -166,7 +166,7 @@ class EpochRecorder(pl.Callback):
         stage: number of the stage.
         before: number of epochs of earlier stages.
         throughput: the callback that measures; it must come before this one.
-        settings: of the run, by their full names, for the loggers.
+        settings: settings of the run, by their full names, for the loggers.
     """
 
     def __init__(

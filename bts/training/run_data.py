@@ -77,7 +77,7 @@ class TrainingPatients:
     """Training patients of a model, as far as they can be checked.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         hashes: from its card.
         key: the key of the hashes; None if it is missing.
         why_not: why patients can't be looked up, or None if they can.

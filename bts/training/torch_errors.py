@@ -1,4 +1,4 @@
-"""One-line messages for errors of torch whose own text does not say what to do."""
+"""One-line messages with a remedy for common errors of torch."""
 
 from __future__ import annotations
 

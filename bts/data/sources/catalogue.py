@@ -43,7 +43,7 @@ def open_source(name: str, root: str | Path, *, mask_labels: Sequence[int] = (),
     """Return the source `name`, or that of a class at an import path such as `my_package.MySource`, on the folder `root`.
 
     Args:
-        name: of a registered source, or an import path.
+        name: name of a registered source, or an import path.
         root: its folder.
         mask_labels: values of the masks that are tumour; empty for all but 0.
         skip_unreadable: files that cannot be listed are logged and left out.

@@ -38,7 +38,7 @@ class Exported:
 
     Attributes:
         file: `.onnx` or `.xml`.
-        card: of the model folder that it is in; of the file itself where the file was named.
+        card: card of its model folder, or of the file itself if the file was given.
     """
 
     file: Path
