@@ -26,6 +26,6 @@ def command(argv: Sequence[str]) -> int:
     try:
         options.out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RequestError(f"{options.out}: can't be written ({error.strerror}): name another file with --out") from error
+        raise RequestError(f"{options.out}: can't be written ({error.strerror}): choose another file with --out") from error
     print(f"{options.out} is written")
     return DONE

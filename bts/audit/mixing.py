@@ -165,7 +165,7 @@ def _healthy(source: Source, exclusions: Path, excluded: Counter[str]) -> list[R
     """Return the healthy records, and count those that the table of exclusions leaves out."""
     found = [record for record in source.records() if record.label == NO_TUMOUR]
     if not found:
-        raise RequestError(f"{source.root}: no slice of class {NO_TUMOUR} in it: name a set with healthy slices")
+        raise RequestError(f"{source.root}: no slice of class {NO_TUMOUR} in it: expected a set with healthy slices")
     kept = []
     for record in found:
         reason = exclusion_reason(thumbnail(source.read(replace(record, mask=None)).image), table=exclusions)
@@ -179,7 +179,7 @@ def _healthy(source: Source, exclusions: Path, excluded: Counter[str]) -> list[R
 def _with_tumour(source: Source) -> list[Record]:
     found = [record for record in source.records() if record.label not in (None, NO_TUMOUR)]
     if not found:
-        raise RequestError(f"{source.root}: no slice with a tumour in it: name a set with tumours")
+        raise RequestError(f"{source.root}: no slice with a tumour in it: expected a set with tumours")
     return found
 
 

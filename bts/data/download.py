@@ -169,7 +169,7 @@ def folds_problem(path: Path) -> str | None:
     counts = tuple(int((folds == number).sum()) for number in range(1, 6))
     if counts != FOLD_SLICES:
         return f"expected {FOLD_SLICES} slices in the folds, received {counts}"
-    return None if hashlib.sha256(folds.tobytes()).hexdigest() == FOLD_VALUES_SHA256 else "slices stand in other folds"
+    return None if hashlib.sha256(folds.tobytes()).hexdigest() == FOLD_VALUES_SHA256 else "slices are in other folds"
 
 
 def unpacked_by_user(file: RemoteFile, out: Path) -> dict[str, int]:

@@ -111,7 +111,7 @@ def _refuse_bad_rows(rows: Iterable[SplitRow]) -> None:
             raise RequestError(f"slice {row.path} has no patient: a split is made of patients, name one for every slice")
         if row.part not in PARTS:
             raise RequestError(
-                f"slice {row.path} stands in part '{row.part}'{suggestion(row.part, PARTS)}: choose one of {', '.join(PARTS)}"
+                f"slice {row.path} is in part '{row.part}'{suggestion(row.part, PARTS)}: choose one of {', '.join(PARTS)}"
             )
         if row.path in seen:
             raise RequestError(f"slice {row.path} is named twice: name each slice once")
@@ -126,7 +126,7 @@ def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
             continue
         if other.patient == row.patient:
             raise RequestError(
-                f"patient {row.patient} stands in {other.part} (slice {other.path}) and in {row.part} (slice {row.path}): "
+                f"patient {row.patient} is in {other.part} (slice {other.path}) and in {row.part} (slice {row.path}): "
                 "a patient belongs to one part"
             )
         raise RequestError(

@@ -96,7 +96,7 @@ def _refuse_other_recipe(run: Run, settings: Settings) -> None:
     changed = [key for key in now if key not in ELSEWHERE and before.get(key) != now[key]]
     if changed:
         changes = ", ".join(f"{key} {before.get(key)} is now {now[key]}" for key in changed)
-        raise RequestError(f"{run.path}: begun with another recipe ({changes}): name another folder with --out")
+        raise RequestError(f"{run.path}: begun with another recipe ({changes}): choose another folder with --out")
 
 
 def cross_validate(

@@ -191,7 +191,7 @@ def draw_or_read_split(
     pairs = {(record.patient, drawn.get(record.path)) for record in records}
     renamed = len(pairs) > len({patient for patient, _ in pairs})  # one patient of the table under two names
     if renamed or len(drawn) != len(records) or any(name is None for _, name in pairs):
-        raise RequestError(f"{path}: was drawn from another table than {table}: name another folder with --out")
+        raise RequestError(f"{path}: was drawn from another table than {table}: choose another folder with --out")
     return split, [f"split {split.fingerprint}: read from an earlier call"]
 
 

@@ -45,7 +45,7 @@ def write_bundle(model: Trained, out: Path | None) -> Written:
             fill(new, model)
             verify(new, model)
     run = f"cd {path} && python -m monai.bundle run --config_file {INFERENCE} --dataset_dir SCANS --output_dir RESULTS"
-    return Written(path, (f"{path}: accepted by verify_net_in_out, answers as the model does", f"run it: {run}"))
+    return Written(path, (f"{path}: accepted by verify_net_in_out, equal to the output of the model", f"run it: {run}"))
 
 
 def fill(folder: Path, model: Trained) -> None:
@@ -94,7 +94,7 @@ def verify(folder: Path, model: Trained) -> None:
         with torch.no_grad():
             truth = answer_in(model.network(x), answer)
             if truth is None or not torch.allclose(part(x), truth, rtol=1e-4, atol=1e-5):
-                raise RequestError(f"the bundle's {answer} are not the model's: nothing was written; please report it")
+                raise RequestError(f"the bundle's {answer} differ from the model's: nothing was written; please report it")
 
 
 def readme(card: ModelCard) -> str:
@@ -113,7 +113,7 @@ def readme(card: ModelCard) -> str:
 {TASK_TEXT[card.task]}. It gives {" and ".join(finds[answer] for answer in answers)}.
 {columns if "classes" in answers else ""}
 
-**{DISCLAIMER}**{" Trained on synthetic phantoms: its answers mean nothing for a patient." if card.synthetic else ""}
+**{DISCLAIMER}**{" Trained on synthetic phantoms: its predictions are not valid for patients." if card.synthetic else ""}
 
 ## Run it
 

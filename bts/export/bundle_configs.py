@@ -61,7 +61,7 @@ def metadata_of(card: ModelCard) -> dict[str, Any]:
         "name": card.name,
         "task": TASK_TEXT[card.task],
         "description": f"{TASK_TEXT[card.task]}; encoder {card.architecture.get('encoder', '')}. {DISCLAIMER}"
-        + (" Trained on synthetic phantoms: its answers mean nothing for a patient." if card.synthetic else ""),
+        + (" Trained on synthetic phantoms: its predictions are not valid for patients." if card.synthetic else ""),
         "authors": "author of the trained model; exported by bts",
         "copyright": f"licence of the weights: {card.licence}",
         "intended_use": card.intended_use,

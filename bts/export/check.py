@@ -77,7 +77,7 @@ def require_equal(differences: Differences, *, what: str, tolerance: float = TOL
     """Raise `RequestError` where a difference is over the tolerance."""
     if not differences.largest <= tolerance:
         raise RequestError(
-            f"{what} does not answer as PyTorch does ({differences}; up to {tolerance:g} is let through): nothing was written; "
+            f"{what} differs from PyTorch ({differences}; tolerance {tolerance:g}): nothing was written; "
             "please report it with the model's encoder"
         )
 
@@ -88,8 +88,8 @@ def _both(truth: RawOutput, answer: RawOutput) -> Iterator[tuple[str, np.ndarray
         if expected is None:
             continue
         if received is None:
-            raise RequestError(f"{name}: the exported file does not answer it: the model is not exported")
+            raise RequestError(f"{name}: missing in the exported file: the model is not exported")
         for who, values in (("PyTorch", expected), ("the exported file", received)):
             if not np.isfinite(values).all():
-                raise RequestError(f"{name}: {who} gives values that are no finite numbers: the model is not exported")
+                raise RequestError(f"{name}: {who} gives values that are not finite: the model is not exported")
         yield name, expected, received

@@ -27,7 +27,7 @@ def export_model(model: str | Path, *, format: str, out: str | Path | None = Non
 
     Raises:
         RequestError: no such model or format, a library that is not installed, a place that can't be written to, or an export
-            that does not answer as the model does.
+            that differs from the model.
     """
     exporter = formats[format]
     folder = model_folder(model)

@@ -28,7 +28,7 @@ def head_jacobian(head: nn.Module, pooled: Tensor) -> Tensor:
     picture (a linear head), else (B, K, inputs).
 
     Raises:
-        RequestError: a step whose derivative is not known here; the message names it.
+        RequestError: a step without a known derivative here; the message names it.
     """
     jacobian: Tensor | None = None  # of what is reached so far, (outputs, inputs) or (B, outputs, inputs); None: the inputs
     x = pooled
@@ -57,7 +57,5 @@ def derivative_of(step: nn.Module, x: Tensor) -> Tensor:
         return (step.weight / torch.sqrt(step.running_var + step.eps)).expand_as(x)
     if type(step) not in SLOPES or getattr(step, "approximate", "none") != "none":
         known = ", ".join(["Linear", *(kind.__name__ for kind in SLOPES), "BatchNorm1d"])
-        raise RequestError(
-            f"the class head has a step '{name}' whose derivative is not known: Grad-CAM is exported for {known}"
-        )
+        raise RequestError(f"the class head has a step '{name}' without a known derivative: Grad-CAM is exported for {known}")
     return SLOPES[type(step)](x)

@@ -58,7 +58,7 @@ def select_models(
     """
     named = {task: paths for task, given in zip(TASKS, (seg, cls, joint), strict=True) if (paths := as_paths(given))}
     if "joint" in named and len(named) > 1:
-        raise RequestError("a joint model predicts mask and class: name it alone, or name a segmenter and a classifier")
+        raise RequestError("a joint model predicts mask and class: give it alone, or give a segmenter and a classifier")
     if named:
         selected = [_named(task, path) for task, paths in named.items() for path in paths]
         return selected, tuple(_format_choice(model) for model in selected)

@@ -176,7 +176,7 @@ def _check_parts(card: ModelCard, where: Path) -> None:
     if len(card.classes) != expected:
         raise RequestError(f"{where}: {len(card.classes)} class names, the network has {expected} classes")
     if len(set(card.classes)) < len(card.classes):
-        raise RequestError(f"{where}: classes: a name stands twice, {shortened(repr(card.classes))}")
+        raise RequestError(f"{where}: classes: duplicate name, {shortened(repr(card.classes))}")
     if preprocessing.size != architecture.size:
         raise RequestError(
             f"{where}: preprocessing makes pictures of {preprocessing.size} px, the network is for {architecture.size} px"

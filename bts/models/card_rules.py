@@ -147,7 +147,7 @@ def read_bounded(file: BinaryIO, where: Path, *, largest: int = LARGEST_CARD) ->
     """Return the text of a file of at most `largest` bytes; raises `RequestError` for a larger one or one that is no UTF-8."""
     data = file.read(largest + 1)
     if len(data) > largest:
-        raise RequestError(f"{where}: over {largest:,} bytes, a model card has fewer: take the model folder from its run again")
+        raise RequestError(f"{where}: over {largest:,} bytes, a model card has fewer: copy the model folder from its run again")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -161,7 +161,7 @@ def read_json(text: str, where: Path) -> Any:
         RequestError: in one line that says what is wrong and where.
     """
     if len(text) > LARGEST_CARD:
-        raise RequestError(f"{where}: over {LARGEST_CARD:,} characters, a model card has fewer: take it from its run again")
+        raise RequestError(f"{where}: over {LARGEST_CARD:,} characters, a model card has fewer: copy it from its run again")
     try:
         values = json.loads(
             text,
@@ -238,7 +238,7 @@ def _key_holds(key: str) -> bool:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _whole_number(digits: str) -> int:
@@ -258,6 +258,6 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"key '{key}' stands twice in one object")
+            raise ValueError(f"key '{key}' appears twice in one object")
         found[key] = value
     return found

@@ -110,7 +110,7 @@ def read_weights(path: str | Path, card: ModelCard) -> bytes:
 
     file = Path(path) / WEIGHTS
     if not file.is_file():
-        raise RequestError(f"{file}: no such file: the model folder is incomplete, take it from its run again")
+        raise RequestError(f"{file}: no such file: the model folder is incomplete, copy it from its run again")
     data = read_checked(file, Architecture.from_dict(card.architecture))
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise RequestError(

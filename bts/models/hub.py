@@ -31,7 +31,7 @@ def fetch_imagenet(name: str, ways_out: str) -> dict[str, Tensor]:
         with _offline_unless_reachable():
             return download_state(name)
     except no_answer() as error:
-        raise RequestError(f"ImageNet weights of '{name}' can't be fetched, the hub does not answer: {ways_out}") from error
+        raise RequestError(f"ImageNet weights of '{name}' can't be downloaded, the hub does not respond: {ways_out}") from error
     except (KeyError, RuntimeError) as error:
         raise RequestError(f"there are no ImageNet weights for encoder '{name}': {ways_out}") from error
 
@@ -83,7 +83,7 @@ def _offline_unless_reachable() -> Iterator[None]:
         if not before:
             get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
     except no_answer() as error:
-        logging.getLogger(__name__).debug("the hub does not answer: %s", error)
+        logging.getLogger(__name__).debug("the hub does not respond: %s", error)
         constants.HF_HUB_OFFLINE = True
     try:
         yield

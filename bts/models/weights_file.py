@@ -173,5 +173,5 @@ def _stored(name: str, value: Any) -> Stored:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name that stands twice in the header")
+        raise ValueError("a duplicate name in the header")
     return found

@@ -53,7 +53,7 @@ def card_text(
     done = read_evaluation(run)
     card = done.card
     if card is None or done.settings is None:
-        raise RequestError(f"{run}: no run of a training: name a folder such as runs/joint/TIME")
+        raise RequestError(f"{run}: not a run of a training: expected a folder such as runs/joint/TIME")
     split = Split.read(Run(Path(run)).split_file, group=done.settings["split"]["group"])
     other = read_evaluation(external) if external else None
     healthy = [row.patient for row in split.rows if row.label == NO_TUMOUR]

@@ -120,7 +120,7 @@ def refuse_training_patients(patients: TrainingPatients, records: list[Record], 
     """
     if patients.why_not is not None and patients.hashes:
         raise RequestError(
-            f"it can't be checked that '{patients.name}' was not trained on the test patients: {patients.why_not}: take the "
+            f"can't check that '{patients.name}' was not trained on the test patients: {patients.why_not}: copy the "
             "file from the original run folder"
         )
     seen = [record for record in records if patients.holds(record.patient, group)]
@@ -194,7 +194,7 @@ def read_settings(run: Run) -> dict[str, Any]:
         found = yaml.safe_load(run.settings_file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RequestError(
-            f"{run.path}: no run ({run.settings_file.name} is missing): name a folder such as runs/seg/<time>"
+            f"{run.path}: no run ({run.settings_file.name} is missing): expected a folder such as runs/seg/<time>"
         ) from error
     except (OSError, yaml.YAMLError) as error:
         raise RequestError(

@@ -173,7 +173,7 @@ def written(data: bytes) -> Callable[[Path], object]:
         ),
         ("large.tif", lambda path: Image.new("L", (4097, 4096)).save(path, compression="packbits"), "claims 16781312 pixels"),
         ("wide.nii", lambda path: wide(path), "a slice of 16781312 pixels: this page takes at most 16777216"),
-        ("gone.png", lambda path: None, "the upload is no longer there"),
+        ("gone.png", lambda path: None, "the upload has been removed"),
     ],
 )
 def test_a_bad_file_is_one_line_without_a_folder(

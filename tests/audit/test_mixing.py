@@ -93,7 +93,7 @@ def test_a_tumour_slice_without_a_patient_is_refused(tmp_path: Path) -> None:
 def test_a_set_without_healthy_slices_is_refused(tmp_path: Path) -> None:
     write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5)
     source = open_source("figshare", tmp_path)
-    with pytest.raises(RequestError, match="no slice of class no_tumour in it: name a set with healthy slices"):
+    with pytest.raises(RequestError, match="no slice of class no_tumour in it: expected a set with healthy slices"):
         mix([AuditSet("figshare", source)], [AuditSet("figshare", source)], folder=tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_a_fold_that_does_not_exist_is_refused(known: AuditSet, tmp_path: Path, 
 
 def test_a_set_without_tumours_is_refused(known: AuditSet, tmp_path: Path) -> None:
     healthy = healthy_set(tmp_path / "healthy", {"a": phantom_pictures()[8]})
-    with pytest.raises(RequestError, match="no slice with a tumour in it: name a set with tumours"):
+    with pytest.raises(RequestError, match="no slice with a tumour in it: expected a set with tumours"):
         mix([known], tumours=[AuditSet("healthy", healthy)], folder=tmp_path)
 
 

@@ -86,5 +86,5 @@ def test_a_slice_that_is_no_file_of_its_own_is_refused(tmp_path: Path) -> None:
 
 def test_a_table_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(RequestError, match=r"taken/manifest\.csv: can't be written .*name another file with --out"):
+    with pytest.raises(RequestError, match=r"taken/manifest\.csv: can't be written .*choose another file with --out"):
         write_manifest(tmp_path / "taken" / "manifest.csv", [])

@@ -305,7 +305,7 @@ def test_a_split_of_ids_with_spaces_around_is_read_back(tmp_path: Path) -> None:
             ["0_0.mat,P0,glioma,train", "x.mat,P8,glioma,val", "y.mat,P9,glioma,val"],
             r"2 of 3 .*not in the data .*first: x\.mat",
         ),
-        (["0_0.mat,P0,glioma,train", "0_1.mat,P0,glioma,test"], r"patient P0 stands in train .* and in test"),
+        (["0_0.mat,P0,glioma,train", "0_1.mat,P0,glioma,test"], r"patient P0 is in train .* and in test"),
         (["0_0.mat,P0,glioma,train", "1_0.mat,P1,pituitary,holdout"], r"part 'holdout'.*choose one of train, val, test"),
         (["0_0.mat,P0,glioma,train", "0_0.mat,P0,glioma,train"], r"0_0\.mat is named twice"),
         (["0_0.mat,P0,pituitary,train", "1_0.mat,P1,pituitary,val"], r"label pituitary here and glioma in the data"),

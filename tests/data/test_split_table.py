@@ -24,7 +24,7 @@ def _write(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 def test_a_patient_on_two_sides_is_refused_by_name() -> None:
     rows = (SplitRow("1.mat", "100360", "glioma", "train"), SplitRow("2.mat", "100360", "glioma", "test"))
-    with pytest.raises(RequestError, match=r"patient 100360 stands in train \(slice 1\.mat\) and in test \(slice 2\.mat\)"):
+    with pytest.raises(RequestError, match=r"patient 100360 is in train \(slice 1\.mat\) and in test \(slice 2\.mat\)"):
         Split(rows=rows, group="exact")
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_a_patient_on_two_sides_of_a_file_is_named_with_the_file(tmp_path: Path) -> None:
     path = _write(tmp_path / "split.csv", "path,patient,label,part\n1.mat,9,glioma,train\n2.mat,9,glioma,val\n")
-    with pytest.raises(RequestError, match=r"split\.csv: patient 9 stands in train .* and in val"):
+    with pytest.raises(RequestError, match=r"split\.csv: patient 9 is in train .* and in val"):
         Split.read(path)
 
 

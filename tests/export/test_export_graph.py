@@ -71,9 +71,7 @@ def test_the_map_of_every_class_is_the_one_that_autograd_gives(task: str, head: 
 
 @pytest.mark.parametrize("step", [nn.Softplus(), nn.GELU(approximate="tanh")])
 def test_a_step_whose_derivative_is_not_known_is_named(step: nn.Module) -> None:
-    with pytest.raises(
-        RequestError, match=rf"has a step '{type(step).__name__}' whose derivative is not known: .* Linear, ReLU"
-    ):
+    with pytest.raises(RequestError, match=rf"has a step '{type(step).__name__}' without a known derivative: .* Linear, ReLU"):
         head_jacobian(nn.Sequential(nn.Linear(7, 3), step), torch.rand(2, 7))
 
 

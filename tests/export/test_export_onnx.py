@@ -109,7 +109,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, folder: Path, value: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(0.5, "does not answer as PyTorch does"), (float("nan"), "the exported file gives values that are no")],
+    [(0.5, "differs from PyTorch"), (float("nan"), "the exported file gives values that are no")],
 )
 def test_a_file_that_answers_otherwise_is_not_left_behind(
     exported_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, message: str
@@ -142,7 +142,7 @@ def test_differences_are_shares_of_the_largest_value_and_a_mask_s_are_probabilit
     found = compare(one, other, np.zeros((2, 1, 1), np.uint8))
     assert found.by_output == {"mask_prob": 0.25, "class_logits": pytest.approx(0.1), "cam": 0.125, "features": 0.0}
     assert found.largest == 0.25
-    with pytest.raises(RequestError, match=r"it does not answer as PyTorch does \(mask_prob 2.5e-01, .*nothing was written"):
+    with pytest.raises(RequestError, match=r"it differs from PyTorch \(mask_prob 2.5e-01, .*nothing was written"):
         require_equal(found, what="it")
 
 
@@ -154,9 +154,7 @@ def test_a_difference_that_is_no_number_is_over_any_tolerance() -> None:
 def test_a_network_whose_answers_are_not_finite_is_refused(exported_models: dict[str, Path]) -> None:
     card = read_card(exported_models["seg"])
     good, bad = Saying(card, mask_prob=[[[0.5]]]), Saying(card, mask_prob=[[[float("inf")]]])
-    with pytest.raises(
-        RequestError, match="mask_prob: PyTorch gives values that are no finite numbers: the model is not exported"
-    ):
+    with pytest.raises(RequestError, match="mask_prob: PyTorch gives values that are not finite: the model is not exported"):
         compare(bad, good, np.zeros((1, 1, 1), np.uint8))
 
 

@@ -37,7 +37,7 @@ def classifier(encoder: str) -> torch.nn.Module:
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenetv2_100"])
 def test_without_a_network_one_line_names_both_ways_out_within_seconds(encoder: str) -> None:
     start = time.monotonic()
-    with pytest.raises(RequestError, match=rf"can't be fetched, the hub does not answer: {BOTH_WAYS_OUT}") as caught:
+    with pytest.raises(RequestError, match=rf"can't be downloaded, the hub does not respond: {BOTH_WAYS_OUT}") as caught:
         classifier(encoder)
     assert time.monotonic() - start < 15
     assert "\n" not in str(caught.value)

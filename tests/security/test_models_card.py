@@ -157,11 +157,11 @@ def test_random_mutations_of_the_text_are_refused_or_usable() -> None:
     [
         ("[" * 200_000, "nested too deeply|no valid JSON"),
         ('{"a":' * 100_000, "nested too deeply|no valid JSON"),
-        (TEXT.replace('"temperature": ', '"temperature": NaN, "x": '), "NaN is no JSON number"),
-        (TEXT.replace('"temperature": ', '"temperature": -Infinity, "x": '), "-Infinity is no JSON number"),
+        (TEXT.replace('"temperature": ', '"temperature": NaN, "x": '), "NaN is not a JSON number"),
+        (TEXT.replace('"temperature": ', '"temperature": -Infinity, "x": '), "-Infinity is not a JSON number"),
         (TEXT.replace('"temperature": 2.236353832279967', '"temperature": 1e999'), "1e999 is too large for a number"),
         (TEXT.replace('"temperature": 2.236353832279967', '"temperature": 1' + "0" * 5000), "a whole number of 5001 digits"),
-        (TEXT.replace('"synthetic"', '"name": "twice", "synthetic"'), "key 'name' stands twice in one object"),
+        (TEXT.replace('"synthetic"', '"name": "twice", "synthetic"'), "key 'name' appears twice in one object"),
         (" " * (9 * 2**20), "over 8,388,608 characters"),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         (("cell_offset_px",), 1e9, "cell_offset_px: expected a number from -1024 to 1024"),
         (("refer_below",), 2, "refer_below: expected a number from 0 to 1"),
         (("training_patients",), ["MR040240"], "training_patients"),
-        (("classes", 0), "glioma", "classes: a name stands twice"),
+        (("classes", 0), "glioma", "classes: duplicate name"),
         (("classes", 0), "a" * 65, "classes"),
         (("classes", 0), "<script>", "classes"),
         (("classes", 0), "a|b", "classes"),

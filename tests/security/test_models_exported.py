@@ -258,7 +258,7 @@ def test_random_changes_of_a_file_are_refused_or_read(file: Path) -> None:
         (("temperature",), "$1", "would evaluate"),
         (("preprocessing", "size"), 10**6, "size: expected a multiple of 32 from 32 to 1024"),
         (("operating_point", "flip"), "yes", "flip"),
-        (("classes",), ["a", "a", "b"], "a name stands twice"),
+        (("classes",), ["a", "a", "b"], "duplicate name"),
     ],
 )
 def test_the_card_in_an_exported_file_is_checked_as_any_other(

@@ -74,7 +74,7 @@ def test_the_author_s_folds_are_taken_in_either_direction(shape: tuple[int, int]
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (AUTHORS[None], "slices stand in other folds"),
+        (AUTHORS[None], "slices are in other folds"),
         (AUTHORS[None, :-1], "expected 3064 folds from 1 to 5, received 3063 values"),
         (np.where(AUTHORS == 5, 6, AUTHORS)[None], "expected 3064 folds from 1 to 5"),
         (np.where(AUTHORS == 5, 0, AUTHORS)[None], "expected 3064 folds from 1 to 5"),

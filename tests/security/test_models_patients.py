@@ -157,7 +157,7 @@ def test_without_the_key_a_run_s_own_test_is_refused(lost: bool, message: str, f
     if not lost:
         make_key(fresh)
     patients = training_patients(read_card(fresh / "model"), fresh / "model")
-    with pytest.raises(RequestError, match=rf"it can't be checked that 'one' .*patients\.key.*{message}.*original run folder"):
+    with pytest.raises(RequestError, match=rf"can't check that 'one' .*patients\.key.*{message}.*original run folder"):
         refuse_training_patients(patients, [record("200000")])
 
 

@@ -89,7 +89,7 @@ SPOILED: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("no JSON", lambda data: join(b"\xff\xfe{", b""), "no whole safetensors file"),
     ("nested", lambda data: join(b"[" * 100_000, b""), "nested too deeply|no whole safetensors file"),
     ("no object", lambda data: join([], b""), "a header without tensors"),
-    ("twice", lambda data: join(b'{"a":{"dtype":"F32"},"a":1}', b""), "a name that stands twice"),
+    ("twice", lambda data: join(b'{"a":{"dtype":"F32"},"a":1}', b""), "a duplicate name"),
     ("no entry", on_header(lambda header: header | {"x": 1}), "tensor x without type, shape and place"),
     ("unknown type", on_header(lambda header: first(header).update(dtype="F8_E5M2")), "of type 'F8_E5M2'"),
     ("negative shape", on_header(lambda header: first(header).update(shape=[-1, -8])), "of shape"),

@@ -95,7 +95,7 @@ def test_no_command_contacts_another_machine_or_writes_to_the_home_folder(tmp_pa
     calls = {(call.during, call.where) for call in recorder.outgoing()}
     assert sorted(calls - {(ASKED_FOR, "huggingface.co")}) == []
     assert (ASKED_FOR, "huggingface.co") in calls  # so the recorder sees what a command does
-    assert "the hub does not answer" in said[ASKED_FOR]
+    assert "the hub does not respond" in said[ASKED_FOR]
 
     found = [path.relative_to(recorder.home).as_posix() for path in recorder.home.rglob("*") if path.is_file()]
     assert [name for name in found if not name.startswith(ALLOWED_IN_HOME)] == []

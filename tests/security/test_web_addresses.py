@@ -91,7 +91,7 @@ def test_an_upload_belongs_to_who_asked_first(served: Served, tmp_path: Path) ->
     assert answered(events(served.url, ask(served.url, [{"path": path, **FILE}, ""], session="anna")))["class"] == "glioma"
     others = events(served.url, ask(served.url, [{"path": path, **FILE}, ""], session="bert"))
     assert "event: error" in others
-    assert "the upload is no longer there: choose the file again" in others
+    assert "the upload has been removed: choose the file again" in others
     assert answered(events(served.url, ask(served.url, [{"path": path, **FILE}, ""], session="anna")))["class"] == "glioma"
 
 

@@ -81,7 +81,7 @@ def test_answers_that_differ_are_refused(
     exported_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.half_precision.to_half", lambda values: values * 1.5 if values.ndim >= 2 else values)
-    with pytest.raises(RequestError, match="the model in sixteen bits does not answer as PyTorch does"):
+    with pytest.raises(RequestError, match="the model in sixteen bits differs from PyTorch"):
         write_half_folder(exported_models["joint"], tmp_path / "small", name="small")
 
 

@@ -154,4 +154,4 @@ def _misdirected(named: list[str]) -> HTTPError:
     host = Host.parse(named[0]) if len(named) == 1 else None
     if host is None:
         return HTTPError(421, "invalid or missing Host header: open the page by one of its host names")
-    return HTTPError(421, f"this page does not answer as {host}: if that is its name, start it with --host-name {host}")
+    return HTTPError(421, f"this page does not serve {host}: if this is its host name, add --host-name {host}")

@@ -159,7 +159,7 @@ class SessionStore:
         with self._lock:
             taken = any(folder in each.owned for each in self._open.values() if each is not session)
             if taken or folder.parent != self.uploads:
-                raise RequestError("the upload is no longer there: choose the file again")
+                raise RequestError("the upload has been removed: choose the file again")
             session.owned.add(folder)
 
     def measure(self) -> None:

@@ -62,7 +62,7 @@ def _read(path: Path, limits: Limits, *, axis: int | None) -> Scan:
 def _check_size(path: Path, limits: Limits) -> None:
     """Refuse a missing or too large file."""
     if not path.is_file():
-        raise InputError("the upload is no longer there: choose the file again")
+        raise InputError("the upload has been removed: choose the file again")
     size = path.stat().st_size
     if size > limits.upload_mib * MIB:
         raise InputError(

@@ -64,7 +64,7 @@ class Folders(Source):
         for each in classes:
             pictures, others = split_files(each)
             if others:
-                log_skipped(str(each), f"{len(others)} files that are no scans are not used (first: {others[0].name})")
+                log_skipped(str(each), f"{len(others)} files that are not scans are ignored (first: {others[0].name})")
             if not pictures:
                 inside = folders_in(each)
                 why = f"but a folder '{inside[0].name}': pictures must lie right in it" if inside else "remove it or fill it"
@@ -101,4 +101,4 @@ def _refuse_nested(roots: list[Path]) -> None:
     for i, one in enumerate(resolved):
         for other in resolved[:i]:
             if one.is_relative_to(other) or other.is_relative_to(one):
-                raise RequestError(f"{roots[i]}: lies in another of the folders, or is one twice: name each folder once")
+                raise RequestError(f"{roots[i]}: is inside another of the folders, or given twice: give each folder once")

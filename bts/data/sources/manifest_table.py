@@ -53,7 +53,7 @@ def write_manifest(file: Path, rows: Sequence[Row]) -> None:
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
-        raise RequestError(f"{file}: can't be written ({error.strerror}): name another file with --out") from error
+        raise RequestError(f"{file}: can't be written ({error.strerror}): choose another file with --out") from error
 
 
 def _relative(root: Path, name: str, folder: Path) -> str:

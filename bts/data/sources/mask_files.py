@@ -116,7 +116,7 @@ def _palette_values(index: np.ndarray, palette: np.ndarray) -> np.ndarray:
     if len(black) > 1:
         raise InputError(
             f"{len(black)} palette entries of the mask are black ({', '.join(map(str, black))}), so labels and background "
-            f"can't be told apart: {LABELS_SETTING}"
+            f"can't be distinguished: {LABELS_SETTING}"
         )
     return _by_hue(palette.max(axis=1)[index], palette[used])
 

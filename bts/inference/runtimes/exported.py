@@ -84,7 +84,7 @@ def card_in(file: Path) -> ModelCard:
         raise RequestError(f"{file}: no such file: export a model with `bts export MODEL`")
     text = read_metadata(file).get(CARD_KEY) if file.suffix.lower() == ".onnx" else read_ir(file, card_key=CARD_KEY).card
     if text is None:
-        raise RequestError(f"{file}: not exported by `bts export`: it carries no model card, so its classes are not known")
+        raise RequestError(f"{file}: not exported by `bts export`: it has no model card, so its classes are unknown")
     return parse_card(text, file)
 
 

@@ -93,7 +93,7 @@ def read_metadata(path: Path) -> dict[str, str]:
                     raise ValueError(f"over {2 * LARGEST_CARD:,} bytes of metadata")
                 pairs.append(_entry(file.read(field.length)))
     if GRAPH not in numbers:
-        raise RequestError(f"{path}: no ONNX file: there is no graph in it")
+        raise RequestError(f"{path}: not an ONNX file: no graph in it")
     return dict(pairs)
 
 
@@ -261,7 +261,7 @@ class _Reading:
             raise RequestError(f"{self.path}: can't be read ({error.strerror or error})") from error
         if isinstance(error, (ValueError, EOFError)):
             raise RequestError(
-                f"{self.path}: no ONNX file, or none that is opened ({error}): export or copy it again"
+                f"{self.path}: not an ONNX file that can be opened ({error}): export or copy it again"
             ) from error
 
 
