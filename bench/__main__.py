@@ -41,7 +41,7 @@ NAMES = {
     "growth": "growth",
     "app": "app",
 }
-"""Name on the command line -> module in this folder, with a question as its docstring and `run(work, quick=)`."""
+"""Name on the command line -> module in this folder, with its title as docstring and `run(work, quick=)`."""
 RESULTS = Path("bench.jsonl")
 
 
@@ -107,7 +107,7 @@ def measure(name: str, work: Path, *, out: Path | None, quick: bool) -> dict[str
     machine = describe_machine()  # before: afterwards the load is our own
     module = importlib.import_module(f"bench.{NAMES[name]}")
     lines, notes = module.run(work, quick=quick)
-    question = str(module.__doc__).partition("\n")[0]
+    question = str(module.__doc__).partition("\n")[0].rstrip(".")
     found = {"bench": name, "question": question, "quick": quick, "machine": machine, "lines": rows(lines), "notes": notes}
     print(f"\n{question}\n\n{table(found['lines'])}\n")
     for note in notes:

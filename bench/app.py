@@ -1,4 +1,4 @@
-"""Time from a scan dropped on the page to its picture, beside `infer.py`, and memory of the server."""
+"""Time from a dropped scan to its picture on the page, compared with `infer.py`, and memory of the server."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ from bts.errors import RequestError
 
 HEAD = """# Performance
 
-For someone who asks how fast it is, and against what. Written by `python -m bench page` from what `make bench` measured; every
-number is on phantoms and random weights, so that anyone can measure it again.
+Speed and memory, compared with a baseline. Written by `python -m bench page` from the measurements of `make bench`. They use
+phantoms and random weights, so that they can be repeated anywhere.
 
     make bench                                                  # about ten minutes on two quiet cores, into bench.jsonl
     python -m bench page bench.jsonl --out docs/performance.md
 """
 READ = """
-Medians of repeated measurements; the quartiles show the spread. A ratio is to the line named beside it. Times must stay under
-what must be reached, rates over it. Causes of missed goals: [Experiments](experiments.md#missed-speed-goals).
+Medians of repeated measurements; the quartiles show the spread. A ratio is relative to the line in the last column. Goals
+of times are upper limits, goals of rates lower ones. Causes of missed goals: [Experiments](experiments.md#missed-speed-goals).
 """
 
 
@@ -46,18 +46,18 @@ def read_results(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
 def page(results: dict[str, dict[str, Any]]) -> str:
     """Return the document."""
-    parts = [HEAD, "\n## What must be reached\n\n", _demanded(results), READ]
+    parts = [HEAD, "\n## Goals\n\n", _demanded(results), READ]
     if any(result["quick"] for result in results.values()):
-        parts.insert(1, "\n**Smallest sizes (`--quick`): these numbers mean nothing.**\n")
+        parts.insert(1, "\n**Smallest sizes (`--quick`): these numbers are not meaningful.**\n")
     for result in results.values():
-        parts.append(f"\n## {result['question']}\n\n{_full(result)}\n")
+        parts.append(f"\n## {result['question'].rstrip('.')}\n\n{_full(result)}\n")
         parts += [f"- {note}\n" for note in result["notes"]]
-    parts.append(f"\n## The machine\n\n{_machines(results)}")
+    parts.append(f"\n## Machine\n\n{_machines(results)}")
     return "".join(parts)
 
 
 def _demanded(results: dict[str, dict[str, Any]]) -> str:
-    lines = ["| | measured | ratio | must be | is |", "|---|---|---|---|---|"]
+    lines = ["| | measured | ratio | goal | reached |", "|---|---|---|---|---|"]
     for result in results.values():
         for row in (row for row in result["lines"] if row["must"] is not None):
             median, _, unit, ratio, _, must, met = cells_of(row)
