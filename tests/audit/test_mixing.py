@@ -210,7 +210,7 @@ def test_the_command_writes_both_tables_and_refuses_a_fold_of_nothing(
     out = tmp_path / "table" / "manifest.csv"
     arguments = ["manifest", f"manifest:{tmp_path}", "--out", str(out), "--hold-out", "1"]
     assert cli.main(arguments) == 2
-    assert "--hold-out: expected sets of --tumours" in capsys.readouterr().err
+    assert "--hold-out: expected sets in --tumours" in capsys.readouterr().err
     assert cli.main([*arguments, "--tumours", f"folders:{tmp_path / 'extra'}"]) == 0
     assert "1 slices of fold 1 are held out" in capsys.readouterr().out
     assert len(open_source("manifest", out).records()) == 7

@@ -49,7 +49,7 @@ def test_several_roots_are_merged_and_named_from_their_common_folder(tmp_path):
 def test_a_root_twice_or_within_another_is_refused(tmp_path, second):
     save(tmp_path / "one" / "glioma" / "1.png", picture(3))
     roots = os.pathsep.join([str(tmp_path / "one"), str(tmp_path / second)])
-    with pytest.raises(RequestError, match="lies in another of the folders, or is one twice"):
+    with pytest.raises(RequestError, match="is inside another of the folders, or given twice"):
         open_source("folders", roots)
 
 

@@ -362,7 +362,7 @@ def test_a_published_validation_part_is_kept() -> None:
 
 def test_a_published_split_with_a_patient_on_two_sides_is_refused() -> None:
     records = [replace(record, patient="P1") for record in _published()]
-    with pytest.raises(RequestError, match="patient P1 stands in"):
+    with pytest.raises(RequestError, match="patient P1 is in"):
         make_split(
             [*records, Record(path="x.jpg", label="glioma", part="train", patient="P2")], SplitSettings(kind="published")
         )

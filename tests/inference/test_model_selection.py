@@ -101,5 +101,5 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 
 def test_a_joint_model_beside_others_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="a joint model predicts mask and class: name it alone"):
+    with pytest.raises(RequestError, match="a joint model predicts mask and class: give it alone"):
         select_models(seg=None, cls=tmp_path, joint=tmp_path, runs=tmp_path)

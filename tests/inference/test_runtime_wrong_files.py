@@ -58,7 +58,7 @@ def test_metadata_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_file_that_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    with pytest.raises(RequestError, match=r"model.onnx: no ONNX file") as error:
+    with pytest.raises(RequestError, match=r"model.onnx: not an ONNX file") as error:
         open_runtime("onnx", path, device="cpu")
     assert "\n" not in str(error.value)
 
@@ -73,7 +73,7 @@ def test_a_file_cut_short_is_refused_wherever_the_cut_is(good: Path, tmp_path: P
 
 
 def test_a_file_without_a_card_is_not_ours(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="not exported by `bts export`: it carries no model card"):
+    with pytest.raises(RequestError, match="not exported by `bts export`: it has no model card"):
         open_runtime("onnx", write_file(tmp_path / "m.onnx"), device="cpu")
 
 
@@ -119,7 +119,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         open_runtime("onnx", tmp_path / "gone.onnx", device="cpu")
 
 
-@pytest.mark.parametrize(("text", "message"), [("<net>", "no OpenVINO file"), ("<net/>", "it carries no model card")])
+@pytest.mark.parametrize(("text", "message"), [("<net>", "no OpenVINO file"), ("<net/>", "it has no model card")])
 def test_an_openvino_file_that_is_none_of_ours_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "model.xml").write_text(text)
     with pytest.raises(RequestError, match=message):

@@ -113,7 +113,7 @@ def test_a_folder_that_is_no_run_is_refused(run: Run, tmp_path: Path) -> None:
     report.mkdir()
     (report / "metrics.json").write_bytes((run.scores / "scores.json").read_bytes())
     (report / "slices.csv").write_bytes((run.scores / "test_slices.csv").read_bytes())
-    with pytest.raises(RequestError, match="no run of a training: name a folder such as runs/joint/TIME"):
+    with pytest.raises(RequestError, match="not a run of a training: expected a folder such as runs/joint/TIME"):
         card_text(report)
 
 
