@@ -180,6 +180,19 @@ def test_the_report_refers_to_the_segment_of_each_lesion(written: tuple[Scan, Pa
         assert group.tracking_uid == segmentation.SegmentSequence[number - 1].TrackingUID
 
 
+def test_a_single_lesion_has_its_segment_too(tmp_path: Path) -> None:
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
+    known = made_series.findings()
+    one = replace(known, lesion_labels=known.lesion_labels * (known.lesion_labels == 1), lesions=known.lesions[:1])
+    folder = write_volume(scan, made_series.predictions(scan), tmp_path / "out", findings=lambda: one, writers=["dicom"])
+    assert places(pydicom.dcmread(folder / "seg.dcm"), 1) == expected_places(scan, 1)
+    _, lesion = groups_of(folder)
+    assert list(lesion.referenced_segment.referenced_segment_numbers) == [1]
+    if shutil.which("dciodvfy") is not None:
+        for path in folder.glob("*.dcm"):
+            assert "\nError" not in subprocess.run(["dciodvfy", path], capture_output=True, text=True).stderr
+
+
 def test_what_is_not_measured_is_left_out_of_the_report_and_own_classes_keep_their_names(tmp_path: Path) -> None:
     scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
     unmeasured = dict.fromkeys(("volume_ml", "longest_mm", "perpendicular_mm", "extent_mm", "side", "centroid_mm"))
@@ -212,6 +225,15 @@ def test_no_object_of_a_scan_that_is_no_series_or_has_no_findings(tmp_path: Path
     scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
     assert not list(result_of(replace(scan, series=None), tmp_path / "nifti").iterdir())
     assert not list(write_volume(scan, made_series.predictions(scan), tmp_path / "slices", writers=["dicom"]).iterdir())
+
+
+def test_a_series_that_can_not_be_placed_gets_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
+    assert scan.series is not None
+    with caplog.at_level(logging.INFO, logger="bts"):
+        folder = result_of(replace(scan, series=replace(scan.series, frame_of_reference_uid="")), tmp_path / "out")
+    assert not list(folder.iterdir())
+    assert [record.getMessage() for record in caplog.records] == [f"{scan.path}: {dicom_objects.NO_FRAME}"]
 
 
 def test_without_highdicom_a_note_says_so(

@@ -15,6 +15,7 @@ from bts.inference.writers.dicom_report import measurement_report
 from bts.inference.writers.dicom_segmentation import segmentation, source_headers
 
 LOG = logging.getLogger(__name__)
+NO_FRAME = "seg.dcm and report.dcm are not written: the series has no FrameOfReferenceUID, so nothing can be placed in it"
 NO_HIGHDICOM = "seg.dcm and report.dcm are not written: install highdicom (pip install 'bts[dicom]')"
 
 
@@ -42,6 +43,9 @@ class DicomObjects(ResultWriter):
             return
         if find_spec("highdicom") is None:
             LOG.info("%s: %s", self.scan.path, NO_HIGHDICOM)
+            return
+        if not series.frame_of_reference_uid:
+            LOG.info("%s: %s", self.scan.path, NO_FRAME)
             return
         headers, found = source_headers(series, geometry), None
         if findings.tumour:

@@ -48,7 +48,8 @@ def measurement_report(
         version=bts.__version__,
         parameters=[f"{name}: {value}" for name, value in algorithm_fields(models)["parameters"].items()],
     )
-    groups = [_whole(findings, algorithm), *(_lesion(each, segmentation, algorithm) for each in findings.lesions)]
+    series_uid = str(headers[0].SeriesInstanceUID)
+    groups = [_whole(findings, algorithm), *(_lesion(each, segmentation, series_uid, algorithm) for each in findings.lesions)]
     observer = highdicom.sr.DeviceObserverIdentifyingAttributes(
         uid=_device_uid(models), name="bts", manufacturer_name="bts", model_name=" ".join(mark.name for mark in models)
     )
@@ -90,7 +91,7 @@ def _whole(findings: VolumeFindings, algorithm: Any) -> Any:
     )
 
 
-def _lesion(lesion: Lesion, segmentation: Any, algorithm: Any) -> Any:
+def _lesion(lesion: Lesion, segmentation: Any, series_uid: str, algorithm: Any) -> Any:
     """Return the group of a lesion; what is not known of it is left out."""
     import highdicom
     from pydicom.sr.codedict import codes
@@ -107,7 +108,12 @@ def _lesion(lesion: Lesion, segmentation: Any, algorithm: Any) -> Any:
     measured += [(name, value, codes.UCUM.Millimeter) for name, value in lengths.items()]
     return highdicom.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=highdicom.sr.TrackingIdentifier(identifier=description.tracking_id, uid=description.tracking_uid),
-        referenced_segment=highdicom.sr.ReferencedSegment.from_segmentation(segmentation, segment_number=lesion.number),
+        referenced_segment=highdicom.sr.ReferencedSegment(  # `from_segmentation` fails where there is only one segment
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=lesion.number,
+            source_series=highdicom.sr.SourceSeriesForSegmentation(series_uid),
+        ),
         finding_type=codes.SCT.Neoplasm,
         finding_sites=[highdicom.sr.FindingSite(anatomic_location=codes.SCT.Brain, laterality=side)],
         algorithm_id=algorithm,
