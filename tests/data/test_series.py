@@ -169,6 +169,9 @@ def test_an_enhanced_file_alone_is_its_volume(tmp_path):
 def test_groups_of_a_frame_come_before_shared_ones(tmp_path):
     path = write_enhanced(tmp_path / "a.dcm", VALUES, shared_place=False, spacing=(2.0, 3.0))
     np.testing.assert_allclose(np.diag(only([path]).affine), [-3, -2, 5, 1])
+    measures = {"PixelMeasuresSequence": {"PixelSpacing": [4.0, 6.0]}}
+    path = write_enhanced(tmp_path / "b.dcm", VALUES, spacing=(2.0, 3.0), each=lambda index: measures)
+    np.testing.assert_allclose(np.diag(only([path]).affine), [-6, -4, 5, 1])
 
 
 @pytest.mark.parametrize("enhanced", [False, True])

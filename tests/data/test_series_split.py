@@ -102,6 +102,19 @@ def test_a_field_that_changes_from_slice_to_slice_splits_no_volume(tmp_path, fie
     assert [each.shape[2] for each in found] == [6]
 
 
+def test_time_points_are_split_where_the_echo_changes_from_slice_to_slice(tmp_path):
+    files = [
+        file
+        for time in (1, 2)
+        for file in write_series(
+            tmp_path / str(time), VALUES, TemporalPositionIdentifier=time, each=lambda index: {"EchoTime": 10 + index}
+        )
+    ]
+    found, left = find_series(files)
+    assert not left
+    assert [(each.part, each.shape[2]) for each in found] == [("time point 1", 6), ("time point 2", 6)]
+
+
 def test_a_shorter_time_point_is_read_with_a_note(tmp_path):
     files = write_series(tmp_path / "a", VALUES, TemporalPositionIdentifier=1)
     files += write_series(tmp_path / "b", VALUES[:4], TemporalPositionIdentifier=2)
