@@ -60,13 +60,12 @@ def test_every_result_keeps_the_schema(
 
 def test_the_schema_refuses_what_is_missing_or_too_much(seg: BrightRuntime, cls: BrightRuntime, schema: dict[str, Any]) -> None:
     result = Predictor([seg, cls]).predict(make_slice()).to_dict()
-    jsonschema.validate(result, schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(result)
     for name in result:
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({key: value for key, value in result.items() if key != name}, schema)
+        assert not validator.is_valid({key: value for key, value in result.items() if key != name}), name
     for change in ({"patient": "Smith"}, {"schema_version": 1}):
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(result | change, schema)
+        assert not validator.is_valid(result | change)
 
 
 @pytest.mark.parametrize(
