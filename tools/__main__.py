@@ -16,6 +16,7 @@ COMMANDS = {
     "figure": ("tools.figure", "draw scan, truth, prediction and Grad-CAM side by side"),
     "elsewhere": ("tools.elsewhere", "compare models on other publishers, on counterfactual slices and at home"),
     "ood": ("tools.ood", "fit the out-of-distribution reference of a model and count what it flags"),
+    "volumes": ("tools.volumes", "score volumes decided slice by slice and as a whole, on series with masks"),
     "bundle": ("tools.bundle", "put the model of a finished run into the package"),
     "licences": ("tools.licences_command", "write docs/licences.md"),
     "vulnerabilities": ("tools.vulnerabilities_command", "check the pinned packages for known vulnerabilities"),

@@ -114,12 +114,15 @@ def make_job(
         print(f"process {shard.rank + 1} of {shard.world_size}: {len(paths)} of {len(inputs)} scans")
     out.mkdir(parents=True, exist_ok=True)
     on_line = _print_line if len(paths) <= LISTED else None
-    return Job(predictor, folders, axis=options.axis, cam_class=options.cam, on_line=on_line, debug=options.debug), paths
+    job = Job(predictor, folders, axis=options.axis, cam_class=options.cam, drawn=options.pictures, on_line=on_line)
+    job.debug = options.debug
+    return job, paths
 
 
 def make_parser() -> OneLineParser:
     """Return the parser of `infer.py` and `bts infer`."""
     from bts.inference.cam_methods import CAM_METHODS, CAM_SCALES
+    from bts.inference.writers.base import PICTURES
 
     parser = OneLineParser(
         prog="python infer.py",
@@ -147,6 +150,12 @@ def make_parser() -> OneLineParser:
     parser.add_argument("--cam-method", choices=CAM_METHODS, help="method of the class activation map [default of the model]")
     parser.add_argument(
         "--axis", type=int, choices=(0, 1, 2), help="slicing axis of a volume: 0 sagittal, 1 coronal, 2 axial [from the file]"
+    )
+    parser.add_argument(
+        "--pictures",
+        choices=PICTURES,
+        default="key",
+        help="slices of a volume that are drawn: of each lesion the one with its largest area, all, or none [key]",
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument(

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from bts.data.readers.series import SeriesFiles
     from bts.inference.prediction import Prediction
     from bts.inference.predictor import Predictor
+    from bts.inference.volume import Lesion, VolumeFindings
 
 NIFTI = (".nii", ".nii.gz")
+NAMED_LESIONS = 3
+"""Most lesions that the line of a volume lists."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Disk errors that would affect every other file too."""
 
@@ -49,6 +52,7 @@ class Job:
         folders: result folder of each input.
         axis: slicing axis of volumes.
         cam_class: class of the class activation maps.
+        drawn: slices of a volume that are drawn: `key`, `all` or `none`.
         on_line: receives the line of each input, or None.
         files: file on disk of an input with another name, such as a member of an archive, or the files of a series.
         debug: whether to print the traceback of an unexpected error.
@@ -59,6 +63,7 @@ class Job:
     folders: dict[Path, Path]
     axis: int | None = None
     cam_class: str | None = None
+    drawn: str = "key"
     on_line: Callable[[str], None] | None = None
     files: Mapping[Path, Path | SeriesFiles] = field(default_factory=dict)
     debug: bool = False
@@ -77,6 +82,7 @@ class Job:
             cam_scale=self.predictor.cam_scale,
             cam_method=self.predictor.map_method,
             axis=self.axis,
+            pictures=self.drawn,
         )
 
     def work(self, paths: Sequence[Path]) -> Iterator[int]:
@@ -175,22 +181,24 @@ class Job:
 
     def volume(self, path: Path, scan: Scan) -> Outcome:
         """Predict a volume and write its result."""
+        from bts.inference.volume import VolumeEvidence
         from bts.inference.write import write_volume
 
-        areas: list[int] = []
+        evidence = VolumeEvidence(scan)
         warnings: list[tuple[int, tuple[str, ...]]] = []
 
-        def counted() -> Iterator[Prediction]:
+        def watched() -> Iterator[Prediction]:
             slices, size = scan.slices, self.predictor.best_batch_size
             for prediction in self.predictor.predict_many(slices, batch_size=size, cam_class=self.cam_class):
-                areas.append(prediction.mask_area_px or 0)
+                evidence.add(prediction)
                 warnings.append((int(prediction.slice.index or 0), prediction.warnings))
                 yield prediction
 
-        folder = write_volume(scan, counted(), self.folders[path])
-        blank = f", {len(scan.blank)} blank" if scan.blank else ""
-        line = f"{path}: {len(areas)} slices{blank}, {sum(map(bool, areas))} with a mask -> {folder}"
-        return Outcome(path, line, gather_warnings(warnings))
+        folder = write_volume(scan, watched(), self.folders[path], findings=evidence.findings, pictures=self.drawn)
+        found, blank = evidence.findings(), f", {len(scan.blank)} blank" if scan.blank else ""
+        said = "" if found is None else f"{format_findings(found)}; "
+        line = f"{path}: {said}{len(scan.slices)} slices{blank} -> {folder}"
+        return Outcome(path, line, (*(() if found is None else found.warnings), *gather_warnings(warnings)))
 
     def note(self, outcome: Outcome) -> None:
         """Record why an input failed, or pass its line on."""
@@ -245,3 +253,29 @@ def format_prediction(prediction: Prediction) -> str:
         area = f" ({prediction.mask_area_mm2:.0f} mm2)" if prediction.mask_area_mm2 is not None else ""
         parts.append(f"mask of {prediction.mask_area_px} pixels{area}" if prediction.mask_area_px else "empty mask")
     return ", ".join(parts)
+
+
+def format_findings(findings: VolumeFindings) -> str:
+    """Return the findings of a volume in a few words: tumour, class, and the largest lesions."""
+    from bts.inference.panel import percent
+
+    sure = f"probability {findings.tumour_prob:.2f}, reported from {findings.threshold:.2f}"
+    if not findings.tumour:
+        return f"no tumour ({sure})"
+    parts = [f"tumour ({sure})"]
+    if findings.label is not None:
+        parts.append(f"{findings.label} {percent(findings.class_prob[findings.label], digits=0)}")
+    count = len(findings.lesions)
+    lesions = "; ".join(map(format_lesion, findings.lesions[:NAMED_LESIONS]))
+    more = f"; and {count - NAMED_LESIONS} smaller" if count > NAMED_LESIONS else ""
+    return ", ".join([*parts, f"{count} lesion{'' if count == 1 else 's'}: {lesions}{more}"])
+
+
+def format_lesion(lesion: Lesion) -> str:
+    """Return size and place of a lesion in a few words."""
+    first, last = lesion.slices
+    slices = f"slice {first}" if first == last else f"slices {first} to {last}"
+    if lesion.volume_ml is None:
+        return f"{lesion.voxels} voxels in {slices}"
+    parts = [f"{lesion.volume_ml:.1f} ml", f"{lesion.longest_mm:.0f} x {lesion.perpendicular_mm:.0f} mm"]
+    return ", ".join([*parts, *([lesion.side] if lesion.side else []), slices])

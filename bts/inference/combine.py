@@ -127,7 +127,7 @@ def _fused(item: Slice, model: ModelOutput) -> dict[str, Any]:
     mask = postprocess.decide_mask(
         conditional, threshold=float(point["threshold"]), min_area=float(point["min_area"]), keep_largest=tumour
     )
-    heads = UnfusedHeads(card.classes[int(class_prob.argmax())], class_prob, int(unfused["mask"].sum()), tumour_prob)
+    heads = UnfusedHeads(card.classes[int(class_prob.argmax())], class_prob, int(unfused["mask"].sum()), tumour_prob, mask_prob)
     return unfused | {"class_prob": fused, "mask_prob": conditional, "mask": mask, "unfused": heads}
 
 

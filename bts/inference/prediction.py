@@ -43,12 +43,14 @@ class UnfusedHeads:
         class_prob: (K,) float64, softmax(class_logits / temperature).
         mask_area_px: pixels of the mask head's mask.
         tumour_prob: largest probability in the mask, the mask head's evidence that there is a tumour.
+        mask_prob: (H, W) float32, probability of tumour in each pixel, whatever the class; None where it is not kept.
     """
 
     label: str
     class_prob: np.ndarray
     mask_area_px: int
     tumour_prob: float
+    mask_prob: np.ndarray | None = None
 
     @property
     def consistent(self) -> bool:

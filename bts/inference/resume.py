@@ -80,6 +80,7 @@ def is_finished(
     cam_scale: str = "slice",
     cam_method: str | None = None,
     axis: int | None = None,
+    pictures: str = "none",
 ) -> bool:
     """Return whether a folder holds the complete result that would be written now.
 
@@ -95,6 +96,7 @@ def is_finished(
         cam_scale: `slice` or `model`; a model without a scale of its own always gives `slice`.
         cam_method: `gradcam` or `hirescam`; None for any.
         axis: along which a volume is cut; None for any.
+        pictures: slices of a volume that are to be drawn: `key`, `all` or `none`.
     """
     try:
         result = read_result(folder)
@@ -106,6 +108,8 @@ def is_finished(
         return False
     if axis is not None and result.get("axis", axis) != axis:
         return False
+    if "slices" in result and not _drawn(result, folder, pictures):
+        return False
     rows = result.get("slices", [result])
     return all(
         row.get("cam_class") in (None, cam_class or row.get("class"))
@@ -113,3 +117,13 @@ def is_finished(
         and (cam_method is None or row.get("cam_method") in (None, cam_method))
         for row in rows
     )
+
+
+def _drawn(result: dict[str, Any], folder: Path, pictures: str) -> bool:
+    """Return whether the slices of a volume that are to be drawn are; False for a result of before volumes were decided."""
+    lesions = result.get("lesions", ())
+    wanted = [row["index"] for row in result["slices"] if not row["blank"]]
+    if pictures == "key" and lesions is not None:
+        wanted = [lesion["largest_slice"] for lesion in lesions]
+    there = {int(path.stem) for path in (folder / "slices").glob("*.png") if path.stem.isdecimal()}
+    return "tumour" in result and (pictures == "none" or there >= set(wanted))

@@ -1,9 +1,9 @@
 """Findings of a volume: whether there is a tumour, its class, and the measurements of each lesion.
 
 The mask probabilities of the slices are smoothed along the normal and cut at a threshold; connected components are the
-candidates. Each has a score, the mean probability of its most probable millilitre, so that a false alarm in one slice of 150
-counts for little. A candidate whose score reaches the volume's own threshold is a lesion; the largest score is the probability
-that the volume shows a tumour.
+candidates. Each has a score, the mean probability of its most probable half millilitre, so that a false alarm in one slice of
+150 counts for little. A candidate whose score reaches the volume's own threshold is a lesion; the largest score is the
+probability that the volume shows a tumour.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bts.data.readers.scan import VolumeGeometry
+from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.glossary import NO_TUMOUR
-from bts.inference.measurements import diameters_mm, positions_mm, side_of, slice_spacing_mm, voxel_volume_mm3
+from bts.inference.measurements import Midline, diameters_mm, positions_mm, side_of, slice_spacing_mm, voxel_volume_mm3
+from bts.inference.postprocess import PHANTOM_MODEL, PHANTOM_SLICE
+from bts.inference.prediction import Prediction
+from bts.inference.statements import cap_probabilities
 
 MOST_LESIONS = 255
 """Of a volume: their numbers are uint8. Smaller ones are left out."""
@@ -103,8 +106,8 @@ class VolumeRule:
 
     smoothing_mm: float = 4.0
     voxel_threshold: float = 0.35
-    evidence_ml: float = 1.0
-    tumour_threshold: float = 0.5
+    evidence_ml: float = 0.5
+    tumour_threshold: float = 0.55
     assumed_spacing_mm: tuple[float, float, float] = (5.0, 1.0, 1.0)
 
 
@@ -274,4 +277,106 @@ def _in_mm(lesion: Lesion, inside: np.ndarray, box: Box, geometry: VolumeGeometr
         extent_mm=(lesion.slices[1] - lesion.slices[0] + 1) * slice_spacing_mm(affine),
         side=side_of(places[:, 0], midline_mm) if known and midline_mm is not None else None,
         centroid_mm=tuple(places.mean(0).tolist()) if known else None,
+    )
+
+
+class VolumeEvidence:
+    """What the slices of a volume show, gathered one by one: two bytes a voxel, and a few numbers a slice."""
+
+    def __init__(self, scan: Scan, *, rule: VolumeRule | None = None) -> None:
+        """Take a volume; its slices follow with `add`."""
+        assert scan.volume is not None
+        self.scan, self.geometry, self.rule = scan, scan.volume, rule
+        self.midline = Midline(self.geometry.slice_affine_mm)
+        self.classes: tuple[str, ...] = ()
+        self.mask_prob: np.ndarray | None = None
+        self.class_prob = np.zeros((self.geometry.n_slices, 0))
+        self.is_ood = np.zeros(self.geometry.n_slices, bool)
+        self._found: VolumeFindings | None = None
+
+    def add(self, prediction: Prediction) -> None:
+        """Take the prediction of a slice: of a joint model the mask head's own probabilities, before they are fused."""
+        index, heads = int(prediction.slice.index or 0), prediction.unfused
+        mask_prob = prediction.mask_prob if heads is None else heads.mask_prob
+        class_prob = prediction.class_prob if heads is None else heads.class_prob
+        if class_prob is not None:
+            if not self.classes:
+                self.classes = prediction.classes
+                self.class_prob = np.zeros((self.geometry.n_slices, len(self.classes)))
+            self.class_prob[index] = class_prob
+        if mask_prob is not None:
+            if self.mask_prob is None:
+                self.mask_prob = np.zeros((self.geometry.n_slices, *self.geometry.slice_shape), np.float16)
+            self.mask_prob[index] = mask_prob
+        self.is_ood[index] = prediction.ood is not None and prediction.ood.is_ood
+        if self.geometry.oriented:
+            self.midline.add(index, prediction.slice.image)
+
+    def findings(self) -> VolumeFindings | None:
+        """Return the findings, computed once; None without a segmenter."""
+        if self._found is None and self.mask_prob is not None:
+            found = find_lesions(
+                self.mask_prob,
+                classes=self.classes,
+                class_prob=self.class_prob if self.classes else None,
+                geometry=self.geometry if self.scan.slices[0].spacing_mm is not None else None,
+                midline_mm=self.midline.position_mm,
+                blank=self.scan.blank,
+                rule=self.rule,
+            )
+            self._found, self.mask_prob = self._warned(found), None
+        return self._found
+
+    def _warned(self, found: VolumeFindings) -> VolumeFindings:
+        """Add a warning, and cap the probabilities of classes, where most slices that count are out of distribution."""
+        counted = {index for lesion in found.lesions for index in range(lesion.slices[0], lesion.slices[1] + 1)}
+        what = "that show the tumour" if counted else "with an image"
+        counted = counted - set(self.scan.blank) or {int(item.index or 0) for item in self.scan.slices}
+        unlike = sum(bool(self.is_ood[index]) for index in counted)
+        if 2 * unlike <= len(counted):
+            return found
+        text = (
+            f"out of distribution: {unlike} of the {len(counted)} slices {what} are unlike the slices that the model was "
+            "trained on, so lesions, class and probabilities are unreliable"
+        )
+        return replace(
+            found,
+            class_prob=_capped(found.class_prob),
+            lesions=tuple(replace(lesion, class_prob=_capped(lesion.class_prob)) for lesion in found.lesions),
+            warnings=(*found.warnings, text),
+        )
+
+
+def _capped(class_prob: Mapping[str, float]) -> dict[str, float]:
+    """Return the probabilities of the classes that are possible, none above what is reported out of distribution."""
+    possible = [name for name, value in class_prob.items() if value > 0]
+    if len(possible) < 2:
+        return dict(class_prob)
+    capped = cap_probabilities(np.array([class_prob[name] for name in possible]))
+    return dict.fromkeys(class_prob, 0.0) | dict(zip(possible, capped.tolist(), strict=True))
+
+
+def apply_findings(prediction: Prediction, findings: VolumeFindings) -> Prediction:
+    """Return the prediction of a slice as the volume's findings have it, for a picture that agrees with them.
+
+    The mask is that of the lesions. A slice that shows one has the class of the volume, any other has no tumour. What the slice
+    by itself gave and the findings may contradict is left out: probabilities of its pixels, referral and its warnings.
+    """
+    item = prediction.slice
+    mask = findings.lesion_labels[int(item.index or 0)] > 0
+    class_prob = findings.class_prob if mask.any() else {name: float(name == NO_TUMOUR) for name in findings.class_prob}
+    known = prediction.class_prob is not None and sum(class_prob.values()) > 0
+    made = [text for text in (PHANTOM_SLICE, PHANTOM_MODEL) if text in prediction.warnings]
+    return replace(
+        prediction,
+        mask=mask,
+        mask_prob=None,
+        mask_confidence=None,
+        mask_uncertain=None,
+        classes=prediction.classes if known else (),
+        class_prob=np.array([class_prob[name] for name in prediction.classes]) if known else None,
+        unfused=None,
+        ood=None,
+        refer=False,
+        warnings=(*item.warnings, *made, *findings.warnings),
     )

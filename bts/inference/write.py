@@ -10,7 +10,7 @@ from bts.atomic import remove_leftovers
 from bts.data.readers.scan import Scan
 from bts.errors import InputError, RequestError
 from bts.inference.prediction import Prediction
-from bts.inference.volume import VolumeFindings
+from bts.inference.volume import VolumeEvidence, VolumeFindings
 from bts.inference.writers.catalogue import RESULT, ResultWriter, result_writers
 
 Writers = Sequence[str | type[ResultWriter]] | None
@@ -41,8 +41,9 @@ def write_volume(
     predictions: Iterable[Prediction],
     folder: str | Path,
     *,
-    findings: Callable[[], VolumeFindings] | None = None,
+    findings: Callable[[], VolumeFindings | None] | None = None,
     writers: Writers = None,
+    pictures: str = "key",
 ) -> Path:
     """Write `mask.nii.gz`, `slices/<index>.png` and one `result.json` with all slices of a volume.
 
@@ -50,8 +51,10 @@ def write_volume(
         scan: the volume as it was read.
         predictions: predictions of its slices, in order; taken one by one and not kept.
         folder: created where it is missing; files of an earlier result are replaced.
-        findings: called once after the last prediction, for what is found in the volume as a whole.
+        findings: called once after the last prediction, for what is found in the volume as a whole; None finds the lesions in
+            the predictions (`bts.inference.volume`).
         writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.
+        pictures: slices that are drawn: `key`, of each lesion the one with its largest area, `all` or `none`.
 
     Returns:
         the folder.
@@ -62,7 +65,8 @@ def write_volume(
     """
     if scan.volume is None:
         raise InputError(f"{scan.path}: a picture where a volume is expected: write it with write_prediction")
-    _write(scan, predictions, Path(folder), writers, findings)
+    evidence = VolumeEvidence(scan) if findings is None else None
+    _write(scan, predictions, Path(folder), writers, findings=findings, evidence=evidence, pictures=pictures)
     return Path(folder)
 
 
@@ -71,7 +75,10 @@ def _write(
     predictions: Iterable[Prediction],
     folder: Path,
     writers: Writers,
-    findings: Callable[[], VolumeFindings] | None = None,
+    *,
+    findings: Callable[[], VolumeFindings | None] | None = None,
+    evidence: VolumeEvidence | None = None,
+    pictures: str = "key",
 ) -> None:
     named = list(result_writers) if writers is None else writers
     kinds = [result_writers.find(each) if isinstance(each, str) else each for each in named]
@@ -80,13 +87,18 @@ def _write(
     with _errors_named(folder):
         empty_folder(folder, kinds)
         active = [kind(scan, folder) for kind in kinds]
+        for writer in active:
+            writer.pictures = pictures
         for prediction in predictions:
             left.discard(prediction.slice.index)
+            if evidence is not None:
+                evidence.add(prediction)
             for writer in active:
                 writer.add(prediction)
         if left or not scan.slices:
             raise InputError(f"{scan.path}: {len(left)} of {len(scan.slices)} slices have no prediction: give one for each")
-        whole = None if findings is None else findings()
+        find = findings if evidence is None else evidence.findings
+        whole = None if find is None else find()
         for writer in active:
             writer.findings = whole
             writer.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,19 @@ def test_a_volume_gets_one_folder_and_its_mask(loaded: list[Any], tmp_path: Path
     array = np.zeros((40, 40, 4), np.float32)
     with Image.open(draw(tmp_path / "slice.png")) as picture:
         array[..., :3] = np.asarray(picture)[..., None]  # the last slice is blank
-    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "volume.nii.gz")
-    assert infer.main(["volume.nii.gz", "slice.png", "--axis", "2", "--out", "out"]) == 0
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([-2.0, -2.0, 2.0, 1.0])), tmp_path / "volume.nii.gz")
+    assert infer.main(["volume.nii.gz", "slice.png", "--axis", "2", "--out", "out", "--pictures", "all"]) == 0
     assert nibabel.load(tmp_path / "out" / "volume" / "mask.nii.gz").shape == (40, 40, 4)
-    assert "volume.nii.gz: 3 slices, 1 blank, 3 with a mask -> out/volume" in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "volume" / "slices").iterdir())) == 3
+    told = capsys.readouterr().out
+    line = next(line for line in told.splitlines() if line.startswith("volume.nii.gz: tumour (probability 0.9"))
+    size = r"1 lesion: \d\.\d ml, \d+ x \d+ mm, (left|right|crosses the midline), slices 0 to 2"
+    assert re.search(rf"reported from 0\.\d\d\), glioma 91%, {size}; 3 slices, 1 blank -> out/volume", line)
+    assert infer.main(["volume.nii.gz", "--axis", "2", "--out", "out", "--pictures", "all", "--resume"]) == 0
+    assert "1 of 1 scans are already finished" in capsys.readouterr().out
+    (tmp_path / "out" / "volume" / "slices" / "0.png").unlink()
+    assert infer.main(["volume.nii.gz", "--axis", "2", "--out", "out", "--pictures", "all", "--resume"]) == 0
+    assert "already finished" not in capsys.readouterr().out
     assert (tmp_path / "out" / "slice" / "result.json").is_file()
 
 

@@ -94,3 +94,15 @@ def npz_root(folder: Path) -> Path:
     colour = np.repeat(images[:2, :, :, None], 3, axis=3) // 2
     np.savez(folder / "test.npz", images=colour, labels=np.array(["glioma", "no_tumor"]))
     return folder
+
+
+def lgg_root(folder: Path) -> Path:
+    """Two series of 11 slices, named such that text order is not slice order; a tumour in slices 4 to 6, channels differ."""
+    for seed, name in enumerate(("TCGA_CS_4941_19960909", "TCGA_DU_5849_19950405")):
+        for number in range(1, 12):
+            mask = np.zeros((32, 32), np.uint8)
+            mask[8:14, 10:18] = 255 * (4 <= number <= 6)
+            channels = [picture(100 * channel + 20 * seed + number) for channel in range(3)]
+            save(folder / name / f"{name}_{number}.tif", np.stack(channels, -1))
+            save(folder / name / f"{name}_{number}_mask.tif", mask)
+    return folder

@@ -24,6 +24,9 @@ ROOTS = {
     "brisc_seg": source_files.brisc_root,
     "figshare": figshare_root,
     "folders": source_files.folders_root,
+    "lgg": source_files.lgg_root,
+    "lgg_flair": source_files.lgg_root,
+    "lgg_t1": source_files.lgg_root,
     "manifest": source_files.manifest_root,
     "npz": source_files.npz_root,
 }

@@ -224,7 +224,11 @@ def test_without_a_lesion_the_report_says_so_and_there_is_no_segmentation(tmp_pa
 def test_no_object_of_a_scan_that_is_no_series_or_has_no_findings(tmp_path: Path) -> None:
     scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
     assert not list(result_of(replace(scan, series=None), tmp_path / "nifti").iterdir())
-    assert not list(write_volume(scan, made_series.predictions(scan), tmp_path / "slices", writers=["dicom"]).iterdir())
+    assert not list(
+        write_volume(
+            scan, made_series.predictions(scan), tmp_path / "slices", findings=lambda: None, writers=["dicom"]
+        ).iterdir()
+    )
 
 
 def test_a_series_that_can_not_be_placed_gets_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

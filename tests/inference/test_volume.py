@@ -1,5 +1,8 @@
 """Results of volumes: the mask's position in the world, tables, and refusals."""
 
+import json
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -8,8 +11,14 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 from PIL import Image
 
 from bts.data.readers.catalogue import read_scan
+from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.errors import InputError
+from bts.glossary import NO_TUMOUR
+from bts.inference.ood import OodScore
+from bts.inference.postprocess import PHANTOM_MODEL
+from bts.inference.prediction import Prediction, UnfusedHeads
 from bts.inference.predictor import Predictor
+from bts.inference.volume import VolumeEvidence, VolumeFindings, apply_findings
 from bts.inference.write import write_volume
 
 SHAPE = (26, 28, 12)
@@ -21,11 +30,12 @@ AFFINE = np.array([[-1.5, 0, 0, 30], [0, 1.25, 0, -20], [0, 0, 3, -10], [0, 0, 0
 def predict_volume(seg, cls):
     """Predict a volume and write its result, without drawing the slices unless that is asked for."""
 
-    def predict(image, folder, *, axis=None, runtimes=None, writers=("nifti", "json")):
+    def predict(image, folder, *, axis=None, runtimes=None, writers=("nifti", "json"), pictures="key"):
         nibabel.save(image, folder / "v.nii.gz")
         scan = read_scan(folder / "v.nii.gz", axis=axis)
         predictor = Predictor(runtimes or (seg, cls))
-        return scan, write_volume(scan, predictor.predict_many(scan.slices, batch_size=4), folder / "out", writers=writers)
+        predictions = predictor.predict_many(scan.slices, batch_size=4)
+        return scan, write_volume(scan, predictions, folder / "out", writers=writers, pictures=pictures)
 
     return predict
 
@@ -106,16 +116,97 @@ def test_all_slices_are_listed_and_blank_ones_have_an_empty_mask(tmp_path, predi
         assert row["class"] is None
         assert "blank slice" in row["warnings"][0]
     mask = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj)
-    assert result["mask_voxels"] == mask.sum() == sum(row["mask_area_px"] for row in result["slices"])
+    assert result["mask_voxels"] == mask.sum() == sum(row["lesion_area_px"] for row in result["slices"])
+    assert result["mask_voxels"] == sum(lesion["voxels"] for lesion in result["lesions"]) > 0
     assert result["mask_volume_mm3"] == pytest.approx(mask.sum() * 1.5 * 1.25 * 3)
 
 
-def test_each_slice_that_is_not_blank_is_drawn(tmp_path, predict_volume):
-    _, folder = predict_volume(block_volume("LPS", blank=(3,)), tmp_path, axis=2, writers=None)
-    names = sorted(path.name for path in (folder / "slices").iterdir())
-    assert names == [f"{index:02d}.png" for index in range(12) if index != 3]
-    with Image.open(folder / "slices" / "00.png") as picture:
-        assert picture.mode == "RGB"
+@pytest.mark.parametrize("pictures", ["key", "all", "none"])
+def test_the_slices_that_are_asked_for_are_drawn(tmp_path, predict_volume, pictures):
+    image = block_volume("LPS", blank=(3,), noise=0)
+    image.dataobj[0, 0, :3] = image.dataobj[0, 0, 8:] = 1  # not blank
+    _, folder = predict_volume(image, tmp_path, axis=2, writers=("json", "overlay"), pictures=pictures)
+    (lesion,) = json.loads((folder / "result.json").read_text())["lesions"]
+    indices = {"key": [lesion["largest_slice"]], "all": [index for index in range(12) if index != 3], "none": []}[pictures]
+    assert sorted(path.name for path in folder.glob("slices/*")) == [f"{index:02d}.png" for index in indices]
+    for path in folder.glob("slices/*"):
+        with Image.open(path) as picture:
+            assert picture.mode == "RGB"
+
+
+def test_the_lesions_of_a_volume_are_listed_and_the_mask_is_theirs(tmp_path, predict_volume, check_result):
+    _, folder = predict_volume(block_volume("LPS", noise=0), tmp_path, axis=2)
+    result = check_result(folder)
+    assert (result["tumour"], result["class"]) == (True, "glioma")
+    assert result["tumour_probability"] >= result["tumour_threshold"]
+    (lesion,) = result["lesions"]
+    assert lesion["slices"] == [3, 7]
+    assert lesion["extent_mm"] == pytest.approx(15)
+    assert lesion["volume_ml"] == pytest.approx(result["mask_volume_mm3"] / 1000, abs=1e-3)
+    corners = nibabel.affines.apply_affine(AFFINE, [[span.start for span in BLOCK], [span.stop - 1 for span in BLOCK]])
+    assert lesion["centroid_mm"] == pytest.approx(corners.mean(0), abs=1)
+
+
+def test_a_volume_without_a_tumour_has_an_empty_mask_whatever_a_slice_shows(tmp_path, predict_volume, check_result):
+    array = np.zeros(SHAPE, np.float32)
+    array[10:14, 10:14, 5] = 1  # 0.1 ml
+    _, folder = predict_volume(nibabel.Nifti1Image(array, AFFINE), tmp_path, axis=2, writers=None, pictures="all")
+    result = check_result(folder)
+    assert result["slices"][5]["mask_area_px"] > 0  # by itself
+    assert (result["tumour"], result["lesions"], result["mask_voxels"]) == (False, [], 0)
+    assert not np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj).any()
+
+
+def test_a_picture_of_a_slice_agrees_with_the_volume():
+    scan = make_slice(index=1)
+    alone = Prediction(
+        slice=scan,
+        mask=np.ones(scan.image.shape, bool),
+        classes=("glioma", NO_TUMOUR),
+        class_prob=np.array([0.2, 0.8]),
+        refer=True,
+        warnings=("mask and class contradict each other", PHANTOM_MODEL),
+    )
+    labels = np.zeros((3, *scan.image.shape), np.uint8)
+    labels[0, :5] = 1
+    for index, label in ((0, "glioma"), (1, NO_TUMOUR)):
+        findings = VolumeFindings(labels, (), 0.9, 0.5, {"glioma": 1.0, NO_TUMOUR: 0.0}, "glioma", ("about the volume",))
+        shown = apply_findings(replace(alone, slice=replace(scan, index=index)), findings)
+        assert (shown.label, shown.agreement, shown.refer) == (label, "agree", False)
+        assert shown.warnings == (PHANTOM_MODEL, "about the volume")
+        assert shown.mask_area_px == np.count_nonzero(labels[index])
+
+
+def joint_prediction(index, *, ood, mask=0.9):
+    item = make_slice(index=index, spacing_mm=(1.0, 1.0))
+    shape = item.image.shape
+    heads = UnfusedHeads("glioma", np.array([0.8, 0.1, 0.1]), 1, mask, mask_prob=np.full(shape, mask, np.float32))
+    return Prediction(
+        slice=item,
+        mask_prob=np.zeros(shape, np.float32),
+        classes=("glioma", "pituitary", NO_TUMOUR),
+        class_prob=np.array([0.1, 0.1, 0.8]),
+        unfused=heads,
+        ood=OodScore(2.0 if ood else 1.0, 1.5),
+    )
+
+
+@pytest.mark.parametrize("ood", [True, False])
+def test_a_volume_takes_the_mask_head_s_own_probabilities_and_says_where_it_is_out_of_distribution(ood):
+    geometry = VolumeGeometry(np.diag([-1.0, -1.0, 4.0, 1.0]), (30, 40, 5), 2, np.array([[0, 1], [1, 1], [2, 1]]))
+    evidence = VolumeEvidence(Scan("v.nii", [joint_prediction(index, ood=ood).slice for index in range(5)], geometry))
+    for index in range(5):
+        evidence.add(joint_prediction(index, ood=ood and index < 3))
+    found = evidence.findings()
+    assert found is evidence.findings()
+    assert found.tumour
+    assert found.label == "glioma"
+    if ood:
+        assert "out of distribution: 3 of the 5 slices that show the tumour" in found.warnings[0]
+        assert found.class_prob["glioma"] == pytest.approx(0.6)
+    else:
+        assert found.warnings == ()
+        assert found.class_prob["glioma"] == pytest.approx(0.8 / 0.9)
 
 
 def test_nothing_of_the_input_s_description_reaches_the_mask(tmp_path, predict_volume):

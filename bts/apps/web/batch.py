@@ -93,7 +93,7 @@ class Batch:
     def _volume(self, scan: Scan, folder: Path, deadline: Deadline) -> Row:
         self.service.write(scan, folder, session=self.session, deadline=deadline)
         findings = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        with_mask = sum(bool(each["mask_area_px"]) for each in findings["slices"])
+        with_mask = sum(bool(each["lesion_area_px"]) for each in findings["slices"])
         notes = [f"{with_mask} of {len(findings['slices'])} slices with a mask", *findings["warnings"]]
         return _row(scan, {"warnings": notes}, findings["mask_voxels"])
 

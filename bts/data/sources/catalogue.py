@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.data.sources import arrays_npz, brisc, figshare, folders, manifest
+from bts.data.sources import arrays_npz, brisc, figshare, folders, lgg, manifest
 from bts.data.sources.base import Source, sources
 from bts.data.sources.picture_files import files_under
 from bts.errors import BtsError, RequestError
 
-__all__ = ["arrays_npz", "brisc", "detect_source", "figshare", "folders", "manifest", "open_source"]
+__all__ = ["arrays_npz", "brisc", "detect_source", "figshare", "folders", "lgg", "manifest", "open_source"]
 
 
 def detect_source(path: Path) -> str:
@@ -31,6 +31,7 @@ def detect_source(path: Path) -> str:
         "brisc": (path / brisc.CLASSIFICATION).is_dir(),
         "brisc_seg": (path / brisc.SEGMENTATION).is_dir() and not (path / brisc.CLASSIFICATION).is_dir(),
         "npz": any(file.suffix.lower() == ".npz" for file in path.iterdir()),
+        "lgg": any(map(lgg.is_series, path.iterdir())),
         "figshare": any(figshare.is_numbered(file) for file in files_under(path)),
     }
     found = [name for name, is_there in layouts.items() if is_there]

@@ -17,6 +17,8 @@ from bts.registry import Registry
 
 RESULT = "result.json"
 """File that is written last: a folder that holds it is a complete result."""
+PICTURES = ("key", "all", "none")
+"""Slices of a volume that are drawn: of each lesion the one with its largest area, all, or none."""
 
 
 class ResultWriter(ABC):
@@ -29,11 +31,13 @@ class ResultWriter(ABC):
         files: patterns of the files that it writes, relative to the folder of a result.
         scan: the scan as it was read; `scan.volume` is None for a picture.
         folder: of the result; it exists.
-        findings: of a volume, set before `finish`; None for a picture, and where none are made.
+        findings: of a volume, set before `finish`; None for a picture, and without a segmenter.
+        pictures: slices of a volume that are drawn, one of `PICTURES`.
     """
 
     files: ClassVar[tuple[str, ...]]
     findings: VolumeFindings | None = None
+    pictures: str = "key"
 
     def __init__(self, scan: Scan, folder: Path) -> None:
         self.scan, self.folder = scan, folder

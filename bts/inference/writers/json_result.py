@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from bts.atomic import write_text
 from bts.data.readers.scan import MM, Scan, VolumeGeometry
 from bts.errors import RequestError
 from bts.inference.prediction import SCHEMA_VERSION, Prediction
+from bts.inference.volume import Lesion
 from bts.inference.writers.base import RESULT, ResultWriter, result_writers
 
 BLANK = "blank slice: all pixels are equal, there is nothing to segment or classify"
@@ -46,9 +49,12 @@ class JsonResult(ResultWriter):
         write_text(self.folder / RESULT, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def _volume(self, geometry: VolumeGeometry, first: Prediction) -> dict[str, Any]:
+        found = self.findings
         shared = [text for text in first.warnings if all(text in row["warnings"] for row in self.rows.values())]
-        voxels = None if first.mask is None else sum(row["mask_area_px"] for row in self.rows.values())
         rows = self.rows | {index: _blank(index, first) for index in self.scan.blank}
+        for index, row in rows.items():
+            row["lesion_area_px"] = None if found is None else int(np.count_nonzero(found.lesion_labels[index]))
+        voxels = None if found is None else sum(row["lesion_area_px"] for row in rows.values())
         volume = None
         if voxels is not None and first.slice.spacing_mm is not None:
             volume = round(voxels * voxel_mm3(geometry), 3)
@@ -57,12 +63,37 @@ class JsonResult(ResultWriter):
             "source": self.scan.path,
             "shape": list(geometry.shape),
             "axis": geometry.axis,
+            "tumour": None if found is None else found.tumour,
+            "tumour_probability": None if found is None else round(found.tumour_prob, 6),
+            "tumour_threshold": None if found is None else found.threshold,
+            "class": None if found is None else found.label,
+            "probabilities": None if found is None else _by_class(found.class_prob),
+            "lesions": None if found is None else [_lesion(lesion) for lesion in found.lesions],
             "mask_voxels": voxels,
             "mask_volume_mm3": volume,
             "slices": [rows[index] for index in sorted(rows)],
-            "warnings": shared,
+            "warnings": [*shared, *(() if found is None else found.warnings)],
             **first.origin(),
         }
+
+
+def _lesion(lesion: Lesion) -> dict[str, Any]:
+    """Return all fields of a lesion; lengths and volume with three decimals."""
+    fields = asdict(lesion)
+    for name in ("volume_ml", "longest_mm", "perpendicular_mm", "extent_mm"):
+        fields[name] = None if fields[name] is None else round(fields[name], 3)
+    centroid = lesion.centroid_mm
+    return fields | {
+        "slices": list(lesion.slices),
+        "centroid_mm": None if centroid is None else [round(value, 3) for value in centroid],
+        "certainty": round(lesion.certainty, 6),
+        "class_prob": _by_class(lesion.class_prob),
+    }
+
+
+def _by_class(class_prob: Mapping[str, float]) -> dict[str, float] | None:
+    """Return rounded probabilities; None where no class is predicted."""
+    return {name: round(value, 6) for name, value in class_prob.items()} or None
 
 
 def source_id(path: str | Path) -> str:

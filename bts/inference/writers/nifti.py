@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bts.atomic import replacing
-from bts.data.readers.scan import Scan, VolumeGeometry
+from bts.data.readers.scan import VolumeGeometry
 from bts.inference.prediction import Prediction
 from bts.inference.writers.base import ResultWriter, result_writers
 
 
 @result_writers.register("nifti")
 class NiftiMask(ResultWriter):
-    """`mask.nii.gz` of a volume: shape, affine and voxel order of the input, uint8; empty in blank slices."""
+    """`mask.nii.gz`: the lesions of a volume in shape, affine and voxel order of the input, uint8, 1 inside."""
 
     files = ("mask.nii.gz",)
 
-    def __init__(self, scan: Scan, folder: Path) -> None:
-        super().__init__(scan, folder)
-        self.geometry, self.mask = scan.volume, np.zeros(0, np.uint8)
-        self.any = False
-        if self.geometry is not None:
-            self.mask = np.zeros(self.geometry.shape, np.uint8)
-            self.planes = self.geometry.cut(self.mask)  # a view: what is written into it lands in the input's voxel order
-
     def add(self, prediction: Prediction) -> None:
-        """Put the mask of a slice in its place."""
-        if self.geometry is not None and prediction.mask is not None:
-            self.planes[int(prediction.slice.index or 0)] = prediction.mask
-            self.any = True
+        """Take nothing: the mask is that of the volume's findings."""
 
     def finish(self) -> None:
         """Write the file, where a model gave masks."""
-        if self.geometry is not None and self.any:
-            with replacing(self.folder / "mask.nii.gz") as part:
-                nifti_mask(self.mask, self.geometry).to_filename(part)
+        geometry, findings = self.scan.volume, self.findings
+        if geometry is None or findings is None:
+            return
+        mask = np.zeros(geometry.shape, np.uint8)
+        np.greater(findings.lesion_labels, 0, out=geometry.cut(mask), casting="unsafe")  # a view in the input's voxel order
+        with replacing(self.folder / "mask.nii.gz") as part:
+            nifti_mask(mask, geometry).to_filename(part)
 
 
 def nifti_mask(mask: np.ndarray, geometry: VolumeGeometry) -> Any:
