@@ -78,12 +78,16 @@ ifneq ($(RUNS)$(BENCHMARKS),)
 	$(BIN)/python -m tools results $(RUNS) $(if $(BENCHMARKS),--benchmark $(BENCHMARKS)) --readme README.md --add
 endif
 
-# The model in the package, anew: hours on two cores. Without a network: make model WEIGHTS=FILE
+# The model in the package, anew: hours on two cores. Without a network: make model WEIGHTS=FILE. With TCGA-LGG: make model LGG=FOLDER
 WEIGHTS ?= imagenet
+NEWEST = "$$(ls -d runs/model/joint/* | tail -n 1)"
 
 model: install data/model/manifest.csv
 	$(BIN)/python train_joint.py --config configs/model.yaml --model.weights $(WEIGHTS) --runs runs/model
-	$(BIN)/python -m tools bundle "$$(ls -d runs/model/joint/* | tail -n 1)" --name joint-mobilenetv2
+	$(BIN)/python -m tools elsewhere joint-mobilenetv2=$(NEWEST) --manifest data/model/manifest.csv --held-out data/model/held_out.csv \
+	  $(if $(LGG),--lgg $(LGG)) --out data/model/elsewhere.md
+	$(BIN)/python -m tools bundle $(NEWEST) --name joint-mobilenetv2 --elsewhere data/model/elsewhere.md --readme README.md
 
 data/model/manifest.csv: | install
-	$(BIN)/bts manifest figshare:data/figshare --healthy brisc:data/brisc kaggle=folders:data/kaggle/Training --out $@
+	$(BIN)/bts manifest figshare:data/figshare --healthy brisc:data/brisc kaggle=folders:data/kaggle/Training \
+	  --tumours brisc:data/brisc kaggle=folders:data/kaggle/Training --hold-out 2 --out $@

@@ -14,6 +14,7 @@ from bts.atomic import replacing_folder
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.errors import RequestError
+from bts.evaluation.intervals import Interval
 from bts.evaluation.metrics import overlap_scores
 from bts.evaluation.ood import format_reference
 from bts.export.base import writing
@@ -26,16 +27,28 @@ from bts.models.folder import ModelCard, read_card
 from bts.report.card import card_text
 from bts.runs import Run
 from bts.training.run_data import RunData, read_run
+from tools.documents import read_text, write_block
 from tools.half_precision import write_half_folder, write_half_onnx
 
 EPILOG = """
 examples:
   python -m tools bundle runs/joint/TIME --name joint-mobilenetv2
-  python -m tools bundle runs/joint/TIME --name trial --folder elsewhere
+  python -m tools bundle runs/joint/TIME --name joint-mobilenetv2 --elsewhere data/model/elsewhere.md --readme README.md
+  python -m tools bundle runs/joint/TIME --name trial --folder other
 """
 LARGEST_MB = 25.0
 """Largest size of a bundled model: it is in every clone and every wheel."""
 CARD_PAGE = "MODEL_CARD.md"
+BLOCK = "bundled"
+MAIN = {
+    "classification.tumour.accuracy": "On its test part its class is right on {} of the slices with a tumour,",
+    "segmentation.slice.dice": "with a Dice of {};",
+    "classification.healthy.accuracy": "{} of the healthy slices are called healthy,",
+    "segmentation.healthy_with_mask": "and {} get a mask.",
+    "counterfactual.removed.called_tumour": "With the tumour replaced by tissue, {} of the slices are still called a tumour;",
+    "counterfactual.pasted.called_tumour": "of tumours pasted into healthy slices of another publisher, {} are found",
+}
+"""Score of a card -> its part of the paragraph in the README."""
 SLICES = 200
 """Test slices on which the two models are compared."""
 
@@ -60,6 +73,10 @@ def command(argv: Sequence[str]) -> int:
         help="test slices for the comparison of both models; 0 for none [200]",
     )
     parser.add_argument("--external", type=Path, metavar="REPORT", help="report of `bts evaluate --data`, for the card")
+    parser.add_argument(
+        "--elsewhere", type=Path, metavar="FILE", help="table of `python -m tools elsewhere` with this model, for the card"
+    )
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="document with the block 'bundled' for the main scores")
     parser.add_argument("--observations", type=Path, metavar="FILE", help="observations on the model's images, for the card")
     options = parser.parse_args(argv)
     notes = bundle_run(
@@ -70,7 +87,11 @@ def command(argv: Sequence[str]) -> int:
         slices=options.slices,
         external=options.external,
         observations=options.observations,
+        elsewhere=options.elsewhere,
     )
+    if options.readme is not None:
+        folder = (options.folder or bundled_model.BUNDLED) / options.name
+        write_block(options.readme, main_scores(read_card(folder)), BLOCK)
     print("\n".join([*notes, DISCLAIMER]))
     return DONE
 
@@ -107,6 +128,7 @@ def bundle_run(
     slices: int = SLICES,
     external: str | Path | None = None,
     observations: str | Path | None = None,
+    elsewhere: Path | None = None,
 ) -> list[str]:
     """Write the model of a finished run into the package as `<place>/<name>`, atomically; return notes for the user.
 
@@ -118,6 +140,7 @@ def bundle_run(
         slices: number of test slices on which both models are compared; 0 skips the comparison.
         external: report of this model on an external set, for the card.
         observations: text with observations on the model's images, for the card.
+        elsewhere: table of `python -m tools elsewhere` with this model, for the card.
 
     Raises:
         RequestError: no finished run, a name with a path in it, phantoms for the package itself, missing data, or files that
@@ -125,6 +148,7 @@ def bundle_run(
     """
     run, place = Run(Path(path)), place or bundled_model.BUNDLED
     card = _checked(run, name, place)
+    table = None if elsewhere is None else read_text(elsewhere, name="elsewhere")
     place.mkdir(parents=True, exist_ok=True)
     with writing(place), replacing_folder(place / name) as new:
         notes = [format_reference(card.ood)]
@@ -134,13 +158,26 @@ def bundle_run(
             notes.append(str(compare_on_slices(read_run(run, root=root), new, slices=slices)))
         notes.append(_with_onnx(new))
         (new / CARD_PAGE).write_text(
-            card_text(run.path, name=name, external=external, observations=observations), encoding="utf-8"
+            card_text(run.path, name=name, external=external, observations=observations, elsewhere=table), encoding="utf-8"
         )
         write_sums(new)
         size_mb = sum(file.stat().st_size for file in new.iterdir()) / 1e6
         if size_mb > LARGEST_MB:
             raise RequestError(f"{name}: {size_mb:.1f} MB, at most {LARGEST_MB:g} fit into the package: take a smaller encoder")
     return [f"{place / name}: {size_mb:.1f} MB, {card.task}, trained on {card.trained_on}", *notes]
+
+
+def main_scores(card: ModelCard) -> str:
+    """Return the main test scores of a card as a paragraph.
+
+    Raises:
+        RequestError: a score is missing, as in a model without healthy slices or masks.
+    """
+    missing = [key for key in MAIN if not isinstance(card.scores.get(key), dict)]
+    if missing:
+        raise RequestError(f"{card.name}: no score {missing[0]} in its card: expected a joint model with healthy slices")
+    scores = {key: Interval(**card.scores[key]).text() for key in MAIN}
+    return "\n".join([*(text.format(scores[key]) for key, text in MAIN.items()), "(95% intervals over patients)."])
 
 
 def compare_on_slices(data: RunData, folder: Path, *, slices: int) -> Agreement:

@@ -33,6 +33,16 @@ def read_block(path: Path, name: str) -> str:
     return path.read_text(encoding="utf-8").partition(start)[2].partition(stop)[0].strip()
 
 
+def read_text(path: Path, *, name: str) -> str:
+    """Return the block between the markers, or the whole text of a file without them."""
+    try:
+        return read_block(path, name) or path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{path}: can't be read as text ({error}): name the file that `python -m tools {name}` wrote"
+        ) from None
+
+
 def write_block(path: Path, block: str, name: str) -> None:
     """Write a block between its markers; raise `RequestError` where the document or the markers are missing."""
     start, stop = markers(name)

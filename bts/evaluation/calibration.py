@@ -31,6 +31,10 @@ LEAST_WRONG = 10
 """Least number of wrong answers for weights to be fitted."""
 REFER_LEAST_COVERAGE = 0.5
 """Least share of validation slices that is not referred."""
+BIASES = tuple(round(-4 + 0.05 * step, 2) for step in range(161))
+"""Candidate log-odds of "no tumour": -4 to 4."""
+BALANCE_GAIN = 0.005
+"""Worst rates within this of the best are equal."""
 SMALLEST = 1e-12
 POOR_DICE = 0.5
 """A mask with a lower Dice is poor."""
@@ -92,6 +96,64 @@ def fit_fusion(class_logits: np.ndarray, tumour_prob: np.ndarray, truth: np.ndar
 
     found = minimize(loss, np.array([1.0, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0.05, 20.0), (0.0, 4.0)]).x
     return float(1 / found[0]), float(found[1])
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Log-odds added to "no tumour", with sensitivity and specificity of each validation set without and with it.
+
+    Attributes:
+        bias: the log-odds.
+        before: (sensitivity, specificity) of each set at a bias of 0.
+        after: the same at the chosen bias.
+    """
+
+    bias: float
+    before: tuple[tuple[float, float], ...]
+    after: tuple[tuple[float, float], ...]
+
+    def text(self) -> str:
+        """Return the bias and its effect in one line.
+
+        >>> Balance(0.5, ((0.98, 0.86),), ((0.95, 0.95),)).text()
+        'log-odds of no tumour +0.5 (sensitivity 0.980 -> 0.950, specificity 0.860 -> 0.950)'
+        """
+        sets = zip(("", " on counterfactual slices"), self.before, self.after, strict=False)
+        effects = [
+            f"sensitivity {old[0]:.3f} -> {new[0]:.3f}, specificity {old[1]:.3f} -> {new[1]:.3f}{where}"
+            for where, old, new in sets
+        ]
+        return f"log-odds of no tumour {self.bias:+.3g} ({'; '.join(effects)})"
+
+
+def rates(margin: np.ndarray, tumour: np.ndarray, bias: float) -> tuple[float, float]:
+    """Return sensitivity and specificity where a tumour is called at a margin above the bias; 1 where no slice is of a kind.
+
+    Args:
+        margin: (N,) log-odds of the most probable tumour class to "no tumour".
+        tumour: (N,) bool, whether there is a tumour.
+        bias: log-odds added to "no tumour".
+    """
+    called = margin > bias
+    return (
+        float(called[tumour].mean()) if tumour.any() else 1.0,
+        float(1 - called[~tumour].mean()) if (~tumour).any() else 1.0,
+    )
+
+
+def choose_bias(sets: Sequence[tuple[np.ndarray, np.ndarray]]) -> Balance:
+    """Return the log-odds to add to "no tumour" at which the worst sensitivity or specificity of all sets is best.
+
+    Of candidates within `BALANCE_GAIN` of the best the one nearest 0 is taken.
+
+    Args:
+        sets: margin and tumour (`rates`) of each set.
+    """
+    worst = {bias: min(min(rates(*each, bias)) for each in sets) for bias in BIASES}
+    best = max(worst.values())
+    bias = min((each for each in BIASES if worst[each] >= best - BALANCE_GAIN), key=lambda each: (abs(each), each))
+    before, after = (tuple(rates(*each, value) for each in sets) for value in (0.0, bias))
+    return Balance(bias, before, after)
 
 
 def brier_scores(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,13 +99,10 @@ def evaluate_counterfactuals(
         records: the slices of the evaluation; at most `MOST` with a tumour and `MOST` healthy ones are changed.
         seed: draws the slices, the donors and the changes.
     """
-    rng = np.random.default_rng(seed)
-    tumours = [item for item in _items(source, records, rng, healthy=False) if item.mask.any()]
-    if not tumours:
-        return None
-    healthy = list(_items(source, records, rng, healthy=True))
     left_out: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
-    changes = list(_changes(tumours, healthy, rng, left_out))
+    changes = _all_changes(source, records, left_out, seed=seed)
+    if not changes:
+        return None
     rows, examples = [], []
     shown: Counter[str] = Counter()
     for change, prediction in zip(changes, predictor.predict_many(_slice(change) for change in changes), strict=True):
@@ -115,6 +112,22 @@ def evaluate_counterfactuals(
             examples.append(Example(change.kind, change.item.image, prediction, change.truth.astype(bool)))
     examples.sort(key=lambda one: list(KINDS).index(one.kind))
     return Counterfactuals(pd.DataFrame(rows), {kind: dict(reasons) for kind, reasons in left_out.items() if reasons}, examples)
+
+
+def counterfactual_slices(source: Source, records: Sequence[Record], *, seed: int = 0) -> list[tuple[Record, Slice]]:
+    """Return the changed slices of `evaluate_counterfactuals`, each with a record of its class after the change."""
+    changes = _all_changes(source, records, {kind: Counter() for kind in KINDS}, seed=seed)
+    return [(replace(change.item.record, label=change.label), _slice(change)) for change in changes]
+
+
+def _all_changes(
+    source: Source, records: Sequence[Record], left_out: Mapping[str, Counter[str]], *, seed: int
+) -> list[_Change]:
+    """Return the changed slices; none where no slice with a tumour has a mask."""
+    rng = np.random.default_rng(seed)
+    tumours = [item for item in _items(source, records, rng, healthy=False) if item.mask.any()]
+    healthy = list(_items(source, records, rng, healthy=True)) if tumours else []
+    return list(_changes(tumours, healthy, rng, left_out)) if tumours else []
 
 
 def _items(source: Source, records: Sequence[Record], rng: np.random.Generator, *, healthy: bool) -> Iterator[_Item]:

@@ -3,25 +3,29 @@
 Masks are scored in each slice's own size by the mean Dice per slice with empty masks included (see `metrics`). The network runs
 once on the images and once on the mean with their mirror images; thresholds and regions are searched on those maps.
 
-Of a joint model the fusion of its heads is fitted first: temperature and exponent of the mask's evidence. Threshold,
-uncertainty and referral are then chosen on the fused answers.
+Of a joint model the fusion of its heads is fitted first: temperature and exponent of the mask's evidence, then the log-odds of
+"no tumour" that balance sensitivity and specificity. Counterfactual slices of validation take part in the fusion, as there the
+publisher says nothing about the class. Threshold, uncertainty and referral are then chosen on the fused answers at home.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 from scipy.special import softmax
 
+from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, RequestError
 from bts.evaluation.calibration import (
+    Balance,
     Referral,
     Uncertainty,
     apply_temperature,
+    choose_bias,
     choose_referral,
     choose_uncertainty,
     fit_fusion,
@@ -29,6 +33,7 @@ from bts.evaluation.calibration import (
     negative_log_likelihood,
 )
 from bts.evaluation.cases import truth_mask
+from bts.evaluation.counterfactual import counterfactual_slices
 from bts.glossary import NO_TUMOUR
 from bts.inference.postprocess import conditional_mask_prob, fuse_evidence
 from bts.inference.prediction import Prediction
@@ -77,6 +82,14 @@ class ValidationOutputs:
     ood_ratio: np.ndarray | None = None
     patients: tuple[str, ...] = ()
 
+    @property
+    def heads(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Class logits (N, K), tumour probability of the mask (N,) and class numbers (N,); None where heads are not fused."""
+        logits, tumours, truth = self.class_logits, self.tumour_prob, self.truth
+        if logits is None or tumours is None or truth is None or len(tumours) < len(truth):
+            return None
+        return logits, tumours, truth
+
     def __len__(self) -> int:
         return len(next((each for each in (self.dice, self.class_logits) if each is not None), ()))
 
@@ -93,6 +106,7 @@ class OperatingChoice:
     dice_at_default: float | None = None
     temperature: float | None = None
     mask_evidence_exponent: float | None = None
+    balance: Balance | None = None
     likelihood: float | None = None
     likelihood_at_default: float | None = None
     cam_scale: float | None = None
@@ -113,6 +127,8 @@ class OperatingChoice:
             parts.append(f"temperature {self.temperature:.3g}")
         if self.mask_evidence_exponent is not None:
             parts.append(f"mask evidence to the power of {self.mask_evidence_exponent:.3g}")
+        if self.balance is not None:
+            parts.append(self.balance.text())
         if self.cam_scale is not None:
             parts.append(f"Grad-CAM scale {self.cam_scale:.3g}")
         if self.referral is not None:
@@ -173,18 +189,23 @@ def _class_number(prediction: Prediction, record: Record) -> int:
 
 
 def collect_validation(
-    predictor: Predictor, source: Source, records: Sequence[Record], progress: Callable[[int], None] | None = None
+    predictor: Predictor, slices: Iterable[tuple[Record, Slice]], progress: Callable[[int], None] | None = None
 ) -> ValidationOutputs:
-    """Predict the validation slices and return what the choice needs; raise `RequestError` on an empty part.
+    """Predict slices and return what the choice needs.
 
     The predictor does not fuse the heads of a joint model (`fuse=False`): the fusion is fitted on these outputs.
     """
-    if not records:
-        raise RequestError("there is no validation slice: threshold and temperature can't be chosen")
     grids, logits, truth, peaks, tumours, ratios, patients = [], [], [], [], [], [], []
-    fused = NO_TUMOUR in predictor.classes and predictor.runtimes[0].card.task == "joint"
-    slices = (source.read(record) for record in records)
-    for number, (record, prediction) in enumerate(zip(records, predictor.predict_many(slices), strict=True), start=1):
+    fused = _fuses(predictor.runtimes[0])
+    records: list[Record] = []
+
+    def read() -> Iterator[Slice]:
+        for record, item in slices:
+            records.append(record)
+            yield item
+
+    for number, prediction in enumerate(predictor.predict_many(read()), start=1):
+        record = records[number - 1]
         patients.append(record.patient or prediction.slice.patient or record.path)
         found = _grids_of(prediction, record, fused=fused)
         if found is not None:
@@ -215,6 +236,10 @@ def collect_validation(
     )
 
 
+def _fuses(runtime: Runtime) -> bool:
+    return runtime.card.task == "joint" and NO_TUMOUR in runtime.card.classes
+
+
 def _best_mask(dice: np.ndarray) -> tuple[int, int, float]:
     """Return the indices of the best threshold and smallest region, and their mean Dice, from Dice (N, T, A)."""
     means = dice.mean(axis=0)
@@ -225,31 +250,48 @@ def _best_mask(dice: np.ndarray) -> tuple[int, int, float]:
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """Class probabilities (N, K) of the answers at the fitted temperature and exponent, and their negative log-likelihood."""
+    """Class probabilities (N, K) of the answers as fitted, and their negative log-likelihood."""
 
     temperature: float
     exponent: float | None
+    balance: Balance | None
     class_prob: np.ndarray
     likelihood: float
 
 
-def _fit(outputs: ValidationOutputs) -> _Fitted | None:
-    """Fit the temperature, and the exponent where heads are fused; None without classes."""
-    logits, truth, tumours = outputs.class_logits, outputs.truth, outputs.tumour_prob
+def _fit(outputs: ValidationOutputs, changed: ValidationOutputs | None = None) -> _Fitted | None:
+    """Fit the temperature, and where heads are fused the exponent and the bias; None without classes.
+
+    Args:
+        outputs: on validation.
+        changed: on counterfactual slices of validation, which take part where heads are fused.
+    """
+    logits, truth = outputs.class_logits, outputs.truth
     if logits is None or truth is None:
         return None
-    if tumours is None or outputs.no_tumour is None or len(tumours) < len(truth):
+    heads, no_tumour = outputs.heads, outputs.no_tumour
+    if heads is None or no_tumour is None:
         probabilities = softmax(logits, axis=1)
         temperature = fit_temperature(probabilities, truth)
         probabilities = apply_temperature(probabilities, temperature)
-        return _Fitted(temperature, None, probabilities, negative_log_likelihood(probabilities, truth))
-    temperature, exponent = fit_fusion(logits, tumours, truth, no_tumour=outputs.no_tumour)
-    how = {"temperature": temperature, "exponent": exponent}
-    fused = [
-        fuse_evidence(row, tumour_prob=float(m), no_tumour=outputs.no_tumour, **how)
-        for row, m in zip(logits, tumours, strict=True)
-    ]
-    return _Fitted(temperature, exponent, np.stack(fused), negative_log_likelihood(np.stack(fused), truth))
+        return _Fitted(temperature, None, None, probabilities, negative_log_likelihood(probabilities, truth))
+    sets = [heads, *([changed.heads] if changed is not None and changed.heads is not None else [])]
+    temperature, exponent = fit_fusion(*(np.concatenate(each) for each in zip(*sets, strict=True)), no_tumour=no_tumour)
+
+    def fuse(class_logits: np.ndarray, tumour_prob: np.ndarray, bias: float = 0.0) -> np.ndarray:
+        how = {"temperature": temperature, "exponent": exponent, "bias": bias}
+        rows = zip(class_logits, tumour_prob, strict=True)
+        return np.stack([fuse_evidence(row, tumour_prob=float(m), no_tumour=no_tumour, **how) for row, m in rows])
+
+    balance = choose_bias([(_margin(fuse(*each[:2]), no_tumour), each[2] != no_tumour) for each in sets])
+    fused = fuse(*heads[:2], balance.bias)
+    return _Fitted(temperature, exponent, balance, fused, negative_log_likelihood(fused, truth))
+
+
+def _margin(class_prob: np.ndarray, no_tumour: int) -> np.ndarray:
+    """Return the log-odds (N,) of the most probable tumour class to "no tumour" of probabilities (N, K)."""
+    logs = np.log(np.maximum(class_prob, np.finfo(np.float64).tiny))
+    return np.asarray(np.delete(logs, no_tumour, axis=1).max(axis=1) - logs[:, no_tumour])
 
 
 def _answered(outputs: ValidationOutputs, fitted: _Fitted | None) -> ValidationOutputs:
@@ -296,12 +338,20 @@ def _choose_flip(outputs: dict[bool, ValidationOutputs]) -> bool:
     return bool(gains and max(gains) > 1 and min(gains) > -1)
 
 
-def choose(outputs: dict[bool, ValidationOutputs]) -> OperatingChoice:
-    """Return the operating point from the outputs without (False) and with the mirror image (True)."""
-    outputs = {flip: _answered(each, _fit(each)) for flip, each in outputs.items()}
-    flip = _choose_flip(outputs)
-    chosen, upright = outputs[flip], outputs.get(False, outputs[flip])
-    choice, fitted, confidence = OperatingChoice(flip=flip, n_slices=len(chosen)), _fit(chosen), None
+def choose(
+    outputs: dict[bool, ValidationOutputs], changed: Callable[[bool], ValidationOutputs | None] = lambda flip: None
+) -> OperatingChoice:
+    """Return the operating point from the outputs without (False) and with the mirror image (True).
+
+    Args:
+        outputs: on validation.
+        changed: returns the outputs on counterfactual slices of validation, with or without the mirror image.
+    """
+    flip = _choose_flip({flip: _answered(each, _fit(each)) for flip, each in outputs.items()})
+    fitted = _fit(outputs[flip], changed(flip))
+    chosen, upright = _answered(outputs[flip], fitted), outputs.get(False, outputs[flip])
+    upright = _answered(upright, _fit(upright))
+    choice, confidence = OperatingChoice(flip=flip, n_slices=len(chosen)), None
     if chosen.dice is not None:
         t, a, dice = _best_mask(chosen.dice)
         default = float(upright.dice[:, THRESHOLDS.index(0.5), 0].mean()) if upright.dice is not None else None
@@ -316,6 +366,7 @@ def choose(outputs: dict[bool, ValidationOutputs]) -> OperatingChoice:
             choice,
             temperature=fitted.temperature,
             mask_evidence_exponent=fitted.exponent,
+            balance=fitted.balance,
             likelihood=fitted.likelihood,
             likelihood_at_default=negative_log_likelihood(softmax(upright.class_logits, axis=1), chosen.truth),
             referral=choose_referral(_signals(chosen, fitted, confidence), right, patients),
@@ -337,12 +388,19 @@ def choose_operating_point(
         records: the validation part.
         progress: called with the number of predictions so far, of twice the number of records.
     """
-    outputs = {}
-    for flip in (False, True):
-        done = len(records) * flip
-        advance = None if progress is None else (lambda number, done=done: progress(done + number))
-        try:
-            outputs[flip] = collect_validation(Predictor([runtime], flip=flip, fuse=False), source, records, advance)
-        except BtsError as error:
-            raise error.at("validation") from error
-    return choose(outputs)
+    if not records:
+        raise RequestError("validation: there is no slice in it: threshold and temperature can't be chosen")
+
+    def collect(flip: bool, slices: Iterable[tuple[Record, Slice]], done: int = 0) -> ValidationOutputs:
+        advance = None if progress is None else (lambda number: progress(done + number))
+        return collect_validation(Predictor([runtime], flip=flip, fuse=False), slices, advance)
+
+    def changed(flip: bool) -> ValidationOutputs | None:
+        slices = counterfactual_slices(source, records) if _fuses(runtime) else []
+        return collect(flip, slices, 2 * len(records)) if slices else None
+
+    try:
+        read = ((flip, ((record, source.read(record)) for record in records)) for flip in (False, True))
+        return choose({flip: collect(flip, slices, len(records) * flip) for flip, slices in read}, changed)
+    except BtsError as error:
+        raise error.at("validation") from error

@@ -123,6 +123,7 @@ def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:
         temperature=choice.temperature,
         cam_scale=choice.cam_scale,
         mask_evidence_exponent=choice.mask_evidence_exponent,
+        no_tumour_bias=None if choice.balance is None else choice.balance.bias,
         refer_below=None if referral is None else 0.0,
         referral=referral,
         uncertain_mask_below=uncertain,

@@ -144,6 +144,7 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
         },
         temperature=1.0,
         mask_evidence_exponent=float(np.mean([card.mask_evidence_exponent for card in cards])),
+        no_tumour_bias=float(np.mean([card.no_tumour_bias for card in cards])),
         cam_scale=1.0 if scaled else None,
         refer_below=float(np.mean(refer)) if len(refer) == len(cards) else None,
         referral={name: float(np.mean([rule[name] for rule in rules])) for name in (*SIGNALS, "intercept", "below")}

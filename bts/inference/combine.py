@@ -121,6 +121,7 @@ def _fused(item: Slice, model: ModelOutput) -> dict[str, Any]:
         tumour_prob=tumour_prob,
         no_tumour=no_tumour,
         exponent=card.mask_evidence_exponent,
+        bias=card.no_tumour_bias,
     )
     tumour = int(fused.argmax()) != no_tumour
     conditional = postprocess.conditional_mask_prob(mask_prob, tumour=tumour)

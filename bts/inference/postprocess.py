@@ -25,7 +25,13 @@ def softmax(logits: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
 
 
 def fuse_evidence(
-    class_logits: np.ndarray, *, temperature: float, tumour_prob: float, no_tumour: int, exponent: float = 1.0
+    class_logits: np.ndarray,
+    *,
+    temperature: float,
+    tumour_prob: float,
+    no_tumour: int,
+    exponent: float = 1.0,
+    bias: float = 0.0,
 ) -> np.ndarray:
     """Return (K,) float64, the class probabilities given both the class head and the mask head.
 
@@ -39,6 +45,7 @@ def fuse_evidence(
         tumour_prob: the mask head's probability that there is a tumour; 0 rules all tumour classes out.
         no_tumour: index of the class "no tumour".
         exponent: exponent of the mask's evidence, fitted on validation together with the temperature.
+        bias: log-odds added to "no tumour", chosen on validation.
     """
     scores = np.asarray(class_logits, np.float64) / temperature
     tumours = np.arange(len(scores)) != no_tumour
@@ -46,7 +53,7 @@ def fuse_evidence(
         return (~tumours).astype(np.float64)
     clipped = min(max(tumour_prob, EXTREME_PROB), 1 - EXTREME_PROB)
     evidence = np.where(tumours, float(np.log(clipped)), float(np.log1p(-clipped)))
-    return softmax(scores + exponent * evidence)
+    return softmax(scores + exponent * evidence + np.where(tumours, 0.0, bias))
 
 
 def conditional_mask_prob(mask_prob: np.ndarray, *, tumour: bool) -> np.ndarray:

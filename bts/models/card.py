@@ -59,6 +59,7 @@ class ModelCard:
             (`JointNetwork.class_contributions`). None for an older folder, whose map is Grad-CAM.
         mask_evidence_exponent: power of the mask's evidence where a joint model's heads are fused, fitted on validation
             together with the temperature (`postprocess.fuse_evidence`); 1 counts it in full, 0 ignores it.
+        no_tumour_bias: log-odds added to the class "no tumour" where a joint model's heads are fused, chosen on validation.
         referral: weights of the signals of doubt and the estimated probability of a right answer under which a case is referred
             (`bts.inference.referral`); takes the place of `refer_below`; empty where none was chosen.
         refer_below: largest class probability under which a case is marked for review; None marks none.
@@ -85,6 +86,7 @@ class ModelCard:
     operating_point: dict[str, float | bool] = field(default_factory=lambda: dict(OPERATING_POINT))
     temperature: Annotated[float, Range(0, 1000, low_open=True)] = 1.0
     mask_evidence_exponent: Annotated[float, Range(0, 10)] = 1.0
+    no_tumour_bias: Annotated[float, Range(-10, 10)] = 0.0
     cam_scale: Annotated[float, Range(0, 1e12)] | None = None
     cam_offset_px: Offset = 0.0
     cell_offset_px: Offset | None = None

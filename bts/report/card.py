@@ -37,7 +37,12 @@ GIVES = {"seg": "mask", "cls": "class and Grad-CAM", "joint": "mask, class and G
 
 
 def card_text(
-    run: str | Path, *, name: str | None = None, external: str | Path | None = None, observations: str | Path | None = None
+    run: str | Path,
+    *,
+    name: str | None = None,
+    external: str | Path | None = None,
+    observations: str | Path | None = None,
+    elsewhere: str | None = None,
 ) -> str:
     """Return the model card of a finished run as Markdown.
 
@@ -46,6 +51,7 @@ def card_text(
         name: name of the model; the default is that of the run.
         external: report of `bts evaluate --data` of this model on an external set.
         observations: text file with observations on the model's images; Markdown without headings.
+        elsewhere: scores on other publishers' slices, as Markdown.
 
     Raises:
         RequestError: no finished run, no report, or an unreadable text.
@@ -81,6 +87,7 @@ def card_text(
         left_out=left_out_lines(done.summary),
         failures=table(("failure", "slices", "share"), failure_rows(done.cases)),
         external=escape(other.title) if other else None,
+        elsewhere=elsewhere,
         external_scores=headline_table(other.summary) if other else "",
     )
 

@@ -83,11 +83,12 @@ def test_every_settings_file_builds_a_network_that_gives_every_weight_a_gradient
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_settings_file_trains_a_step_with_a_small_encoder(
-    config: Path, phantom_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path, phantom_set: Path, mixed_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     task = task_of_config(config)
-    assert train.main(task, ["--config", str(config), *shrunk(phantom_set, model__encoder="test_resnet")]) == 0
+    root = mixed_set if "remove_tumour" in config.read_text(encoding="utf-8") else phantom_set  # it needs healthy slices
+    assert train.main(task, ["--config", str(config), *shrunk(root, model__encoder="test_resnet")]) == 0
     run = find_latest("runs", task)
     assert run is not None
     assert json.loads((run.scores / "scores.json").read_text())["limit_batches"] == 1

@@ -151,6 +151,25 @@ def test_evidence_that_says_nothing_gets_no_weight() -> None:
     assert cal.fit_fusion(logits, noise, truth, no_tumour=0)[1] < 0.1
 
 
+def test_the_bias_balances_the_worst_rates_of_all_sets() -> None:
+    rng = np.random.default_rng(0)
+    tumour = np.arange(2000) < 1000
+    even = np.where(tumour, 1.0, -1.0) + rng.normal(size=2000)
+    assert abs(cal.choose_bias([(even, tumour)]).bias) < 0.15
+    found = cal.choose_bias([(even + 1, tumour)])
+    assert found.bias == pytest.approx(1.0, abs=0.15)
+    assert found.after[0][1] > found.before[0][1] + 0.2
+    sensitivity, specificity = found.after[0]
+    assert sensitivity == pytest.approx(specificity, abs=0.03)
+    both = cal.choose_bias([(even, tumour), (even + 1, tumour)])
+    assert 0.2 < both.bias < 0.8, "between the balance points of both sets"
+
+
+def test_a_bias_that_gains_nothing_is_0() -> None:
+    tumour = np.array([True, False])
+    assert cal.choose_bias([(np.array([9.0, -9.0]), tumour)]) == cal.Balance(0.0, ((1.0, 1.0),), ((1.0, 1.0),))
+
+
 def test_three_quarters_of_the_poor_masks_are_flagged() -> None:
     rng = np.random.default_rng(0)
     dice = rng.random(400)

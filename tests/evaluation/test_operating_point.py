@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,15 @@ from scipy.special import softmax
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.evaluation.metrics import overlap_scores
-from bts.evaluation.operating_point import CAM_PERCENTILE, MIN_AREAS, THRESHOLDS, ValidationOutputs, choose, mask_grids
+from bts.evaluation.operating_point import (
+    CAM_PERCENTILE,
+    MIN_AREAS,
+    THRESHOLDS,
+    OperatingChoice,
+    ValidationOutputs,
+    choose,
+    mask_grids,
+)
 from bts.inference.combine import ModelOutput, Origin, make_prediction
 from bts.inference.postprocess import decide_mask, fuse_evidence, mask_confidence
 from bts.inference.runtimes.base import RawOutput
@@ -125,6 +134,24 @@ def joint_outputs(n: int = 400) -> ValidationOutputs:
     )
 
 
+def bias_of(choice: OperatingChoice) -> float:
+    assert choice.balance is not None
+    return choice.balance.bias
+
+
+def test_counterfactual_slices_take_part_in_the_fusion_and_the_worst_rate_decides() -> None:
+    home = joint_outputs()
+    assert home.class_logits is not None
+    changed = replace(home, class_logits=home.class_logits - 2.0 * (np.arange(3) == 2))  # healthy slices called tumours
+    alone, both = choose({False: home}).balance, choose({False: home}, lambda flip: changed).balance
+    assert alone is not None
+    assert both is not None
+    assert (len(alone.before), len(both.before)) == (1, 2)
+    assert both.bias > alone.bias + 0.3
+    assert min(min(pair) for pair in both.after) > min(min(pair) for pair in both.before) + 0.1
+    assert "on counterfactual slices" in choose({False: home}, lambda flip: changed).text()
+
+
 def test_the_fusion_is_fitted_and_masks_are_scored_on_the_fused_answers() -> None:
     outputs = joint_outputs()
     choice = choose({False: outputs})
@@ -137,7 +164,12 @@ def test_the_fusion_is_fitted_and_masks_are_scored_on_the_fused_answers() -> Non
     fused = np.stack(
         [
             fuse_evidence(
-                row, temperature=choice.temperature or 0, tumour_prob=m, no_tumour=2, exponent=choice.mask_evidence_exponent
+                row,
+                temperature=choice.temperature or 0,
+                tumour_prob=m,
+                no_tumour=2,
+                exponent=choice.mask_evidence_exponent,
+                bias=bias_of(choice),
             )
             for row, m in zip(outputs.class_logits, outputs.tumour_prob, strict=True)
         ]
@@ -166,6 +198,7 @@ def test_a_referral_on_validation_is_the_referral_of_inference() -> None:
         classes=["glioma", "pituitary", "no_tumour"],
         temperature=choice.temperature,
         mask_evidence_exponent=choice.mask_evidence_exponent,
+        no_tumour_bias=bias_of(choice),
         referral=choice.referral.to_card(),
     )
     parse_card(to_json(card), Path("card"))

@@ -69,6 +69,15 @@ def test_an_undecided_mask_leaves_the_classes_as_they_are() -> None:
     )
 
 
+def test_a_bias_is_added_to_the_log_odds_of_no_tumour() -> None:
+    logits = np.array([0.3, -1.0, 2.0])
+    plain, biased = (
+        postprocess.fuse_evidence(logits, temperature=2.0, tumour_prob=0.7, no_tumour=1, bias=bias) for bias in (0.0, 1.5)
+    )
+    assert np.log(biased[1] / biased[0]) == pytest.approx(np.log(plain[1] / plain[0]) + 1.5)
+    assert biased[0] / biased[2] == pytest.approx(plain[0] / plain[2])
+
+
 def test_more_of_a_mask_means_more_of_every_tumour() -> None:
     shares = [
         postprocess.fuse_evidence(np.array([0.0, 1.0, 2.0]), temperature=1.0, tumour_prob=tumour, no_tumour=2)

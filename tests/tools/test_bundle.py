@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_models import make_card
 from made_runs import made_run
 
+import bts
 from bts.apps import cli
 from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
@@ -19,7 +21,8 @@ from bts.runs import Run
 from bts.training.run_data import read_run
 from tools import __main__ as tools_main
 from tools import bundle as bundling
-from tools.bundle import bundle_run, compare_on_slices
+from tools.bundle import MAIN, bundle_run, compare_on_slices, main_scores
+from tools.documents import read_block
 
 
 @pytest.fixture
@@ -48,14 +51,42 @@ def test_the_bundled_model_answers_where_none_is_named_and_bears_its_name(folder
 def test_the_command_bundles_with_onnx_and_tells_how_the_two_agree(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tools_main.main(["bundle", str(run.path), "--name", "trial", "--folder", str(tmp_path / "bundled")]) == 0
+    readme, elsewhere = tmp_path / "README.md", tmp_path / "elsewhere.md"
+    readme.write_text("before\n<!-- bundled:begin -->\n<!-- bundled:end -->\nafter\n")
+    elsewhere.write_text("<!-- elsewhere:begin -->\n| slices | score |\n|---|---|\n| a | 0.5 |\n<!-- elsewhere:end -->\n")
+    more = ["--elsewhere", str(elsewhere), "--readme", str(readme)]
+    assert tools_main.main(["bundle", str(run.path), "--name", "trial", "--folder", str(tmp_path / "bundled"), *more]) == 0
     told = capsys.readouterr().out
+    card = read_card(tmp_path / "bundled" / "trial")
+    assert f"<!-- bundled:begin -->\n{main_scores(card)}\n<!-- bundled:end -->" in readme.read_text()
+    for key in MAIN:
+        assert f"{card.scores[key]['value']:.3f} [" in main_scores(card)
+    page = (tmp_path / "bundled" / "trial" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "## On slices of other publishers\n\n| slices | score |\n|---|---|\n| a | 0.5 |\n" in page
     assert f"{tmp_path / 'bundled' / 'trial'}: " in told
     assert "Dice between the masks" in told
     assert sorted(file.name for file in (tmp_path / "bundled").iterdir()) == ["trial"]
     assert "Known failures" in (tmp_path / "bundled" / "trial" / "MODEL_CARD.md").read_text(encoding="utf-8")
     files = sorted(file.name for file in (tmp_path / "bundled" / "trial").iterdir())
     assert {"MODEL_CARD.md", "SHA256SUMS", "model.json", "model.onnx", "model.safetensors"} <= set(files)
+
+
+def test_the_readme_states_the_scores_of_the_bundled_model() -> None:
+    cards = [read_card(folder) for folder in bundled_model.bundled_models(Path(bts.__file__).parent / "bundled")]
+    scored = [card for card in cards if set(MAIN) <= set(card.scores)]
+    if not scored:
+        pytest.skip("the bundled model was scored by version 0.1, which had other scores")
+    assert main_scores(scored[0]) == read_block(Path(bts.__file__).parents[1] / "README.md", "bundled")
+
+
+def test_a_card_without_a_main_score_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"no score classification\.tumour\.accuracy in its card"):
+        main_scores(make_card("joint"))
+
+
+def test_a_table_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"name the file that `python -m tools elsewhere` wrote"):
+        bundle_run(run.path, name="small", place=tmp_path, elsewhere=tmp_path / "gone.md")
 
 
 def test_two_equal_models_agree_wholly(run: Run) -> None:
