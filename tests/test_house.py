@@ -24,6 +24,8 @@ ONLY_HERE = {
     "argparse": ("bts/apps/",),
     "jsonargparse": ("bts/apps/",),
     "gradio": ("bts/apps/",),
+    "dicomweb_client": ("bts/data/dicomweb.py",),
+    "highdicom": ("bts/inference/writers/",),
 }
 """Library -> where alone it may be named, imports inside functions too."""
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "preview": "show slices as read, preprocessed and augmented",
     "train": "train a model: `bts train seg`, `bts train cls`, `bts train joint`",
     "infer": "predict mask, class and Grad-CAM of scans",
+    "dicomweb": "fetch a study from a PACS, predict, and send the results back",
     "app": "serve a web page that shows mask, class and Grad-CAM of scans",
     "models": "list the models and the default one",
     "export": "export a model to ONNX, OpenVINO or a MONAI bundle",
