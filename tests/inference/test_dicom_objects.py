@@ -240,6 +240,14 @@ def test_a_series_that_can_not_be_placed_gets_a_note(tmp_path: Path, caplog: pyt
     assert [record.getMessage() for record in caplog.records] == [f"{scan.path}: {dicom_objects.NO_FRAME}"]
 
 
+def test_an_invalid_header_costs_the_objects_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series", PatientSex="XYZ"))
+    with caplog.at_level(logging.INFO, logger="bts"):
+        assert not list(result_of(scan, tmp_path / "out").iterdir())
+    (note,) = [record.getMessage() for record in caplog.records if record.name.startswith("bts")]
+    assert "seg.dcm and report.dcm are not written: the header of its source is invalid ('XYZ' is not a valid" in note
+
+
 def test_without_highdicom_a_note_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

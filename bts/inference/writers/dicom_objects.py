@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bts.atomic import replacing
-from bts.data.readers.scan import Scan
+from bts.data.readers.scan import Scan, Series, VolumeGeometry
 from bts.inference.prediction import ModelMark, Prediction
+from bts.inference.volume import VolumeFindings
 from bts.inference.writers.base import ResultWriter, result_writers
 from bts.inference.writers.dicom_report import measurement_report
 from bts.inference.writers.dicom_segmentation import segmentation, source_headers
@@ -47,11 +48,21 @@ class DicomObjects(ResultWriter):
         if not series.frame_of_reference_uid:
             LOG.info("%s: %s", self.scan.path, NO_FRAME)
             return
+        try:
+            self._write(series, geometry, findings)
+        except (ValueError, TypeError, AttributeError) as error:  # a header that highdicom refuses must not cost the result
+            LOG.info(
+                "%s: seg.dcm and report.dcm are not written: the header of its source is invalid (%s)", self.scan.path, error
+            )
+
+    def _write(self, series: Series, geometry: VolumeGeometry, findings: VolumeFindings) -> None:
         headers, found = source_headers(series, geometry), None
         if findings.tumour:
             found = segmentation(findings, geometry=geometry, series=series, headers=headers, models=self.models)
+        report = measurement_report(findings, headers=headers, segmentation=found, models=self.models)
+        if found is not None:
             self._save(found, "seg.dcm")
-        self._save(measurement_report(findings, headers=headers, segmentation=found, models=self.models), "report.dcm")
+        self._save(report, "report.dcm")
 
     def _save(self, found: Any, name: str) -> None:
         with replacing(self.folder / name) as part:
