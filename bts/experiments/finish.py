@@ -73,7 +73,7 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
 def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Choose the operating point, update the card, score the test part; return cases and scores."""
     with _bar(len(data.split.rows), "fitting the out-of-distribution reference") as advance:
-        card = add_reference(data, folder, progress=advance)
+        card = add_reference(data, folder, device=device, progress=advance)
     log.info("%s", format_reference(card.ood))
     validation = data.records("val")
     with _bar(2 * len(validation), "choosing on validation") as advance:

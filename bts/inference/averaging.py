@@ -18,7 +18,8 @@ def run_averaged(runtime: Runtime, images: np.ndarray, *, flip: bool, cam_class:
     """Run a batch; with `flip` also mirrored left to right, and average.
 
     Mask probabilities and class maps are mirrored back and averaged, class logits are averaged. The map is that of the class
-    predicted by the average, also where the two images disagree.
+    predicted by the average, also where the two images disagree. The features are those of the slice itself, as the
+    out-of-distribution reference was fitted without mirror images.
 
     Args:
         runtime: the model.
@@ -51,7 +52,7 @@ def _mirror_mean(raw: RawOutput, offset: float) -> RawOutput:
         mask_prob=None if raw.mask_prob is None else _half_mean(raw.mask_prob, mirror=True),
         class_logits=None if raw.class_logits is None else _half_mean(raw.class_logits, mirror=False),
         cam=None if raw.cam is None else _half_mean(_moved(raw.cam, offset), mirror=True),
-        features=None if raw.features is None else _half_mean(raw.features, mirror=False),
+        features=None if raw.features is None else np.split(raw.features, 2)[0],
     )
 
 
@@ -123,7 +124,8 @@ def _calibrated(raw: RawOutput, card: ModelCard) -> RawOutput:
 
 
 def _mean(outputs: Sequence[RawOutput]) -> RawOutput:
-    return RawOutput(*(None if values[0] is None else np.mean(values, axis=0) for values in zip(*outputs, strict=True)))
+    mean = RawOutput(*(None if values[0] is None else np.mean(values, axis=0) for values in zip(*outputs, strict=True)))
+    return mean._replace(features=outputs[0].features)
 
 
 def _card_of(cards: Sequence[ModelCard]) -> ModelCard:

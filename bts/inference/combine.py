@@ -153,10 +153,12 @@ def _cam(item: Slice, model: ModelOutput, cam_class: int | None, cam_scale: str)
 
 
 def _ood(outputs: Sequence[ModelOutput]) -> OodScore | None:
-    """Return the score of the model with the largest distance relative to its limit, None where no model has a reference."""
-    scores = [
-        OodScore(float(model.raw.ood_distance), float(model.card.ood["limit"]))
-        for model in outputs
-        if model.raw.ood_distance is not None
-    ]
-    return max(scores, key=lambda score: score.distance / score.limit, default=None)
+    """Return the score with the largest distance relative to its limit, of input or features; None without a reference."""
+    found = []
+    for model in outputs:
+        ood = model.card.ood
+        if model.raw.ood_distance is not None:
+            found.append(OodScore(float(model.raw.ood_distance), float(ood["limit"])))
+        if model.raw.feature_distance is not None:
+            found.append(OodScore(float(model.raw.feature_distance), float(ood["features"]["limit"])))
+    return max(found, key=lambda score: score.distance / score.limit, default=None)

@@ -1,8 +1,9 @@
-"""Out-of-distribution distance: how unlike the training slices a slice is, in NumPy, the same for every runtime.
+"""Out-of-distribution distances: how unlike the training slices a slice is, in NumPy, the same for every runtime.
 
-Three simple features of the network's input are used: a coarse thumbnail, the strength of edges by region, and the histogram of
-grey values. The distance is the Mahalanobis distance, as in Lee et al. (2018, arXiv 1807.03888), who take it between features
-of the network; these need no network, so the distance exists for a segmenter too, and exported graphs stay as they are.
+Two Mahalanobis distances are taken, each with its own limit; a slice beyond either is out of distribution. The first is between
+simple features of the network's input (a coarse thumbnail, the strength of edges by region, the histogram of grey values); it
+needs no network, so it exists for a segmenter too. The second is between the features of the network behind its classes (Lee et
+al. 2018, arXiv 1807.03888).
 """
 
 from __future__ import annotations
@@ -96,6 +97,52 @@ class OodReference:
         return cls(mean, factor, limit)
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureReference:
+    """Distribution of the training slices' network features: a Gaussian around each class, with one covariance.
+
+    Only the D directions with the largest variance within the classes count: with all of them fewer T2-weighted slices are
+    detected, and the reference is too large for a model card.
+
+    Attributes:
+        means: (K, C) float32, mean of each class.
+        axes: (D, C) float32, the directions, divided by the standard deviation along each.
+        limit: distance above which a slice is out of distribution.
+    """
+
+    means: np.ndarray
+    axes: np.ndarray
+    limit: float
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Return the distances (N,) float64 of features (N, C) from the nearest class; training slices have about 1.
+
+        Raises:
+            RequestError: features of another number of channels.
+        """
+        if features.shape[1] != self.means.shape[1]:
+            raise RequestError(
+                f"model card: 'ood' describes {self.means.shape[1]} features, the network gives {features.shape[1]}: copy the "
+                "model folder again"
+            )
+        off = (features[:, None].astype(np.float64) - self.means) @ self.axes.T.astype(np.float64)  # (N, K, D)
+        return np.sqrt((off**2).mean(axis=2).min(axis=1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reference for a model card: a text a row, base64 of little-endian float32, of `axes` float16."""
+        rows = {"means": [_packed(row) for row in self.means], "axes": [_packed(row, "<f2") for row in self.axes]}
+        return {"limit": self.limit, **rows}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FeatureReference | None:
+        """Return what `to_dict` wrote, None for an empty mapping; the card's values are checked where it is read."""
+        if not values:
+            return None
+        means = np.stack([_unpacked(row) for row in values["means"]])
+        axes = np.stack([_unpacked(row, "<f2") for row in values["axes"]])
+        return cls(means, axes, float(values["limit"]))
+
+
 @dataclass(frozen=True)
 class OodScore:
     """Distance of a slice from the training slices, and the model's limit."""
@@ -113,9 +160,9 @@ class OodScore:
         return {"distance": round(self.distance, 3), "limit": round(self.limit, 3), "is_ood": self.is_ood}
 
 
-def _packed(values: np.ndarray) -> str:
-    return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
+def _packed(values: np.ndarray, dtype: str = "<f4") -> str:
+    return base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
 
 
-def _unpacked(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
+def _unpacked(text: str, dtype: str = "<f4") -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype).astype(np.float32)

@@ -22,7 +22,7 @@ from bts.inference.averaging import Ensemble, members_of, run_averaged
 from bts.inference.cam_methods import CAM_METHODS, CAM_SCALES, check_choice, usual_method
 from bts.inference.combine import ModelOutput, Origin, make_prediction
 from bts.inference.model_selection import ModelPaths, by_task, select_models
-from bts.inference.ood import OodReference
+from bts.inference.ood import FeatureReference, OodReference
 from bts.inference.oom import AdaptiveBatcher
 from bts.inference.parallel import batches, map_ordered
 from bts.inference.prediction import ModelMark, Prediction
@@ -81,7 +81,10 @@ class Predictor:
         self.origin = _origin(self.runtimes)
         self._batcher = AdaptiveBatcher()
         self._preprocessing = [Preprocessing.from_dict(runtime.card.preprocessing) for runtime in self.runtimes]
-        self._references = [OodReference.from_dict(runtime.card.ood) for runtime in self.runtimes]
+        self._references = [
+            (OodReference.from_dict(runtime.card.ood), FeatureReference.from_dict(runtime.card.ood.get("features") or {}))
+            for runtime in self.runtimes
+        ]
 
     @staticmethod
     def load(
@@ -212,13 +215,19 @@ class Predictor:
         """Run every model; slices are preprocessed once where models share their preprocessing."""
         images: dict[Preprocessing, np.ndarray] = {}
         raws = []
-        for runtime, preprocessing, reference in zip(self.runtimes, self._preprocessing, self._references, strict=True):
+        for runtime, preprocessing, (pixels, features) in zip(
+            self.runtimes, self._preprocessing, self._references, strict=True
+        ):
             if preprocessing not in images:
                 images[preprocessing] = np.stack([preprocessing.image(item.image, content=item.content) for item in batch])
             flip = bool(runtime.card.operating_point["flip"]) if self.flip is None else self.flip
             raw = run_averaged(runtime, images[preprocessing], flip=flip, cam_class=cam_class)
-            distance = None if reference is None else reference.distance(images[preprocessing])
-            raws.append(raw._replace(ood_distance=distance))
+            raws.append(
+                raw._replace(
+                    ood_distance=None if pixels is None else pixels.distance(images[preprocessing]),
+                    feature_distance=None if features is None or raw.features is None else features.distance(raw.features),
+                )
+            )
         return raws
 
 

@@ -14,6 +14,7 @@ from bts.glossary import Task
 from bts.models.architecture import MOST_CLASSES, Architecture, with_decoder
 from bts.models.card_rules import (
     ClassName,
+    FeatureRules,
     Fingerprint,
     Hash,
     HashOrNone,
@@ -170,6 +171,8 @@ def _check_parts(card: ModelCard, where: Path) -> None:
         read_fields(ReferralRules, card.referral, f"{where}: referral")
     if card.ood:
         read_fields(OodRules, card.ood, f"{where}: ood")
+        if card.ood.get("features"):
+            read_fields(FeatureRules, card.ood["features"], f"{where}: ood: features")
     if card.training_patients and not card.patients_key:
         raise RequestError(f"{where}: training_patients are listed without the name of their key, patients_key")
     if architecture.task != card.task:

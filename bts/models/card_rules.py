@@ -6,15 +6,14 @@ is an expression to the parser of a MONAI bundle, into which texts of the card a
 
 from __future__ import annotations
 
-import array
 import base64
 import binascii
 import json
 import math
 import re
-import sys
+import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
 
@@ -70,6 +69,7 @@ class OodRules:
     limit: Annotated[float, Range(0, 1e6, low_open=True)]
     mean: Annotated[str, Pattern(r"[A-Za-z0-9+/]{4,4096}={0,2}", "numbers in base64")]
     factor: Annotated[str, Pattern(r"[A-Za-z0-9+/]{4,65536}={0,2}", "numbers in base64")]
+    features: dict[str, Any] = field(default_factory=dict)
     n_train: Count | None = None
     n_val: Count | None = None
     n_test: Count | None = None
@@ -86,6 +86,30 @@ class OodRules:
             yield ("mean", "factor"), f"expected N and N (N + 1) / 2 numbers, received {len(mean)} and {len(factor)}"
         if not all(map(math.isfinite, (*mean, *factor))):
             yield ("mean", "factor"), "expected finite numbers, received others"
+
+
+Row = Annotated[str, Pattern(r"[A-Za-z0-9+/]{4,24576}={0,2}", "numbers in base64")]
+
+
+@dataclass
+class FeatureRules:
+    """Fields of a card's `ood.features`: a row of numbers in base64 for each mean (float32) and axis (float16)."""
+
+    limit: Annotated[float, Range(0, 1e6, low_open=True)]
+    means: Annotated[list[Row], Length(1, 128)]
+    axes: Annotated[list[Row], Length(1, 128)]
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what does not go together."""
+        try:
+            means, axes = ([packed_numbers(row, kind) for row in rows] for rows, kind in ((self.means, "f"), (self.axes, "e")))
+        except ValueError as error:
+            yield ("means", "axes"), f"expected float32 and float16 in base64 ({error})"
+            return
+        if len({len(row) for row in (*means, *axes)}) > 1:
+            yield ("means", "axes"), "expected rows of one length, received several"
+        if not all(math.isfinite(value) for row in (*means, *axes) for value in row):
+            yield ("means", "axes"), "expected finite numbers, received others"
 
 
 Weight = Annotated[float, Range(0, 1e6)]
@@ -130,17 +154,13 @@ def read_fields(kind: type[T], values: Any, where: str, *, complete: bool = Fals
         raise RequestError(shortened(str(error))) from error
 
 
-def packed_numbers(text: str) -> array.array[float]:
-    """Return the float32 numbers of a text in base64; raises `ValueError`."""
+def packed_numbers(text: str, kind: str = "f") -> tuple[float, ...]:
+    """Return the little-endian numbers of a text in base64, float32 (`f`) or float16 (`e`); raises `ValueError`."""
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+        return struct.unpack(f"<{len(data) // struct.calcsize(kind)}{kind}", data)
+    except (binascii.Error, struct.error) as error:
         raise ValueError(str(error)) from error
-    numbers = array.array("f")
-    numbers.frombytes(data)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
 
 
 def read_bounded(file: BinaryIO, where: Path, *, largest: int = LARGEST_CARD) -> str:

@@ -14,10 +14,12 @@ from fake_models import BrightRuntime, make_card, make_slice, write_model
 from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
-from bts.evaluation.ood import fit_reference
+from bts.evaluation.ood import AXES, fit_features, fit_reference
 from bts.export.formats import export_model
-from bts.inference.ood import LENGTH, OodReference, OodScore, describe
+from bts.inference.averaging import Ensemble, run_averaged
+from bts.inference.ood import LENGTH, FeatureReference, OodReference, OodScore, describe
 from bts.inference.predictor import Predictor
+from bts.inference.statements import OOD_CAP
 from bts.models.card import parse_card, to_json
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8"))
@@ -126,9 +128,9 @@ def test_what_is_no_object_is_told() -> None:
         parse_card(to_json(make_card(ood=[1])), Path("card"))
 
 
-def answered(image: np.ndarray, **cards):
+def answered(image: np.ndarray, logits=(1, 0, 0), **cards):
     runtimes = [
-        BrightRuntime(make_card(task, size=SIZE, ood=outside), class_logits=[1, 0, 0], cam=np.ones((2, 2)))
+        BrightRuntime(make_card(task, size=SIZE, ood=outside), class_logits=logits, cam=np.ones((2, 2)))
         for task, outside in cards.items()
     ]
     return Predictor(runtimes).predict(make_slice(image.astype(np.float32)))
@@ -172,16 +174,121 @@ def test_a_distance_at_the_limit_is_in_distribution() -> None:
     assert not OodScore(5.0, 5.0).is_ood
 
 
-def test_every_runtime_says_the_same_distance(reference: OodReference, tmp_path: Path) -> None:
+CHANNELS = 60
+
+
+def pooled(count: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Network features (N, 60) of two classes that lie apart, in which three channels vary most."""
+    random = np.random.default_rng(seed)
+    labels = [("glioma", "pituitary")[number % 2] for number in range(count)]
+    centre = np.where(np.array(labels) == "glioma", 3.0, -3.0)[:, None]
+    return centre + random.normal(size=(count, CHANNELS)) * np.where(np.arange(CHANNELS) < 3, 5.0, 0.2), labels
+
+
+@pytest.fixture(scope="module")
+def familiar() -> FeatureReference:
+    return fit_features(*pooled(600, 0), pooled(300, 1)[0])
+
+
+def test_the_distance_of_features_is_mahalanobis_own_from_the_nearest_class() -> None:
+    train, labels = pooled(600, 0)
+    train = train[:, :5]  # fewer channels than directions: all of the covariance counts
+    known = fit_features(train, labels, train)
+    number = (np.array(labels) == "pituitary").astype(int)
+    means = np.stack([train[number == each].mean(axis=0) for each in range(2)])
+    inverse = np.linalg.inv(np.cov((train - means[number]).T, bias=True))
+    off = train[:20, None] - means
+    expected = np.sqrt(np.einsum("nkc,cd,nkd->nk", off, inverse, off).min(axis=1) / 5)
+    np.testing.assert_allclose(known.distance(train[:20]), expected, rtol=0.01)
+
+
+def test_features_of_other_persons_pass_and_those_between_the_classes_do_not(familiar: FeatureReference) -> None:
+    others, _ = pooled(300, 2)
+    found = familiar.distance(others)
+    assert (found > familiar.limit).mean() <= 0.05
+    assert found.mean() == pytest.approx(1, abs=0.1)
+    assert familiar.distance(np.zeros((1, CHANNELS)))[0] > familiar.limit  # as far from each class as they allow
+
+
+def test_the_directions_are_those_with_the_largest_variance_within_the_classes() -> None:
+    known = fit_features(*pooled(600, 0), pooled(300, 1)[0])
+    assert known.axes.shape == (AXES, CHANNELS)
+    size = np.linalg.norm(known.axes[:3, :3], axis=1)
+    np.testing.assert_allclose(size, 1 / 5, rtol=0.1)  # the three channels with a deviation of 5, and none between the classes
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_slices_give_a_finite_distance(count: int) -> None:
+    known = fit_features(*pooled(count, 0), pooled(4, 1)[0])
+    assert np.isfinite(known.distance(pooled(5, 2)[0])).all()
+    assert parse_card(to_json(card_with(known)), Path("card"))
+
+
+def card_with(known: FeatureReference):
+    return make_card(ood=fit_reference(describe(heads(0, 3)), describe(heads(3, 3))).to_dict() | {"features": known.to_dict()})
+
+
+def test_a_card_carries_the_features_through_json(familiar: FeatureReference) -> None:
+    again = FeatureReference.from_dict(parse_card(to_json(card_with(familiar)), Path("card")).ood["features"])
+    assert again is not None
+    assert again.limit == familiar.limit
+    np.testing.assert_array_equal(again.distance(pooled(5, 3)[0]), familiar.distance(pooled(5, 3)[0]))
+
+
+def test_features_of_another_network_are_told_in_a_line(familiar: FeatureReference) -> None:
+    with pytest.raises(RequestError, match="describes 60 features, the network gives 2: copy the model folder again"):
+        familiar.distance(np.ones((1, 2)))
+
+
+def far(channels: int, *, limit: float = 0.5) -> dict[str, object]:
+    """A reference whose class lies at 9 in each channel, of which one counts: features of 1 have a distance of 8."""
+    means = np.full((1, channels), 9, np.float32)
+    return FeatureReference(means, np.eye(channels, dtype=np.float32)[:1], limit).to_dict()
+
+
+@pytest.mark.parametrize(("limit", "is_ood"), [(0.5, True), (100.0, False)])
+def test_a_slice_is_out_of_distribution_by_its_features_alone(reference: OodReference, limit: float, is_ood: bool) -> None:
+    head = heads(0, 50)[0]
+    ood = reference.to_dict() | {"features": far(2, limit=limit)}
+    found = answered(head, (5, 0, 0), cls=ood)
+    assert found.ood is not None
+    assert found.ood.is_ood is found.refer is is_ood
+    assert found.class_prob is not None
+    assert found.class_prob.max() == pytest.approx(OOD_CAP if is_ood else 0.987, abs=1e-3)
+    if is_ood:
+        assert (found.ood.distance, found.ood.limit) == (pytest.approx(8), limit)
+    assert answered(strangers()["noise"], cls=ood).ood.is_ood
+
+
+class Sided(BrightRuntime):
+    """Runtime whose features are the brightness of either half."""
+
+    def run(self, images, *, cam_class=None):
+        left, right = (half.mean(axis=(1, 2)) for half in np.split(images.astype(np.float32), 2, axis=2))
+        return super().run(images, cam_class=cam_class)._replace(features=np.stack([left, right], axis=1))
+
+
+def test_features_are_those_of_the_slice_itself_and_of_the_first_model() -> None:
+    image = np.zeros((1, 32, 32), np.uint8)
+    image[:, :, 16:] = 100
+    first, second = (Sided(make_card(), class_logits=[1, 0, 0], cam=np.ones((2, 2))) for _ in range(2))
+    assert run_averaged(first, image, flip=True).features.tolist() == [[0, 100]]
+    second.run = lambda images, cam_class=None: first.run(images)._replace(features=np.zeros((len(images), 2)))
+    assert Ensemble([first, second]).run(image).features.tolist() == [[0, 100]]
+
+
+@pytest.mark.parametrize("by_features", [False, True])
+def test_every_runtime_says_the_same_distance(reference: OodReference, tmp_path: Path, by_features: bool) -> None:
     pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'bts[onnx]'")
     pytest.importorskip("openvino", reason="openvino is not installed: pip install 'bts[openvino]'")
-    folder = write_model(tmp_path / "model", "cls", encoder="test_resnet", size=SIZE, ood=reference.to_dict())
+    ood = reference.to_dict() | ({"features": far(96, limit=1e-6)} if by_features else {})
+    folder = write_model(tmp_path / "model", "cls", encoder="test_resnet", size=SIZE, ood=ood)
     file = export_model(folder, format="onnx", out=tmp_path / "apart" / "model.onnx").path
     scan = make_slice(strangers()["noise"].astype(np.float32))
     found = [
         Predictor.load(cls=place, device="cpu", runtime=runtime).predict(scan).ood
-        for runtime, place in (("torch", folder), ("onnx", file), ("openvino", file))
+        for runtime, place in (("torch", folder), ("onnx", file), ("openvino-f32", file))
     ]
-    assert found[0] is not None
-    assert found[0].is_ood
-    assert found == [found[0]] * 3
+    assert all(each is not None and each.is_ood for each in found)
+    assert {each.limit for each in found} == {1e-6 if by_features else reference.limit}
+    np.testing.assert_allclose([each.distance for each in found], found[0].distance, rtol=1e-4 if by_features else 0)

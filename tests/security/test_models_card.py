@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import math
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import bts
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
-from bts.inference.ood import OodReference
+from bts.inference.ood import FeatureReference, OodReference
 from bts.models.architecture import Architecture
 from bts.models.card import ModelCard, parse_card, to_json
 from bts.models.card_rules import refuse_names
@@ -242,6 +244,35 @@ def test_a_wrong_value_is_told_in_one_line(way: tuple[Any, ...], value: Any, mes
     with pytest.raises(RequestError, match=message) as caught:
         parse_card(json.dumps(changed(way, value)), WHERE)
     assert "\n" not in str(caught.value)
+
+
+def features(**changes: Any) -> dict[str, Any]:
+    row = base64.b64encode(np.eye(2, dtype="<f4")[0].tobytes()).decode()
+    axis = base64.b64encode(np.eye(2, dtype="<f2")[0].tobytes()).decode()
+    return {"limit": 2.0, "means": [row], "axes": [axis], **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limit": 0}, "limit: expected a number above 0"),
+        ({"means": []}, "means: expected a list of length 1 to 128"),
+        ({"means": ["AAAA"]}, r"means, axes: expected float32 and float16 in base64 \("),
+        ({"means": ["A" * 40_000]}, "means"),
+        ({"axes": features()["axes"] * 129}, "axes: expected a list of length 1 to 128"),
+        ({"axes": ["AAAAAAAA"]}, "means, axes: expected rows of one length, received several"),
+        ({"means": ["AADAfwAAwH8="]}, "means, axes: expected finite numbers, received others"),
+        ({"axis": []}, "ood: features: unknown field 'axis' .did you mean 'axes'"),
+    ],
+)
+def test_a_wrong_reference_of_features_is_told_in_one_line(changes: dict[str, Any], message: str) -> None:
+    good = parse_card(json.dumps(changed(("ood", "features"), features())), WHERE).ood["features"]
+    reference = FeatureReference.from_dict(good)
+    assert reference is not None
+    assert reference.distance(np.array([[4.0, 3.0]])).tolist() == [3.0]  # along (1, 0), from the mean (1, 0)
+    with pytest.raises(RequestError, match=message) as caught:
+        parse_card(json.dumps(changed(("ood", "features"), features(**changes))), WHERE)
+    assert is_one_short_line(str(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ class RawOutput(NamedTuple):
         class_logits: (B, K) float32, before temperature and softmax.
         cam: (B, h, w) float32, at least 0: class activation map, not scaled (`bts.inference.gradcam`).
         features: (B, C) float32, the last feature maps, averaged over the image.
-        ood_distance: (B,) float64, distance from the training slices; added by `Predictor`, not by a runtime.
+        ood_distance: (B,) float64, distance of the input from the training slices'; added by `Predictor`, not by a runtime.
+        feature_distance: (B,) float64, distance of the features from the training slices'; added by `Predictor` too.
     """
 
     mask_prob: np.ndarray | None = None
@@ -33,6 +34,7 @@ class RawOutput(NamedTuple):
     cam: np.ndarray | None = None
     features: np.ndarray | None = None
     ood_distance: np.ndarray | None = None
+    feature_distance: np.ndarray | None = None
 
 
 class Runtime(Protocol):
