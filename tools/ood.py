@@ -170,10 +170,11 @@ class _Kinds:
                 reason = exclusion_reason(thumbnail(image))
                 if reason is not None and reason != "mass":
                     found.setdefault(REASONS[reason], []).append(image)
-        return {kind: [images[place] for place in spread(len(images), self.slices)] for kind, images in sorted(found.items())}
+        return dict(sorted(found.items()))
 
-    def _row(self, kind: str, images: Sequence[np.ndarray]) -> Row:
+    def _row(self, kind: str, all_images: Sequence[np.ndarray]) -> Row:
         self.note(kind)
+        images = [all_images[place] for place in spread(len(all_images), self.slices)]
         predictions = list(self.predictor.predict_many(Slice(image, source="array", path=kind) for image in images))
         features = [each.features for each in predictions if each.features is not None]
         described = describe(np.stack([self.prepare(image) for image in images]))

@@ -42,7 +42,6 @@ def made_images(*, seed: int = 0, phantoms: int = 20) -> dict[str, list[np.ndarr
         "noise, fine to coarse": noise,
         "gradient": gradients,
         "checkerboard or stripes": [(row // size + column // size * cross) % 2 for size in (4, 10, 20, 40) for cross in (0, 1)],
-        "blank": [np.zeros((SIDE, SIDE), np.float32)],
         "phantom of bts (drawn to look like a slice)": list(heads),
     }
 
