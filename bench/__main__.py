@@ -2,6 +2,7 @@
 
     python -m bench one-scan                # one scan, warm and cold, against the plain way
     python -m bench folder                  # a folder of 500 scans against the bare network
+    python -m bench volume                  # a series of 155 slices against 155 single calls
     python -m bench training                # a training against the same step on one fixed batch
     python -m bench reading                 # first epoch, second epoch, second run
     python -m bench growth                  # bootstrap, audit and report as their data double
@@ -36,6 +37,7 @@ from bts.registry import suggestion
 NAMES = {
     "one-scan": "one_scan",
     "folder": "folder",
+    "volume": "volume",
     "training": "training",
     "reading": "reading",
     "growth": "growth",
