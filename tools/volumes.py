@@ -214,9 +214,8 @@ def as_markdown(before: Sequence[SeriesScores], after: Sequence[SeriesScores], *
     def mean(values: list[float]) -> Interval | None:
         return mean_interval(np.array(values), bootstrap, keep=tumour)
 
-    def row(what: str, score: Callable[[Sequence[SeriesScores]], Interval | None], count: str) -> tuple[str, ...]:
-        texts = ("" if found is None else found.text() for found in (score(before), score(after)))
-        return what, *texts, count
+    def row(what: str, score: Callable[[Sequence[SeriesScores]], Interval | None], count: str) -> tuple[object, ...]:
+        return what, score(before), score(after), count
 
     lesions, healthy = (f"{sum(getattr(each, name) for each in before)}" for name in ("lesions", "healthy_slices"))
     series, parts, slices = f"{tumour.sum()} series", f"{free.sum()} parts", f"{healthy} slices"
