@@ -19,6 +19,18 @@ COARSE_SIDE = 160
 """The head is located in blocks of pixels, at least this many along its longer side, which is six times as fast."""
 FIRST_LEVEL, LEVEL = 0.15, 0.3
 """Threshold of the head above the background: first as a share of the range, then of the median of the head found."""
+EDGE_SHARE = 0.5
+"""A border is constant if at least this share of the outermost pixels has one value."""
+CAPTION_LEVEL = 0.3
+"""A caption is brighter than this share of the head's median."""
+DARK_LEVEL, INK_LEVEL, FLAT_LEVEL = 0.15, 0.5, 0.9
+"""Thresholds of ground, ink and flat ink within a caption, as shares of its brightest pixel."""
+LEAST_INK, FLAT_SHARE, THIN_SHARE = 20, 0.4, 0.9
+"""A caption has at least so many pixels of ink, of which these shares are flat, and near the ground. Of letters drawn into 30
+figshare slices 0.56 to 0.80 are flat, of what lies apart from the head in 300 of them at most 0.22."""
+REACH = 170
+"""No pixel of a caption's strokes is farther from the ground than a 170th of the longer side, and the head is at least twice as
+far: 3 and 6 pixels of 512."""
 
 
 class Box(NamedTuple):
@@ -34,6 +46,10 @@ class Box(NamedTuple):
         """Rows and columns inside."""
         return self.bottom - self.top, self.right - self.left
 
+    def inside(self, other: Box) -> Box:
+        """Return the box in the picture of which `other` was cut out, for a box in the cut."""
+        return Box(self.top + other.top, self.left + other.left, self.bottom + other.top, self.right + other.left)
+
     def cut(self, array: np.ndarray) -> np.ndarray:
         """Return the part of `array` (H, W) inside."""
         return array[self.top : self.bottom, self.left : self.right]
@@ -48,12 +64,16 @@ def head_box(values: np.ndarray) -> Box:
     """Return the box around the head in `values` (H, W) of any range.
 
     The head is the largest bright component after smoothing. Smoothing and threshold are taken from the head that a first
-    pass finds, not from the picture, so neither the width of a margin nor the intensity scale changes the box. No margin is
-    left around the head, as a head that touches the border of its picture has none. A picture without a head of plausible
-    size is not cropped.
+    pass finds, not from the picture, so neither the width of a margin nor the intensity scale changes the box. A constant
+    border that is not dark is cut off first. No margin is left around the head, as a head that touches the border of its
+    picture has none. A picture without a head of plausible size is not cropped.
     """
     values = np.asarray(values, dtype=np.float32)
-    everything = whole(values.shape)
+    everything, edge = whole(values.shape), _edge_value(values)
+    if edge is not None and edge > values.min() + FIRST_LEVEL * np.ptp(values):
+        content = _content_box(values != edge)
+        if content is not None and content != everything:
+            return head_box(content.cut(values)).inside(content)
     found = _largest_component(values, everything, longer=max(values.shape), level=None)
     if found is None:
         return everything
@@ -73,21 +93,89 @@ def head_box(values: np.ndarray) -> Box:
 def padding_box(values: np.ndarray) -> Box:
     """Return the box of `values` (H, W) without a constant border, where that border is far wider than pictures have it.
 
-    A border counts if all four corners have its value. It is kept where the content fills at least `PADDED_SHARE` of the longer
-    side, as in the public sets, and where the content is so small that it may be the edge of a head, or has one value only.
+    The border is kept where the content fills at least `PADDED_SHARE` of the longer side, as in the public sets, and where the
+    content is so small that it may be the edge of a head, or has one value only.
     """
     values = np.asarray(values)
-    everything = whole(values.shape)
-    corner = values[0, 0]
-    if not (values[0, -1] == values[-1, 0] == values[-1, -1] == corner):
+    everything, edge = whole(values.shape), _edge_value(values)
+    box = None if edge is None else _content_box(values != edge)
+    if box is None:
         return everything
-    content = values != corner
-    rows, columns = (np.flatnonzero(content.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return everything
-    box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     share = max(box.shape) / max(values.shape)
     return box if SMALLEST_CONTENT <= share < PADDED_SHARE and np.ptp(box.cut(values)) > 0 else everything
+
+
+def _edge_value(values: np.ndarray) -> float | None:
+    """Return the value that most of the outermost pixels have, or None where there is none."""
+    edge = np.concatenate([values[0], values[-1], values[1:-1, 0], values[1:-1, -1]])
+    middle = np.partition(edge, edge.size // 2)[edge.size // 2]  # a value of more than half of them is their median
+    return float(middle) if (edge == middle).mean() > EDGE_SHARE else None
+
+
+def _content_box(content: np.ndarray) -> Box | None:
+    rows, columns = (np.flatnonzero(content.any(axis=axis)) for axis in (1, 0))
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if rows.size else None
+
+
+def without_captions(values: np.ndarray) -> np.ndarray:
+    """Return `values` (H, W) with burned-in captions outside of the head painted like the ground around them.
+
+    A caption is a group of bright pixels apart from the head, most of which have one brightness; tissue, noise and ghosts have
+    many. Values without a caption are returned as they are.
+    """
+    from scipy import ndimage
+
+    values = np.asarray(values)
+    edge = _edge_value(values)
+    step = max(1, max(values.shape) // COARSE_SIDE)
+    above = np.asarray(values, np.float32) if edge is None else np.abs(values.astype(np.float32) - np.float32(edge))
+    mean = np.asarray(Image.fromarray(np.ascontiguousarray(above)).reduce(step))
+    ground, top = (float(value) for value in np.percentile(mean, [2, 99]))
+    tissue = mean[mean > ground + FIRST_LEVEL * (top - ground)]
+    if not tissue.size:
+        return values
+    bright = _block_maxima(above, step) > ground + CAPTION_LEVEL * (float(np.median(tissue)) - ground)
+    reach = max(2, max(values.shape) // REACH)
+    joined = ndimage.binary_dilation(bright, np.ones((3, 3)), iterations=max(1, round(reach / step)))
+    pieces, count = ndimage.label(joined, np.ones((3, 3)))
+    if count < 2:
+        return values
+    largest = int(np.bincount(pieces.ravel())[1:].argmax()) + 1
+    found = [
+        number
+        for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1)
+        if number != largest
+        and _is_caption(above[rows.start * step : rows.stop * step, columns.start * step : columns.stop * step], ground, reach)
+    ]
+    if not found:
+        return values
+    captions = np.isin(pieces, found) & ~ndimage.binary_fill_holes(pieces == largest)
+    height, width = values.shape
+    there = captions.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+    if not there.any():
+        return values
+    around = above <= np.median(above[there])  # half of it at most is ink
+    return np.where(there, np.median(values[there & around]), values).astype(values.dtype)
+
+
+def _is_caption(above: np.ndarray, ground: float, reach: int) -> bool:
+    """Return whether the bright pixels of a piece are strokes of one brightness on a dark ground, as ink is."""
+    from scipy import ndimage
+
+    height = float(above.max()) - ground
+    ink = above > ground + INK_LEVEL * height
+    if ink.sum() < LEAST_INK or float((above[ink] > ground + FLAT_LEVEL * height).mean()) < FLAT_SHARE:
+        return False
+    near = ndimage.binary_dilation(above < ground + DARK_LEVEL * height, np.ones((3, 3)), iterations=reach)
+    return float(near[ink].mean()) >= THIN_SHARE
+
+
+def _block_maxima(values: np.ndarray, step: int) -> np.ndarray:
+    """Return the largest value of each block of `step` x `step` pixels, those at the end smaller."""
+    height, width = values.shape
+    full = np.pad(values, ((0, -height % step), (0, -width % step)), mode="edge")
+    rows = np.maximum.reduce([full[start::step] for start in range(step)])
+    return np.maximum.reduce([rows[:, start::step] for start in range(step)])
 
 
 def _grown(box: Box, rim: int, shape: tuple[int, ...]) -> Box:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bts.data.enhance import Box, equalise, head_box, padding_box, sharpen, whole
+from bts.data.enhance import Box, equalise, head_box, padding_box, sharpen, whole, without_captions
 from bts.errors import RequestError
 from bts.fields import from_mapping, problems
 from bts.settings import DataSettings, PreprocessingParams
@@ -51,19 +51,30 @@ class Preprocessing(PreprocessingParams):
             content: content box of a slice of a volume (`Slice.content`): all slices are cut equally, so that a small first or
                 last slice is not enlarged.
         """
+        return self._shown(array, content)[0]
+
+    def _shown(self, array: np.ndarray, content: Box | None) -> tuple[Box, np.ndarray]:
+        """Return the part of `array` (H, W) that the square shows, and its values with captions painted like the ground."""
         array = np.asarray(array)
+        values = without_captions(array)
+        box = padding_box(values) if content is None else content
+        shown = box.cut(values)
+        if shown.shape != array.shape:  # captions that a margin brighter than the ground hid
+            shown = without_captions(shown)
         if self.crop_brain:
-            return head_box(array)
-        return padding_box(array) if content is None else content
+            head = head_box(shown)
+            box, shown = head.inside(box), head.cut(shown)
+        return box, shown
 
     def image(self, array: np.ndarray, *, content: Box | None = None) -> np.ndarray:
         """Return the network input (S, S) uint8 of an `array` (H, W) of any real type.
 
         The window between the two percentiles becomes [0, 255], the shorter side is padded with its low end to a square,
-        and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end. A crop comes
-        before the window, so that margins do not change the intensities either; CLAHE and sharpening after the scaling.
+        and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end. Captions are
+        painted and the crop is made before the window, so that neither they nor margins change the intensities; CLAHE and
+        sharpening come after the scaling.
         """
-        shown = self.box(array, content=content).cut(np.asarray(array))
+        _, shown = self._shown(array, content)
         square = _resize_square(_window(shown, self.low_percentile, self.high_percentile), self.size)
         if self.clahe_clip_limit:
             square = equalise(square, clip_limit=self.clahe_clip_limit, tiles=self.clahe_tiles)
