@@ -70,8 +70,8 @@ class DataSettings:
     """Percentile of a slice's intensities that is mapped to 0."""
     high_percentile: Percentile = 99.5
     """Percentile of a slice's intensities that is mapped to 1."""
-    crop_brain: bool = False
-    """Whether to crop each slice to the bounding box of the head."""
+    crop_brain: bool = True
+    """Whether to crop each slice to the bounding box of the head, so that margins change nothing."""
     clahe_clip_limit: Fraction = 0.0
     """Clip limit of CLAHE as a fraction of a tile's pixels; 0.01 is close to OpenCV's 2.0, and 0 disables CLAHE."""
     clahe_tiles: Tiles = 8

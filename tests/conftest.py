@@ -188,7 +188,7 @@ def write_tiny_model(folder: Path, task: str, *, size: int = 64) -> Path:
         task=task,
         name=f"tiny {task}",
         architecture=network.architecture.to_dict(),
-        preprocessing=Preprocessing(size=size).to_dict(),
+        preprocessing=Preprocessing(size=size, crop_brain=False).to_dict(),
         classes=classes,
         temperature=1.5,
         cam_scale=1.0,

@@ -24,7 +24,7 @@ def make_card(task="cls", *, classes=None, size=32, **changes) -> ModelCard:
         "name": f"a {task} model",
         "architecture": Architecture(task=task, classes=len(classes), size=size).to_dict(),
         "classes": classes,
-        "preprocessing": Preprocessing(size=size).to_dict(),
+        "preprocessing": Preprocessing(size=size, crop_brain=False).to_dict(),
         "trained_on": "nothing",
         "weights_sha256": "0123456789abcdef" * 4,
         "cam_scale": 1.0,

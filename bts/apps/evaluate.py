@@ -24,6 +24,7 @@ def command(argv: Sequence[str]) -> int:
         part=options.split,
         data=options.data,
         root=options.root,
+        mask_labels=tuple(options.mask_labels),
         device=options.device,
         seed=options.seed,
         draws=options.draws,
@@ -68,6 +69,9 @@ def make_parser() -> OneLineParser:
     parser.add_argument("--split", default="test", metavar="PART", help="part of the run's split: test, val or train [test]")
     parser.add_argument("--data", metavar="SOURCE", help="score an external set instead (`bts sources` lists the names)")
     parser.add_argument("--root", metavar="FOLDER", help="folder of the data [that of the run, or data/SOURCE]")
+    parser.add_argument(
+        "--mask-labels", type=int, nargs="+", default=[], metavar="N", help="mask values of --data that are tumour [all but 0]"
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the report [RUN/report]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="bootstrap seed [0]")

@@ -1,6 +1,6 @@
-"""Optional preprocessing: CLAHE, sharpening and a crop to the head.
+"""Preprocessing that finds its way: captions, margins and the box of the head; and optional CLAHE and sharpening.
 
-These are off by default; the model folder records which of them its model was trained with.
+The model folder records whether its model was trained with the crop to the head, CLAHE and sharpening.
 """
 
 from __future__ import annotations

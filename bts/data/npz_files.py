@@ -36,7 +36,7 @@ def write_npz(
         InputError: an image can't be read.
     """
     by_part = _by_part(source.records(), out)
-    preprocessing = Preprocessing(size=size, low_percentile=0.0, high_percentile=100.0)
+    preprocessing = Preprocessing(size=size, low_percentile=0.0, high_percentile=100.0, crop_brain=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     written = {}
     for part, records in by_part.items():

@@ -133,12 +133,16 @@ def _all_changes(
 def _items(source: Source, records: Sequence[Record], rng: np.random.Generator, *, healthy: bool) -> Iterator[_Item]:
     """Yield slices drawn at random, windowed and scaled to a square."""
     some = [record for record in records if record.label and (record.label == NO_TUMOUR) == healthy]
-    prepare = Preprocessing(size=SIDE)
+    prepare = Preprocessing(size=SIDE, crop_brain=False)
     for i in rng.permutation(len(some))[:MOST]:
         item = source.read(some[i])
         if healthy or item.mask is not None:
             image = prepare.image(item.image)
-            mask = np.zeros(image.shape, dtype=np.uint8) if item.mask is None else prepare.mask(item.mask).astype(np.uint8)
+            mask = (
+                np.zeros(image.shape, dtype=np.uint8)
+                if item.mask is None
+                else prepare.mask(item.mask, box=prepare.box(item.image)).astype(np.uint8)
+            )
             yield _Item(some[i], some[i].source or source.name, image, mask, find_head(image, without=mask))
 
 

@@ -36,6 +36,7 @@ class Request:
         part: part of the runs' split to score.
         data: name of an external source, or None for the runs' own.
         root: folder of the data; None is the run's, or the source's usual folder.
+        mask_labels: values of the masks of a foreign source that are tumour; empty for all but 0.
         device: `auto`, `cpu`, `cuda`.
         seed: seed of the bootstrap, t-SNE and the randomised weights.
         draws: draws of the bootstrap.
@@ -45,6 +46,7 @@ class Request:
     part: Part = "test"
     data: str | None = None
     root: str | None = None
+    mask_labels: tuple[int, ...] = ()
     device: str = "auto"
     seed: int = 0
     draws: int = 2000
@@ -113,6 +115,8 @@ def choose_subject(request: Request) -> Subject:
 
 def _own(request: Request, runs: dict[str, Run], without_run: list[str], base: dict[str, Any]) -> Subject:
     """Select a part of the runs' own split."""
+    if request.mask_labels:
+        raise RequestError("--mask-labels without --data: the masks of a run's own set are read as its data.mask_labels says")
     if without_run:
         raise RequestError(
             f"{without_run[0]}: the model is not in a run folder, so its test part is unknown: give a run, or --data"
@@ -134,7 +138,7 @@ def _own(request: Request, runs: dict[str, Run], without_run: list[str], base: d
 def _foreign(request: Request, runs: dict[str, Run], without_run: list[str], base: dict[str, Any]) -> Subject:
     """Select a whole external set without slices that the models have seen."""
     assert request.data is not None
-    source = open_source(request.data, request.root or f"data/{request.data}")
+    source = open_source(request.data, request.root or f"data/{request.data}", mask_labels=request.mask_labels)
     data, notes = {}, []
     for name, run in runs.items():
         try:

@@ -62,7 +62,7 @@ def fill(folder: Path, model: Trained) -> None:
     (folder / "docs" / "README.md").write_text(readme(card), encoding="utf-8")
     (folder / "LICENSE").write_text(licence_text(card.licence), encoding="utf-8")
     ((image, _),) = draw_slices(label="meningioma", n_slices=1, side=EXAMPLE_SIDE, seed=(0, 0))
-    picture = Preprocessing(size=EXAMPLE_SIDE).image(image)
+    picture = Preprocessing(size=EXAMPLE_SIDE, crop_brain=False).image(image)
     Image.fromarray(picture).save(folder / "data" / "phantom.png")
 
 

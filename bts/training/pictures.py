@@ -144,11 +144,11 @@ def _row(
 ) -> list[np.ndarray]:
     """Return the panels of one slice, all of the same size."""
     one = source.read(record)
-    plain = Preprocessing(size=preprocessing.size, low_percentile=0.0, high_percentile=100.0)
+    plain = Preprocessing(size=preprocessing.size, low_percentile=0.0, high_percentile=100.0, crop_brain=False)
     box = preprocessing.box(one.image)
     image = preprocessing.image(one.image)
     mask = np.zeros_like(image) if one.mask is None else preprocessing.mask(one.mask, box=box).astype(np.uint8)
-    raw_mask = np.zeros_like(image) if one.mask is None else plain.mask(one.mask).astype(np.uint8)
+    raw_mask = np.zeros_like(image) if one.mask is None else plain.mask(one.mask, box=plain.box(one.image)).astype(np.uint8)
     height, width = one.image.shape
     panels = [
         add_caption(with_contour(plain.image(one.image), raw_mask, TRUTH), f"{record.label or 'no class'}, {height} x {width}"),

@@ -28,7 +28,7 @@ class PaperRuntime:
             name=f"paper {task}",
             architecture={},
             classes=[] if task == "seg" else CLASSES,
-            preprocessing=Preprocessing(size=32).to_dict(),
+            preprocessing=Preprocessing(size=32, crop_brain=False).to_dict(),
             trained_on="nothing <at all>",
             weights_sha256="0123456789abcdef" * 4,
             cam_scale=1.0,

@@ -16,7 +16,7 @@ from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
 
 CLASSES = ("meningioma", "glioma")
-SMALL = Preprocessing(size=32)
+SMALL = Preprocessing(size=32, crop_brain=False)
 
 
 class Pictures(Source):
@@ -121,7 +121,7 @@ def test_a_file_that_changed_is_decoded_again(source: Pictures, tmp_path: Path) 
 def test_another_size_is_decoded_again(source: Pictures, tmp_path: Path) -> None:
     cache = SliceCache(tmp_path / "cache", 1)
     _load(source, cache=cache)
-    larger = load_arrays(source, RECORDS, preprocessing=Preprocessing(size=64), classes=CLASSES, cache=cache)
+    larger = load_arrays(source, RECORDS, preprocessing=Preprocessing(size=64, crop_brain=False), classes=CLASSES, cache=cache)
     assert larger.images.shape == (4, 64, 64)
 
 

@@ -37,7 +37,9 @@ def test_one_set_of_mixed_sizes_and_modes_gives_equal_squares(tmp_path: Path) ->
     for mode, side in MODES.items():
         save(picture(side), mode, tmp_path / "glioma" / f"{mode.replace(';', '')}.png")
     source = Folders(tmp_path)
-    arrays = load_arrays(source, source.records(), preprocessing=Preprocessing(size=32), classes=source.classes)
+    arrays = load_arrays(
+        source, source.records(), preprocessing=Preprocessing(size=32, crop_brain=False), classes=source.classes
+    )
     assert arrays.images.shape == (len(MODES), 32, 32)
     values = arrays.images.astype(float)
     for one in values[1:]:

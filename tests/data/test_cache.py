@@ -68,11 +68,11 @@ def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
 def test_the_key_changes_with_the_file_and_with_every_setting(tmp_path: Path) -> None:
     file = tmp_path / "1.mat"
     file.write_bytes(b"one")
-    cache, usual = SliceCache(tmp_path, 1), Preprocessing()
+    cache, usual = SliceCache(tmp_path, 1), Preprocessing(crop_brain=False)
     keys = {cache.key([file], usual, reader="figshare")}
-    keys.add(cache.key([file], Preprocessing(size=256), reader="figshare"))
-    keys.add(cache.key([file], Preprocessing(low_percentile=1), reader="figshare"))
-    keys.add(cache.key([file], Preprocessing(high_percentile=99), reader="figshare"))
+    keys.add(cache.key([file], Preprocessing(size=256, crop_brain=False), reader="figshare"))
+    keys.add(cache.key([file], Preprocessing(low_percentile=1, crop_brain=False), reader="figshare"))
+    keys.add(cache.key([file], Preprocessing(high_percentile=99, crop_brain=False), reader="figshare"))
     keys.add(cache.key([file], usual, reader="other"))
     keys.add(cache.key([file, file], usual, reader="figshare"))
     os.utime(file, ns=(1, 1))
@@ -88,11 +88,13 @@ def test_the_key_is_the_same_however_the_path_is_written(tmp_path: Path, monkeyp
     (tmp_path / "1.mat").write_bytes(b"one")
     monkeypatch.chdir(tmp_path)
     cache = SliceCache(tmp_path, 1)
-    assert cache.key(["1.mat"], Preprocessing()) == cache.key([tmp_path / "1.mat"], Preprocessing())
+    assert cache.key(["1.mat"], Preprocessing(crop_brain=False)) == cache.key(
+        [tmp_path / "1.mat"], Preprocessing(crop_brain=False)
+    )
 
 
 def test_a_file_that_can_t_be_seen_has_no_key(tmp_path: Path) -> None:
-    assert SliceCache(tmp_path, 1).key([tmp_path / "none.mat"], Preprocessing()) is None
+    assert SliceCache(tmp_path, 1).key([tmp_path / "none.mat"], Preprocessing(crop_brain=False)) is None
 
 
 # ---- damage

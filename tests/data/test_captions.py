@@ -15,6 +15,7 @@ from bts.data.enhance import head_box, padding_box, without_captions
 from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.data.readers.catalogue import read_slice
+from bts.settings import Settings
 
 SIDE = 256
 PLAIN, CROP = (Preprocessing(size=128, crop_brain=crop) for crop in (False, True))
@@ -138,3 +139,11 @@ def test_no_real_slice_is_taken_for_one_with_captions() -> None:
         if file.name != "cvind.mat":
             image = read_slice(file).image
             assert without_captions(image) is image, file.name
+
+
+def test_a_training_crops_to_the_head_unless_it_is_told_not_to() -> None:
+    settings = Settings()
+    assert Preprocessing.of(settings.data).crop_brain
+    assert Preprocessing().crop_brain
+    settings.data.crop_brain = False
+    assert not Preprocessing.of(settings.data).crop_brain

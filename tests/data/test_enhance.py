@@ -65,7 +65,7 @@ def test_a_picture_without_a_head_keeps_its_whole_frame(picture: np.ndarray) -> 
 def test_without_a_crop_the_box_is_the_picture() -> None:
     picture = _head()
     picture[0, 0] += 1  # an uneven border is no padding
-    assert Preprocessing(size=64).box(picture) == Box(0, 0, 200, 160)
+    assert Preprocessing(size=64, crop_brain=False).box(picture) == Box(0, 0, 200, 160)
 
 
 def test_cropped_picture_and_mask_show_the_same_place() -> None:
@@ -75,7 +75,7 @@ def test_cropped_picture_and_mask_show_the_same_place() -> None:
     mask = CROP.mask(spot, box=CROP.box(picture))
     bright = square > 200
     assert (bright & mask).sum() / (bright | mask).sum() > 0.85
-    assert mask.sum() > 1.5 * Preprocessing(size=64).mask(spot).sum()  # the head fills more of the square
+    assert mask.sum() > 1.5 * Preprocessing(size=64, crop_brain=False).mask(spot).sum()  # the head fills more of the square
 
 
 def test_restoring_undoes_the_crop() -> None:
@@ -124,9 +124,9 @@ def test_sharpening_is_the_weighted_sum_that_notebooks_write() -> None:
 
 def test_all_of_it_makes_bytes_that_differ_from_the_plain_ones() -> None:
     picture = _head()
-    plain = Preprocessing(size=64).image(picture)
+    plain = Preprocessing(size=64, crop_brain=False).image(picture)
     for change in ({"clahe_clip_limit": 0.01}, {"sharpen_amount": 0.5}, {"crop_brain": True}):
-        square = Preprocessing(size=64, **change).image(picture)
+        square = Preprocessing(**{"size": 64, "crop_brain": False} | change).image(picture)
         assert square.dtype == np.uint8
         assert square.shape == (64, 64)
         assert (square != plain).any()

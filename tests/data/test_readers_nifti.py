@@ -324,7 +324,7 @@ def test_all_slices_of_a_volume_share_one_margin_so_that_small_ones_are_not_enla
     scan = read_scan(save(tmp_path / "a.nii", array, np.diag([-1.0, -1, 5, 1])))
     assert [item.content for item in scan.slices] == [(16, 20, 48, 52)] * 3
     top = scan.slices[-1]
-    preprocessing = Preprocessing(size=32, low_percentile=0, high_percentile=100)
+    preprocessing = Preprocessing(size=32, low_percentile=0, high_percentile=100, crop_brain=False)
     assert preprocessing.box(top.image, content=top.content).shape == (32, 32)
     square = preprocessing.image(top.image, content=top.content).astype(int)
     assert square[10:20, 11:21].min() > 0

@@ -15,7 +15,8 @@ from bts.data.patient_ids import hashed_patient, read_key
 from bts.data.phantom import write_phantom
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
-from bts.evaluation.subject import Request, find_copies, remove_known
+from bts.errors import RequestError
+from bts.evaluation.subject import Request, choose_subject, find_copies, remove_known
 from bts.models.folder import read_card
 from bts.report.report import write_report
 from bts.training.run_data import RunData, read_run
@@ -89,6 +90,24 @@ def test_a_foreign_set_is_scored_with_what_was_left_out_on_the_page(data: RunDat
     page = html.unescape((tmp_path / "report" / "index.html").read_text())
     assert "left out: slices of patients that 'cls/one' was trained on" in page
     assert "an external set" in page
+
+
+def test_masks_of_a_foreign_set_are_read_by_the_labels_that_are_named(data: RunData, other_set: Path) -> None:
+    """The mask of every slice holds 1 and 4, of which only 4 is tumour."""
+    for path in other_set.glob("*.mat"):
+        with h5py.File(path, "r+") as file:
+            values = file["cjdata/tumorMask"][()].astype(np.uint8)
+            values[:20, :20] = 4
+            file["cjdata/tumorMask"][...] = values
+    request = Request(models={"cls": data.run.path}, data="figshare", root=str(other_set), mask_labels=(4,), device="cpu")
+    subject = choose_subject(request)
+    assert subject.records
+    for record in subject.records:
+        mask = np.asarray(subject.source.read(record).mask)
+        assert mask.sum() == 400
+        assert mask[:20, :20].all()
+    with pytest.raises(RequestError, match="--mask-labels without --data: the masks of a run's own set are read as its"):
+        choose_subject(replace(request, data=None))
 
 
 def test_the_hash_of_a_patient_is_that_of_training(data: RunData) -> None:

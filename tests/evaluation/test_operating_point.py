@@ -207,7 +207,9 @@ def test_a_referral_on_validation_is_the_referral_of_inference() -> None:
         mask_prob = np.zeros((32, 32), np.float32)
         mask_prob[8:20, 8:20] = m
         raw = RawOutput(mask_prob=mask_prob, class_logits=row.astype(np.float32))
-        found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=Origin())
+        found = make_prediction(
+            make_slice(), [ModelOutput(card, Preprocessing(size=32, crop_brain=False), raw)], origin=Origin()
+        )
         referred.append(found.refer)
         assert any("the estimated probability of a right answer is" in line for line in found.warnings) is found.refer
     assert 1 - np.mean(referred) == pytest.approx(choice.referral.coverage, abs=0.06)  # cross-fitted there, refitted here

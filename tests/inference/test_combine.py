@@ -29,7 +29,7 @@ def answer(mask, logits, *, classes=CLASSES, **point) -> Prediction:
     raw = RawOutput(
         mask_prob=np.asarray(mask, np.float32), class_logits=np.asarray(logits, np.float32), cam=np.ones((2, 2), np.float32)
     )
-    return make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=ORIGIN)
+    return make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32, crop_brain=False), raw)], origin=ORIGIN)
 
 
 def test_the_joint_probability_is_that_of_two_witnesses() -> None:
@@ -58,7 +58,7 @@ def test_a_referral_says_whose_probability_it_means_where_another_one_is_answere
         raw = RawOutput(
             mask_prob=np.full((32, 32), 0.99, np.float32), class_logits=np.log(np.array([0.8, 0.1, 0.1], np.float32))
         )
-        found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=ORIGIN)
+        found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32, crop_brain=False), raw)], origin=ORIGIN)
         assert any(f"refer to an expert: {line}" in warning for warning in found.warnings), found.warnings
 
 

@@ -30,7 +30,7 @@ SIZE = 64
 @cache
 def heads(first: int, count: int) -> np.ndarray:
     """Pictures (N, 64, 64) of that many persons, two slices each."""
-    prepare = Preprocessing(size=SIZE).image
+    prepare = Preprocessing(size=SIZE, crop_brain=False).image
     return np.stack(
         [
             prepare(image)
@@ -55,7 +55,7 @@ def strangers() -> dict[str, np.ndarray]:
         "checkerboard": (row // 8 + column // 8) % 2,
         "white page": 255 - 255 * ((row % 8 < 3) & (random.random((SIZE, SIZE)) < 0.5)),
     }
-    return {name: Preprocessing(size=SIZE).image(scene) for name, scene in scenes.items()}
+    return {name: Preprocessing(size=SIZE, crop_brain=False).image(scene) for name, scene in scenes.items()}
 
 
 def test_most_heads_of_other_persons_pass(reference: OodReference) -> None:

@@ -64,7 +64,7 @@ def predictions(draw: st.DrawFn) -> Prediction:
     models = [
         ModelOutput(
             make_card(task, **({"operating_point": point} | changes | ({"classes": []} if task == "seg" else {}))),
-            Preprocessing(size=32),
+            Preprocessing(size=32, crop_brain=False),
             RawOutput(**raw),
         )
         for raw, task in outputs
@@ -115,7 +115,7 @@ def test_no_statement_contradicts_another(found: Prediction) -> None:
 def test_a_slice_out_of_distribution_is_referred_and_no_class_is_sure() -> None:
     card = make_card("cls", classes=[*TUMOURS, NO_TUMOUR], ood={"limit": 1.5})
     raw = RawOutput(class_logits=np.array([0, 0, 20], np.float32), ood_distance=np.float64(1.54))
-    found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=ORIGIN)
+    found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32, crop_brain=False), raw)], origin=ORIGIN)
     assert found.label == NO_TUMOUR
     assert found.class_prob == pytest.approx([0.2, 0.2, 0.6], abs=1e-6)
     assert found.refer
@@ -130,7 +130,7 @@ def test_heads_that_disagree_are_not_called_in_agreement() -> None:
     mask = np.full((32, 32), 0.01, np.float32)
     mask[10:20, 10:20] = 0.7
     raw = RawOutput(mask_prob=mask, class_logits=np.array([0, 0, 5], np.float32))
-    found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32), raw)], origin=ORIGIN)
+    found = make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32, crop_brain=False), raw)], origin=ORIGIN)
     assert found.consistent is True
     assert found.agreement == "heads_disagree"
     assert ("Mask and class", "heads disagree") in slice_facts(found)

@@ -25,7 +25,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Path]:
     torch.manual_seed(0)
     network = build_network(JOINT)
     folder = tmp_path_factory.mktemp("run") / "model"
-    preprocessing = Preprocessing(size=64).to_dict()
+    preprocessing = Preprocessing(size=64, crop_brain=False).to_dict()
     card = ModelCard(
         task="joint", name="x", architecture=JOINT.to_dict(), preprocessing=preprocessing, classes=CLASSES, trained_on="x"
     )

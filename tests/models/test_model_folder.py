@@ -36,7 +36,7 @@ def card_of(network: Network) -> ModelCard:
         task=network.architecture.task,
         name="small",
         architecture=network.architecture.to_dict(),
-        preprocessing=Preprocessing(size=64).to_dict(),
+        preprocessing=Preprocessing(size=64, crop_brain=False).to_dict(),
         classes=["a", "b", "c"],
         trained_on="nothing",
     )

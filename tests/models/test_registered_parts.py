@@ -55,7 +55,9 @@ def test_a_network_with_a_decoder_comes_back_from_its_folder(name: str, task: st
     architecture = Architecture(task, "test_resnet", size=64, classes=classes, channels=(8, 8, 8, 4), decoder=name)  # type: ignore[arg-type]
     network = build_network(architecture).eval()
     names = [str(i) for i in range(classes)]
-    card = ModelCard(task, "small", network.architecture.to_dict(), Preprocessing(size=64).to_dict(), classes=names)  # type: ignore[arg-type]
+    card = ModelCard(
+        task, "small", network.architecture.to_dict(), Preprocessing(size=64, crop_brain=False).to_dict(), classes=names
+    )  # type: ignore[arg-type]
     write_model_folder(tmp_path / "model", card, network.state_dict())
     again, read = load_network(tmp_path / "model")
     assert read.architecture["decoder"] == name

@@ -40,6 +40,7 @@ def test_every_recipe_says_what_it_is_and_loads(recipe: Path) -> None:
     assert "# Published: " in head
     settings = shipped(recipe)
     assert settings.optim.lr_random is not None  # where pretrained weights can't be had
+    assert not settings.data.crop_brain  # no published one crops to the head
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

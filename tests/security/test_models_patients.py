@@ -88,7 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cls",
         "one",
         architecture.to_dict(),
-        Preprocessing(size=64).to_dict(),
+        Preprocessing(size=64, crop_brain=False).to_dict(),
         classes=["meningioma", "glioma", "pituitary", "no_tumour"],
         training_patients=sorted(hashed_patient(name, key=key) for name in IDS),
         patients_key=key_name(key),

@@ -29,7 +29,9 @@ ARCHITECTURE = Architecture("joint", "test_resnet", size=64, classes=3, channels
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "model"
-    card = ModelCard("joint", "small", ARCHITECTURE.to_dict(), Preprocessing(size=64).to_dict(), classes=["a", "b", "c"])
+    card = ModelCard(
+        "joint", "small", ARCHITECTURE.to_dict(), Preprocessing(size=64, crop_brain=False).to_dict(), classes=["a", "b", "c"]
+    )
     write_model_folder(folder, card, create_network(ARCHITECTURE).state_dict())
     return folder
 
