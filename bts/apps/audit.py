@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable, say
 from bts.atomic import write_text
 from bts.errors import RequestError
 from bts.registry import suggestion
@@ -60,8 +60,8 @@ def command(argv: Sequence[str]) -> int:
     findings = find_leaks(sets, group=options.group, recover=options.recover, progress=counter("reading"), note=_note)
     write_tables(findings, out, reference=options.recover)
     write_text(out / "index.html", write_page(findings, sets, reference=options.recover))
-    print("\n".join(map(printable, summary(findings, reference=options.recover))))
-    print(f"page: {out / 'index.html'}; all leaks: {out / 'leaks.csv'}")
+    say("\n".join(map(printable, summary(findings, reference=options.recover))))
+    say(f"page: {out / 'index.html'}; all leaks: {out / 'leaks.csv'}")
     bad = findings.leaking or findings.confounded or findings.collection.failed
     return SOME_FAILED if bad else DONE
 
@@ -127,4 +127,4 @@ def counter(word: str) -> Callable[[int, int], None] | None:
 
 
 def _note(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)
+    say(line, file=sys.stderr)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 from bts.apps.settings_parser import read_recipe
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, TASKS, Task
@@ -31,14 +31,14 @@ def command(argv: Sequence[str]) -> int:
     parser = make_parser()
     options, overrides = parser.parse_known_args(rest)
     if options.help:
-        print(parser.format_help())
+        say(parser.format_help())
         return DONE
     if not files:
         raise RequestError("expected settings files before the options, such as configs/recipes/kaggle_backbones_*.yaml")
     task, recipes = read_all(files, overrides, task=options.task)
     out = options.out or Path("runs") / "benchmark" / "-".join(recipes)
-    print(train_all(task, recipes, out, by_patient=options.by_patient))
-    print(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
+    say(train_all(task, recipes, out, by_patient=options.by_patient))
+    say(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
     return DONE
 
 

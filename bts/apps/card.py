@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 
 
@@ -27,5 +27,5 @@ def command(argv: Sequence[str]) -> int:
         options.out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RequestError(f"{options.out}: can't be written ({error.strerror}): choose another file with --out") from error
-    print(f"{options.out} is written")
+    say(f"{options.out} is written")
     return DONE

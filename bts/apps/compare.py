@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 
 
 def command(argv: Sequence[str]) -> int:
@@ -33,12 +33,12 @@ def command(argv: Sequence[str]) -> int:
 
     first, *others = [read_evaluation(folder) for folder in options.runs]
     found = [compare(first, other, seed=options.seed, draws=options.draws) for other in others]
-    print("\n\n".join(comparison_text(one) for one in found))
+    say("\n\n".join(comparison_text(one) for one in found))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         if options.out.suffix == ".csv":
             write_frame(pd.DataFrame(rows_of(found)), options.out)
         else:
             options.out.write_text(json.dumps(rows_of(found), indent=1) + "\n", encoding="utf-8")
-        print(f"\ntable   {options.out}")
+        say(f"\ntable   {options.out}")
     return DONE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, TASKS
 
@@ -15,7 +15,7 @@ def command(argv: Sequence[str]) -> int:
     """Train, score and pool the folds, and return the exit status."""
     options, rest = make_parser().parse_known_args(argv)
     if options.help:
-        print(make_parser().format_help())
+        say(make_parser().format_help())
         return DONE
     if options.task is None:
         raise RequestError("expected --task seg, --task cls or --task joint")
@@ -32,8 +32,8 @@ def command(argv: Sequence[str]) -> int:
 
     train = partial(fit, check=gate(settings))
     found = cross_validate(settings, options.task, folds, out, train=train, seed=settings.seed)
-    print("\n".join([found.title, text_table(found.summary), *found.notes]))
-    print(f"\nreport  {out / 'report' / 'index.html'}   {DISCLAIMER}")
+    say("\n".join([found.title, text_table(found.summary), *found.notes]))
+    say(f"\nreport  {out / 'report' / 'index.html'}   {DISCLAIMER}")
     return DONE
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bts.apps.run import DONE, SOME_FAILED, OneLineParser
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser, say
 from bts.data.download import FILES, SERVER, download
 
 
@@ -52,7 +52,7 @@ def command(argv: Sequence[str]) -> int:
     finally:
         bars.close()
     for name, reason in report.failed.items():
-        print(f"error: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
+        say(f"error: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
     counts = f"{len(report.fetched)} files downloaded, {len(report.present)} already present"
-    print(f"{report.slices} slices in {options.out}: {counts}")
+    say(f"{report.slices} slices in {options.out}: {counts}")
     return SOME_FAILED if report.failed else DONE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bts.apps.run import DONE, OneLineParser, add_model_options
+from bts.apps.run import DONE, OneLineParser, add_model_options, say
 from bts.glossary import DISCLAIMER, TASKS
 
 
@@ -34,10 +34,10 @@ def command(argv: Sequence[str]) -> int:
     )
     with tqdm(unit="slice", leave=False, disable=None) as bar:
         found = write_report(request, out, progress=lambda what, done, total: move(bar, what, done, total))
-    print(f"{found.title}\n{text_table(found.summary)}")
+    say(f"{found.title}\n{text_table(found.summary)}")
     for line in [*(f"left out: {count} {why}" for why, count in found.removed.items()), *found.notes]:
-        print(line)
-    print(f"\nreport  {out / 'index.html'}   {DISCLAIMER}")
+        say(line)
+    say(f"\nreport  {out / 'index.html'}   {DISCLAIMER}")
     return DONE
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from bts.apps.evaluate import move
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER
 
@@ -28,8 +28,8 @@ def command(argv: Sequence[str]) -> int:
     options = make_parser().parse_args(argv)
     written = export_quantised(options) if options.int8 else export_float(options)
     for note in written.notes:
-        print(note)
-    print(DISCLAIMER)
+        say(note)
+    say(DISCLAIMER)
     return DONE
 
 

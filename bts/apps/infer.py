@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, printable, run_app
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, printable, run_app, say
 from bts.errors import RequestError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def command(argv: Sequence[str]) -> int:
         studies = gather_series(inputs, together=together, files=archives.files, only=options.series, progress=header_bar)
         if shard.rank == 0:
             for line in [*([skipped_line(found.skipped)] if found.skipped else []), *archives.notes, *studies.notes]:
-                print(printable(line))
+                say(line)
         failed = archives.failed | studies.failed
         job, paths = make_job(options, studies.inputs, out, shard, volumes=studies.series)
         job.files = {**archives.files, **studies.series}
@@ -57,7 +57,7 @@ def command(argv: Sequence[str]) -> int:
             job.failed |= failed
         left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
         if len(left) < len(paths):
-            print(f"{len(paths) - len(left)} of {len(paths)} scans are already finished")
+            say(f"{len(paths) - len(left)} of {len(paths)} scans are already finished")
         with tqdm(total=len(left), unit="scan", disable=True if job.on_line else None) as bar:
             for done in job.work(left):
                 bar.update(done)
@@ -109,9 +109,9 @@ def make_job(
         cam_method=options.cam_method,
     )
     for note in predictor.notes:
-        print(note)
+        say(note)
     if shard.world_size > 1:
-        print(f"process {shard.rank + 1} of {shard.world_size}: {len(paths)} of {len(inputs)} scans")
+        say(f"process {shard.rank + 1} of {shard.world_size}: {len(paths)} of {len(inputs)} scans")
     out.mkdir(parents=True, exist_ok=True)
     on_line = _print_line if len(paths) <= LISTED else None
     job = Job(predictor, folders, axis=options.axis, cam_class=options.cam, drawn=options.pictures, on_line=on_line)
@@ -165,12 +165,12 @@ def make_parser() -> OneLineParser:
 
 
 def _print_line(line: str) -> None:
-    print("\n".join(map(printable, line.split("\n"))))
+    say(line)
 
 
 def summary(job: Job, total: int, out: Path) -> int:
     """Print the number of finished scans and all errors, and return the exit status."""
-    print(f"{total - len(job.failed)} of {total} scans done, results in {out}")
+    say(f"{total - len(job.failed)} of {total} scans done, results in {out}")
     for reason in job.failed.values():
-        print(f"error: {printable(reason)}", file=sys.stderr)
+        say(f"error: {printable(reason)}", file=sys.stderr)
     return SOME_FAILED if job.failed else DONE

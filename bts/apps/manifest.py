@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bts.apps.audit import counter, open_sets
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 
 EPILOG = """
@@ -65,16 +65,16 @@ def command(argv: Sequence[str]) -> int:
     write_manifest(options.out, mixed.rows)
     for (source, label), count in Counter((row["source"], row["label"]) for row in mixed.rows).items():
         patients = {row["patient_id"] for row in mixed.rows if (row["source"], row["label"]) == (source, label)}
-        print(f"{source:<12} {label or 'unknown':<12} {count:>6} slices {len(patients):>5} patients")
+        say(f"{source:<12} {label or 'unknown':<12} {count:>6} slices {len(patients):>5} patients")
     if mixed.excluded:
         reasons = ", ".join(f"{count} {REASONS[reason]}" for reason, count in mixed.excluded.most_common())
-        print(f"excluded healthy slices: {reasons}")
+        say(f"excluded healthy slices: {reasons}")
     if options.hold_out:
         held_out = options.out.with_name("held_out.csv")
         write_manifest(held_out, mixed.held_out)
-        print(f"{len(mixed.held_out)} slices of fold {options.hold_out} are held out in {held_out}")
+        say(f"{len(mixed.held_out)} slices of fold {options.hold_out} are held out in {held_out}")
     where = options.out.parent if options.out.name == "manifest.csv" else options.out
-    print(
+    say(
         f"{len(mixed.rows)} slices are in {options.out}\nnext: python train_joint.py --data.source manifest --data.root {where}"
     )
     return DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER
 
@@ -23,13 +23,13 @@ def command(argv: Sequence[str]) -> int:
 
     found = list_models(options.runs)
     for model in found:
-        print("\n".join(model.lines))
+        say("\n".join(model.lines))
     if not found:
-        print("no models found")
+        say("no models found")
     try:
         _, notes = select_models(seg=None, cls=None, joint=None, runs=options.runs)
     except RequestError as error:
         notes = (str(error),)
-    print("\nused by default:\n" + "\n".join(f"  {note}" for note in notes))
-    print(DISCLAIMER)
+    say("\nused by default:\n" + "\n".join(f"  {note}" for note in notes))
+    say(DISCLAIMER)
     return DONE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bts.apps.audit import counter, open_sets
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 
 EPILOG = """
 examples:
@@ -35,6 +35,6 @@ def command(argv: Sequence[str]) -> int:
 
     (one,) = open_sets([options.set])
     for path, count in write_npz(one.source, options.out, size=options.size, progress=counter("reading")).items():
-        print(f"{count:>6} slices in {path}")
-    print(f"train with --data.source npz --data.root {options.out}")
+        say(f"{count:>6} slices in {path}")
+    say(f"train with --data.source npz --data.root {options.out}")
     return DONE

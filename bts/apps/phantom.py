@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 
 
 def command(argv: Sequence[str]) -> int:
@@ -37,6 +37,6 @@ def command(argv: Sequence[str]) -> int:
     count = write_phantom(
         out, patients=options.patients, slices_per_patient=tuple(options.slices), healthy=options.healthy, seed=options.seed
     )
-    print(f"{count} synthetic slices of {options.patients + options.healthy} patients are in {out}")
-    print(f"next: python train_seg.py --data.root {out} --model.weights none")
+    say(f"{count} synthetic slices of {options.patients + options.healthy} patients are in {out}")
+    say(f"next: python train_seg.py --data.root {out} --model.weights none")
     return DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 
 EPILOG = """
@@ -23,7 +23,7 @@ def command(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(argv)
     if options.help or options.config is None:
         if options.help:
-            print(parser.format_help())
+            say(parser.format_help())
             return DONE
         raise RequestError("expected a settings file, such as configs/cls.yaml")
     from bts.apps.settings_parser import read_recipe
@@ -39,7 +39,7 @@ def command(argv: Sequence[str]) -> int:
     contact_sheet = preview(settings, slices=options.slices, n_augmented=options.augmented)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(contact_sheet).save(options.out)
-    print(f"slices as read, preprocessed, and {options.augmented} times augmented: {options.out}")
+    say(f"slices as read, preprocessed, and {options.augmented} times augmented: {options.out}")
     return DONE
 
 

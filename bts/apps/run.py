@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from bts.errors import BtsError, RequestError
 from bts.registry import suggestion
@@ -109,6 +109,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def say(text: str, *, file: TextIO | None = None) -> None:
+    """Print lines to standard output, or to another stream, what is not printable as escapes."""
+    print("\n".join(map(printable, text.split("\n"))), file=file, flush=True)
+
+
 def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Run `function(argv)` and return the exit status; an error is one line on standard error.
 
@@ -154,7 +159,7 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        print("\n".join(map(printable, record.getMessage().split("\n"))), flush=True)
+        say(record.getMessage())
 
 
 def end_on_sigterm() -> None:

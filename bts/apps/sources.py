@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bts.apps.run import DONE, SOME_FAILED, OneLineParser
+from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable, say
 from bts.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,19 +64,19 @@ def command(argv: Sequence[str]) -> int:
 
     if options.set is None:
         for name in sources:
-            print(f"{name:<12} {(sources[name].__doc__ or '').strip().splitlines()[0]}")
+            say(f"{name:<12} {(sources[name].__doc__ or '').strip().splitlines()[0]}")
         return DONE
     (one,) = open_sets([options.set if options.root is None else f"{options.set}:{options.root}"])
     source = one.source
     if options.mask_labels:
         source.mask_labels = tuple(options.mask_labels)
     records = source.records()
-    print(f"{source.name} in {source.root}{' (synthetic)' if source.synthetic else ''}")
-    print("\n".join(count_lines(records)))
+    say(f"{source.name} in {source.root}{' (synthetic)' if source.synthetic else ''}")
+    say("\n".join(map(printable, count_lines(records))))
     if options.no_masks:
         return DONE
     lines, failed = mask_lines(source, records, progress=counter("reading masks"))
-    print("\n".join(lines))
+    say("\n".join(map(printable, lines)))
     return SOME_FAILED if failed else DONE
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bts.apps.run import DONE, OneLineParser, run_app
+from bts.apps.run import DONE, OneLineParser, run_app, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, Task
 from bts.registry import suggestion
@@ -28,7 +28,7 @@ def command(argv: Sequence[str]) -> int:
     if task is None:
         usage = f"expected {' or '.join(f'`bts train {each}`' for each in SETTINGS)}"
         if name in ("-h", "--help"):
-            print(f"{usage}, followed by settings such as `--optim.lr 3e-4`; `bts train seg --help` lists all settings")
+            say(f"{usage}, followed by settings such as `--optim.lr 3e-4`; `bts train seg --help` lists all settings")
             return DONE
         raise RequestError(f"{usage}, received '{name}'{suggestion(name, SETTINGS)}" if name else usage)
     return train(task, rest)
@@ -43,7 +43,7 @@ def train(task: Task, argv: Sequence[str]) -> int:
     """Train, score the run, and print the paths of its files."""
     options, rest = make_parser(task).parse_known_args(argv)
     if options.help:
-        print(help_text(task))
+        say(help_text(task))
         return DONE
     settings = resolve_settings(task, options, rest)
     from bts.audit.gate import gate
@@ -106,7 +106,7 @@ def conclude(task: Task, run: Run, settings: Settings) -> int:
     """Score a finished run, and print its table and the next commands."""
     from bts.experiments.finish import finish_run
 
-    print(finish_run(run)["table"])
-    print(f"\nrun    {run.path}\nmodel  {run.model}   {DISCLAIMER}")
-    print(f"next   tensorboard --logdir {settings.runs}\n       python infer.py SCAN --{task} {run.path}")
+    say(finish_run(run)["table"])
+    say(f"\nrun    {run.path}\nmodel  {run.model}   {DISCLAIMER}")
+    say(f"next   tensorboard --logdir {settings.runs}\n       python infer.py SCAN --{task} {run.path}")
     return DONE

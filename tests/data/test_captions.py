@@ -76,6 +76,15 @@ def test_margins_with_captions_change_nothing(how: Preprocessing, seed: int, mar
     assert back[64:320, 64:320].sum() == back.sum()
 
 
+@pytest.mark.parametrize("edge", [1, 7])
+@pytest.mark.parametrize("margin", [64, 100])
+def test_black_margins_around_a_frame_with_a_black_edge_of_its_own_change_nothing(edge: int, margin: int) -> None:
+    """The edge of the frame can't be seen, but frames have sides of whole multiples of 32 pixels."""
+    image = np.pad(phantom(1)[edge:-edge, edge:-edge], edge)
+    assert PLAIN.box(np.pad(image, margin)) == (margin, margin, margin + SIDE, margin + SIDE)
+    np.testing.assert_array_equal(PLAIN.image(np.pad(image, margin)), PLAIN.image(image))
+
+
 @EITHER
 @SEEDS
 def test_captions_beside_the_head_are_painted_like_the_ground(how: Preprocessing, seed: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 from figshare_files import write_cvind5, write_mat5, write_mat7
 from source_files import brisc_root, folders_root, manifest_root, npz_root, picture, save
 
+from bts.apps.audit import open_sets
 from bts.data.sources.catalogue import detect_source, open_source
 from bts.data.sources.labels import class_name
 from bts.errors import RequestError
@@ -136,3 +137,14 @@ def test_two_layouts_in_one_folder_are_refused(tmp_path: Path) -> None:
         detect_source(tmp_path)
     with pytest.raises(RequestError, match="nowhere: no such folder"):
         detect_source(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these names are not possible there")
+def test_a_colon_in_a_path_is_part_of_the_name(tmp_path: Path) -> None:
+    """`:` separates several roots, and a set's name from its folder, but not in the path of a folder that exists."""
+    folder = tmp_path / "12:30" / "set:1"
+    folder.mkdir(parents=True)
+    folders_root(folder)
+    assert open_source("folders", folder).records()
+    assert open_sets([str(folder)])[0].source.records()
+    assert open_sets([f"folders:{folder}"])[0].source.records()

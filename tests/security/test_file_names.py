@@ -6,6 +6,8 @@ import csv
 import html
 import json
 import os
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from bts.apps.cli import main
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, SplitRow
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="these names are not possible there")
 NAMES = (
     "<img src=x onerror=alert(1)>.png",
@@ -92,3 +95,58 @@ def test_a_split_keeps_hostile_names(folder: Path, tmp_path: Path) -> None:
     split.write(tmp_path / "split.csv")
     assert Split.read(tmp_path / "split.csv").rows == rows
     assert len(split.fingerprint) == 16
+
+
+COMMANDS = {
+    "sources": ["sources", "folders", "set"],
+    "audit": ["audit", "folders:set", "--out", "out"],
+    "manifest": ["manifest", "folders:set", "--out", "out/manifest.csv"],
+    "npz": ["npz", "folders:set", "--out", "out.npz", "--size", "32"],
+    "preview": ["preview", "configs/cls.yaml", "--data.source", "folders", "--data.root", "set", "--out", "out/\x1b[2J.png"],
+    "train": ["train", "cls", "--data.source", "folders", "--data.root", "set", "--data.unreadable", "skip"],
+    "evaluate": ["evaluate", "--cls", "a\x1b[2Jb"],
+    "infer": ["infer", "set", "--out", "out", "--cls", "a\x1b[2Jb"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_sends_control_characters_of_a_name_to_the_terminal(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A class and pictures are named with an escape sequence, and one picture is damaged."""
+    monkeypatch.chdir(tmp_path)
+    for kind in ("glioma", "x\x1b[2Jy"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        for number in range(2):
+            values = np.random.default_rng(number).integers(0, 255, (40, 40), dtype=np.uint8)
+            Image.fromarray(values).save(tmp_path / "set" / kind / f"a\x1b[31m{number}.png")
+    (tmp_path / "set" / "glioma" / "b\x1b[2J.png").write_bytes(b"no picture")
+    main(COMMANDS[command])
+    told = capsys.readouterr()
+    assert told.out + told.err
+    assert "\x1b" not in told.out + told.err
+    assert r"\x1b[" in told.out + told.err
+
+
+@pytest.mark.parametrize("command", [["infer", "set", "--out", "out"], ["audit", "folders:set"], ["sources", "folders", "set"]])
+def test_a_console_that_lacks_letters_gets_escapes(command: list[str], tmp_path: Path) -> None:
+    """Windows' consoles have cp1252 or another small set of letters; the names here are Greek and Japanese."""
+    for kind in ("glioma", "\u03bc\u03b7\u03bd\u03b9\u03b3\u03b3\u03af\u03c9\u03bc\u03b1"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        values = np.random.default_rng(len(kind)).integers(0, 255, (40, 40), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / "set" / kind / "\u8133.png")
+    (tmp_path / "set" / "glioma" / "\u03b2.png").write_bytes(b"no picture")
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from bts.apps.cli import main; raise SystemExit(main())", *command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    told = (done.stdout + done.stderr).decode("cp1252")
+    assert done.returncode in (0, 1), told
+    assert "Traceback" not in told
+    assert "unexpected" not in told
+    assert r"\u0" in told or r"\u8133" in told

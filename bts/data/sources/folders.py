@@ -25,7 +25,8 @@ class Folders(Source):
     synthetic = False
 
     def __init__(self, root: Path) -> None:
-        roots = [Path(each) for each in str(root).split(os.pathsep) if each]
+        parts = [str(root)] if Path(root).is_dir() else str(root).split(os.pathsep)  # a name may hold `:`
+        roots = [Path(each) for each in parts if each]
         for each in roots:
             refuse_missing(each)
         _refuse_nested(roots)
