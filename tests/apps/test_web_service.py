@@ -196,11 +196,18 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> N
         read_upload(path, limits=Limits(upload_mib=0.001))
 
 
-def test_a_name_with_path_parts_is_only_its_last_part(service: AnalysisService, tmp_path: Path) -> None:
-    path = write_png(tmp_path / "..\\..\\secret\\scan<b>.png")
+@pytest.mark.parametrize(
+    "name", ["..\\..\\secret\\scan<b>.png", "\x1b[2J\nscan<b>.png", "=1+1scan<b>.png", "x" * 239 + "scan<b>.png"]
+)
+def test_a_hostile_name_is_only_its_last_part_and_inert(name: str, service: AnalysisService, tmp_path: Path) -> None:
+    """Path parts, control characters, formulas, and 250 characters, each with markup."""
+    path = write_png(tmp_path / name)
     session = analysed(service, path)
     assert session.result is not None
-    assert session.result.summary["source"] == "scan<b>.png"
+    shown = session.result.summary["source"]
+    assert shown.endswith("scan<b>.png")
+    assert shown.isprintable()
+    assert "\\" not in shown
     assert session.result.folder.resolve().is_relative_to(service.sessions.results.resolve())
     page = stage(session.result, 0) + panel(session.result, 0)
     assert "scan&lt;b&gt;.png" in page

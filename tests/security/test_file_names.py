@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_runs import write_made_model
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from bts.apps.cli import main
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, SplitRow
+from bts.evaluation.subject import Request
+from bts.report.report import write_report
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="these names are not possible there")
@@ -56,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     rows, columns = np.mgrid[:96, :96]
     for part in ("Training", "Testing"):
         for number, name in enumerate(NAMES):
-            path = tmp_path / "set" / part / "glioma" / name
+            path = tmp_path / "set" / part / ("glioma", "meningioma")[number % 2] / name
             path.parent.mkdir(parents=True, exist_ok=True)
             blobs = gaussian_filter(np.random.default_rng(number).normal(size=(96, 96)), 3)
             head = np.hypot(rows - 48, columns - 48) < 40
@@ -95,6 +98,24 @@ def test_a_split_keeps_hostile_names(folder: Path, tmp_path: Path) -> None:
     split.write(tmp_path / "split.csv")
     assert Split.read(tmp_path / "split.csv").rows == rows
     assert len(split.fingerprint) == 16
+
+
+def test_the_report_of_hostile_names_is_inert(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "run" / "model"
+    write_made_model(model, "cls", name="m", classes=["meningioma", "glioma"], trained=[], seed=0)
+    out = tmp_path / "report"
+    write_report(Request(models={"cls": model}, data="folders", root=str(folder / "Training"), device="cpu", draws=20), out)
+    text = (out / "index.html").read_text(encoding="utf-8", errors="surrogateescape")
+    page = Tags()
+    page.feed(text)
+    assert page.risky == []
+    assert not any(f"<{tag}" in text for tag in ("img src=x", "script>alert"))
+    with (out / "slices.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "@"))]
+    for name in NAMES:
+        assert any(cell.endswith(name) for row in rows for cell in row.values()), name
+    json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
 
 COMMANDS = {
