@@ -96,13 +96,14 @@ def head_box(values: np.ndarray) -> Box:
 def padding_box(values: np.ndarray) -> Box:
     """Return the box of `values` (H, W) without a constant border, where that border is far wider than pictures have it.
 
-    Of a frame that was padded alike on all sides, its own dark edge is kept too (`FRAME_STEP`). The border is kept where the
-    content fills at least `PADDED_SHARE` of the longer side, as in the public sets, and where the
-    content is so small that it may be the edge of a head, or has one value only.
+    All four corners must have the value of the border. Of a frame that was padded alike on all sides, its own dark edge is kept
+    too (`FRAME_STEP`). The border is kept where the content fills at least `PADDED_SHARE` of the longer side, as in the public
+    sets, and where the content is so small that it may be the edge of a head, or has one value only.
     """
     values = np.asarray(values)
     everything, edge = whole(values.shape), _edge_value(values)
-    box = None if edge is None else _content_box(values != edge)
+    corners = values[[0, 0, -1, -1], [0, -1, 0, -1]]
+    box = _content_box(values != edge) if edge is not None and (corners == edge).all() else None
     if box is None:
         return everything
     share = max(box.shape) / max(values.shape)
