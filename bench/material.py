@@ -68,7 +68,7 @@ def model(work: Path, kind: Kind) -> Path:
         task=kind.task,  # type: ignore[arg-type]
         name=f"random {kind.task}, {kind.encoder}",
         architecture=network.architecture.to_dict(),
-        preprocessing=Preprocessing(size=kind.size).to_dict(),
+        preprocessing=Preprocessing(size=kind.size, crop_brain=False).to_dict(),
         classes=classes,
         operating_point={"threshold": THRESHOLD, "min_area": 0.0, "flip": False},
         cam_scale=1.0,
