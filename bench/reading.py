@@ -76,7 +76,9 @@ def _epochs(root: Path, cache: Path) -> dict[str, float]:
 def _read(root: Path, cache: Path) -> Arrays:
     source = open_source("figshare", str(root))
     kept = SliceCache(cache, 1.0)
-    return load_arrays(source, source.records(), preprocessing=Preprocessing(crop_brain=False), classes=source.classes, cache=kept)
+    return load_arrays(
+        source, source.records(), preprocessing=Preprocessing(crop_brain=False), classes=source.classes, cache=kept
+    )
 
 
 def _walk(arrays: Arrays) -> None:
