@@ -63,7 +63,7 @@ def test_a_foreign_host_is_refused_on_every_route(method: str, path: str, served
     ):
         answer = send(served, method, path, {"host": host})
         assert answer.status_code == 421
-        assert f"start it with --host-name {host}" in one_line(answer)
+        assert f"add --host-name {host}" in one_line(answer)
 
 
 def test_a_host_that_is_none_is_refused(served: Served) -> None:
