@@ -161,15 +161,18 @@ def evaluate_cases(
 
 
 def _check_masks(cases: pd.DataFrame) -> None:
-    """Refuse a tumour without a mask where others have one, and a segmenter alone where none has."""
+    """Refuse a tumour without a mask where others of its publisher have one, and a segmenter alone where none has.
+
+    Tumours of a publisher without masks are scored by their class alone.
+    """
     tumours = cases[cases["label"] != NO_TUMOUR]
     missing = tumours["truth_area_px"].isna() if "dice" in cases else pd.Series(True, index=tumours.index)
-    if missing.all() and len(tumours):
-        if "predicted" not in cases:
-            raise RequestError("no slice of this set has a mask: a segmenter can't be scored on it, only a classifier can")
-    elif missing.any():
-        path = tumours.loc[missing, "path"].iloc[0]
-        raise InputError(f"{path}: the slice has no mask, but others of the set have one ({int(missing.sum())} are missing)")
+    if missing.all() and len(tumours) and "predicted" not in cases:
+        raise RequestError("no slice of this set has a mask: a segmenter can't be scored on it, only a classifier can")
+    forgotten = missing & ~missing.groupby(tumours["source"]).transform("all")
+    if forgotten.any():
+        path = tumours.loc[forgotten, "path"].iloc[0]
+        raise InputError(f"{path}: the slice has no mask, but others of the set have one ({int(forgotten.sum())} are missing)")
 
 
 def mean_scores(cases: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from made_cases import MadeSource, Scripted, certain, made_slice, square
 from bts.data.slice import Slice
 from bts.errors import InputError, RequestError
 from bts.evaluation.cases import evaluate_cases
+from bts.evaluation.metric_registry import headline
+from bts.evaluation.scores import summarise
 from bts.glossary import NO_TUMOUR
 from bts.inference.prediction import Prediction
 
@@ -125,3 +128,18 @@ def test_slices_without_a_patient_have_no_family() -> None:
     source = MadeSource([made_slice(1, label="glioma", mask=square(2, 2), patient=None)])
     cases = evaluate_cases(Scripted({"1.png": (EMPTY, None, None)}), source, source.records())
     assert cases["family"].isna().all()
+
+
+def test_tumours_of_a_publisher_without_masks_are_scored_by_their_class_alone() -> None:
+    with_mask = [made_slice(n, label="glioma", mask=square(4, 4), patient=str(n)) for n in (1, 2, 3)]
+    without = [replace(made_slice(n, label="glioma", mask=None, patient=str(n)), source="no masks") for n in (4, 5)]
+    healthy = [made_slice(n, label="no_tumour", mask=None, patient=str(n)) for n in (6, 7)]
+    source = MadeSource([*with_mask, *without, *healthy])
+    found = {item.path: (square(4, 4), certain("glioma"), None) for item in [*with_mask, *without]}
+    found |= {item.path: (EMPTY, certain("no_tumour"), None) for item in healthy}
+    cases = evaluate_cases(Scripted(found), source, source.records())
+    scores = {row.key: row.score for row in headline(summarise(cases))}
+    assert cases["dice"].notna().tolist() == [True] * 3 + [False] * 4
+    assert scores["segmentation.slice.dice"].n_slices == scores["segmentation.missed_tumour"].n_slices == 3
+    assert scores["segmentation.healthy_with_mask"].n_slices == 2
+    assert scores["classification.tumour.accuracy"].n_slices == 5
