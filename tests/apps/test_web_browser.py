@@ -362,7 +362,7 @@ def test_a_name_that_is_pointed_at_this_machine_is_refused(browser: Any, served:
     page = browser.new_context().new_page()
     answer = page.goto(served.url.replace("127.0.0.1", FOREIGN))
     assert answer.status == 421
-    assert "start it with --host-name evil.test" in page.content()
+    assert "add --host-name evil.test" in page.content()
     page.context.close()
 
 
