@@ -73,8 +73,9 @@ class VolumeFindings:
         lesions: the largest first.
         tumour_prob: probability that the volume shows a tumour.
         threshold: at which a tumour is reported.
-        class_prob: class name to probability, pooled over the slices that show the tumour.
-        label: most probable class; None without a classifier.
+        class_prob: class name to probability given that there is a tumour, pooled over the slices that show it; empty without
+            a tumour.
+        label: most probable class, or `no_tumour`; None without a classifier.
         warnings: about the volume as a whole.
     """
 
@@ -152,17 +153,15 @@ def find_lesions(
         pooled = _pool(among, classes, weight, first=box[0].start)
         lesion = _measure(number, inside, box, certainty=float(weight.sum()) / int(inside.sum()), class_prob=pooled)
         lesions.append(lesion if geometry is None else _in_mm(lesion, inside, box, geometry, midline_mm))
-    if lesions:
-        pooled = _pool(among, classes, weights)
-    else:
-        pooled = {name: float(name == NO_TUMOUR) for name in classes} if NO_TUMOUR in classes else {}
+    pooled = _pool(among, classes, weights) if lesions else {}
+    without = NO_TUMOUR if NO_TUMOUR in classes else None
     return VolumeFindings(
         lesion_labels=labels,
         lesions=tuple(lesions),
         tumour_prob=tumour_prob,
         threshold=rule.tumour_threshold,
         class_prob=pooled,
-        label=max(pooled, key=lambda name: pooled[name]) if pooled else None,
+        label=max(pooled, key=lambda name: pooled[name]) if pooled else without if not lesions else None,
         warnings=tuple(warnings),
     )
 
@@ -359,13 +358,13 @@ def _capped(class_prob: Mapping[str, float]) -> dict[str, float]:
 def apply_findings(prediction: Prediction, findings: VolumeFindings) -> Prediction:
     """Return the prediction of a slice as the volume's findings have it, for a picture that agrees with them.
 
-    The mask is that of the lesions. A slice that shows one has the class of the volume, any other has no tumour. What the slice
+    The mask is that of the lesions. A slice that shows one has the class of the volume, any other has none. What the slice
     by itself gave and the findings may contradict is left out: probabilities of its pixels, referral and its warnings.
     """
     item = prediction.slice
     mask = findings.lesion_labels[int(item.index or 0)] > 0
-    class_prob = findings.class_prob if mask.any() else {name: float(name == NO_TUMOUR) for name in findings.class_prob}
-    known = prediction.class_prob is not None and sum(class_prob.values()) > 0
+    class_prob = findings.class_prob if mask.any() else {}
+    known = prediction.class_prob is not None and bool(class_prob)
     made = [text for text in (PHANTOM_SLICE, PHANTOM_MODEL) if text in prediction.warnings]
     return replace(
         prediction,
