@@ -47,7 +47,7 @@ def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:
     """Return the scans a second of each tenth of a folder, from its scans to their files."""
     shutil.rmtree(out, ignore_errors=True)
     options = ["--joint", str(folder), "--runtime", runtime, "--device", "cpu", "--out", str(out)]
-    job, paths = make_job(make_parser().parse_args([str(inputs), *options]), expand([inputs]), out, Shard())
+    job, paths = make_job(make_parser().parse_args([str(inputs), *options]), expand([inputs]), out, Shard(), volumes=())
     job.predictor.runtimes = tuple(WithDisc(each) for each in job.predictor.runtimes)
     job.tell = None
     times = [time.perf_counter()]

@@ -38,6 +38,7 @@ IDENTIFIERS = {
 """SPDX identifiers that were read; another one needs a look before it goes onto the page."""
 
 RESOLVED = {
+    "codespell": ("GPL-2.0-only", "its metadata; a program that `make lint` runs, neither imported nor distributed"),
     "colorama": ("BSD-3-Clause", "file LICENSE.txt in the package"),
     "cuda-toolkit": ("LicenseRef-NVIDIA-Proprietary", "package of names only; its parts state the NVIDIA licence"),
     "cycler": ("BSD-3-Clause", "file LICENSE in the package"),
