@@ -15,7 +15,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,13 +180,25 @@ def wait_for_sweep(root: Path, *, patience_s: float) -> list[Path]:
     return left
 
 
-def attack(url: str, pid: int, root: Path, files: Files, **how: Any) -> tuple[Counter[str], list[float], list[Path]]:
-    """Attack a server; return what came back, its memory in MiB before, at most and after the sweep, and what is left."""
+def attack(
+    url: str,
+    pid: int,
+    root: Path,
+    files: Files,
+    *,
+    expire: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    **how: Any,
+) -> tuple[Counter[str], list[float], list[Path]]:
+    """Attack a server; return what came back, its memory in MiB before, at most and after the sweep, and what is left.
+
+    The server is swept within `expire`, which may shorten the wait.
+    """
     good = files.whole[".png"]
     memory, ended = [], threading.Event()
     with _visiting(url, stays=False) as visitor:
         _expect_answer(visitor, good)
-    wait_for_sweep(root, patience_s=PATIENCE_S)
+    with expire():
+        wait_for_sweep(root, patience_s=PATIENCE_S)
     before, peak = resident_mib(pid), [0.0]
 
     def watch() -> None:
@@ -200,7 +213,8 @@ def attack(url: str, pid: int, root: Path, files: Files, **how: Any) -> tuple[Co
     finally:
         ended.set()
         watcher.join()
-    left = wait_for_sweep(root, patience_s=PATIENCE_S)
+    with expire():
+        left = wait_for_sweep(root, patience_s=PATIENCE_S)
     memory = [before, max(peak[0], before), resident_mib(pid)]
     with _visiting(url, stays=False) as visitor:
         _expect_answer(visitor, good)

@@ -48,9 +48,39 @@ class Served(NamedTuple):
         finally:
             slow.unlink()
 
+    @contextmanager
+    def after_idle_time(self) -> Iterator[None]:
+        """Put the clock by which data expire forward meanwhile, so that nobody waits for all that is there to expire."""
+        later = _later(self.root)
+        later.touch()
+        try:
+            yield
+        finally:
+            later.unlink()
+
 
 def _slow(root: Path) -> Path:
     return root.with_name("slow")
+
+
+def _later(root: Path) -> Path:
+    return root.with_name("later")
+
+
+class _Clock:
+    """The two clocks by which data expire; both are ahead by some seconds while the test says so."""
+
+    def __init__(self, root: Path, seconds: float) -> None:
+        self.root, self.seconds = root, seconds
+
+    def time(self) -> float:
+        return time.time() + self._ahead()
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead()
+
+    def _ahead(self) -> float:
+        return self.seconds if _later(self.root).exists() else 0
 
 
 @contextmanager
@@ -134,6 +164,7 @@ def _serve(root: Path, password: str, host_names: tuple[str, ...], loopback_is_p
     """Serve until the test ends this process."""
     from web_models import PaperRuntime
 
+    from bts.apps.web import sessions
     from bts.apps.web.hosts import Hosts
     from bts.apps.web.limits import Limits
     from bts.apps.web.serve import Address, build_app, open_socket, quiet_server
@@ -154,6 +185,7 @@ def _serve(root: Path, password: str, host_names: tuple[str, ...], loopback_is_p
 
     predictor = Predictor([Runtime(task) for task in ("seg", "cls")])
     service = AnalysisService(predictor, root=root, limits=Limits(**limits))
+    sessions.time = _Clock(root, service.limits.idle_seconds + 1)  # type: ignore[assignment]
     listening = open_socket(Address(port=0))
     port = listening.getsockname()[1]
     hosts = Hosts(port=port, host_names=host_names)

@@ -105,12 +105,13 @@ def test_more_files_at_once_than_the_page_takes_leave_nothing(served: Served) ->
 
 
 def test_all_visitors_together_fill_no_more_than_they_may(tmp_path: Path) -> None:
-    with serving(tmp_path, upload_mib=1, disk_mib=2, idle_seconds=10, sweep_seconds=0.2) as page:
+    with serving(tmp_path, upload_mib=1, disk_mib=2, sweep_seconds=0.2) as page:
         came = [upload(page.url, bytes(MIB * 9 // 10), f"{number}.png") for number in range(4)]
         assert [answer.status_code for answer in came] == [200, 200, 507, 507]
         assert one_line(came[-1]) == "the disk limit of this page, 2 MiB for all visitors, is reached: try again later"
         assert sum(path.stat().st_size for path in files_in(page.root)) <= 2 * MIB
-        assert until(lambda: files_in(page.root) == [])  # nobody asked about them
+        with page.after_idle_time():
+            assert until(lambda: files_in(page.root) == [])  # nobody asked about them
         assert upload(page.url, bytes(MIB * 9 // 10), "next.png").status_code == 200
 
 
@@ -125,12 +126,13 @@ def test_results_count_too(tmp_path: Path) -> None:
 
 
 def test_what_has_expired_goes_without_another_request(tmp_path: Path) -> None:
-    with serving(tmp_path, upload_mib=1, idle_seconds=10, sweep_seconds=0.1) as page:
+    with serving(tmp_path, upload_mib=1, sweep_seconds=0.1) as page:
         uploaded(page.url, tmp_path, "orphan.png")
         path = uploaded(page.url, tmp_path)
         found = answered(events(page.url, ask(page.url, [{"path": path, **FILE}, ""])))
         assert found["class"] == "glioma"
-        assert until(lambda: list((page.root / "uploads").iterdir()) + list((page.root / "results").iterdir()) == [])
+        with page.after_idle_time():
+            assert until(lambda: list((page.root / "uploads").iterdir()) + list((page.root / "results").iterdir()) == [])
         assert httpx.get(page.url + found["files"]["mask.png"], timeout=60).status_code == 404
 
 

@@ -26,13 +26,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    with serving(tmp_path, upload_mib=8, disk_mib=64, idle_seconds=12, sweep_seconds=0.5) as page:
+    with serving(tmp_path, upload_mib=8, disk_mib=64, sweep_seconds=0.5) as page:
         yield page
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_hostile_uploads_leave_the_page_as_it_was(served: Served, files: Files) -> None:
-    outcomes, memory, left = attack(served.url, served.pid, served.root, files, seconds=60, most=MOST, seed=1)
+    outcomes, memory, left = attack(
+        served.url, served.pid, served.root, files, expire=served.after_idle_time, seconds=60, most=MOST, seed=1
+    )
     acts = {what: count for what, count in outcomes.items() if ": " in what}
     assert sum(acts.values()) == MOST
     assert {what.partition(":")[0] for what in acts} >= {"ask", "leave", "break off", "unread", "junk"}
