@@ -102,6 +102,11 @@ def score(model: Fake, source: Heads) -> tuple[Counterfactuals, dict]:
     return found, summarise_counterfactuals(found.cases, found.left_out, draws=200)
 
 
+@pytest.fixture(scope="module")
+def found_by_tumour() -> tuple[Counterfactuals, dict]:
+    return score(Fake(by_tumour), Heads())
+
+
 def test_a_model_that_looks_at_the_frame_fails_visibly() -> None:
     _, summary = score(Fake(by_frame), Heads())
     assert summary["removed"]["called_tumour"].value == 1
@@ -113,8 +118,8 @@ def test_a_model_that_looks_at_the_frame_fails_visibly() -> None:
     assert summary["control_healthy"]["called_tumour"].value == 0
 
 
-def test_a_model_that_looks_at_the_tumour_passes() -> None:
-    found, summary = score(Fake(by_tumour), Heads())
+def test_a_model_that_looks_at_the_tumour_passes(found_by_tumour: tuple[Counterfactuals, dict]) -> None:
+    found, summary = found_by_tumour
     assert summary["removed"]["called_tumour"].value == 0
     assert summary["removed"]["called_tumour"].n_slices >= 9
     assert summary["pasted"]["called_tumour"].value > 0.8
@@ -129,8 +134,8 @@ def test_a_model_that_looks_at_the_tumour_passes() -> None:
     assert set(summary["by_publisher"]["removed"]) == {"home"}
 
 
-def test_intervals_are_over_patients_and_none_has_zero_width() -> None:
-    _, summary = score(Fake(by_tumour), Heads())
+def test_intervals_are_over_patients_and_none_has_zero_width(found_by_tumour: tuple[Counterfactuals, dict]) -> None:
+    _, summary = found_by_tumour
     removed = summary["removed"]["called_tumour"]
     assert (removed.n_patients, removed.unit, removed.low) == (6, "patient", 0)
     assert removed.high == pytest.approx(1 - 0.025 ** (1 / 6))
