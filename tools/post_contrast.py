@@ -25,7 +25,7 @@ SUFFIX = "_mask.tif"
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Patients without a series after contrast, and slices with a small mask."""
+    """Patients without a series after contrast, and slices with a small mask or without an image."""
 
     patients: int
     slices: int
@@ -56,7 +56,7 @@ class PostContrast(Source):
     def _record(self, file: Path, patient: str) -> Record | None:
         mask = file.with_name(file.stem + SUFFIX)
         area = int(read_mask(mask).sum())
-        if 0 < area <= LEAST_PX:
+        if 0 < area <= LEAST_PX or (not area and _is_blank(file)):
             return None
         path, mask_path = (each.relative_to(self.root).as_posix() for each in (file, mask))
         label = "glioma" if area else NO_TUMOUR
@@ -71,6 +71,10 @@ class PostContrast(Source):
         image = read_pixels(self.root / record.path).values[..., POST_CONTRAST].astype(np.float32)
         mask = read_mask(self.root / str(record.mask))
         return Slice(image, self.name, record.path, label=record.label, mask=mask, patient=record.patient)
+
+
+def _is_blank(file: Path) -> bool:
+    return bool(np.ptp(read_pixels(file).values[..., POST_CONTRAST]) == 0)
 
 
 def _has_contrast(file: Path) -> bool:

@@ -97,7 +97,7 @@ def test_every_set_is_scored_with_its_sample_size(run: Run, lgg: Path, mixed_set
     contrast = "TCGA-LGG, T1 after contrast"
     assert counts[contrast, "tumour slices called a tumour"] == "4 (2)"
     assert counts[contrast, "tumour-free slices with a mask"] == "2 (2)"
-    assert "no series after contrast (1) and the slices with a mask of 1 to 150 pixels (2)." in text
+    assert "no series after contrast (1) and the slices without an image or with a mask of 1 to 150 pixels (2)." in text
     test = [row for row in pd.read_csv(run.split_file).itertuples() if row.part == "test"]
     healthy = sum(row.label == "no_tumour" for row in test)
     assert counts["own test part, tumours of home", "Dice"].startswith(f"{len(test) - healthy} (")
@@ -155,3 +155,9 @@ def test_the_channel_after_contrast_is_read(lgg: Path) -> None:
     assert item.image.min() >= 100
     assert item.mask is not None
     assert item.mask.sum() == 16 * 16
+
+
+def test_slices_without_an_image_are_left_out(lgg: Path) -> None:
+    before = len(PostContrast(lgg).records())
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(lgg / "TCGA_A" / "TCGA_A_0.tif")
+    assert len(PostContrast(lgg).records()) == before - 1
