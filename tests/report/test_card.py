@@ -56,7 +56,7 @@ def test_what_somebody_saw_stands_in_the_card_and_is_told_apart_from_what_was_co
     words = tmp_path / "seen.md"
     words.write_text("Small tumours are missed.\n")
     text = card_text(run.path, observations=words)
-    assert "## Observations on images of the test part\n\nSmall tumours are missed.\n" in text
+    assert "## Observations on images\n\nSmall tumours are missed.\n" in text
     assert "typed by hand" in text
     with pytest.raises(RequestError, match=r"none\.md: can't be read as text .*--observations"):
         card_text(run.path, observations=tmp_path / "none.md")
