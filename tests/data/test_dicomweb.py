@@ -140,7 +140,11 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("variables", "netrc", "expected"),
     [
-        ({"BTS_DICOMWEB_USER": "doctor", "BTS_DICOMWEB_PASSWORD": "secret"}, "", "Basic ZG9jdG9yOnNlY3JldA=="),  # pragma: allowlist secret
+        (
+            {"BTS_DICOMWEB_USER": "doctor", "BTS_DICOMWEB_PASSWORD": "secret"},  # pragma: allowlist secret
+            "",
+            "Basic ZG9jdG9yOnNlY3JldA==",
+        ),
         ({"BTS_DICOMWEB_TOKEN": "a-token"}, "machine 127.0.0.1 login other password other", "Bearer a-token"),
         ({}, "machine 127.0.0.1 login doctor password secret", "Basic ZG9jdG9yOnNlY3JldA=="),
         ({}, "", None),
