@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -291,6 +292,7 @@ class VolumeEvidence:
         self.mask_prob: np.ndarray | None = None
         self.class_prob = np.zeros((self.geometry.n_slices, 0))
         self.is_ood = np.zeros(self.geometry.n_slices, bool)
+        self.is_referred = np.zeros(self.geometry.n_slices, bool)
         self._found: VolumeFindings | None = None
 
     def add(self, prediction: Prediction) -> None:
@@ -308,6 +310,7 @@ class VolumeEvidence:
                 self.mask_prob = np.zeros((self.geometry.n_slices, *self.geometry.slice_shape), np.float16)
             self.mask_prob[index] = mask_prob
         self.is_ood[index] = prediction.ood is not None and prediction.ood.is_ood
+        self.is_referred[index] = bool(prediction.refer)
         if self.geometry.oriented:
             self.midline.add(index, prediction.slice.image)
 
@@ -327,10 +330,14 @@ class VolumeEvidence:
         return self._found
 
     def _warned(self, found: VolumeFindings) -> VolumeFindings:
-        """Add a warning, and cap the probabilities of classes, where most slices that count are out of distribution."""
+        """Warn where most slices that count are referred or out of distribution; for the latter cap the class probabilities."""
         counted = {index for lesion in found.lesions for index in range(lesion.slices[0], lesion.slices[1] + 1)}
         what = "that show the tumour" if counted else "with an image"
         counted = counted - set(self.scan.blank) or {int(item.index or 0) for item in self.scan.slices}
+        referred = sum(bool(self.is_referred[index]) for index in counted)
+        if 2 * referred > len(counted):
+            text = f"refer to an expert: {referred} of the {len(counted)} slices {what} are referred by themselves"
+            found = replace(found, warnings=(*found.warnings, text))
         unlike = sum(bool(self.is_ood[index]) for index in counted)
         if 2 * unlike <= len(counted):
             return found
@@ -359,15 +366,21 @@ def apply_findings(prediction: Prediction, findings: VolumeFindings) -> Predicti
     """Return the prediction of a slice as the volume's findings have it, for a picture that agrees with them.
 
     The mask is that of the lesions. A slice that shows one has the class of the volume, any other has none. What the slice
-    by itself gave and the findings may contradict is left out: probabilities of its pixels, referral and its warnings.
+    by itself gave and the findings may contradict is left out: probabilities of its pixels, referral, its warnings, and a map
+    of another class than the volume's.
     """
     item = prediction.slice
     mask = findings.lesion_labels[int(item.index or 0)] > 0
     class_prob = findings.class_prob if mask.any() else {}
     known = prediction.class_prob is not None and bool(class_prob)
     made = [text for text in (PHANTOM_SLICE, PHANTOM_MODEL) if text in prediction.warnings]
+    explains = not known or prediction.cam_class == findings.label
+    without_map: dict[str, Any] = (
+        {} if explains else dict.fromkeys(("cam", "cam_class", "cam_method", "cam_scale", "cam_strength", "cam_peak"))
+    )
     return replace(
         prediction,
+        **without_map,
         mask=mask,
         mask_prob=None,
         mask_confidence=None,

@@ -209,6 +209,35 @@ def test_a_volume_takes_the_mask_head_s_own_probabilities_and_says_where_it_is_o
         assert found.class_prob["glioma"] == pytest.approx(0.8 / 0.9)
 
 
+@pytest.mark.parametrize(("referred", "says"), [(3, True), (2, False)])
+def test_a_volume_is_referred_where_most_slices_that_show_the_tumour_are(referred, says):
+    geometry = VolumeGeometry(np.diag([-1.0, -1.0, 4.0, 1.0]), (30, 40, 5), 2, np.array([[0, 1], [1, 1], [2, 1]]))
+    evidence = VolumeEvidence(Scan("v.nii", [joint_prediction(index, ood=False).slice for index in range(5)], geometry))
+    for index in range(5):
+        evidence.add(replace(joint_prediction(index, ood=False), refer=index < referred))
+    assert (
+        "refer to an expert: 3 of the 5 slices that show the tumour are referred by themselves" in evidence.findings().warnings
+    ) == says
+
+
+@pytest.mark.parametrize(("explained", "kept"), [("glioma", True), (NO_TUMOUR, False)])
+def test_a_picture_shows_no_map_of_another_class_than_the_volume_s(explained, kept):
+    item = make_slice(index=0)
+    cam = np.ones(item.image.shape, np.float32)
+    alone = Prediction(
+        slice=item,
+        classes=("glioma", NO_TUMOUR),
+        class_prob=np.array([0.2, 0.8]),
+        cam=cam,
+        cam_class=explained,
+        cam_strength=0.2,
+    )
+    labels = np.ones((1, *item.image.shape), np.uint8)
+    shown = apply_findings(alone, VolumeFindings(labels, (), 0.9, 0.5, {"glioma": 1.0, NO_TUMOUR: 0.0}, "glioma"))
+    assert (shown.cam is not None, shown.cam_class) == (kept, "glioma" if kept else None)
+    assert (shown.cam_strength is not None) == kept
+
+
 def test_nothing_of_the_input_s_description_reaches_the_mask(tmp_path, predict_volume):
     _, folder = predict_volume(block_volume("LPS"), tmp_path)
     assert b"Smith" not in nibabel.load(folder / "mask.nii.gz").header.binaryblock

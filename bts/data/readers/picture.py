@@ -61,16 +61,6 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: np.rot90,
 }
 """What brings an array of each orientation upright."""
-TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The same for a picture of Pillow's."""
 WEBP_HEAD = 30
 """Bytes of a WebP that tell the size of its canvas."""
 DEEP_MODES = {
@@ -304,12 +294,6 @@ def _refuse_packing(picture: Image.Image) -> None:
     sides = [int(tags.get(tag, 0)) for tag in TILE_SIDES]
     if max(sides) > MAX_SIDE or sides[0] * sides[1] > MAX_PIXELS:
         raise InputError(f"a TIFF with tiles of {sides[1]} x {sides[0]} pixels: at most {MAX_SIDE} a side, export it as PNG")
-
-
-def upright_picture(picture: Image.Image) -> Image.Image:
-    """Return a loaded picture turned as its EXIF says, or its XMP where it has none."""
-    turned = _orientation(picture)
-    return picture.transpose(TRANSPOSES[turned]) if turned in TRANSPOSES else picture
 
 
 def _orientation(picture: Image.Image) -> int:
