@@ -1,8 +1,11 @@
 # make install | demo | test | lint | bench | docs | figures | tables | model | lock | licences     needs Python >= 3.10; another one: make PY=python3.12 test
 # On Windows, or without make: README.md gives the plain pip lines.
+# A machine without an NVIDIA GPU: make TORCH=cpu install takes PyTorch's CPU wheels, without CUDA (docs/how_to.md)
 
 PY ?= python3
 VENV ?= .venv
+TORCH ?=
+CPU_WHEELS := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -15,7 +18,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	  { echo "error: Python 3.10 or newer is needed, $(PY) is older: make PY=python3.12 install" >&2; exit 2; }
 	$(PY) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@echo "installing into $(VENV): some minutes; pip shows what it downloads, then unpacks"
+	$(BIN)/python -m pip install --constraint constraints.txt $(CPU_WHEELS) --editable ".[dev]"
 	@touch $@
 
 test: install

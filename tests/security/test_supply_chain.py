@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from importlib.metadata import PathDistribution
 from pathlib import Path
@@ -59,6 +60,25 @@ def test_the_lock_holds_the_versions_of_the_constraints() -> None:
     versions = constrained()
     assert {name: version for name, (version, _) in locked().items() if versions.get(name, version) != version} == {}
     assert {"torch", "gradio", "openvino", "numpy"} <= set(locked()) & set(versions)
+
+
+def test_the_constraints_serve_the_cpu_wheels_of_pytorch_too() -> None:
+    versions = constrained()
+    for name in ("torch", "torchvision"):
+        assert Requirement(f"{name}=={versions[name]}").specifier.contains(f"{versions[name]}+cpu")
+    assert [name for name in versions if re.match(r"nvidia|cuda|triton", name)] == []  # they would come beside CPU wheels
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(("torch", "indices"), [("cpu", 1), ("", 0)])
+def test_make_install_takes_the_wheels_that_are_asked_for_and_shows_pips_progress(
+    torch: str, indices: int, tmp_path: Path
+) -> None:
+    asked = ["make", "--dry-run", "install", f"TORCH={torch}", f"VENV={tmp_path / 'new'}", f"PY={sys.executable}"]
+    lines = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    (line,) = [line for line in lines if "--editable" in line]
+    assert line.count("--extra-index-url https://download.pytorch.org/whl/cpu") == indices
+    assert "--quiet" not in line
 
 
 @pytest.mark.skipif(
