@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
+from bts import progress
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -57,6 +59,21 @@ def _empty_box(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     from bts.models import bundled_model
 
     monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path_factory.getbasetemp() / "no box")
+
+
+@pytest.fixture
+def phases(monkeypatch: pytest.MonkeyPatch) -> list[progress.Phase]:
+    """Every phase of work that the test opens, in order; none is left open."""
+    found: list[progress.Phase] = []
+
+    class Recorder(progress.Reporter):
+        def open(self, *given: Any, **named: Any) -> progress.Phase:
+            found.append(super().open(*given, **named))
+            return found[-1]
+
+    reporter = Recorder(is_terminal=lambda: False, tick_s=None)
+    monkeypatch.setattr(progress, "REPORTER", reporter)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bts.apps.audit import counter, open_sets
+from bts.apps.audit import open_sets
 from bts.apps.run import DONE, OneLineParser
 from bts.atomic import replacing
 from bts.data.sources.base import Record, Source
@@ -18,6 +18,7 @@ from bts.errors import InputError, RequestError
 from bts.evaluation.intervals import Interval, draw_patients, mean_interval, ratio, statistic_interval
 from bts.inference.predictor import Predictor, load_model
 from bts.inference.volume import VolumeRule, find_lesions
+from bts.progress import counted
 from bts.report.rendering import table
 from tools.documents import write_block
 
@@ -89,17 +90,14 @@ def command(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     (one,) = open_sets([options.data])
     predictor = load_model(options.model, runtime="auto", device="cpu")
-    progress = counter("predicting series")
     rule = VolumeRule()
     before, after = [], []
     series = list(by_series(one.source.records()))
-    for done, records in enumerate(series, start=1):
+    for records in counted(series, "predicting", unit="series"):
         truth = np.stack([_mask_of(one.source, record) for record in records])
         outputs = series_outputs(one.source, records, predictor, keep=options.outputs)
         before.append(score_series(records[0], truth, outputs, lambda part: part.alone))
         after.append(score_series(records[0], truth, outputs, lambda part: decided(part, rule)))
-        if progress:
-            progress(done, len(series))
     text = as_markdown(before, after, seed=options.seed)
     print(text)
     if options.out is not None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable, say
 from bts.atomic import write_text
 from bts.errors import RequestError
+from bts.progress import phase
 from bts.registry import suggestion
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ def command(argv: Sequence[str]) -> int:
     sets = with_splits(open_sets(options.sets), options.split)
     out = options.out or Path("results") / "audit" / time.strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True, exist_ok=True)
-    findings = find_leaks(sets, group=options.group, recover=options.recover, progress=counter("reading"), note=_note)
-    write_tables(findings, out, reference=options.recover)
-    write_text(out / "index.html", write_page(findings, sets, reference=options.recover))
+    with phase("auditing"):
+        findings = find_leaks(sets, group=options.group, recover=options.recover)
+        write_tables(findings, out, reference=options.recover)
+        write_text(out / "index.html", write_page(findings, sets, reference=options.recover))
     say("\n".join(map(printable, summary(findings, reference=options.recover))))
     say(f"page: {out / 'index.html'}; all leaks: {out / 'leaks.csv'}")
     bad = findings.leaking or findings.confounded or findings.collection.failed
@@ -112,19 +113,3 @@ def with_splits(sets: list[AuditSet], splits: Sequence[str]) -> list[AuditSet]:
             raise RequestError(f"--split {text}: several sets are audited: write --split SET={text}")
         sets = [with_split_file(each, Path(file)) if each.name == name else each for each in sets]
     return sets
-
-
-def counter(word: str) -> Callable[[int, int], None] | None:
-    """Return a function that shows progress on a terminal, or None without one."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            print(f"\r{word} {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _note(line: str) -> None:
-    say(line, file=sys.stderr)

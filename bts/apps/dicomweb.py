@@ -8,11 +8,10 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from bts.apps.run import DONE, OneLineParser, add_model_options, printable
 from bts.data.dicomweb import DicomWeb, RemoteSeries, check_uid, results_to_store, sent_openly
 from bts.errors import RequestError
+from bts.progress import phase
 
 FETCHED = ".fetched"
 """Folder in the results that holds the fetched series until all is done."""
@@ -71,10 +70,9 @@ def wanted(found: Sequence[RemoteSeries], named: Sequence[str] | None) -> list[R
 def fetch(pacs: DicomWeb, study: str, series: RemoteSeries, folder: Path) -> None:
     """Fetch a series with a progress bar."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tqdm(unit="instance", desc=printable(series.description) or series.uid, disable=None) as bar:
+    with phase(printable(series.description) or series.uid, 0, unit="instances") as fetched:
         for done, total in pacs.fetch(study, series.uid, folder):
-            bar.total = total
-            bar.update(done - bar.n)
+            fetched.reach(done, total=total)
     print(f"series {series.uid} {printable(series.description)}: {done} instances")
 
 

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, say
 from bts.data.download import FILES, SERVER, download
+from bts.progress import Phase, phase
+
+MB = 10**6
 
 
-class Bars:
-    """A progress bar for each file."""
+class Files(contextlib.ExitStack):
+    """A phase for each file, in megabytes."""
 
     def __init__(self) -> None:
-        self.bar: tqdm | None = None
+        super().__init__()
         self.name = ""
+        self.phase: Phase | None = None
 
     def show(self, name: str, done: int, total: int) -> None:
-        """Show the progress of a file; a new name closes the previous bar."""
-        if self.bar is None or name != self.name:
+        """Show the progress of a file, in bytes; a new name ends the phase of the previous one."""
+        if self.phase is None or name != self.name:
             self.close()
-            self.name = name
-            self.bar = tqdm(total=total, initial=done, desc=name, unit="B", unit_scale=True, disable=None)
-        self.bar.update(done - self.bar.n)
-
-    def close(self) -> None:
-        """Close the current bar."""
-        if self.bar is not None:
-            self.bar.close()
+            self.name, self.phase = name, self.enter_context(phase(name, -(-total // MB), unit="MB", done=done // MB))
+        self.phase.reach(done // MB)
 
 
 def command(argv: Sequence[str]) -> int:
@@ -46,11 +43,8 @@ def command(argv: Sequence[str]) -> int:
         "--mirror", default=SERVER, metavar="URL", help=f"base URL of the files, which are named by their number [{SERVER}]"
     )
     options = parser.parse_args(argv)
-    bars = Bars()
-    try:
-        report = download(options.out, server=options.mirror, keep_archives=options.keep_archives, progress=bars.show)
-    finally:
-        bars.close()
+    with Files() as files:
+        report = download(options.out, server=options.mirror, keep_archives=options.keep_archives, progress=files.show)
     for name, reason in report.failed.items():
         say(f"error: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
     counts = f"{len(report.fetched)} files downloaded, {len(report.present)} already present"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from bts.apps.run import DONE, OneLineParser, add_model_options, say
 from bts.glossary import DISCLAIMER, TASKS
 
@@ -32,21 +30,12 @@ def command(argv: Sequence[str]) -> int:
     out = options.out or default_folder(
         [path for paths in models.values() for path in paths], data=options.data, part=options.split
     )
-    with tqdm(unit="slice", leave=False, disable=None) as bar:
-        found = write_report(request, out, progress=lambda what, done, total: move(bar, what, done, total))
+    found = write_report(request, out)
     say(f"{found.title}\n{text_table(found.summary)}")
     for line in [*(f"left out: {count} {why}" for why, count in found.removed.items()), *found.notes]:
         say(line)
     say(f"\nreport  {out / 'index.html'}   {DISCLAIMER}")
     return DONE
-
-
-def move(bar: tqdm, what: str, done: int, total: int) -> None:
-    """Advance a progress bar."""
-    if bar.total != total:
-        bar.reset(total)
-        bar.set_description(what)
-    bar.update(done - bar.n)
 
 
 def default_folder(models: Sequence[Path], *, data: str | None, part: str) -> Path:

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from bts.apps.evaluate import move
 from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER
+from bts.progress import phase
 
 if TYPE_CHECKING:
     from bts.data.sources.base import Record
@@ -37,7 +35,8 @@ def export_float(options: Namespace) -> Written:
     """Export to the selected format."""
     from bts.export.formats import export_model
 
-    return export_model(options.model, format=options.format, out=options.out)
+    with phase("exporting"):
+        return export_model(options.model, format=options.format, out=options.out)
 
 
 def export_quantised(options: Namespace) -> Written:
@@ -47,12 +46,10 @@ def export_quantised(options: Namespace) -> Written:
     from bts.evaluation.cases import evaluate_cases, mean_scores
     from bts.export.quantised import export_int8
 
-    with tqdm(unit="slice", leave=False, disable=None) as bar:
+    def score(name: str, predictor: Predictor, data: RunData, records: Sequence[Record]) -> str:
+        return mean_scores(evaluate_cases(predictor, data.source, records, name=f"scoring {name}"))
 
-        def score(name: str, predictor: Predictor, data: RunData, records: Sequence[Record]) -> str:
-            cases = evaluate_cases(predictor, data.source, records, progress=lambda done: move(bar, name, done, len(records)))
-            return mean_scores(cases)
-
+    with phase("quantising"):
         return export_int8(options.model, score=score, out=options.out, root=options.root)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, printable, run_app, say
 from bts.errors import RequestError
+from bts.progress import phase
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -46,7 +45,7 @@ def command(argv: Sequence[str]) -> int:
     with Archives() as archives:
         inputs = archives.expand(found.files)
         together = found.together | archives.files.keys()
-        studies = gather_series(inputs, together=together, files=archives.files, only=options.series, progress=header_bar)
+        studies = gather_series(inputs, together=together, files=archives.files, only=options.series)
         if shard.rank == 0:
             for line in [*([skipped_line(found.skipped)] if found.skipped else []), *archives.notes, *studies.notes]:
                 say(line)
@@ -58,9 +57,9 @@ def command(argv: Sequence[str]) -> int:
         left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
         if len(left) < len(paths):
             say(f"{len(paths) - len(left)} of {len(paths)} scans are already finished")
-        with tqdm(total=len(left), unit="scan", disable=True if job.on_line else None) as bar:
+        with phase("inferring", len(left), unit="scans") as inferred:
             for done in job.work(left):
-                bar.update(done)
+                inferred.advance(done)
     status = summary(job, len(paths) + (len(failed) if shard.rank == 0 else 0), out)
     # torchrun would end the other processes, which still have inputs to do; the errors were printed
     return DONE if status == SOME_FAILED and is_torchrun() else status
@@ -69,18 +68,6 @@ def command(argv: Sequence[str]) -> int:
 def skipped_line(skipped: Sequence[Path]) -> str:
     """Return the line on files in the searched folders that are not scans."""
     return f"{len(skipped)} files that are not scans are skipped (first: {skipped[0]})"
-
-
-def header_bar(count: int) -> Callable[[], object]:
-    """Show a progress bar for the headers of DICOM files, and return the callback for each."""
-    bar = tqdm(total=count, desc="headers", unit="file", leave=False, delay=1, disable=None if count else True)
-
-    def step() -> None:
-        bar.update()
-        if bar.n == count:
-            bar.close()
-
-    return step
 
 
 def make_job(

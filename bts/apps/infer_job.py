@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bts.apps.run import describe
 from bts.errors import BtsError, InputError, RequestError
+from bts.progress import counted
 
 if TYPE_CHECKING:
     from bts.data.readers.scan import Scan
@@ -189,7 +190,8 @@ class Job:
 
         def watched() -> Iterator[Prediction]:
             slices, size = scan.slices, self.predictor.best_batch_size
-            for prediction in self.predictor.predict_many(slices, batch_size=size, cam_class=self.cam_class):
+            predictions = self.predictor.predict_many(slices, batch_size=size, cam_class=self.cam_class)
+            for prediction in counted(predictions, f"predicting {path.name}", total=len(slices)):
                 evidence.add(prediction)
                 warnings.append((int(prediction.slice.index or 0), prediction.warnings))
                 yield prediction

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.audit import counter, open_sets
+from bts.apps.audit import open_sets
 from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 
@@ -60,7 +60,6 @@ def command(argv: Sequence[str]) -> int:
         *(open_sets(sets) for sets in (options.sets, options.healthy, options.tumours)),
         folder=options.out.parent,
         hold_out=options.hold_out,
-        progress=counter("reading"),
     )
     write_manifest(options.out, mixed.rows)
     for (source, label), count in Counter((row["source"], row["label"]) for row in mixed.rows).items():

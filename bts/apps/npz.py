@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bts.apps.audit import counter, open_sets
+from bts.apps.audit import open_sets
 from bts.apps.run import DONE, OneLineParser, say
 
 EPILOG = """
@@ -34,7 +34,7 @@ def command(argv: Sequence[str]) -> int:
     from bts.data.npz_files import write_npz
 
     (one,) = open_sets([options.set])
-    for path, count in write_npz(one.source, options.out, size=options.size, progress=counter("reading")).items():
+    for path, count in write_npz(one.source, options.out, size=options.size).items():
         say(f"{count:>6} slices in {path}")
     say(f"train with --data.source npz --data.root {options.out}")
     return DONE

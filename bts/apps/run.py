@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from bts.errors import BtsError, RequestError
+from bts.progress import REPORTER
 from bts.registry import suggestion
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -111,7 +112,8 @@ def printable(text: str) -> str:
 
 def say(text: str, *, file: TextIO | None = None) -> None:
     """Print lines to standard output, or to another stream, what is not printable as escapes."""
-    print("\n".join(map(printable, text.split("\n"))), file=file, flush=True)
+    with REPORTER.aside():
+        print("\n".join(map(printable, text.split("\n"))), file=file, flush=True)
 
 
 def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:

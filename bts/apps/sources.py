@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable, say
 from bts.errors import InputError
+from bts.progress import counted, phase
 
 if TYPE_CHECKING:
     from bts.data.sources.base import Record, Source
@@ -59,7 +60,7 @@ def command(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--no-masks", action="store_true", help="count slices and patients only, without reading the masks")
     options = parser.parse_args(argv)
-    from bts.apps.audit import counter, open_sets
+    from bts.apps.audit import open_sets
     from bts.data.sources.base import sources
 
     if options.set is None:
@@ -70,12 +71,13 @@ def command(argv: Sequence[str]) -> int:
     source = one.source
     if options.mask_labels:
         source.mask_labels = tuple(options.mask_labels)
-    records = source.records()
+    with phase("listing slices"):
+        records = source.records()
     say(f"{source.name} in {source.root}{' (synthetic)' if source.synthetic else ''}")
     say("\n".join(map(printable, count_lines(records))))
     if options.no_masks:
         return DONE
-    lines, failed = mask_lines(source, records, progress=counter("reading masks"))
+    lines, failed = mask_lines(source, records)
     say("\n".join(map(printable, lines)))
     return SOME_FAILED if failed else DONE
 
@@ -93,19 +95,16 @@ def count_lines(records: Sequence[Record]) -> list[str]:
     return [*lines, f"{'all':<12} {len(records):>6} slices {len(known):>5} patients"]
 
 
-def mask_lines(
-    source: Source, records: Sequence[Record], *, progress: Callable[[int, int], None] | None = None
-) -> tuple[list[str], int]:
+def mask_lines(source: Source, records: Sequence[Record]) -> tuple[list[str], int]:
     """Return a line on the masks of each class, and the number of slices that can't be read.
 
     Args:
         source: source of the records.
         records: records to read.
-        progress: called with (done, total) after each record.
     """
     found: dict[str, _Masks] = {}
     failed: list[InputError] = []
-    for done, record in enumerate(records, start=1):
+    for record in counted(records, "reading masks"):
         try:
             mask, stored = source.read(record).mask, source.mask_values(record)
         except InputError as error:
@@ -113,8 +112,6 @@ def mask_lines(
         else:
             if mask is not None:
                 found.setdefault(record.label or "unknown", _Masks()).add(mask, stored)
-        if progress:
-            progress(done, len(records))
     lines = [f"masks: {sum(len(masks.shares) for masks in found.values())} of {len(records)} slices have one"]
     lines += [f"{label:<12} {masks.line()}" for label, masks in found.items()]
     if failed:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from bts.audit.descriptor import orient, ranks
+from bts.progress import phase
 
 BATCH = 256
 """Pairs aligned at a time."""
@@ -51,13 +52,15 @@ def aligned_correlation(thumbs: np.ndarray, hits: np.ndarray, boxes: np.ndarray,
         (P,) correlation of detail, -1 where the coarse alignment already rejects the pair.
     """
     scores = np.full(len(hits), -1, np.float32)
-    for orientation in np.unique(hits["turn"]):
-        turned = np.flatnonzero(hits["turn"] == orientation)
-        for start in range(0, len(turned), BATCH):
-            chosen = turned[start : start + BATCH]
-            moving = orient(thumbs[hits["a"][chosen]], int(orientation)).astype(np.float32)
-            fixed = thumbs[hits["b"][chosen]].astype(np.float32)
-            scores[chosen] = _score(moving, fixed, turn_box(boxes[chosen], int(orientation)), targets[chosen])
+    with phase("aligning candidates", len(hits), unit="pairs") as aligned:
+        for orientation in np.unique(hits["turn"]):
+            turned = np.flatnonzero(hits["turn"] == orientation)
+            for start in range(0, len(turned), BATCH):
+                chosen = turned[start : start + BATCH]
+                moving = orient(thumbs[hits["a"][chosen]], int(orientation)).astype(np.float32)
+                fixed = thumbs[hits["b"][chosen]].astype(np.float32)
+                scores[chosen] = _score(moving, fixed, turn_box(boxes[chosen], int(orientation)), targets[chosen])
+                aligned.advance(len(chosen))
     return scores
 
 

@@ -24,6 +24,7 @@ from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
 from bts.glossary import NO_TUMOUR
+from bts.progress import counted
 
 SECOND_SHARE = 0.05
 """Least share of a class's slices from other publishers than its main one; below it the class comes from a single publisher."""
@@ -185,7 +186,7 @@ def with_probe(
     patients: list[str] = []
     for number, name in enumerate(names):
         own = [record for record in records if record.label and (record.source or found.name) == name]
-        for i in sorted(rng.permutation(len(own))[: PROBE_SLICES // len(names)]):
+        for i in counted(sorted(rng.permutation(len(own))[: PROBE_SLICES // len(names)]), f"reading {name}"):
             try:
                 image = source.read(replace(own[i], mask=None)).image
             except InputError:
@@ -201,7 +202,8 @@ def with_probe(
     tables = {name: np.stack(each) for name, each in rows.items()}
     tables["all"] = np.concatenate(list(tables.values()), axis=1)
     weights = rng.multinomial(codes.max() + 1, np.full(codes.max() + 1, 1 / (codes.max() + 1)), size=DRAWS)[:, codes]
-    scores = [one for name, table in tables.items() for one in _probe(name, table, truth, folds, weights, names, codes)]
+    shown = counted(tables.items(), "recognising publishers", unit="properties")
+    scores = [one for name, table in shown for one in _probe(name, table, truth, folds, weights, names, codes)]
     return replace(found, probe=tuple(scores))
 
 

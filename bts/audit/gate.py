@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from bts.audit.confounding import find_confounding, with_probe
 from bts.audit.findings import judge
 from bts.audit.images import Collection, collect, records_of
@@ -111,8 +109,7 @@ class Gate:
         asked = split_set(source, split)
         if self._compared is None or self._compared[0] != str(source.root):
             log.info("audit: comparing all slices with each other (once per split; --split.leaks allow skips it)")
-            with tqdm(desc="auditing", unit="slice", leave=False, disable=None) as bar:
-                collection = collect([asked], progress=lambda done, total: _advance(bar, done, total))
+            collection = collect([asked])
             self._compared = str(source.root), collection, find_matches(collection)
         _, collection, matches = self._compared
         records = {record.path: record for record in records_of(asked)}
@@ -128,8 +125,3 @@ def key_of(source: Source, split: Split) -> str:
         state = file.stat() if file.is_file() else None
         lines.append(f"{row.path} {state.st_size} {state.st_mtime_ns}" if state else row.path)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def _advance(bar: tqdm, done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)

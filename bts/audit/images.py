@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bts.data.patient_ids import Group, patient_of
 from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
 from bts.glossary import Part
+from bts.progress import counted
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Collection:
         ]
 
 
-def collect(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | None = None) -> Collection:
+def collect(sets: Sequence[AuditSet]) -> Collection:
     """Read every image of the sets once.
 
     Raises:
@@ -88,7 +89,7 @@ def collect(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | 
         raise RequestError(f"duplicate set names among {', '.join(names)}: give each set its own name")
     work = [(each, record) for each in sets for record in records_of(each)]
     images, thumbs, failed = [], [], []
-    for done, (each, record) in enumerate(work, start=1):
+    for each, record in counted(work, "reading", unit="images"):
         try:
             image, thumb = _read(each, record)
         except InputError as error:
@@ -96,8 +97,6 @@ def collect(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | 
         else:
             images.append(image)
             thumbs.append(thumb)
-        if progress:
-            progress(done, len(work))
     if not images:
         raise RequestError(f"no image can be read, the first: {failed[0]}" if failed else "there is no image to audit")
     return Collection(images=tuple(images), thumbs=np.stack(thumbs), failed=tuple(failed))

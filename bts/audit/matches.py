@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from bts.audit.descriptor import FINE, VIEW_SIDE, compose, describe, inverse
 from bts.audit.images import Collection
 from bts.audit.neighbours import EXACT, nearest
 from bts.audit.views import HEAD, VIEWS, WHOLE, head_box, sample, view_boxes
+from bts.progress import counted
 
 Kind = Literal["bytes", "pixels", "near"]
 """Same file, same pixels, or a near copy."""
@@ -59,21 +60,16 @@ class Matches:
     rejected: tuple[Match, ...]
 
 
-def find_matches(collection: Collection, *, exact: int = EXACT, note: Callable[[str], None] | None = None) -> Matches:
+def find_matches(collection: Collection, *, exact: int = EXACT) -> Matches:
     """Find all pairs of copies: each exact copy with the first of its kind, and near copies among those firsts.
 
     Args:
         collection: images under audit.
         exact: number of distinct images up to which all pairs are compared.
-        note: receives a line when a step begins.
     """
     firsts, copies = _exact(collection)
     thumbs = collection.thumbs[firsts]
-    if note:
-        note(f"{len(firsts)} of {len(collection.images)} images have distinct pixels; searching for candidates")
     hits, boxes, targets = find_candidates(thumbs, exact=exact)
-    if note:
-        note(f"aligning {len(hits)} candidate pairs")
     scores = aligned_correlation(thumbs, hits, boxes, targets)
     near = _best_of_pair(hits, scores, firsts)
     accepted = [match for match in near if match.score >= SAME]
@@ -100,7 +96,7 @@ def find_candidates(thumbs: np.ndarray, *, exact: int = EXACT) -> tuple[np.ndarr
         The pairs (P,) as from `neighbours.nearest`; the box (P, 4) of `a`, in its own orientation, that should show the head of
         `b`; and the box (P, 4) of that head.
     """
-    boxes = np.stack([view_boxes(head_box(thumb)) for thumb in thumbs])
+    boxes = np.stack([view_boxes(head_box(thumb)) for thumb in counted(thumbs, "finding heads", unit="images")])
     heads, wholes = _describe(thumbs, boxes)
     by_head = _one_way(nearest(heads, heads[:, HEAD], keep=HEAD_KEEP, floor=HEAD_FLOOR, exact=exact))
     whole = nearest(wholes[:, None], wholes, keep=WHOLE_KEEP, floor=WHOLE_FLOOR, frequencies=FINE, exact=exact)
@@ -117,7 +113,7 @@ def find_candidates(thumbs: np.ndarray, *, exact: int = EXACT) -> tuple[np.ndarr
 def _describe(thumbs: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return descriptors of all views (N, VIEWS, D) and finer ones of the whole frame (N, D')."""
     heads, wholes = [], []
-    for start in range(0, len(thumbs), CHUNK):
+    for start in counted(range(0, len(thumbs), CHUNK), "describing images", unit="blocks"):
         some, where = thumbs[start : start + CHUNK], boxes[start : start + CHUNK]
         heads.append(np.stack([describe(sample(some, where[:, view], points=VIEW_SIDE)) for view in range(VIEWS)], axis=1))
         wholes.append(describe(sample(some, where[:, WHOLE], points=VIEW_SIDE), frequencies=FINE))

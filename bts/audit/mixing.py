@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,6 @@ def mix(
     folder: Path,
     hold_out: int | None = None,
     exclusions: Path = TABLE,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Mixture:
     """Return one manifest: all slices of some sets, the healthy slices of others, and the new tumour slices of others.
 
@@ -62,7 +61,6 @@ def mix(
         folder: folder of the manifest.
         hold_out: fold, 1 or 2, of those groups that is held out; None holds out nothing.
         exclusions: table of the healthy slices that are left out.
-        progress: called with (done, total) while images are read.
 
     Raises:
         RequestError: a tumour slice of `whole` without a patient, a set without healthy slices or without tumours, an image in
@@ -83,7 +81,7 @@ def mix(
     unnamed = [replace(each, chosen=[record for record in _chosen(each) if not record.patient]) for each in taken]
     patients: list[dict[str, str]] = [{} for _ in taken]
     if any(each.chosen for each in unnamed):
-        patients = invent_patients(unnamed, progress=progress)
+        patients = invent_patients(unnamed)
     rows: list[Row] = []
     before: set[str] = set()
     for each, known in zip(taken, patients, strict=True):
@@ -91,7 +89,7 @@ def mix(
         rows += manifest_rows(each.source, new, folder=folder, patients=known, name=each.name)
         before.update(known.values())
     more: list[Row] = []
-    for each in new_tumours(taken[: len(whole)], wanted, progress=progress):
+    for each in new_tumours(taken[: len(whole)], wanted):
         more += manifest_rows(each.source, _chosen(each), folder=folder, patients=each.patients, name=each.name)
     folds = two_folds(more)
     held_out = [row for row in more if hold_out and folds.get(row["patient_id"]) == hold_out]
@@ -100,9 +98,7 @@ def mix(
     return Mixture([row | blank for row in rows], [row | blank for row in held_out], excluded)
 
 
-def new_tumours(
-    known: Sequence[AuditSet], others: Sequence[AuditSet], *, progress: Callable[[int, int], None] | None = None
-) -> list[AuditSet]:
+def new_tumours(known: Sequence[AuditSet], others: Sequence[AuditSet]) -> list[AuditSet]:
     """Return the other sets with the slices chosen that are copies of none in the known sets, each once, and with patients.
 
     Of the copies of one slice the first with a mask is taken; copies whose classes differ are all left out. The patient is the
@@ -114,7 +110,7 @@ def new_tumours(
     if not others:
         return []
     sets = [*known, *others]
-    collection = collect([replace(each, name=str(i)) for i, each in enumerate(sets)], progress=progress)
+    collection = collect([replace(each, name=str(i)) for i, each in enumerate(sets)])
     if collection.failed:
         raise InputError(f"{len(collection.failed)} images can't be read, the first: {collection.failed[0]}")
     matches = find_matches(collection)

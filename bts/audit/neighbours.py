@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bts.audit.descriptor import COARSE, ORIENTATIONS, turn
+from bts.progress import phase
 
 EXACT = 5_000
 """Number of images up to which all pairs are compared."""
@@ -94,11 +95,13 @@ def nearest(
     top = TopMatches(n, keep=keep, floor=floor)
     image, view = np.repeat(np.arange(n), count), np.tile(np.arange(count), n)
     trees = 1 if n <= exact else TREES
-    for orientation in range(len(ORIENTATIONS)):
-        queries = turn(views.reshape(n * count, length), orientation, frequencies=frequencies)
-        for tree in range(trees):
-            for rows, columns in _cells(queries, index, size=n if trees == 1 else cell, seed=(seed, tree)):
-                _compare(top, queries, index, rows, columns, image=image, view=view, orientation=orientation)
+    with phase("searching for candidates", len(ORIENTATIONS) * trees, unit="steps") as searched:
+        for orientation in range(len(ORIENTATIONS)):
+            queries = turn(views.reshape(n * count, length), orientation, frequencies=frequencies)
+            for tree in range(trees):
+                for rows, columns in _cells(queries, index, size=n if trees == 1 else cell, seed=(seed, tree)):
+                    _compare(top, queries, index, rows, columns, image=image, view=view, orientation=orientation)
+                searched.advance()
     return top.result()
 
 

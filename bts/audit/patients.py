@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def patients_of(collection: Collection, groups: np.ndarray, origins: Mapping[int
     return patients
 
 
-def invent_patients(sets: Sequence[AuditSet], *, progress: Callable[[int, int], None] | None = None) -> list[dict[str, str]]:
+def invent_patients(sets: Sequence[AuditSet]) -> list[dict[str, str]]:
     """Return for each set an invented ID by path, shared by copies and by similar images across all sets.
 
     Images with a score of at least `ALIKE` are linked, also in chains. Different slices of one patient may still get different
@@ -58,7 +58,7 @@ def invent_patients(sets: Sequence[AuditSet], *, progress: Callable[[int, int], 
     Raises:
         InputError: an unreadable image.
     """
-    collection = collect([replace(each, name=str(i)) for i, each in enumerate(sets)], progress=progress)
+    collection = collect([replace(each, name=str(i)) for i, each in enumerate(sets)])
     if collection.failed:
         raise InputError(f"{len(collection.failed)} images can't be read, the first: {collection.failed[0]}")
     matches = find_matches(collection)

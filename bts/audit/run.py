@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +26,6 @@ def find_leaks(
     group: Group = "family",
     recover: str | None = None,
     exact: int = EXACT,
-    progress: Callable[[int, int], None] | None = None,
-    note: Callable[[str], None] | None = None,
 ) -> Findings:
     """Find images and patients in two parts, contradicting labels, and the patients of images without one.
 
@@ -36,8 +34,6 @@ def find_leaks(
         group: `family` counts MR040240 and MR040240B as one patient, `exact` as two.
         recover: name of the set whose patients are assigned to the images of the other sets that show its slices.
         exact: number of distinct images up to which all pairs are compared.
-        progress: called with (done, total) while the images are read.
-        note: receives a line when a step begins.
 
     Raises:
         RequestError: duplicate set names, an unknown set to recover from, a split of other data, or no readable image.
@@ -45,8 +41,8 @@ def find_leaks(
     names = [each.name for each in sets]
     if recover and recover not in names:
         raise RequestError(f"no set '{recover}' to recover from: audit it together with the others (here: {', '.join(names)})")
-    collection = collect(sets, progress=progress)
-    matches = find_matches(collection, exact=exact, note=note)
+    collection = collect(sets)
+    matches = find_matches(collection, exact=exact)
     origins = find_origins(collection, matches.found, recover) if recover else {}
     found = []
     for each in sets:
@@ -55,9 +51,9 @@ def find_leaks(
     return replace(judge(collection, matches, group=group, origins=origins), confounding=tuple(found))
 
 
-def audit_split(source: Source, split: Split, *, progress: Callable[[int, int], None] | None = None) -> Findings:
+def audit_split(source: Source, split: Split) -> Findings:
     """Audit one source and its split; `Findings.refuse` raises `RequestError` for the first leak."""
-    return find_leaks([split_set(source, split)], group=split.group, progress=progress)
+    return find_leaks([split_set(source, split)], group=split.group)
 
 
 def split_set(source: Source, split: Split) -> AuditSet:

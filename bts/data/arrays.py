@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from bts.data.cache import Entry, SliceCache
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, InputError, RequestError
+from bts.progress import counted
 from bts.registry import suggestion
 
 UNKNOWN = -1
@@ -53,16 +54,16 @@ def load_arrays(
     preprocessing: Preprocessing,
     classes: Sequence[str],
     cache: SliceCache | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    part: str = "slices",
 ) -> Arrays:
-    """Read, preprocess and return the slices of `records`; `progress(done, total)` is called after each.
+    """Read, preprocess and return the slices of `records`, which are called `part` in the progress.
 
     Raises `InputError` with the number of unreadable slices and the first, and `RequestError` for a label not in `classes`.
     """
     arrays = _empty(records, size=preprocessing.size, labels=_labels(records, classes))
     failures: list[BtsError] = []
     hits, misses = (cache.hits, cache.misses) if cache else (0, 0)
-    for i, record in enumerate(records):
+    for i, record in enumerate(counted(records, f"reading {part}")):
         try:
             image, mask = load_entry(source, record, preprocessing=preprocessing, cache=cache)
         except InputError as error:
@@ -73,8 +74,6 @@ def load_arrays(
             arrays.images[i] = image
             if mask is not None:
                 arrays.masks[i], arrays.has_mask[i] = mask, True
-        if progress:
-            progress(i + 1, len(records))
     if failures:
         raise _summary(failures, total=len(records))
     if cache:

@@ -5,7 +5,6 @@ The source `npz` (`bts.data.sources.arrays_npz`) reads these files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,13 @@ WHOLE = "all"
 """Key of slices without a published part."""
 
 
-def write_npz(
-    source: Source, out: Path, *, size: int = 224, progress: Callable[[int, int], None] | None = None
-) -> dict[Path, int]:
+def write_npz(source: Source, out: Path, *, size: int = 224) -> dict[Path, int]:
     """Write the slices of a source and return the number in each file.
 
     Args:
         source: any source; images keep their full intensity range and are padded to a square and scaled.
         out: a folder, for one file per published part; or a file ending in .npz, for all slices.
         size: side of the squares in pixels.
-        progress: called with (done, total) after each slice of a file.
 
     Raises:
         RequestError: there are no published parts, or slices without a class.
@@ -40,7 +36,7 @@ def write_npz(
     out.parent.mkdir(parents=True, exist_ok=True)
     written = {}
     for part, records in by_part.items():
-        arrays = load_arrays(source, records, preprocessing=preprocessing, classes=source.classes, progress=progress)
+        arrays = load_arrays(source, records, preprocessing=preprocessing, classes=source.classes)
         path = out if part == WHOLE else out / f"{part}.npz"
         _save(path, arrays, source.classes)
         written[path] = len(arrays)

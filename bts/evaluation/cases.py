@@ -18,6 +18,7 @@ from bts.errors import BtsError, InputError, RequestError
 from bts.evaluation.metrics import cam_energy, cam_scores, mask_scores
 from bts.glossary import NO_TUMOUR
 from bts.inference.prediction import Prediction
+from bts.progress import counted
 
 BOTH_RIGHT_DICE = 0.5
 """Mask and class are both correct when the class is correct and the Dice is at least this."""
@@ -109,11 +110,9 @@ def case_row(record: Record, prediction: Prediction) -> dict[str, Any]:
     return row
 
 
-def _read(source: Source, records: Sequence[Record], progress: Callable[[int], None] | None) -> Iterator[Slice]:
-    for number, record in enumerate(records, start=1):
+def _read(source: Source, records: Sequence[Record], name: str) -> Iterator[Slice]:
+    for record in counted(records, name):
         yield source.read(record)
-        if progress is not None:
-            progress(number)
 
 
 def evaluate_cases(
@@ -121,7 +120,7 @@ def evaluate_cases(
     source: Source,
     records: Sequence[Record],
     *,
-    progress: Callable[[int], None] | None = None,
+    name: str = "predicting",
     keep: Callable[[Record, Prediction], None] | None = None,
 ) -> pd.DataFrame:
     """Predict every record of a labelled source and return one row per slice, in the order of `records`.
@@ -130,7 +129,7 @@ def evaluate_cases(
         predictor: yields one prediction per slice, in order.
         source: reads the slices.
         records: slices to score.
-        progress: called with the number of slices read so far.
+        name: name of this work in the progress.
         keep: called with every record and prediction, for what the table does not hold (features, images).
 
     Raises:
@@ -139,7 +138,7 @@ def evaluate_cases(
     """
     if not records:
         raise RequestError("there is no slice to evaluate: the part is empty")
-    predictions = iter(predictor.predict_many(_read(source, records, progress)))
+    predictions = iter(predictor.predict_many(_read(source, records, name)))
     rows = []
     for record in records:
         prediction = next(predictions, None)

@@ -25,6 +25,7 @@ from bts.evaluation.intervals import DRAWS, Sample, Scores, make_sample
 from bts.evaluation.metrics import overlap_scores
 from bts.glossary import NO_TUMOUR
 from bts.inference.prediction import Prediction
+from bts.progress import counted
 
 MOST = 120
 """Largest number of slices with a tumour, and of healthy slices, that are changed."""
@@ -105,7 +106,8 @@ def evaluate_counterfactuals(
         return None
     rows, examples = [], []
     shown: Counter[str] = Counter()
-    for change, prediction in zip(changes, predictor.predict_many(_slice(change) for change in changes), strict=True):
+    slices = (_slice(change) for change in counted(changes, "predicting changed slices"))
+    for change, prediction in zip(changes, predictor.predict_many(slices), strict=True):
         rows.append(_row(change, prediction))
         shown[change.kind] += 1
         if shown[change.kind] <= EXAMPLES:
@@ -134,7 +136,7 @@ def _items(source: Source, records: Sequence[Record], rng: np.random.Generator, 
     """Yield slices drawn at random, windowed and scaled to a square."""
     some = [record for record in records if record.label and (record.label == NO_TUMOUR) == healthy]
     prepare = Preprocessing(size=SIDE, crop_brain=False)
-    for i in rng.permutation(len(some))[:MOST]:
+    for i in counted(rng.permutation(len(some))[:MOST], "reading slices to change"):
         item = source.read(some[i])
         if healthy or item.mask is not None:
             image = prepare.image(item.image)
@@ -150,7 +152,7 @@ def _changes(
     tumours: list[_Item], healthy: list[_Item], rng: np.random.Generator, left_out: Mapping[str, Counter[str]]
 ) -> Iterator[_Change]:
     looks = np.stack([head_appearance(item.image) for item in tumours])
-    for item in tumours:
+    for item in counted(tumours, "replacing tumours"):
         removed = remove_tumour(item.image, item.mask, rng=rng, head=item.head)
         if removed is None:
             fills = item.mask.sum() > item.head.region.sum() / 2
@@ -158,7 +160,7 @@ def _changes(
         else:
             yield _Change("removed", item, item, NO_TUMOUR, removed, np.zeros_like(item.mask))
         yield from _control("control_tumour", item, _donor(item, tumours, looks, rng), rng, left_out)
-    for item in healthy:
+    for item in counted(healthy, "pasting tumours"):
         donor = _donor(item, tumours, looks, rng)
         heads = {"head": item.head, "donor_head": donor.head}
         pasted = paste_tumour(item.image, donor.image, donor.mask, rng=rng, **heads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from bts.inference.cam_methods import CAM_METHODS, usual_method
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.pytorch import TorchRuntime
 from bts.models.folder import read_card
+from bts.progress import counted
 
 CAM_SCORES = ("cam_energy", "cam_flat", "cam_hit", "cam_iou")
 ENERGY = "cam_energy_"
@@ -45,7 +46,6 @@ def add_cam_methods(
     records: Sequence[Record],
     *,
     device: str = "auto",
-    progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Return the cases with the energy in the true mask of Grad-CAM and of HiResCAM, `cam_energy_<method>`.
 
@@ -58,7 +58,6 @@ def add_cam_methods(
         source: reads the slices.
         records: records of the cases.
         device: `auto`, `cpu`, `cuda`.
-        progress: called with the number of slices done.
     """
     if "cam_energy" not in cases:
         return cases
@@ -72,13 +71,11 @@ def add_cam_methods(
         energies[other] = np.full(len(cases), np.nan)
 
         def slices() -> Iterator[Slice]:
-            for number, row in enumerate(scored, start=1):
+            for row in counted(scored, "class maps by the other method"):
                 try:
                     yield source.read(records[row])
                 except BtsError as error:
                     raise error.at(records[row].path) from error
-                if progress is not None:
-                    progress(number)
 
         for row, prediction in zip(scored, predictor.predict_many(slices()), strict=True):
             if prediction.cam is not None and prediction.slice.mask is not None:

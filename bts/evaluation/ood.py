@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bts.inference.parallel import batches
 from bts.inference.runtimes.base import Runtime
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import ModelCard, update_card
+from bts.progress import counted
 from bts.training.run_data import RunData
 
 PASS = 0.99
@@ -96,15 +97,12 @@ def _ratios(reference: OodReference, features: FeatureReference | None, measured
     return np.stack([pixels, features.distance(measured.features) / features.limit], axis=1)
 
 
-def measure_images(
-    images: Iterable[np.ndarray], runtime: Runtime | None, *, progress: Callable[[int], None] = lambda count: None
-) -> Measured:
+def measure_images(images: Iterable[np.ndarray], runtime: Runtime | None) -> Measured:
     """Return what the distances of network inputs (S, S) uint8 are computed from.
 
     Args:
         images: one or more.
         runtime: gives the network features; None where they are not wanted.
-        progress: called after each batch with its size.
     """
     described, features = [], []
     for batch in batches(images, BATCH):
@@ -112,7 +110,6 @@ def measure_images(
         described.append(describe(squares))
         if runtime is not None:
             features.append(runtime.run(squares).features)
-        progress(len(batch))
     found = [each for each in features if each is not None]
     return Measured(np.concatenate(described), np.concatenate(found) if found else None)
 
@@ -121,8 +118,6 @@ def fit_to_run(
     data: RunData,
     preprocessing: Preprocessing,
     runtime: Runtime | None = None,
-    *,
-    progress: Callable[[int], None] | None = None,
 ) -> FittedReference:
     """Fit the references of a run and count the test slices beyond a limit.
 
@@ -130,22 +125,13 @@ def fit_to_run(
         data: the run.
         preprocessing: preprocessing of its model.
         runtime: its model; None, and a segmenter, give the distance of the input alone.
-        progress: called after each batch with the number of slices read.
 
     Raises:
         RequestError: missing data or an empty part.
         InputError: an unreadable slice.
     """
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done)
-
     runtime = None if runtime is None or runtime.card.task == "seg" else runtime
-    train, val, test = (measure_images(part_images(data, part, preprocessing), runtime, progress=advance) for part in PARTS)
+    train, val, test = (measure_images(part_images(data, part, preprocessing), runtime) for part in PARTS)
     reference, features = fit_reference(train.described, val.described), None
     if train.features is not None and val.features is not None:
         features = fit_features(train.features, [record.label or "" for record in data.records("train")], val.features)
@@ -155,13 +141,11 @@ def fit_to_run(
     return FittedReference(reference, features, ratios, fields | counted | {"n_test_ood": int((ratios > 1).any(axis=1).sum())})
 
 
-def add_reference(
-    data: RunData, folder: Path, *, device: str = "auto", progress: Callable[[int], None] | None = None
-) -> ModelCard:
+def add_reference(data: RunData, folder: Path, *, device: str = "auto") -> ModelCard:
     """Fit the references of a run and write them into the model folder; return the new card. Raises as `fit_to_run`."""
     runtime = open_runtime("torch", folder, device=device)
     preprocessing = Preprocessing.from_dict(runtime.card.preprocessing)
-    return update_card(folder, ood=fit_to_run(data, preprocessing, runtime, progress=progress).card)
+    return update_card(folder, ood=fit_to_run(data, preprocessing, runtime).card)
 
 
 def part_images(data: RunData, part: Part, preprocessing: Preprocessing) -> Iterator[np.ndarray]:
@@ -169,7 +153,7 @@ def part_images(data: RunData, part: Part, preprocessing: Preprocessing) -> Iter
     settings = data.settings["data"]
     folder = settings.get("cache")
     cache = SliceCache(Path(folder), settings.get("cache_gib", 0.0)) if folder and Path(folder).is_dir() else None
-    for record in data.records(part):
+    for record in counted(data.records(part), f"fitting the out-of-distribution reference, {part}"):
         try:
             yield load_entry(data.source, record, preprocessing=preprocessing, cache=cache)[0]
         except BtsError as error:

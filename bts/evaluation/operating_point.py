@@ -40,6 +40,7 @@ from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
 from bts.inference.referral import signals
 from bts.inference.runtimes.base import Runtime
+from bts.progress import counted, phase
 
 THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 """Candidate mask thresholds: 0.20 to 0.80."""
@@ -188,9 +189,7 @@ def _class_number(prediction: Prediction, record: Record) -> int:
     return prediction.classes.index(label)
 
 
-def collect_validation(
-    predictor: Predictor, slices: Iterable[tuple[Record, Slice]], progress: Callable[[int], None] | None = None
-) -> ValidationOutputs:
+def collect_validation(predictor: Predictor, slices: Iterable[tuple[Record, Slice]]) -> ValidationOutputs:
     """Predict slices and return what the choice needs.
 
     The predictor does not fuse the heads of a joint model (`fuse=False`): the fusion is fitted on these outputs.
@@ -219,8 +218,6 @@ def collect_validation(
             tumours.append(float(prediction.mask_prob.max()))
         if prediction.ood is not None:
             ratios.append(prediction.ood.distance / prediction.ood.limit)
-        if progress is not None:
-            progress(number)
     dice, confidence, empty = (np.stack(each) for each in zip(*grids, strict=True)) if grids else (None, None, None)
     return ValidationOutputs(
         dice=dice,
@@ -377,30 +374,28 @@ def choose(
     return choice
 
 
-def choose_operating_point(
-    runtime: Runtime, source: Source, records: Sequence[Record], *, progress: Callable[[int], None] | None = None
-) -> OperatingChoice:
+def choose_operating_point(runtime: Runtime, source: Source, records: Sequence[Record]) -> OperatingChoice:
     """Choose the operating point of one loaded model on validation slices.
 
     Args:
         runtime: the model.
         source: reads the slices.
         records: the validation part.
-        progress: called with the number of predictions so far, of twice the number of records.
     """
     if not records:
         raise RequestError("validation: there is no slice in it: threshold and temperature can't be chosen")
 
-    def collect(flip: bool, slices: Iterable[tuple[Record, Slice]], done: int = 0) -> ValidationOutputs:
-        advance = None if progress is None else (lambda number: progress(done + number))
-        return collect_validation(Predictor([runtime], flip=flip, fuse=False), slices, advance)
+    def collect(flip: bool, slices: Iterable[tuple[Record, Slice]]) -> ValidationOutputs:
+        return collect_validation(Predictor([runtime], flip=flip, fuse=False), slices)
 
     def changed(flip: bool) -> ValidationOutputs | None:
         slices = counterfactual_slices(source, records) if _fuses(runtime) else []
-        return collect(flip, slices, 2 * len(records)) if slices else None
+        return collect(flip, counted(slices, "choosing on changed slices of validation")) if slices else None
 
     try:
-        read = ((flip, ((record, source.read(record)) for record in records)) for flip in (False, True))
-        return choose({flip: collect(flip, slices, len(records) * flip) for flip, slices in read}, changed)
+        names = {False: "choosing on validation", True: "choosing on validation, mirrored"}
+        read = {flip: ((record, source.read(record)) for record in counted(records, name)) for flip, name in names.items()}
+        with phase("choosing the operating point"):
+            return choose({flip: collect(flip, slices) for flip, slices in read.items()}, changed)
     except BtsError as error:
         raise error.at("validation") from error

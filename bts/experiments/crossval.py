@@ -28,6 +28,7 @@ from bts.glossary import Task
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import read_card
+from bts.progress import phase
 from bts.report.evaluated import Evaluated
 from bts.report.gallery import Tile, draw_tiles
 from bts.report.publish import Extras, TileMaker, publish
@@ -121,7 +122,8 @@ def cross_validate(
         run = run_fold(fold_settings(settings, folds, fold=fold, folder=folder), task, train, device=device)
         log.info("fold %d of %d: %s", fold, folds.count, run.path)
         done.append(run)
-    return pool(done, folder / "report", folds=folds, device=device, seed=seed)
+    with phase("pooling the folds"):
+        return pool(done, folder / "report", folds=folds, device=device, seed=seed)
 
 
 def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed: int = 0) -> Evaluated:

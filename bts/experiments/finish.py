@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from bts.atomic import write_text
 from bts.audit.confounding import find_confounding
@@ -26,6 +23,7 @@ from bts.evaluation.scores import plain, summarise
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import ModelCard, read_card, update_card
+from bts.progress import phase
 from bts.report.figures import draw_curves, draw_split
 from bts.report.publish import make_folder
 from bts.runs import Run
@@ -48,6 +46,11 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
         RequestError: no run, no split file, an empty part, missing data, or test patients that were trained on.
         InputError: an unreadable slice of validation or test.
     """
+    with phase("scoring the run"):
+        return _finish(run, device)
+
+
+def _finish(run: Run, device: str) -> dict[str, Any]:
     data = read_run(run)
     card = read_card(run.model)
     refuse_training_patients(training_patients(card, run.model), data.records("test"), data.split.group)
@@ -72,20 +75,16 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
 
 def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Choose the operating point, update the card, score the test part; return cases and scores."""
-    with _bar(len(data.split.rows), "fitting the out-of-distribution reference") as advance:
-        card = add_reference(data, folder, device=device, progress=advance)
+    card = add_reference(data, folder, device=device)
     log.info("%s", format_reference(card.ood))
     validation = data.records("val")
-    with _bar(2 * len(validation), "choosing on validation") as advance:
-        choice = choose_operating_point(open_runtime("torch", folder, device=device), data.source, validation, progress=advance)
+    choice = choose_operating_point(open_runtime("torch", folder, device=device), data.source, validation)
     log.info("operating point chosen on %d validation slices: %s", choice.n_slices, choice.text())
     card = write_choice(folder, choice)
     predictor = Predictor([open_runtime("torch", folder, device=device)])
     records = data.records("test")
-    with _bar(len(records), "scoring test") as advance:
-        cases = evaluate_cases(predictor, data.source, records, progress=advance)
-    with _bar(len(records), "scoring both methods of class maps") as advance:
-        cases = add_cam_methods(cases, folder, data.source, records, device=device, progress=advance)
+    cases = evaluate_cases(predictor, data.source, records, name="scoring test")
+    cases = add_cam_methods(cases, folder, data.source, records, device=device)
     summary = summarise(cases)
     write_frame(cases, data.run.scores / f"{prefix}_slices.csv", float_format="%.6g")
     changed = evaluate_counterfactuals(predictor, data.source, records)
@@ -153,14 +152,3 @@ def _notes(data: RunData, card: ModelCard) -> list[str]:
     if card.synthetic:
         notes.append("trained and scored on synthetic phantoms: the scores do not apply to patients")
     return notes
-
-
-@contextmanager
-def _bar(total: int, text: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal and yield a function that sets the number done."""
-    with tqdm(total=total, desc=text, unit="slice", leave=False, disable=None) as bar:
-
-        def advance(number: int) -> None:
-            bar.update(number - bar.n)
-
-        yield advance

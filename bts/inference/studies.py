@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts.data.readers.catalogue import file_kind
 from bts.errors import RequestError
+from bts.progress import counted
 
 if TYPE_CHECKING:
     from bts.data.readers.series import LeftOut, SeriesFiles
@@ -40,7 +41,6 @@ def gather_series(
     together: Collection[Path],
     files: Mapping[Path, Path],
     only: str | None = None,
-    progress: Callable[[int], Callable[[], object]] | None = None,
 ) -> Studies:
     """Return the inputs with each volume of DICOM files in place of its files.
 
@@ -52,7 +52,6 @@ def gather_series(
         together: those of them that were found in folders and archives.
         files: file on the disk of an input that is called otherwise.
         only: series UID; leaves out all other inputs.
-        progress: takes the number of headers to read and returns what is called after each.
 
     Raises:
         RequestError: no input has that series UID.
@@ -63,7 +62,7 @@ def gather_series(
     from bts.data.readers.series import common_folder, find_series  # here, as nibabel slows down the first answer on a PNG
 
     grouped = [file for file, path in dicom.items() if only is not None or path in together]
-    found, left = find_series(grouped, each=None if progress is None else progress(len(grouped)))
+    found, left = find_series(counted(grouped, "reading headers", unit="files"))
     for file in dicom if len(grouped) < len(dicom) else ():
         if dicom[file] not in together and only is None:
             volumes, others = find_series([file])

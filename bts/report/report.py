@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from bts.inference.averaging import Ensemble
 from bts.inference.model_selection import by_task
 from bts.inference.prediction import Prediction
 from bts.models.folder import ModelCard
+from bts.progress import phase
 from bts.report.evaluated import Evaluated
 from bts.report.gallery import draw_tiles
 from bts.report.publish import Extras, make_folder, publish
@@ -32,22 +33,23 @@ from bts.training.run_data import RunData
 
 RANDOMISED_SLICES = 32
 """Slices of the parameter-randomisation check, of as many patients as possible."""
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a step, the number of slices done, and their total."""
 
 
-def write_report(request: Request, out: Path, *, progress: Progress | None = None) -> Evaluated:
+def write_report(request: Request, out: Path) -> Evaluated:
     """Evaluate what is requested and write `index.html`, `metrics.json`, CSVs and PNGs into `out`.
 
     Raises `RequestError` or `InputError` as `choose_subject` and `evaluate_cases` do, or where `out` can't be written.
     """
+    with phase("evaluating"):
+        return _write_report(request, out)
+
+
+def _write_report(request: Request, out: Path) -> Evaluated:
     began = time.perf_counter()
     subject = choose_subject(request)
     make_folder(out)
-    found, features = _evaluate(subject, request, progress)
+    found, features = _evaluate(subject, request)
     found.randomised = _randomise(subject, found.cases, seed=request.seed)
-    if progress is not None:
-        progress("changing slices", 0, 1)
     found.counterfactuals = evaluate_counterfactuals(subject.predictor, subject.source, subject.records, seed=request.seed)
     if found.counterfactuals is not None:
         changed = found.counterfactuals
@@ -78,7 +80,6 @@ def evaluate(
     device: str = "auto",
     seed: int = 0,
     draws: int = 2000,
-    progress: Progress | None = None,
 ) -> Evaluated:
     """Score models on slices they were not trained on, and write the report into a folder.
 
@@ -92,14 +93,13 @@ def evaluate(
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         seed: seed of the bootstrap.
         draws: draws of the bootstrap.
-        progress: called with what is being done, how many are done, of how many.
 
     Raises:
         RequestError, InputError: as `write_report`.
     """
     named = by_task(models)
     request = Request(models=named, part=part, data=data, root=root, device=device, seed=seed, draws=draws)
-    return write_report(request, Path(out), progress=progress)
+    return write_report(request, Path(out))
 
 
 def _add_to_tensorboard(run: Run, images: Iterable[Path]) -> None:
@@ -121,7 +121,7 @@ def _title(subject: Subject) -> str:
     return f"{tasks[0].upper()}{tasks[1:]} on {where}"
 
 
-def _evaluate(subject: Subject, request: Request, progress: Progress | None) -> tuple[Evaluated, np.ndarray | None]:
+def _evaluate(subject: Subject, request: Request) -> tuple[Evaluated, np.ndarray | None]:
     """Return the scored cases, and the features (N, C) before the class head if there are any."""
     features: list[np.ndarray] = []
 
@@ -129,11 +129,7 @@ def _evaluate(subject: Subject, request: Request, progress: Progress | None) -> 
         if prediction.features is not None:
             features.append(np.asarray(prediction.features))
 
-    def advance(number: int) -> None:
-        if progress is not None:
-            progress("predicting", number, len(subject.records))
-
-    cases = evaluate_cases(subject.predictor, subject.source, subject.records, progress=advance, keep=keep)
+    cases = evaluate_cases(subject.predictor, subject.source, subject.records, keep=keep)
     mapped = [folder for card, folder in zip(subject.cards, subject.folders, strict=True) if card.task != "seg"]
     if len(mapped) == 1:  # an ensemble has the mean of several maps
         cases = add_cam_methods(cases, mapped[0], subject.source, subject.records, device=request.device)

@@ -25,6 +25,7 @@ from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.fine_tune import refuse_weights, start_network
 from bts.models.networks import build_network
+from bts.progress import phase
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.card import refuse_unwritable, save_model
@@ -89,7 +90,8 @@ def _how_to_resume(run: Run, signals: StopSignals) -> str:
 def _train(job: Job, run: Run, signals: StopSignals, load: OtherLoad, *, check: Callable[[Source, Split], None] | None) -> None:
     settings = job.settings
     pl.seed_everything(settings.seed, verbose=False)
-    training_data = prepare(settings, job.task, run, check=check)
+    with phase("preparing the data"):
+        training_data = prepare(settings, job.task, run, check=check)
     refuse_unwritable(training_data, name=run.path.name)
     network = _build_network(job, training_data, run)
     log.info(job.stages_line)

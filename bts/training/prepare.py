@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from bts.data.arrays import Arrays, load_arrays
 from bts.data.cache import SliceCache
@@ -21,6 +20,7 @@ from bts.data.split import Split, records_of
 from bts.data.split_making import make_split
 from bts.errors import InputError, RequestError
 from bts.glossary import Part, Task
+from bts.progress import counted, phase
 from bts.runs import Run
 from bts.settings import Settings
 from bts.training.device import is_first
@@ -65,7 +65,8 @@ def open_data(settings: Settings) -> tuple[Source, list[Record]]:
     """Return the source and its records; unreadable ones are dropped if `data.unreadable` is `skip`."""
     skip = settings.data.unreadable == "skip"
     source = open_source(settings.data.source, settings.data.root, mask_labels=settings.data.mask_labels, skip_unreadable=skip)
-    records = source.records()
+    with phase("listing slices"):
+        records = source.records()
     return source, readable(source, records) if skip else records
 
 
@@ -75,7 +76,7 @@ def readable(source: Source, records: Sequence[Record]) -> list[Record]:
     Raises RequestError if none is left.
     """
     kept = []
-    for record in tqdm(records, desc="checking slices", unit="slice", leave=False, disable=None):
+    for record in counted(records, "checking slices"):
         try:
             source.read(record)
         except InputError as error:
@@ -112,19 +113,7 @@ def _read_part(
     cache: SliceCache | None,
 ) -> Arrays:
     wanted = records_of(split, records, part)
-    with tqdm(total=len(wanted), desc=f"reading {part}", unit="slice", leave=False, disable=None) as bar:
-        return load_arrays(
-            source,
-            wanted,
-            preprocessing=preprocessing,
-            classes=source.classes,
-            cache=cache,
-            progress=lambda done, total: _advance(bar, done),
-        )
-
-
-def _advance(bar: tqdm, done: int) -> None:
-    bar.update(done - bar.n)
+    return load_arrays(source, wanted, preprocessing=preprocessing, classes=source.classes, cache=cache, part=part)
 
 
 def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:

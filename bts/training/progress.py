@@ -1,4 +1,4 @@
-"""Progress of a run: log file, progress bar, curves, throughput."""
+"""Progress of a run: log file, phases of an epoch, curves, throughput."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import TQDMProgressBar
 
 from bts.atomic import replacing
 from bts.csv_files import dict_reader, dict_writer
+from bts.progress import Phase, format_duration, phase
 from bts.training.device import is_first
 from bts.training.loggers import score_tag
 from bts.training.module import TaskModule, score_name
@@ -71,31 +71,60 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-class Bar(TQDMProgressBar):
-    """Lightning's progress bar with the mean loss so far and the last validation score.
+class EpochProgress(pl.Callback):
+    """Training, validation and the end of an epoch as phases, with the mean loss so far and the last validation score.
 
-    Reading the loss waits for the device, so with a GPU the bar is drawn every 20 steps only.
+    Args:
+        stage: name of the stage.
+        every: steps between two readings of the loss, which wait for the device.
     """
 
-    def __init__(self, *, stage: str, refresh_rate: int) -> None:
-        super().__init__(refresh_rate=refresh_rate)
-        self.stage = stage
+    def __init__(self, *, stage: str, every: int) -> None:
+        self.stage, self.every = stage, every
+        self._epoch, self._open = contextlib.ExitStack(), contextlib.ExitStack()
+        self._part: Phase | None = None
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._epoch.enter_context(phase(f"training {self.stage}"))
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._open.close()
+        self._epoch.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
+
+    def _begin(self, trainer: pl.Trainer, part: str, total: float) -> None:
+        self._open.close()
+        name = f"{self.stage} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{part}"
+        self._part = self._open.enter_context(phase(name, int(total), unit="batches"))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin(trainer, "", trainer.num_training_batches)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         assert isinstance(pl_module, TaskModule)
-        shown: dict[str, Any] = {}
-        loss = pl_module.mean_loss("train")
-        if loss is not None:
-            shown["loss"] = f"{loss:.3f}"
-        name = score_name(pl_module.monitor)
-        if name in pl_module.scores:
-            shown[name] = f"{pl_module.scores[name]:.3f}"
-        return shown
+        assert self._part is not None
+        note = self._part.note
+        if index % self.every == 0 and (loss := pl_module.mean_loss("train")) is not None:
+            name = score_name(pl_module.monitor)
+            score = f", {name} {pl_module.scores[name]:.3f}" if name in pl_module.scores else ""
+            note = f"loss {loss:.3f}{score}"
+        self._part.reach(index + 1, note=note)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        super().on_train_epoch_start(trainer)
-        last = f"/{trainer.max_epochs}" if trainer.max_epochs else ""
-        self.train_progress_bar.set_description(f"{self.stage} epoch {trainer.current_epoch + 1}{last}")
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin(trainer, ", validation", sum(map(int, trainer.num_val_batches)))
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, index: int, *_: Any
+    ) -> None:
+        assert self._part is not None
+        self._part.reach(index + 1)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._open.close()
 
 
 class Curves:
@@ -199,8 +228,6 @@ class EpochRecorder(pl.Callback):
             logger.save()
         if trainer.is_global_zero:
             self.curves.append(row)
-            if isinstance(trainer.progress_bar_callback, TQDMProgressBar):
-                trainer.progress_bar_callback.train_progress_bar.clear()  # otherwise the line would start behind the bar
             log.info(format_epoch(row, epochs=trainer.max_epochs or 0, before=self.before))
 
 
@@ -213,18 +240,6 @@ def format_epoch(row: Row, *, epochs: int, before: int) -> str:
     speed = f"{float(row['slices_per_s']):.1f} slices/s, {float(row['waiting_share']):.0%} waiting for data"
     values = f"{', '.join(scores)}; rate {float(row['lr']):.2g}, {speed}; at most {left} left"
     return f"stage {row['stage']} epoch {number} of at most {epochs}: {values}"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in words.
-
-    >>> format_duration(5), format_duration(300), format_duration(9000)
-    ('5 s', '5 min', '2 h 30 min')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _is_score(name: str, value: object) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import logging
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -26,11 +25,11 @@ from bts.runs import Run
 from bts.settings import Settings, TrainerSettings
 from bts.training.checkpoints import BestEpoch, Checkpoints
 from bts.training.datamodule import SliceData
-from bts.training.device import Machine
+from bts.training.device import Machine, is_first
 from bts.training.divergence import DivergenceGuard
 from bts.training.loggers import make_loggers, plain_settings
 from bts.training.module import TaskModule
-from bts.training.progress import Bar, Curves, EpochRecorder, Throughput, quiet_lightning
+from bts.training.progress import Curves, EpochProgress, EpochRecorder, Throughput, quiet_lightning
 from bts.training.schedule import Stage
 from bts.training.tasks import task_of
 from bts.training.tensorboard import TensorBoardPictures
@@ -102,8 +101,8 @@ def _callbacks(
     callbacks: list[pl.Callback] = [DivergenceGuard(), throughput, record, pictures]
     if settings.optim.ema_decay:  # after the pictures, which are drawn before the trained weights are restored
         callbacks.append(EMAWeightAveraging(decay=settings.optim.ema_decay))
-    if sys.stdout.isatty():
-        callbacks.append(Bar(stage=f"stage {stage.number}", refresh_rate=1 if machine.device == "cpu" else 20))
+    if is_first():
+        callbacks.append(EpochProgress(stage=f"stage {stage.number}", every=1 if machine.device == "cpu" else 20))
     return callbacks
 
 
@@ -121,7 +120,7 @@ def _trainer_options(machine: Machine, settings: TrainerSettings, *, root: Path)
         "log_every_n_steps": 1,  # scalars are logged per epoch: without it Lightning warns of fewer than 50 steps
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
-        "enable_progress_bar": sys.stdout.isatty(),
+        "enable_progress_bar": False,
         "use_distributed_sampler": False,
     }
 

@@ -14,6 +14,7 @@ from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
+from bts.progress import Phase
 
 CLASSES = ("meningioma", "glioma")
 SMALL = Preprocessing(size=32, crop_brain=False)
@@ -134,10 +135,9 @@ def test_a_cache_on_a_disk_that_refuses_costs_time_only(
     assert [record.levelno for record in caplog.records if record.levelno >= logging.WARNING] == [logging.WARNING]
 
 
-def test_progress_counts_to_the_total(source: Pictures) -> None:
-    seen: list[tuple[int, int]] = []
-    _load(source, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+def test_progress_counts_to_the_total(source: Pictures, phases: list[Phase]) -> None:
+    _load(source, part="train")
+    assert [(phase.name, phase.done, phase.total) for phase in phases] == [("reading train", 4, 4)]
 
 
 def test_one_unreadable_slice_is_named(source: Pictures) -> None:

@@ -16,6 +16,7 @@ from bts.evaluation.metric_registry import headline
 from bts.evaluation.scores import summarise
 from bts.glossary import NO_TUMOUR
 from bts.inference.prediction import Prediction
+from bts.progress import Phase
 
 EMPTY = np.zeros((32, 32), bool)
 
@@ -61,10 +62,10 @@ def test_each_slice_has_one_row_with_its_own_scores(source: MadeSource) -> None:
     assert overlaps[2:].isna().all(axis=None)  # without a true mask there is no overlap
 
 
-def test_progress_counts_every_slice_and_predictions_can_be_kept(source: MadeSource) -> None:
-    seen, kept = [], []
-    evaluate_cases(answers(), source, source.records(), progress=seen.append, keep=lambda r, p: kept.append((r.path, p.label)))
-    assert seen == [1, 2, 3]
+def test_progress_counts_every_slice_and_predictions_can_be_kept(source: MadeSource, phases: list[Phase]) -> None:
+    kept = []
+    evaluate_cases(answers(), source, source.records(), keep=lambda r, p: kept.append((r.path, p.label)))
+    assert [(phase.name, phase.done, phase.total) for phase in phases] == [("predicting", 3, 3)]
     assert kept == [("1.png", "glioma"), ("2.png", "glioma"), ("3.png", NO_TUMOUR)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -76,9 +76,7 @@ class LeftOut(NamedTuple):
     failed: bool
 
 
-def find_series(
-    files: Iterable[str | Path], *, each: Callable[[], object] | None = None
-) -> tuple[list[SeriesFiles], list[LeftOut]]:
+def find_series(files: Iterable[str | Path]) -> tuple[list[SeriesFiles], list[LeftOut]]:
     """Return the volumes of the MR series in DICOM files, by their headers alone, and what gives none.
 
     Slices belong together by study and series, size, spacing and orientation. Where several lie at the same place, they are
@@ -87,7 +85,6 @@ def find_series(
 
     Args:
         files: DICOM files in any order.
-        each: called after each file.
     """
     groups: dict[tuple[str, str], list[Frame]] = defaultdict(list)
     unwanted: dict[tuple[str, str, str], list[Header]] = defaultdict(list)
@@ -102,8 +99,6 @@ def find_series(
                 unwanted[header.study_uid, header.series_uid or header.file, header.unwanted].append(header)
             elif header.sop_class_uid != DIRECTORY:
                 groups[header.study_uid, header.series_uid or header.file] += frames
-        if each is not None:
-            each()
     for headers in unwanted.values():
         left.append(_left_out(headers, headers[0].unwanted, failed=False))
     found: list[SeriesFiles] = []
