@@ -23,7 +23,8 @@ class PhantomPatient:
     """Scans of one patient under one ID.
 
     Attributes:
-        patient: ID, numeric or lettered, from 900001 and MR900002 on: no figshare patient has such a number.
+        patient: ID, numeric or lettered, from 900001 and MR900002 on, with another thousand for each seed: no figshare patient
+            has such a number.
         label: class name.
         number: number of the patient; IDs of one family (`MR900003`, `MR900003B`) share it, and with it the head.
         side: rows and columns of the slices, 512 or 256.
@@ -74,7 +75,11 @@ def write_phantom(out: Path, *, patients: int, slices_per_patient: tuple[int, in
 def plan_patients(
     patients: int, slices_per_patient: tuple[int, int], *, healthy: int = 0, seed: int = 0
 ) -> list[PhantomPatient]:
-    """Return the patients of the set; every fourth glioma is a second scan of the previous one, under a second ID."""
+    """Return the patients of the set; every fourth glioma is a second scan of the previous one, under a second ID.
+
+    IDs of two seeds differ, so that one set can test what the other trained, up to 999 patients and 100 seeds.
+    """
+    first = 900_000 + 1_000 * (seed % 100)
     random = np.random.default_rng([seed, 0])
     labels = [FIGSHARE_CLASSES[number % 3] for number in range(patients)] + [NO_TUMOUR] * healthy
     plan: list[PhantomPatient] = []
@@ -86,7 +91,7 @@ def plan_patients(
         lettered = label == "glioma" and turn % 4 != 1
         plan.append(
             PhantomPatient(
-                patient=(f"MR{900000 + number}" + ("B" if second_scan else "")) if lettered else str(900000 + number),
+                patient=(f"MR{first + number}" + ("B" if second_scan else "")) if lettered else str(first + number),
                 label=label,
                 number=number,
                 side=256 if position % 7 == 4 else 512,

@@ -51,8 +51,7 @@ def shrunk(root: Path, **changes: str) -> list[str]:
 def test_there_are_as_many_settings_files_as_we_know_of() -> None:
     assert [path.name for path in CONFIGS] == [
         "cls.yaml",
-        "demo_cls.yaml",
-        "demo_seg.yaml",
+        "demo.yaml",
         "joint.yaml",
         "model.yaml",
         "seg.yaml",
@@ -67,7 +66,7 @@ def test_every_settings_file_says_what_it_is_for(config: Path) -> None:
 
 
 def task_of_config(config: Path) -> Task:
-    task: Task = {"model": "joint"}.get(config.stem, config.stem.removeprefix("demo_"))  # type: ignore[assignment]
+    task: Task = {"model": "joint", "demo": "joint"}.get(config.stem, config.stem)  # type: ignore[assignment]
     return task
 
 

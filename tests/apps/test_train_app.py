@@ -50,7 +50,7 @@ def test_the_working_folder_does_not_change_the_settings_unless_its_file_is_name
 
 
 def test_a_shipped_file_is_found_by_its_name_outside_of_a_clone(asked: list[Any]) -> None:
-    assert train.main("seg", ["--config", "configs/demo_seg.yaml"]) == 0
+    assert train.main("joint", ["--config", "configs/demo.yaml"]) == 0
     assert asked[0][0].data.root == "demo/data"
     assert train.main("seg", ["--config", "configs/nowhere.yaml"]) == 2
 

@@ -121,6 +121,7 @@ def test_ids_are_unique_numeric_and_lettered():
     assert kinds == {"MR", "number"}
     assert any(name.endswith("B") and name[:-1] in ids for name in ids)
     assert all(re.fullmatch(r"9\d{5}|MR9\d{5}B?", name) for name in ids)
+    assert not {patient.patient.rstrip("B") for patient in plan_patients(60, (1, 3), seed=1)} & set(ids)
 
 
 def test_classes_sizes_and_folds_are_mixed():
