@@ -103,10 +103,12 @@ def resumed(options: argparse.Namespace) -> list[Override]:
 
 
 def conclude(task: Task, run: Run, settings: Settings) -> int:
-    """Score a finished run, and print its table and the next commands."""
+    """Score a finished run, and print its table, best epoch, main scores, and the next commands."""
     from bts.experiments.finish import finish_run
 
-    say(finish_run(run)["table"])
-    say(f"\nrun    {run.path}\nmodel  {run.model}   {DISCLAIMER}")
-    say(f"next   tensorboard --logdir {settings.runs}\n       python infer.py SCAN --{task} {run.path}")
+    found = finish_run(run)
+    say("\n".join([found["table"], "", *found["summary"]]))
+    say(f"\nrun     {run.path}\nmodel   {run.model}   {DISCLAIMER}")
+    say(f"report  bts evaluate --{task} {run.path}   writes {run.path / 'report' / 'index.html'}")
+    say(f"scan    python infer.py SCAN --{task} {run.path}\ncurves  tensorboard --logdir {settings.runs}")
     return DONE

@@ -52,6 +52,8 @@ image doubles the cost and is used only for a larger gain."""
 LIKELIHOOD_GAIN = 0.005
 """The mirror image is used for a classifier only for a larger gain in negative log-likelihood, in nats."""
 CAM_PERCENTILE = 95.0
+WHOLE = 0.5
+"""Share of the picture from which on a mask is taken for no tumour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ class ValidationOutputs:
         tumour_prob: (N,) the mask head's probability that there is a tumour, or None where heads are not fused.
         no_tumour: index of the class "no tumour", or None where there is none.
         empty_dice: (N,) Dice of an empty mask, or None without masks.
+        share: (N, T, A) share of the picture that the mask covers there, or None without masks.
         ood_ratio: (N,) distance from the training slices over its limit, or None without a reference.
         patients: (N,) patient of each slice; the path where none is known.
     """
@@ -80,6 +83,7 @@ class ValidationOutputs:
     tumour_prob: np.ndarray | None = None
     no_tumour: int | None = None
     empty_dice: np.ndarray | None = None
+    share: np.ndarray | None = None
     ood_ratio: np.ndarray | None = None
     patients: tuple[str, ...] = ()
 
@@ -113,6 +117,7 @@ class OperatingChoice:
     cam_scale: float | None = None
     referral: Referral | None = None
     uncertainty: Uncertainty | None = None
+    mask_flaw: str = ""
 
     def text(self) -> str:
         """Return the choice in one line.
@@ -140,8 +145,10 @@ class OperatingChoice:
         return ", ".join(parts)
 
 
-def mask_grids(probability: np.ndarray, truth: np.ndarray, *, keep_largest: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Return Dice and confidence (T, A) of one slice at every threshold and smallest region.
+def mask_grids(
+    probability: np.ndarray, truth: np.ndarray, *, keep_largest: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Dice, confidence and share of the picture (T, A) of one slice's mask at every threshold and smallest region.
 
     The Dice is 1 where both masks are empty and 0 where one is; the confidence of an empty mask is NaN.
 
@@ -153,7 +160,7 @@ def mask_grids(probability: np.ndarray, truth: np.ndarray, *, keep_largest: bool
         truth: (H, W) bool.
         keep_largest: whether no smallest region drops the largest region.
     """
-    dice, confidence = np.zeros((2, len(THRESHOLDS), len(MIN_AREAS)))
+    dice, confidence, share = np.zeros((3, len(THRESHOLDS), len(MIN_AREAS)))
     inside, whole = truth.sum(), probability.sum(dtype=np.float64)
     found = ndimage.find_objects((probability >= THRESHOLDS[0]).astype(np.int8))
     box = found[0] if found else (slice(0, 1), slice(0, 1))
@@ -167,14 +174,17 @@ def mask_grids(probability: np.ndarray, truth: np.ndarray, *, keep_largest: bool
         least = np.minimum(smallest, areas.max()) if keep_largest and count else smallest
         kept = areas[None, :] >= least[:, None]  # (A, regions)
         drawn = kept @ areas
+        share[number] = drawn / probability.size
         total = drawn + inside
         dice[number] = np.where(total > 0, 2 * (kept @ overlaps) / np.maximum(total, 1), 1.0)
         confidence[number] = np.where(drawn > 0, 2 * (kept @ sums) / np.maximum(drawn + whole, 1e-12), np.nan)
-    return dice, confidence
+    return dice, confidence, share
 
 
-def _grids_of(prediction: Prediction, record: Record, *, fused: bool) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Return Dice and confidence (T, A), and the Dice of an empty mask."""
+def _grids_of(
+    prediction: Prediction, record: Record, *, fused: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
+    """Return Dice, confidence and share (T, A), and the Dice of an empty mask."""
     truth = truth_mask(prediction.slice, record.label or prediction.slice.label)
     if prediction.mask_prob is None or truth is None:
         return None
@@ -218,7 +228,7 @@ def collect_validation(predictor: Predictor, slices: Iterable[tuple[Record, Slic
             tumours.append(float(prediction.mask_prob.max()))
         if prediction.ood is not None:
             ratios.append(prediction.ood.distance / prediction.ood.limit)
-    dice, confidence, empty = (np.stack(each) for each in zip(*grids, strict=True)) if grids else (None, None, None)
+    dice, confidence, share, empty = (np.stack(each) for each in zip(*grids, strict=True)) if grids else (None,) * 4
     return ValidationOutputs(
         dice=dice,
         confidence=confidence,
@@ -228,6 +238,7 @@ def collect_validation(predictor: Predictor, slices: Iterable[tuple[Record, Slic
         tumour_prob=np.array(tumours) if tumours else None,
         no_tumour=predictor.classes.index(NO_TUMOUR) if NO_TUMOUR in predictor.classes else None,
         empty_dice=empty,
+        share=share,
         ood_ratio=np.array(ratios) if ratios else None,
         patients=tuple(patients),
     )
@@ -243,6 +254,23 @@ def _best_mask(dice: np.ndarray) -> tuple[int, int, float]:
     points = [(int(t), int(a)) for t, a in np.argwhere(means >= means.max() - DICE_GAIN)]
     t, a = min(points, key=lambda point: (round(abs(THRESHOLDS[point[0]] - 0.5), 6), MIN_AREAS[point[1]]))
     return t, a, float(means[t, a])
+
+
+def find_mask_flaw(share: np.ndarray, *, tumour: np.ndarray) -> str:
+    """Return in words what makes all masks useless; empty where they may be of use.
+
+    Args:
+        share: (N,) share of the picture that each mask covers.
+        tumour: (N,) whether there is a tumour.
+
+    >>> find_mask_flaw(np.array([0.0, 0.0]), tumour=np.array([True, False]))
+    'every mask was empty on validation, where 1 of 2 slices have a tumour'
+    """
+    if tumour.any() and not share.any():
+        return f"every mask was empty on validation, where {int(tumour.sum())} of {len(share)} slices have a tumour"
+    if share.any() and share[share > 0].min() >= WHOLE:
+        return f"every mask on validation covered at least {WHOLE:.0%} of the picture"
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,7 +327,9 @@ def _answered(outputs: ValidationOutputs, fitted: _Fitted | None) -> ValidationO
         return outputs  # some slices have no true mask: rows of masks and classes don't correspond
     tumour = (fitted.class_prob.argmax(axis=1) != outputs.no_tumour)[:, None, None]
     confidence = None if outputs.confidence is None else np.where(tumour, outputs.confidence, np.nan)
-    return replace(outputs, dice=np.where(tumour, outputs.dice, outputs.empty_dice[:, None, None]), confidence=confidence)
+    share = None if outputs.share is None else np.where(tumour, outputs.share, 0.0)
+    dice = np.where(tumour, outputs.dice, outputs.empty_dice[:, None, None])
+    return replace(outputs, dice=dice, confidence=confidence, share=share)
 
 
 def _signals(outputs: ValidationOutputs, fitted: _Fitted, confidence: np.ndarray | None) -> np.ndarray:
@@ -353,6 +383,8 @@ def choose(
         t, a, dice = _best_mask(chosen.dice)
         default = float(upright.dice[:, THRESHOLDS.index(0.5), 0].mean()) if upright.dice is not None else None
         choice = replace(choice, threshold=THRESHOLDS[t], min_area=MIN_AREAS[a], dice=dice, dice_at_default=default)
+        if chosen.share is not None and chosen.empty_dice is not None:
+            choice = replace(choice, mask_flaw=find_mask_flaw(chosen.share[:, t, a], tumour=chosen.empty_dice == 0))
         if chosen.confidence is not None:
             choice = replace(choice, uncertainty=choose_uncertainty(chosen.confidence[:, t, a], chosen.dice[:, t, a]))
             confidence = chosen.confidence[:, t, a] if len(chosen.dice) == len(chosen.patients) else None

@@ -15,7 +15,8 @@ from bts.csv_files import write_frame
 from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.counterfactual import evaluate_counterfactuals, summarise_counterfactuals
 from bts.evaluation.explanation import add_cam_methods
-from bts.evaluation.metric_registry import headline, text_table
+from bts.evaluation.intervals import Interval
+from bts.evaluation.metric_registry import METRICS, UNITS, headline, text_table
 from bts.evaluation.ood import add_reference, format_reference
 from bts.evaluation.operating_point import OperatingChoice, choose_operating_point
 from bts.evaluation.provenance import provenance
@@ -27,9 +28,18 @@ from bts.progress import phase
 from bts.report.figures import draw_curves, draw_split
 from bts.report.publish import make_folder
 from bts.runs import Run
+from bts.settings import SETTINGS
+from bts.training.progress import Curves
 from bts.training.run_data import RunData, read_run, refuse_training_patients, training_patients
 
 log = logging.getLogger("bts.experiments")
+MAIN = (
+    "classification.tumour.accuracy",
+    "segmentation.slice.dice",
+    "classification.healthy.accuracy",
+    "segmentation.healthy_with_mask",
+)
+"""Scores that the end of a training repeats, as far as they are defined."""
 
 
 def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
@@ -40,7 +50,8 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
     `model.json`. A model of stage 1 is processed in the same way, into `scores/stage1_*`.
 
     Returns:
-        `table` (text for a terminal), `scores` (content of `scores.json`), `cases` (one row per test slice).
+        `table` (text for a terminal), `summary` (best epoch and main scores, a line each), `scores` (content of `scores.json`),
+        `cases` (one row per test slice).
 
     Raises:
         RequestError: no run, no split file, an empty part, missing data, or test patients that were trained on.
@@ -70,7 +81,22 @@ def _finish(run: Run, device: str) -> dict[str, Any]:
     draw_curves(run.curves, run.path / "curves.png")
     _add_to_tensorboard(run)
     run.finish(task=card.task, synthetic=card.synthetic)
-    return {"table": "\n".join([table, *scores["notes"]]), "scores": scores, "cases": cases}
+    table = "\n".join([table, *scores["notes"]])
+    return {"table": table, "summary": [*_best_epoch(data), *_main_scores(run)], "scores": scores, "cases": cases}
+
+
+def _best_epoch(data: RunData) -> list[str]:
+    task, settings = read_card(data.run.model).task, data.settings
+    asked = settings["trainer"]["monitor"]
+    monitor = SETTINGS[task].monitors[0] if asked == "auto" else asked
+    found = Curves(data.run.curves).best(monitor)
+    return [] if found is None else [f"best epoch: {found[0]} of {found[1]}, {monitor} {found[2]:.4f} on validation"]
+
+
+def _main_scores(run: Run) -> list[str]:
+    scores = read_card(run.model).scores
+    rows = [(METRICS[key].label, Interval(**scores[key])) for key in MAIN if key in scores]
+    return [f"{label}: {one.text()}, {one.n_slices} slices, {one.n_patients} {UNITS[one.unit]}" for label, one in rows]
 
 
 def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -126,6 +152,7 @@ def write_choice(folder: Path, choice: OperatingChoice) -> ModelCard:
         refer_below=None if referral is None else 0.0,
         referral=referral,
         uncertain_mask_below=uncertain,
+        mask_flaw=choice.mask_flaw,
     )
 
 
@@ -149,6 +176,8 @@ def _notes(data: RunData, card: ModelCard) -> list[str]:
     limit = data.settings.get("trainer", {}).get("limit_batches")
     if limit is not None:
         notes.append(f"trained on at most {limit} batches per epoch (--trainer.limit_batches): a trial, not a result")
+    if flaw := read_card(data.run.model).mask_flaw:
+        notes.append(f"the masks are of no use: {flaw}; check the true masks (`bts sources`), or train longer")
     if card.synthetic:
         notes.append("trained and scored on synthetic phantoms: the scores do not apply to patients")
     return notes

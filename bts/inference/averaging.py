@@ -153,6 +153,7 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
         if len(rules) == len(cards)
         else {},
         uncertain_mask_below=float(np.mean(uncertain)) if len(uncertain) == len(cards) else None,
+        mask_flaw="; ".join(dict.fromkeys(card.mask_flaw for card in cards if card.mask_flaw)),
         training_patients=[],  # each member has its own, under a key of its own
         patients_key="",
         synthetic=any(card.synthetic for card in cards),

@@ -72,6 +72,7 @@ def _warnings(prediction: Prediction, cards: Sequence[ModelCard], cam_scale: str
             f"out of distribution: unlike the slices that the model was trained on (distance {distance}, limit {limit}), "
             "so mask, class and probabilities are unreliable"
         )
+    yield from (f"the masks are of no use: {card.mask_flaw}" for card in cards if card.mask_flaw)
     if prediction.agreement == "contradict":
         yield format_contradiction(label=str(prediction.label))
     if prediction.agreement == "heads_disagree" and prediction.unfused is not None:

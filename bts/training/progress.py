@@ -141,6 +141,21 @@ class Curves:
         """Drop the rows after `epoch`, which a resumed run repeats."""
         self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]
 
+    def best(self, monitor: str) -> tuple[int, int, float] | None:
+        """Return number, from 1, and score of the best epoch of the last stage, and its epochs; None without the score.
+
+        >>> curves = Curves(Path("none.csv"))
+        >>> curves.rows = [{"stage": "2", "dice": value} for value in ("0.5", "0.7", "0.6")]
+        >>> curves.best("dice"), curves.best("f1")
+        ((2, 3, 0.7), None)
+        """
+        rows = [row for row in self.rows if row["stage"] == self.rows[-1]["stage"]]
+        scores = [float(row[score_name(monitor)]) for row in rows if row.get(score_name(monitor))]
+        if not scores:
+            return None
+        found = min(scores) if monitor == "loss" else max(scores)
+        return scores.index(found) + 1, len(rows), found
+
     def append(self, row: Row) -> None:
         """Add an epoch and rewrite the file atomically."""
         written = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in row.items()}

@@ -27,7 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Setting
         return Run(tmp_path / "run")
 
     monkeypatch.setattr(fit, "fit", trained)
-    monkeypatch.setattr(finish, "finish_run", lambda run: {"table": "Dice 0.5"})
+    monkeypatch.setattr(finish, "finish_run", lambda run: {"table": "Dice 0.5", "summary": ["best epoch: 3 of 9"]})
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -65,7 +65,9 @@ def test_the_end_says_where_things_are_and_what_comes_next(asked: list[Any], tmp
     assert train.main("seg", []) == 0
     told = capsys.readouterr().out
     assert "Dice 0.5" in told
-    assert f"run    {tmp_path / 'run'}" in told
+    assert "best epoch: 3 of 9" in told
+    assert f"run     {tmp_path / 'run'}" in told
+    assert f"bts evaluate --seg {tmp_path / 'run'}   writes {tmp_path / 'run' / 'report' / 'index.html'}" in told
     assert "tensorboard --logdir runs" in told
     assert f"python infer.py SCAN --seg {tmp_path / 'run'}" in told
 

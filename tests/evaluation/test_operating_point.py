@@ -41,11 +41,12 @@ def test_the_grid_is_what_inference_and_monai_give_point_by_point(seed: int) -> 
     probability, truth = blurred(seed)
     if seed == 3:
         truth = np.zeros_like(truth)
-    dice, confidence = mask_grids(probability, truth)
+    dice, confidence, share = mask_grids(probability, truth)
     for t, threshold in enumerate(THRESHOLDS):
         for a, area in enumerate(MIN_AREAS):
             mask = decide_mask(probability, threshold=threshold, min_area=area)
             assert dice[t, a] == pytest.approx(overlap_scores(mask, truth).dice, abs=1e-6)
+            assert share[t, a] == pytest.approx(mask.mean())
             sure = mask_confidence(probability, mask)
             assert confidence[t, a] == pytest.approx(np.nan if sure is None else sure, abs=1e-6, nan_ok=True)
 
@@ -59,6 +60,26 @@ def test_an_empty_answer_to_an_empty_truth_is_perfect_at_every_point() -> None:
 
 def seen_masks(dice: np.ndarray, confidence: np.ndarray | None = None) -> ValidationOutputs:
     return ValidationOutputs(dice=dice, confidence=confidence, class_logits=None, truth=None, cam_peaks=None)
+
+
+def masks_of(share: float, *, tumours: int) -> ValidationOutputs:
+    """Four slices of which some have a tumour, each with a mask of one size."""
+    flat = np.full((4, len(THRESHOLDS), len(MIN_AREAS)), 0.1)
+    empty_dice = (np.arange(4) >= tumours).astype(float)
+    return replace(seen_masks(flat), share=np.full_like(flat, share), empty_dice=empty_dice)
+
+
+@pytest.mark.parametrize(
+    ("share", "tumours", "flaw"),
+    [
+        (0.0, 2, "every mask was empty on validation, where 2 of 4 slices have a tumour"),
+        (0.7, 2, "every mask on validation covered at least 50% of the picture"),
+        (0.0, 0, ""),
+        (0.1, 2, ""),
+    ],
+)
+def test_masks_that_are_all_empty_or_cover_the_picture_are_a_flaw(share: float, tumours: int, flaw: str) -> None:
+    assert choose({False: masks_of(share, tumours=tumours)}).mask_flaw == flaw
 
 
 def test_the_best_point_is_chosen_and_the_mirror_image_only_for_a_real_gain() -> None:

@@ -89,6 +89,24 @@ def test_stage_one_is_scored_beside_the_final_model(finished_cls: tuple[Run, dic
     assert "stage 1 alone" in result["table"]
 
 
+def test_the_summary_names_the_best_epoch_and_the_main_scores_with_intervals(finished_runs: Any, tmp_path: Path) -> None:
+    run, result = finished_runs.with_result("joint")
+    assert len(result["summary"]) == 4  # made runs have no curve of the score that selects
+    dice = read_card(run.model).scores["segmentation.slice.dice"]
+    (line,) = [line for line in result["summary"] if line.startswith("Dice, mean over slices with a tumour: ")]
+    assert f": {dice['value']:.3f} [{dice['low']:.3f}, {dice['high']:.3f}], {dice['n_slices']} slices" in line
+    assert f"{dice['n_patients']} patients" in line
+    assert ("the masks are of no use" in result["table"]) is (read_card(run.model).mask_flaw != "")
+
+
+def test_what_makes_masks_useless_goes_into_the_card_and_out_of_it(finished_seg: tuple[Run, dict], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(finished_seg[0].model, folder)
+    point: dict[str, Any] = {"flip": False, "n_slices": 3, "threshold": 0.5, "min_area": 0.0}
+    assert write_choice(folder, OperatingChoice(**point, mask_flaw="every mask was empty")).mask_flaw == "every mask was empty"
+    assert write_choice(folder, OperatingChoice(**point)).mask_flaw == ""
+
+
 def test_the_test_scores_stand_in_tensorboard(finished_seg: tuple[Run, dict]) -> None:
     run, result = finished_seg
     events = EventAccumulator(str(run.path)).Reload()

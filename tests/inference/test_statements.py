@@ -125,6 +125,14 @@ def test_a_slice_out_of_distribution_is_referred_and_no_class_is_sure() -> None:
     )
 
 
+def test_every_answer_of_a_model_whose_masks_are_useless_says_so() -> None:
+    raw = RawOutput(mask_prob=np.zeros((32, 32), np.float32))
+    for flaw in ("every mask was empty on validation", ""):
+        output = ModelOutput(make_card("seg", mask_flaw=flaw), Preprocessing(size=32, crop_brain=False), raw)
+        found = make_prediction(make_slice(), [output], origin=ORIGIN)
+        assert (f"the masks are of no use: {flaw}" in found.warnings) is bool(flaw)
+
+
 def test_heads_that_disagree_are_not_called_in_agreement() -> None:
     card = make_card("joint", classes=[*TUMOURS, NO_TUMOUR])
     mask = np.full((32, 32), 0.01, np.float32)
