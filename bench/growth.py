@@ -83,7 +83,7 @@ def _audit(size: int) -> Callable[[], object]:
         for number in range(size)
     )
     collection = Collection(pictures, thumbs)
-    return lambda: judge(collection, find_matches(collection, exact=CELLS_FROM), group="family", origins={})
+    return lambda: judge(collection, find_matches(collection, exact=CELLS_FROM), same_patient="suffixes", origins={})
 
 
 def _heads(count: int) -> Iterator[np.ndarray]:
@@ -118,7 +118,7 @@ def _cases(size: int) -> pd.DataFrame:
     cases = rows.iloc[random.integers(0, len(rows), size)].reset_index(drop=True)
     cases["path"] = [f"{number}.png" for number in range(size)]
     patients = np.arange(size) // SLICES_A_PATIENT
-    cases["patient"] = cases["family"] = [str(number) for number in patients]
+    cases["patient_id"] = cases["patient"] = [str(number) for number in patients]
     cases["label"] = [FIGSHARE_CLASSES[number % len(FIGSHARE_CLASSES)] for number in patients]
     cases["right"] = cases["predicted"] == cases["label"]
     cases["dice"] = (cases["dice"] + random.normal(0, 0.05, size)).clip(0, 1)

@@ -63,7 +63,7 @@ def model(work: Path, kind: Kind) -> Path:
 
     torch.manual_seed(0)
     classes = [] if kind.task == "seg" else list(FIGSHARE_CLASSES)
-    network = build_network(Architecture(task=kind.task, encoder=kind.encoder, size=kind.size, classes=len(classes)))  # type: ignore[arg-type]
+    network = build_network(Architecture(task=kind.task, encoder=kind.encoder, size=kind.size, num_classes=len(classes)))  # type: ignore[arg-type]
     card = ModelCard(
         task=kind.task,  # type: ignore[arg-type]
         name=f"random {kind.task}, {kind.encoder}",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 
-def plain_way(*, encoder: str, classes: int = 3) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def plain_way(*, encoder: str, num_classes: int = 3) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return a function from pictures (B, S, S) uint8 to mask, class probabilities and Grad-CAM.
 
     smp's U-Net with scse attention, then timm's classifier, then MONAI's GradCAM, which runs the classifier again and back.
@@ -22,7 +22,7 @@ def plain_way(*, encoder: str, classes: int = 3) -> Callable[[np.ndarray], tuple
         from monai.visualize.class_activation_maps import GradCAM
 
         unet = smp.Unet(encoder, encoder_weights=None, decoder_attention_type="scse", in_channels=1, classes=1).eval()
-        classifier = timm.create_model(encoder, pretrained=False, in_chans=1, num_classes=classes).eval()
+        classifier = timm.create_model(encoder, pretrained=False, in_chans=1, num_classes=num_classes).eval()
         explain = GradCAM(nn_module=classifier, target_layers="layer4")
 
     def answer(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

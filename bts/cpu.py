@@ -21,6 +21,11 @@ NEGLIGIBLE = 0.3
 """Cores' worth of other processes' work that costs no thread."""
 
 
+def is_torchrun() -> bool:
+    """Return whether torchrun started this process as one of several: it ends them all once one exits with an error."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def let_threads_sleep() -> None:
     """Set the variables of `PASSIVE`, unless the user has set one of OpenMP's wait policy."""
     if not any(name in os.environ for name in (*PASSIVE, "GOMP_SPINCOUNT")):

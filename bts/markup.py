@@ -30,14 +30,14 @@ def escape(text: object) -> str:
 
 
 def make_environment(package: str) -> Environment:
-    """Return the Jinja2 environment of the folder `templates` of a package.
+    """Return the Jinja2 environment of the folders `templates` of a package and of `bts`, which has the frame of a page.
 
     HTML templates escape every value, and an undefined name is an error.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader(package, "templates"),
+        loader=ChoiceLoader([PackageLoader(each, "templates") for each in (package, "bts")]),
         autoescape=lambda name: name is not None and name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,

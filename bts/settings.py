@@ -138,8 +138,8 @@ class SplitSettings:
     """Number of folds, with `folds`."""
     fold: Count = 5
     """Number of the test fold, from 1, with `folds` and `cvind`."""
-    group: Literal["family", "exact"] = "family"
-    """Whether patient IDs that differ by a suffix only (MR040240, MR040240B) are one patient (`family`) or two (`exact`)."""
+    same_patient: Literal["suffixes", "exact"] = "suffixes"
+    """Whether patient IDs that differ by a suffix only (MR040240, MR040240B) are one patient (`suffixes`) or two (`exact`)."""
     file: Name | None = None
     """CSV file with the columns `path, patient, label, part`, with `file`."""
     leaks: Literal["refuse", "allow"] = "refuse"

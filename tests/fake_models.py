@@ -22,7 +22,7 @@ def make_card(task="cls", *, classes=None, size=32, **changes) -> ModelCard:
     fields = {
         "task": task,
         "name": f"a {task} model",
-        "architecture": Architecture(task=task, classes=len(classes), size=size).to_dict(),
+        "architecture": Architecture(task=task, num_classes=len(classes), size=size).to_dict(),
         "classes": classes,
         "preprocessing": Preprocessing(size=size, crop_brain=False).to_dict(),
         "trained_on": "nothing",
@@ -68,7 +68,9 @@ def write_model(folder: Path, task, *, classes=None, encoder="resnet10t", size=6
     """Write a model folder with a small network of random weights, the same for the same seed."""
     card = make_card(task, classes=classes, size=size)
     torch.manual_seed(seed)
-    architecture = Architecture(task=task, encoder=encoder, size=size, classes=len(card.classes), channels=(16, 16, 8, 8, 8))
+    architecture = Architecture(
+        task=task, encoder=encoder, size=size, num_classes=len(card.classes), channels=(16, 16, 8, 8, 8)
+    )
     network = build_network(architecture)
     card = make_card(task, classes=classes, size=size, **({"architecture": network.architecture.to_dict()} | changes))
     write_model_folder(folder, card, network.state_dict())

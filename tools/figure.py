@@ -37,7 +37,7 @@ def command(argv: Sequence[str]) -> int:
     source = open_source(options.source, options.data)
     records = source.records()
     if options.split is not None:
-        named = {row.path for row in Split.read(options.split, group="family").part(options.part)}
+        named = {row.path for row in Split.read(options.split, same_patient="suffixes").part(options.part)}
         records = [record for record in records if record.path in named]
     chosen = pick(records, options.count, seed=options.seed)
     if not chosen:

@@ -44,7 +44,10 @@ def command(argv: Sequence[str]) -> int:
         "--split", action="append", default=[], metavar="[SET=]FILE", help="split CSV to use instead of the published parts"
     )
     parser.add_argument(
-        "--group", choices=("family", "exact"), default="family", help="which patient IDs count as one patient [family]"
+        "--same-patient",
+        choices=("suffixes", "exact"),
+        default="suffixes",
+        help="which patient IDs count as one patient [suffixes]",
     )
     parser.add_argument("--recover", metavar="SET", help="recover the patients of the other sets' images (recovered_*.csv)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="output folder [results/audit/TIME]")
@@ -58,7 +61,7 @@ def command(argv: Sequence[str]) -> int:
     out = options.out or Path("results") / "audit" / time.strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True, exist_ok=True)
     with phase("auditing"):
-        findings = find_leaks(sets, group=options.group, recover=options.recover)
+        findings = find_leaks(sets, same_patient=options.same_patient, recover=options.recover)
         write_tables(findings, out, reference=options.recover)
         write_text(out / "index.html", write_page(findings, sets, reference=options.recover))
     say("\n".join(map(printable, summary(findings, reference=options.recover))))

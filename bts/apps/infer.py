@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, printable, run_app, say
+from bts.cpu import is_torchrun
 from bts.errors import RequestError
 from bts.progress import phase
 
@@ -32,7 +33,7 @@ def command(argv: Sequence[str]) -> int:
     options = make_parser().parse_args(argv)
     from bts.inference.archives import Archives
     from bts.inference.inputs import find_inputs
-    from bts.inference.parallel import is_torchrun, read_shard
+    from bts.inference.parallel import read_shard
     from bts.inference.studies import gather_series
 
     shard = read_shard()

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bts.data.enhance import head_box
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
 from bts.glossary import NO_TUMOUR
@@ -170,7 +170,7 @@ def cramers_v(counts: Mapping[str, Mapping[str, int]]) -> float | None:
 
 
 def with_probe(
-    found: Confounding, source: Source, records: Sequence[Record], *, group: Group = "family", seed: int = 0
+    found: Confounding, source: Source, records: Sequence[Record], *, same_patient: SamePatient = "suffixes", seed: int = 0
 ) -> Confounding:
     """Return the finding with how well the publisher is recognised, from at most `PROBE_SLICES` slices.
 
@@ -194,7 +194,7 @@ def with_probe(
             for each, describe in PROPERTIES.items():
                 rows[each].append(describe(image))
             publisher.append(number)
-            patients.append(f"{number} {patient_of(own[i].patient, group) if own[i].patient else own[i].path}")
+            patients.append(f"{number} {patient_of(own[i].patient, same_patient) if own[i].patient else own[i].path}")
     truth, (_, codes) = np.array(publisher), np.unique(patients, return_inverse=True)
     folds = _folds(truth, codes, rng)
     if folds is None:

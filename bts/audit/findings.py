@@ -13,7 +13,7 @@ from bts.audit.confounding import Confounding
 from bts.audit.descriptor import compose, inverse
 from bts.audit.images import Collection
 from bts.audit.matches import Link, Match, Matches, group_numbers, members, spread
-from bts.data.patient_ids import Group
+from bts.data.patient_ids import SamePatient
 from bts.errors import RequestError
 from bts.glossary import PARTS
 
@@ -26,8 +26,8 @@ KINDS: dict[LeakKind, str] = {
 }
 """Kind of leak -> its name in tables."""
 ALIKE = 0.85
-"""Correlation of aligned detail from which slices of two patients are suspicious. In figshare, with ID families as one patient,
-three pairs of patients have several such pairs of slices (docs/explanations/leak_audit.md)."""
+"""Correlation of aligned detail from which slices of two patients are suspicious. In figshare, with IDs that differ by a
+suffix as one patient, three pairs of patients have several such pairs of slices (docs/explanations/leak_audit.md)."""
 LEAST_PAIRS = 2
 """Least number of such pairs for two patients to be suspected; a single pair may be chance."""
 
@@ -121,12 +121,16 @@ class Findings:
 
 
 def judge(
-    collection: Collection, matches: Matches, *, group: Group = "family", origins: Mapping[int, Link] | None = None
+    collection: Collection,
+    matches: Matches,
+    *,
+    same_patient: SamePatient = "suffixes",
+    origins: Mapping[int, Link] | None = None,
 ) -> Findings:
     """Derive leaks, contradictions and suspects from the matches."""
     origins = origins or {}
     groups = group_numbers(len(collection.images), matches.found)
-    patients = collection.patients(group)
+    patients = collection.patients(same_patient)
     for i, origin in origins.items():
         patients[i] = patients[i] or patients[origin.start]
     links = spread(matches.found, np.unique(groups).tolist())

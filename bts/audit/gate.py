@@ -55,7 +55,7 @@ def check_confounding(source: Source, split: Split, settings: Settings) -> None:
     record = found.record(remove_tumour=augment.remove_tumour, paste_tumour=augment.paste_tumour)
     if record:
         log.warning(record)
-    for line in with_probe(found, source, records, group=split.group).lines():
+    for line in with_probe(found, source, records, same_patient=split.same_patient).lines():
         log.info(line)
 
 
@@ -87,7 +87,7 @@ class Gate:
             return
         collection, matches = self._compare(source, split)
         try:
-            judge(collection, matches, group=split.group).refuse()
+            judge(collection, matches, same_patient=split.same_patient).refuse()
         except RequestError as error:
             raise RequestError(f"{error} (--split.leaks allow)") from None
         log.info("audit: no patient and no image is in two parts")
@@ -119,7 +119,7 @@ class Gate:
 
 def key_of(source: Source, split: Split) -> str:
     """Return a key of the split, the files (size and modification time) and the version of the audit."""
-    lines = [f"{FORMAT} {SAME} {split.fingerprint} {split.group} {Path(source.root).resolve()}"]
+    lines = [f"{FORMAT} {SAME} {split.fingerprint} {split.same_patient} {Path(source.root).resolve()}"]
     for row in sorted(split.rows, key=lambda row: row.path):
         file = Path(source.root) / row.path
         state = file.stat() if file.is_file() else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bts.audit.views import thumbnail
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
 from bts.glossary import Part
@@ -70,10 +70,10 @@ class Collection:
         """Names of the sets, in their order."""
         return list(dict.fromkeys(image.set_name for image in self.images))
 
-    def patients(self, group: Group) -> list[str | None]:
+    def patients(self, same_patient: SamePatient) -> list[str | None]:
         """Return a patient key for each image, unique across sets; None where the patient is unknown."""
         return [
-            f"{image.set_name}:{patient_of(image.record.patient, group)}" if image.record.patient else None
+            f"{image.set_name}:{patient_of(image.record.patient, same_patient)}" if image.record.patient else None
             for image in self.images
         ]
 

@@ -14,7 +14,7 @@ from bts.audit.findings import ALIKE
 from bts.audit.images import AuditSet, Collection, collect
 from bts.audit.matches import Link, Match, find_matches, group_numbers, spread
 from bts.csv_files import dict_reader
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record
 from bts.errors import InputError, RequestError
 
@@ -126,14 +126,16 @@ def with_patients(records: Sequence[Record], patients: Mapping[str, str], *, tab
     return [replace(record, patient=patients[record.path]) for record in records]
 
 
-def merge_copies(records: Sequence[Record], copies: Iterable[tuple[str, str]], *, group: Group) -> tuple[list[Record], int]:
+def merge_copies(
+    records: Sequence[Record], copies: Iterable[tuple[str, str]], *, same_patient: SamePatient
+) -> tuple[list[Record], int]:
     """Give all patients who share an image, directly or in a chain, one ID; return the records and how many IDs disappeared.
 
     >>> one, other = Record("1", patient="a"), Record("2", patient="b")
-    >>> [record.patient for record in merge_copies([one, other], [("1", "2")], group="exact")[0]]
+    >>> [record.patient for record in merge_copies([one, other], [("1", "2")], same_patient="exact")[0]]
     ['a', 'a']
     """
-    patients = {record.path: patient_of(str(record.patient), group) for record in records}
+    patients = {record.path: patient_of(str(record.patient), same_patient) for record in records}
     names = sorted(set(patients.values()), key=lambda name: (name.startswith(INVENTED), name))  # known IDs take precedence
     number = {name: place for place, name in enumerate(names)}
     pairs = [Match(number[patients[one]], number[patients[other]], "near") for one, other in copies]
@@ -147,12 +149,12 @@ def merge_copies(records: Sequence[Record], copies: Iterable[tuple[str, str]], *
     return merged, len(names) - len(set(first.tolist()))
 
 
-def count_patients(names: Iterable[str], group: Group = "family") -> tuple[int, int]:
+def count_patients(names: Iterable[str], same_patient: SamePatient = "suffixes") -> tuple[int, int]:
     """Return the number of known patients, and of groups of copies that stand for unknown ones.
 
     >>> count_patients(["MR1", "MR1B", "unknown-0a", "unknown-0a"])
     (1, 1)
     """
-    patients = {patient_of(name, group) for name in names}
+    patients = {patient_of(name, same_patient) for name in names}
     invented = sum(name.startswith(INVENTED) for name in patients)
     return len(patients) - invented, invented

@@ -12,7 +12,7 @@ from bts.audit.images import AuditSet, collect, records_of
 from bts.audit.matches import find_matches
 from bts.audit.neighbours import EXACT
 from bts.audit.patients import find_origins, read_rows
-from bts.data.patient_ids import Group
+from bts.data.patient_ids import SamePatient
 from bts.data.sources.base import Source
 from bts.data.sources.labels import part_name
 from bts.data.split import Split
@@ -23,7 +23,7 @@ from bts.glossary import Part
 def find_leaks(
     sets: Sequence[AuditSet],
     *,
-    group: Group = "family",
+    same_patient: SamePatient = "suffixes",
     recover: str | None = None,
     exact: int = EXACT,
 ) -> Findings:
@@ -31,7 +31,7 @@ def find_leaks(
 
     Args:
         sets: sources to audit together, with their parts.
-        group: `family` counts MR040240 and MR040240B as one patient, `exact` as two.
+        same_patient: `suffixes` counts MR040240 and MR040240B as one patient, `exact` as two.
         recover: name of the set whose patients are assigned to the images of the other sets that show its slices.
         exact: number of distinct images up to which all pairs are compared.
 
@@ -47,13 +47,13 @@ def find_leaks(
     found = []
     for each in sets:
         records = records_of(each)
-        found.append(with_probe(find_confounding(records, each.name), each.source, records, group=group))
-    return replace(judge(collection, matches, group=group, origins=origins), confounding=tuple(found))
+        found.append(with_probe(find_confounding(records, each.name), each.source, records, same_patient=same_patient))
+    return replace(judge(collection, matches, same_patient=same_patient, origins=origins), confounding=tuple(found))
 
 
 def audit_split(source: Source, split: Split) -> Findings:
     """Audit one source and its split; `Findings.refuse` raises `RequestError` for the first leak."""
-    return find_leaks([split_set(source, split)], group=split.group)
+    return find_leaks([split_set(source, split)], same_patient=split.same_patient)
 
 
 def split_set(source: Source, split: Split) -> AuditSet:

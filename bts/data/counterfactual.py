@@ -412,10 +412,10 @@ class CounterfactualAugmenter:
             image = image if replaced is None else replaced
         return image, mask, label
 
-    def class_counts(self, classes: int) -> list[int]:
+    def class_counts(self, num_classes: int) -> list[int]:
         """Return how many slices of each class an epoch shows on average."""
-        counts = np.bincount(self.arrays.labels[self.arrays.labels >= 0], minlength=classes).astype(float)
-        donors = np.bincount(self.arrays.labels[self.donors], minlength=classes)
+        counts = np.bincount(self.arrays.labels[self.arrays.labels >= 0], minlength=num_classes).astype(float)
+        donors = np.bincount(self.arrays.labels[self.donors], minlength=num_classes)
         pasted = self.shares.paste_tumour * counts[self.healthy]
         counts += pasted * donors / donors.sum() - self.shares.remove_tumour * donors
         counts[self.healthy] += self.shares.remove_tumour * donors.sum() - pasted

@@ -22,8 +22,8 @@ from typing import Literal
 
 from bts.errors import RequestError
 
-Group = Literal["family", "exact"]
-"""`family` treats MR040240 and MR040240B as one patient, `exact` as two."""
+SamePatient = Literal["suffixes", "exact"]
+"""Which IDs are the same patient: with `suffixes` MR040240 and MR040240B are one patient, with `exact` two."""
 
 FILE_NAME = "patients.key"
 KEY_BYTES = 32
@@ -31,23 +31,16 @@ KEY_BYTES = 32
 _LETTERED = re.compile(r"(MR\d+)[A-Z]")
 
 
-def family(patient: str) -> str:
-    """Return the ID without the scan letter of figshare's MR numbers; any other ID is returned unchanged.
+def patient_of(patient_id: str, same_patient: SamePatient = "suffixes") -> str:
+    """Return the patient of an ID: without the scan letter of figshare's MR numbers, or with `exact` the ID itself.
 
-    >>> family("MR040240B"), family("MR040240"), family("100360"), family("patient_B")
+    >>> patient_of("MR040240B"), patient_of("MR040240"), patient_of("100360"), patient_of("patient_B")
     ('MR040240', 'MR040240', '100360', 'patient_B')
+    >>> patient_of("MR040240B", "exact")
+    'MR040240B'
     """
-    match = _LETTERED.fullmatch(patient)
-    return match.group(1) if match else patient
-
-
-def patient_of(patient: str, group: Group) -> str:
-    """Return the ID that all scans of one patient share.
-
-    >>> patient_of("MR040240B", "family"), patient_of("MR040240B", "exact")
-    ('MR040240', 'MR040240B')
-    """
-    return family(patient) if group == "family" else patient
+    match = _LETTERED.fullmatch(patient_id) if same_patient == "suffixes" else None
+    return match.group(1) if match else patient_id
 
 
 def make_key(run: Path) -> bytes:
@@ -92,7 +85,7 @@ def key_name(key: bytes) -> str:
     return hashlib.sha256(b"bts patients key " + key).hexdigest()[:16]
 
 
-def hashed_patient(patient: str, group: Group = "family", *, key: bytes) -> str:
+def hashed_patient(patient: str, same_patient: SamePatient = "suffixes", *, key: bytes) -> str:
     """Return the keyed hash of a training patient for the model folder.
 
     >>> hashed_patient("MR040240B", key=b"secret") == hashed_patient("MR040240", key=b"secret")
@@ -100,4 +93,4 @@ def hashed_patient(patient: str, group: Group = "family", *, key: bytes) -> str:
     >>> hashed_patient("MR040240", key=b"secret") == hashed_patient("MR040240", key=b"other")
     False
     """
-    return hmac.new(key, patient_of(patient, group).encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, patient_of(patient, same_patient).encode(), hashlib.sha256).hexdigest()

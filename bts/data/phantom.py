@@ -26,7 +26,7 @@ class PhantomPatient:
         patient: ID, numeric or lettered, from 900001 and MR900002 on, with another thousand for each seed: no figshare patient
             has such a number.
         label: class name.
-        number: number of the patient; IDs of one family (`MR900003`, `MR900003B`) share it, and with it the head.
+        number: number of the patient; IDs that differ by a suffix (`MR900003`, `MR900003B`) share it, and with it the head.
         side: rows and columns of the slices, 512 or 256.
         n_slices: number of slices under this ID.
         fold: 1 to 5, equal for all scans of a patient.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bts import csv_files
 from bts.atomic import replacing
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record
 from bts.errors import RequestError
 from bts.glossary import PARTS, Part
@@ -53,16 +53,16 @@ class Split:
 
     Attributes:
         rows: the slices, in the order of the source (or of the file that was read).
-        group: `family` treats MR040240 and MR040240B as one patient, `exact` as two.
+        same_patient: `suffixes` treats MR040240 and MR040240B as one patient, `exact` as two.
     """
 
     rows: tuple[SplitRow, ...]
-    group: Group = "family"
+    same_patient: SamePatient = "suffixes"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows))
         _refuse_bad_rows(self.rows)
-        _refuse_two_sides(self.rows, self.group)
+        _refuse_two_sides(self.rows, self.same_patient)
 
     def part(self, name: Part) -> list[SplitRow]:
         """Return the rows of one part, in order."""
@@ -86,10 +86,10 @@ class Split:
             ) from error
 
     @classmethod
-    def read(cls, path: Path | str, *, group: Group = "family") -> Split:
+    def read(cls, path: Path | str, *, same_patient: SamePatient = "suffixes") -> Split:
         """Read a CSV with the columns `path, patient, label, part`; `RequestError` with the path in front."""
         try:
-            return cls(rows=tuple(_read_rows(Path(path))), group=group)
+            return cls(rows=tuple(_read_rows(Path(path))), same_patient=same_patient)
         except RequestError as error:
             raise error.at(path) from error
 
@@ -118,10 +118,10 @@ def _refuse_bad_rows(rows: Iterable[SplitRow]) -> None:
         seen.add(row.path)
 
 
-def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
+def _refuse_two_sides(rows: Iterable[SplitRow], same_patient: SamePatient) -> None:
     first: dict[str, SplitRow] = {}
     for row in rows:
-        other = first.setdefault(patient_of(row.patient, group), row)
+        other = first.setdefault(patient_of(row.patient, same_patient), row)
         if other.part == row.part:
             continue
         if other.patient == row.patient:
@@ -131,7 +131,7 @@ def _refuse_two_sides(rows: Iterable[SplitRow], group: Group) -> None:
             )
         raise RequestError(
             f"patients {other.patient} ({other.part}) and {row.patient} ({row.part}) are treated as one patient, in two parts: "
-            "put both in one part, or treat every ID as a patient of its own with --split.group exact"
+            "put both in one part, or treat every ID as a patient of its own with --split.same_patient exact"
         )
 
 

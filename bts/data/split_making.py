@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record
 from bts.data.split import ALONE, Split, SplitRow
 from bts.data.split_drawing import draw_parts
@@ -42,7 +42,7 @@ def make_split(records: list[Record], settings: SplitSettings) -> tuple[Split, l
     if found := problems(settings, "split."):
         raise RequestError("; ".join(found))
     rows, lines = kinds[settings.kind](records, settings)
-    split = Split(rows=tuple(rows), group=settings.group)
+    split = Split(rows=tuple(rows), same_patient=settings.same_patient)
     return split, [_counts(split), *lines, *_missing_classes(split)]
 
 
@@ -50,7 +50,7 @@ def _counts(split: Split) -> str:
     texts = []
     for part in PARTS:
         rows = split.part(part)
-        patients = len({patient_of(row.patient, split.group) for row in rows})
+        patients = len({patient_of(row.patient, split.same_patient) for row in rows})
         texts.append(f"{part} {len(rows)} slices of {patients} patients")
     return f"split {split.fingerprint}: " + ", ".join(texts)
 
@@ -70,14 +70,14 @@ def _missing_classes(split: Split) -> list[str]:
 @kinds.register("ratios")
 def _by_ratios(records: list[Record], settings: SplitSettings) -> Made:
     shares = (settings.train, settings.val, 1.0 - settings.train - settings.val)
-    drawn = _draw(records, shares, group=settings.group, seed=(settings.seed,))
+    drawn = _draw(records, shares, same_patient=settings.same_patient, seed=(settings.seed,))
     return [_row(record, PARTS[part]) for record, part in zip(records, drawn, strict=True)], []
 
 
 @kinds.register("folds")
 def _by_folds(records: list[Record], settings: SplitSettings) -> Made:
     shares = [1 / settings.folds] * settings.folds
-    drawn = _draw(records, shares, group=settings.group, seed=(settings.seed,))
+    drawn = _draw(records, shares, same_patient=settings.same_patient, seed=(settings.seed,))
     is_test = [fold + 1 == settings.fold for fold in drawn]
     return _around_test(records, is_test, settings), []
 
@@ -94,14 +94,14 @@ def _by_cvind(records: list[Record], settings: SplitSettings) -> Made:
     known = sorted({int(record.fold) for record in records if record.fold is not None})
     if settings.fold not in known:
         raise RequestError(f"split.fold {settings.fold}: the author's folds are {', '.join(map(str, known))}")
-    tested = {_patient_of(record, settings.group) for record in records if record.fold == settings.fold}
-    straddling = [r for r in records if r.fold != settings.fold and _patient_of(r, settings.group) in tested]
+    tested = {_patient_of(record, settings.same_patient) for record in records if record.fold == settings.fold}
+    straddling = [r for r in records if r.fold != settings.fold and _patient_of(r, settings.same_patient) in tested]
     lost = {record.path for record in straddling}
     kept = [record for record in records if record.path not in lost]
     rows = _around_test(kept, [record.fold == settings.fold for record in kept], settings)
-    patients = len({_patient_of(record, settings.group) for record in straddling})
+    patients = len({_patient_of(record, settings.same_patient) for record in straddling})
     line = (
-        f"split: the author's fold {settings.fold}: {_unit(settings.group)} that straddle it: {patients}, "
+        f"split: the author's fold {settings.fold}: patients also in other folds: {patients}, "
         f"slices of theirs kept out of training and validation: {len(lost)}"
     )
     return rows, [line]
@@ -136,7 +136,7 @@ def _by_publisher(records: list[Record], settings: SplitSettings) -> Made:
 def _by_file(records: list[Record], settings: SplitSettings) -> Made:
     assert settings.file is not None  # a conflict of the settings
     try:
-        return _matched(records, list(Split.read(settings.file, group=settings.group).rows))
+        return _matched(records, list(Split.read(settings.file, same_patient=settings.same_patient).rows))
     except RequestError as error:
         raise error.at(settings.file) from error
 
@@ -172,27 +172,27 @@ def _around_test(records: list[Record], is_test: Sequence[bool], settings: Split
     """Return rows: the given test slices, and the others split into training and validation by patient."""
     rest = [record for record, test in zip(records, is_test, strict=True) if not test]
     shares = (1 - settings.val, settings.val)
-    drawn = iter(_draw(rest, shares, group=settings.group, seed=(settings.seed, settings.fold)))
+    drawn = iter(_draw(rest, shares, same_patient=settings.same_patient, seed=(settings.seed, settings.fold)))
     return [_row(record, "test" if test else PARTS[next(drawn)]) for record, test in zip(records, is_test, strict=True)]
 
 
-def _draw(records: Sequence[Record], shares: Sequence[float], *, group: Group, seed: tuple[int, ...]) -> list[int]:
+def _draw(records: Sequence[Record], shares: Sequence[float], *, same_patient: SamePatient, seed: tuple[int, ...]) -> list[int]:
     """Return a part number for each record, the same for all records of a patient."""
     _refuse_no_patient(records)
-    patients = sorted({_patient_of(record, group) for record in records})  # the draw must not depend on the order of files
+    patients = sorted({_patient_of(record, same_patient) for record in records})  # the draw is the same in any order of files
     if len(patients) < len(shares):
-        raise RequestError(f"{len(patients)} {_unit(group)} can't fill {len(shares)} parts: add data or ask for fewer")
+        raise RequestError(f"{len(patients)} patients can't fill {len(shares)} parts: add data or ask for fewer")
     labels = sorted({record.label or "" for record in records})
     row = {name: i for i, name in enumerate(patients)}
     column = {name: i for i, name in enumerate(labels)}
     counts = np.zeros((len(patients), len(labels)))
-    np.add.at(counts, ([row[_patient_of(r, group)] for r in records], [column[r.label or ""] for r in records]), 1)
+    np.add.at(counts, ([row[_patient_of(r, same_patient)] for r in records], [column[r.label or ""] for r in records]), 1)
     parts = draw_parts(counts, shares, seed=seed)
-    return [int(parts[row[_patient_of(record, group)]]) for record in records]
+    return [int(parts[row[_patient_of(record, same_patient)]]) for record in records]
 
 
-def _patient_of(record: Record, group: Group) -> str:
-    return patient_of(record.patient or "", group)
+def _patient_of(record: Record, same_patient: SamePatient) -> str:
+    return patient_of(record.patient or "", same_patient)
 
 
 def _refuse_no_patient(records: Sequence[Record]) -> None:
@@ -206,7 +206,3 @@ def _refuse_no_patient(records: Sequence[Record]) -> None:
 
 def _row(record: Record, part: Part) -> SplitRow:
     return SplitRow(path=record.path, patient=record.patient or "", label=record.label or "", part=part)
-
-
-def _unit(group: Group) -> str:
-    return "families" if group == "family" else "patients"

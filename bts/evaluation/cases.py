@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from bts.data.patient_ids import family
+from bts.data.patient_ids import patient_of
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, InputError, RequestError
@@ -41,11 +41,11 @@ def truth_mask(item: Slice, label: str | None) -> np.ndarray | None:
 
 def _identity(record: Record, prediction: Prediction) -> dict[str, Any]:
     item = prediction.slice
-    patient = record.patient or item.patient
+    patient_id = record.patient or item.patient
     return {
         "path": record.path,
-        "patient": patient,
-        "family": family(patient) if patient else None,
+        "patient_id": patient_id,
+        "patient": patient_of(patient_id) if patient_id else None,
         "label": record.label or item.label,
         "plane": record.plane,
         "source": record.source or item.source,

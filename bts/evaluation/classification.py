@@ -34,10 +34,10 @@ CHUNK = 250
 """Draws weighted at a time for the AUC: 250 x 3,064 slices take 6 MB per array."""
 
 
-def confusion_rows(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def confusion_rows(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """Return (N, K * K) with a single 1 per row, at the slice's cell of the confusion matrix, from class numbers (N,)."""
-    rows = np.zeros((len(truth), classes * classes))
-    rows[np.arange(len(truth)), np.asarray(truth) * classes + np.asarray(predicted)] = 1
+    rows = np.zeros((len(truth), num_classes * num_classes))
+    rows[np.arange(len(truth)), np.asarray(truth) * num_classes + np.asarray(predicted)] = 1
     return rows
 
 
@@ -178,13 +178,13 @@ def class_arrays(cases: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def patient_cases(cases: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per patient (family) and true class: the mean probabilities over its slices, and the class they give.
+    """Return one row per patient and true class: the mean probabilities over its slices, and the class they give.
 
     A patient has two rows only where a source labels its slices differently.
     """
     classes = classes_of(cases)
-    named = cases.assign(family=cases["family"].where(cases["family"].notna(), cases["path"]))
-    grouped = named.groupby(["family", "label"], sort=True)
+    named = cases.assign(patient=cases["patient"].where(cases["patient"].notna(), cases["path"]))
+    grouped = named.groupby(["patient", "label"], sort=True)
     table = grouped[[PREFIX + name for name in classes]].mean()
     table.insert(0, "n_slices", grouped.size())
     table.insert(1, "n_right", grouped["right"].sum().astype(int))
@@ -223,7 +223,7 @@ def classification_scores(sample: Sample) -> dict[str, Any]:
     truth, probabilities = class_arrays(sample.cases)
     patients = patient_cases(sample.cases)
     patient_draws = draw_patients(
-        list(patients["family"]), seed=bootstrap.seed, draws=len(bootstrap.weights), unit=bootstrap.unit
+        list(patients["patient"]), seed=bootstrap.seed, draws=len(bootstrap.weights), unit=bootstrap.unit
     )
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     answered, hit = ~sample.cases["refer"].to_numpy(dtype=bool), sample.column("right") > 0

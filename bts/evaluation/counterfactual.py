@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bts.data.counterfactual import SMALLEST_HEAD, Head, find_head, head_appearance, paste_tumour, remove_tumour, replace_tissue
-from bts.data.patient_ids import family
+from bts.data.patient_ids import patient_of
 from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
@@ -59,7 +59,7 @@ class Counterfactuals:
     """Predictions for changed slices.
 
     Attributes:
-        cases: one row per changed slice: kind, path, donor, patient, family, source, label (of the change), predicted,
+        cases: one row per changed slice: kind, path, donor, patient_id, patient, source, label (of the change), predicted,
             called_tumour, right, with_mask, dice; None where the models do not answer it.
         left_out: kind -> reason -> number of slices that could not be changed.
         examples: some of the slices, in the order of the kinds.
@@ -209,8 +209,8 @@ def _row(change: _Change, prediction: Prediction) -> dict[str, Any]:
         "kind": change.kind,
         "path": record.path,
         "donor": change.donor.record.path if change.donor is not change.item else None,
-        "patient": record.patient,
-        "family": family(record.patient) if record.patient else None,
+        "patient_id": record.patient,
+        "patient": patient_of(record.patient) if record.patient else None,
         "source": change.item.publisher,
         "label": change.label,
         "predicted": label,

@@ -38,7 +38,7 @@ class Interval:
     Attributes:
         value: the score on all slices.
         low, high: 2.5th and 97.5th percentile over the draws; None with fewer than two patients, or where all draws agree.
-        n_patients: number of resampled units; families of patient IDs count as one patient.
+        n_patients: number of resampled units.
         n_slices: number of slices in the score.
         seed, draws: of the bootstrap.
         unit: `patient`; `cluster` if some of the units are look-alike slices of unknown patients; or `slice` for a set without
@@ -315,8 +315,8 @@ def numbers(cases: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def make_sample(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> Sample:
-    """Return cases with their bootstrap over patients (families of IDs), or over slices where a patient is unknown."""
-    known = cases["family"].notna()
-    names = cases["family"].where(known, cases["path"]).astype(str)
+    """Return cases with their bootstrap over patients, or over slices where a patient is unknown."""
+    known = cases["patient"].notna()
+    names = cases["patient"].where(known, cases["path"]).astype(str)
     unit = "patient" if known.all() else "slice"
     return Sample(cases.reset_index(drop=True), draw_patients(list(names), seed=seed, draws=draws, unit=unit))

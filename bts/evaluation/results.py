@@ -24,7 +24,7 @@ PLACES = (
     ("metrics.json", "slices.csv"),
 )
 """Scores and cases in a run, in a cross-validation, and in a report."""
-TEXTS = {"plane": str, "path": str, "patient": str, "family": str, "label": str, "predicted": str}
+TEXTS = {"plane": str, "path": str, "patient_id": str, "patient": str, "label": str, "predicted": str}
 INTERVAL = {item.name for item in fields(Interval)}
 LOGGED = ("device:", "precision:", "network:")
 """Prefixes of the lines of `run.log` that describe machine and network."""
@@ -133,8 +133,8 @@ def _read_cases(path: Path) -> pd.DataFrame:
         raise RequestError(
             f"{path}: can't be read as a table of slices ({type(error).__name__}): score the run again"
         ) from error
-    if not {"path", "family", "label"} <= set(cases.columns):
-        raise RequestError(f"{path}: a table of slices needs path, family and label: score the run again")
+    if not {"path", "patient_id", "patient", "label"} <= set(cases.columns):
+        raise RequestError(f"{path}: a table of slices needs path, patient_id, patient and label: score the run again")
     return cases
 
 

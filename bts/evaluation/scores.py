@@ -60,7 +60,7 @@ def summarise(cases: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> dict
         "n_slices": len(cases),
         "n_patients": sample.bootstrap.n_patients,
         "unit": sample.bootstrap.unit_of(),
-        "n_ids": int(cases["patient"].nunique()),
+        "n_ids": int(cases["patient_id"].nunique()),
         "seed": seed,
         "draws": draws,
         "synthetic": bool(cases["synthetic"].any()),

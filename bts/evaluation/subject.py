@@ -13,7 +13,7 @@ from typing import Any
 
 from bts.audit.images import AuditSet, collect
 from bts.audit.matches import find_matches, spread
-from bts.data.patient_ids import Group
+from bts.data.patient_ids import SamePatient
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
@@ -129,7 +129,7 @@ def _own(request: Request, runs: dict[str, Run], without_run: list[str], base: d
         notes.append(f"part '{request.part}', not the test part: the model was trained on it or selected by it")
     else:
         for card, folder in zip(base["cards"], base["folders"], strict=True):
-            refuse_training_patients(training_patients(card, folder), records, first.split.group)
+            refuse_training_patients(training_patients(card, folder), records, first.split.same_patient)
     if len({one.split.fingerprint for one in data.values()}) > 1:
         notes.append(f"the runs have different splits; scored on the {request.part} part of {first.run.path}")
     return Subject(source=first.source, records=records, runs=data, part=request.part, split=first.split, notes=notes, **base)
@@ -188,8 +188,8 @@ def remove_known(
         patients = training_patients(card, folder)
         if patients.why_not is not None and any(record.patient for record in records):
             notes.append(_unchecked(card, patients.why_not, source.name))
-        groups: tuple[Group, ...] = ("family", "exact")  # the run may have grouped otherwise
-        known = {record.path for record in records for group in groups if patients.holds(record.patient, group)}
+        rules: tuple[SamePatient, ...] = ("suffixes", "exact")  # that of the run is not known
+        known = {record.path for record in records for rule in rules if patients.holds(record.patient, rule)}
         drop(f"slices of patients that '{card.name}' was trained on", known)
     for run in runs:
         copies = find_copies(source, records, run) if records else set()

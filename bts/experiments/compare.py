@@ -108,7 +108,7 @@ def _common(first: Evaluation, second: Evaluation) -> tuple[pd.DataFrame, pd.Dat
     if not shared:
         raise RequestError(f"{first.folder} and {second.folder} share no test slice: compare runs with the same test part")
     left, right = (one.cases.set_index("path", drop=False).loc[shared].reset_index(drop=True) for one in (first, second))
-    for name in ("label", "family"):
+    for name in ("label", "patient"):
         differ = (left[name] != right[name]) & ~(left[name].isna() & right[name].isna())
         if differ.any():
             row = int(np.flatnonzero(differ)[0])

@@ -131,7 +131,7 @@ def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed
     cases = pooled_cases(runs)
     data, cards = [read_run(run) for run in runs], [read_card(run.model) for run in runs]
     for card, one in zip(cards, data, strict=True):
-        refuse_training_patients(training_patients(card, one.run.model), one.records("test"), one.split.group)
+        refuse_training_patients(training_patients(card, one.run.model), one.records("test"), one.split.same_patient)
     source = data[0].source
     name = "the author's folds" if folds.kind == "cvind" else "balanced folds"
     title = f"{cards[0].task}: all {folds.count} of {name} of {source.name}, out of fold"
@@ -176,7 +176,7 @@ def per_fold(cases: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for fold, own in cases.groupby("fold"):
         scores = {title: float(np.nanmean(numbers(own, name))) for name, title in names.items() if name in own}
-        rows.append({"fold": fold, "slices": len(own), "patients": int(own["family"].nunique()), **scores})
+        rows.append({"fold": fold, "slices": len(own), "patients": int(own["patient"].nunique()), **scores})
     return pd.DataFrame(rows)
 
 

@@ -64,7 +64,7 @@ def finish_run(run: Run, *, device: str = "auto") -> dict[str, Any]:
 def _finish(run: Run, device: str) -> dict[str, Any]:
     data = read_run(run)
     card = read_card(run.model)
-    refuse_training_patients(training_patients(card, run.model), data.records("test"), data.split.group)
+    refuse_training_patients(training_patients(card, run.model), data.records("test"), data.split.same_patient)
     make_folder(run.scores)
     cases, scores = _score_model(data, run.model, device=device, prefix="test")
     table = scores.pop("table")
@@ -126,7 +126,7 @@ def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tu
         "part": "test",
         "operating_point": plain(choice),
         "split_fingerprint": data.split.fingerprint,
-        "split": plain({name: data.settings["split"].get(name) for name in ("kind", "fold", "group", "seed")}),
+        "split": plain({name: data.settings["split"].get(name) for name in ("kind", "fold", "same_patient", "seed")}),
         "model": {"task": card.task, "name": card.name, "fingerprint": card.fingerprint, "architecture": card.architecture},
         "limit_batches": data.settings.get("trainer", {}).get("limit_batches"),
     }

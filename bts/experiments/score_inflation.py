@@ -23,7 +23,7 @@ import pandas as pd
 from bts.audit.gate import gate, make_gate
 from bts.audit.patients import count_patients, merge_copies, read_patients, with_patients
 from bts.csv_files import write_frame
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record
 from bts.data.split import Split
 from bts.data.split_making import make_split
@@ -145,7 +145,9 @@ def measure_inflation(
         log.info("%s: %s", name, ", ".join(some))
         found[name] = benchmark(some, task, folder / name, train=partial(train, check=check), device=device, seed=seed)
     merged = {row.path: row.patient for row in split.rows}
-    return write_inflation(folder, found[PUBLISHED], found[BY_PATIENT], merged, group=first.split.group, seed=seed)
+    return write_inflation(
+        folder, found[PUBLISHED], found[BY_PATIENT], merged, same_patient=first.split.same_patient, seed=seed
+    )
 
 
 def _strict(settings: Settings) -> Settings:
@@ -180,13 +182,13 @@ def draw_or_read_split(
     of more sets; these patients are merged, or the split would leak. Raises `RequestError` where the file is of another table.
     """
     if not path.is_file():
-        merged, count = merge_copies(records, copies(), group=settings.group)
+        merged, count = merge_copies(records, copies(), same_patient=settings.same_patient)
         train, val = (len(published.part(part)) / len(published.rows) for part in ("train", "val"))
         split, lines = make_split(merged, replace(settings, kind="ratios", train=train, val=val, file=None))
         split.write(path)
         note = [f"{count} patients of {table} share an image with another and are merged with it"] if count else []
         return split, [*note, *lines]
-    split = Split.read(path, group=settings.group)
+    split = Split.read(path, same_patient=settings.same_patient)
     drawn = {row.path: row.patient for row in split.rows}
     pairs = {(record.patient, drawn.get(record.path)) for record in records}
     renamed = len(pairs) > len({patient for patient, _ in pairs})  # one patient of the table under two names
@@ -195,9 +197,11 @@ def draw_or_read_split(
     return split, [f"split {split.fingerprint}: read from an earlier call"]
 
 
-def make_part(cases: pd.DataFrame, patients: Mapping[str, str], *, group: Group = "family", seed: int = 0) -> TestPart:
+def make_part(
+    cases: pd.DataFrame, patients: Mapping[str, str], *, same_patient: SamePatient = "suffixes", seed: int = 0
+) -> TestPart:
     """Return test cases with the patients of a table; the two parts need different seeds."""
-    names = [patient_of(patients[path], group) for path in cases["path"]]
+    names = [patient_of(patients[path], same_patient) for path in cases["path"]]
     return TestPart(cases.reset_index(drop=True), names, draw_patients(names, seed=seed, draws=DRAWS))
 
 
@@ -215,7 +219,13 @@ def find_gaps(published: TestPart, by_patient: TestPart) -> list[Gap]:
 
 
 def write_inflation(
-    folder: Path, published: Benchmark, by_patient: Benchmark, patients: Mapping[str, str], *, group: Group, seed: int
+    folder: Path,
+    published: Benchmark,
+    by_patient: Benchmark,
+    patients: Mapping[str, str],
+    *,
+    same_patient: SamePatient,
+    seed: int,
 ) -> ScoreInflation:
     """Write `benchmark.md`, `benchmark.csv` and `benchmark.png` of both splits."""
     gaps: dict[str, list[Gap]] = {}
@@ -223,7 +233,7 @@ def write_inflation(
     for name in published.runs:
         cases = (read_evaluation(each.runs[name].path).cases for each in (published, by_patient))
         # Different seeds, so that the draws of the two parts are independent.
-        parts = [make_part(own, patients, group=group, seed=2 * seed + place) for place, own in enumerate(cases)]
+        parts = [make_part(own, patients, same_patient=same_patient, seed=2 * seed + place) for place, own in enumerate(cases)]
         gaps[name] = find_gaps(*parts)
         heads = heads or [f"- {title}: tested on {part.sample}" for title, part in zip(TITLES.values(), parts, strict=True)]
     rows = [

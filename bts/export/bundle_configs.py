@@ -149,7 +149,7 @@ def preprocessing_of(card: ModelCard) -> dict[str, Any]:
 
 def refuse_foreign(card: ModelCard) -> None:
     """Raise `RequestError` where a file of the bundle holds a text that MONAI evaluates and that comes from the card."""
-    architecture = Architecture(card.task, classes=0 if card.task == "seg" else 2)
+    architecture = Architecture(card.task, num_classes=0 if card.task == "seg" else 2)
     empty = ModelCard(
         card.task, "none", architecture.to_dict(), Preprocessing().to_dict(), operating_point={**card.operating_point}
     )

@@ -38,7 +38,7 @@ def export_int8(run: str | Path, *, score: Score, out: Path | None = None, root:
     data = read_run(Run(Path(run)), root=root)
     network, card = load_network(data.run.model)
     tested = data.records("test")
-    refuse_training_patients(training_patients(card, data.run.model), tested, data.split.group)
+    refuse_training_patients(training_patients(card, data.run.model), tested, data.split.same_patient)
     written = write_int8(Trained(data.run.model, network, card), out, pictures=calibration(data, card.preprocessing))
     places = {"float": data.run.model, "int8": written.path}
     scores = {name: score(name, load(place, card.task), data, tested) for name, place in places.items()}

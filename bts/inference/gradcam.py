@@ -80,11 +80,13 @@ class GradCam:
             output = self.network(x)
         if not self.possible:
             return output, None
-        classes = _classes(output.class_logits, cam_class)
+        class_index = _class_index(output.class_logits, cam_class)
         if self.offset_px is not None:
-            return output, cam_per_position(cast(JointNetwork, self.network), output, classes=classes, offset_px=self.offset_px)
+            return output, cam_per_position(
+                cast(JointNetwork, self.network), output, class_index=class_index, offset_px=self.offset_px
+            )
         head = head_of(self.network, output)
-        return output, cam_from_head(head, output.features, classes=classes, by_place=self.by_place)
+        return output, cam_from_head(head, output.features, class_index=class_index, by_place=self.by_place)
 
 
 def head_of(network: nn.Module, output: Output) -> Head:
@@ -104,35 +106,35 @@ def head_cam_obstacle(network: nn.Module, example: Tensor) -> str | None:
     return None if same else "the head alone does not reproduce the class scores"
 
 
-def cam_from_head(head: Head, features: Tensor, *, classes: Tensor, by_place: bool = False) -> Tensor:
+def cam_from_head(head: Head, features: Tensor, *, class_index: Tensor, by_place: bool = False) -> Tensor:
     """Return the raw map (B, h, w) from the last maps and the head.
 
     Args:
         head: (B, C, h, w) -> (B, K) class scores.
         features: (B, C, h, w), the last maps.
-        classes: (B,) int64, the class that each map explains.
+        class_index: (B,) int64, the class that each map explains.
         by_place: HiResCAM in place of Grad-CAM.
     """
     features = features.detach().clone().requires_grad_()
     with torch.enable_grad():
-        score = head(features).gather(1, classes[:, None]).sum()
+        score = head(features).gather(1, class_index[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, features)
     return _weigh(gradient, features.detach(), by_place=by_place)
 
 
-def cam_per_position(network: JointNetwork, output: Output, *, classes: Tensor, offset_px: float) -> Tensor:
+def cam_per_position(network: JointNetwork, output: Output, *, class_index: Tensor, offset_px: float) -> Tensor:
     """Return the raw map (B, H/4, W/4) of the joint network: the positive contribution of each place to the class score.
 
     Args:
         network: the joint network.
         output: last maps and mask logits of a batch.
-        classes: (B,) int64, the class that each map explains.
+        class_index: (B,) int64, the class that each map explains.
         offset_px: offset of a cell of the last maps from its regular position, down and right.
     """
     features, mask_logits = cast(Tensor, output.features), cast(Tensor, output.mask_logits)
     pooled = network.pool(features, mask_logits).detach().requires_grad_()
     with torch.enable_grad():
-        score = network.classify(pooled).gather(1, classes[:, None]).sum()
+        score = network.classify(pooled).gather(1, class_index[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, pooled)  # (B, 2C)
     return torch.relu(network.class_contributions(features, mask_logits, gradient[:, None], offset_px=offset_px)[:, 0])
 
@@ -143,8 +145,8 @@ def cam_by_autograd(
     """Return the network's output and the raw map (B, h, w) at the output of the module of that name."""
     with torch.enable_grad(), _cut_open(network, [layer]) as cut:
         output = network(x)
-        classes = _classes(output.class_logits, cam_class)
-        score = output.class_logits.gather(1, classes[:, None]).sum()
+        class_index = _class_index(output.class_logits, cam_class)
+        score = output.class_logits.gather(1, class_index[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, cut[layer])
     detached = Output(*(None if value is None else value.detach() for value in output))
     return detached, _weigh(gradient, cut[layer].detach(), by_place=by_place)
@@ -188,7 +190,7 @@ def _cut_open(network: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor
             handle.remove()
 
 
-def _classes(logits: Tensor, cam_class: int | None) -> Tensor:
+def _class_index(logits: Tensor, cam_class: int | None) -> Tensor:
     return logits.argmax(1) if cam_class is None else torch.full_like(logits[:, 0], cam_class, dtype=torch.int64)
 
 

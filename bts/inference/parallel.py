@@ -114,8 +114,3 @@ def read_shard(environment: Mapping[str, str] | None = None) -> Shard:
                 raise RequestError(f"{found}: expected numbers, {rank} from 0 to below {world}: start with torchrun or srun")
             return Shard(int(values[rank]), int(values[world]), int(values[local]))
     return Shard()
-
-
-def is_torchrun() -> bool:
-    """Return whether torchrun started this process: it ends all others as soon as one exits with a status other than 0."""
-    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -45,13 +45,13 @@ class Architecture:
 
     Attributes:
         task: `seg` (attention U-Net), `cls` (classifier) or `joint` (both on one encoder).
-        classes: number of classes; 0 for `seg`.
+        num_classes: number of classes; 0 for `seg`.
     """
 
     task: Task
     encoder: EncoderName = EncoderSettings.encoder
     size: Size = DataSettings.size
-    classes: Annotated[int, Range(0, MOST_CLASSES)] = 0
+    num_classes: Annotated[int, Range(0, MOST_CLASSES)] = 0
     in_channels: InChannels = EncoderSettings.in_channels
     normalisation: Normalisation = EncoderSettings.normalisation
     input_mean: Fraction | None = EncoderSettings.input_mean
@@ -71,8 +71,8 @@ class Architecture:
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield values that do not go together."""
-        if self.task != "seg" and self.classes < 2:
-            yield ("classes",), f"expected 2 or more for task {self.task}, received {self.classes}"
+        if self.task != "seg" and self.num_classes < 2:
+            yield ("num_classes",), f"expected 2 or more for task {self.task}, received {self.num_classes}"
         largest = max(channels * (self.size >> (4 - i)) ** 2 for i, channels in enumerate(self.channels))
         if largest > LARGEST_MAP:
             yield ("channels", "size"), f"expected maps of the decoder of {LARGEST_MAP:,} values or fewer, received {largest:,}"
@@ -86,9 +86,4 @@ class Architecture:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Architecture:
         """Return what `to_dict` wrote; raises `RequestError` for unknown, missing and wrong fields."""
-        return from_mapping(cls, with_decoder(values), "architecture", complete=True)
-
-
-def with_decoder(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an architecture with that of the decoder, which was always `unet` where it is missing."""
-    return {**values, "decoder": values.get("decoder", SegModelSettings.decoder)}
+        return from_mapping(cls, values, "architecture", complete=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from bts.errors import RequestError
 from bts.fields import Length, Range, problems
 from bts.glossary import Task
-from bts.models.architecture import MOST_CLASSES, Architecture, with_decoder
+from bts.models.architecture import MOST_CLASSES, Architecture
 from bts.models.card_rules import (
     ClassName,
     FeatureRules,
@@ -33,7 +33,7 @@ from bts.models.card_rules import (
 )
 from bts.settings import PreprocessingParams
 
-FORMAT = 2
+FORMAT = 3
 MOST_PATIENTS = 100_000
 OPERATING_POINT: dict[str, float | bool] = {"threshold": 0.5, "min_area": 0.0, "flip": False}
 GRAD_CAM = "Grad-CAM"
@@ -149,7 +149,6 @@ def parse_card(text: str, where: Path) -> ModelCard:
     if "weights_sha256" not in values:
         raise RequestError(f"{where}: no field 'weights_sha256'")
     card = read_fields(ModelCard, values, str(where))
-    card = replace(card, architecture=with_decoder(card.architecture))
     if not card.weights_sha256:
         raise RequestError(f"{where}: weights_sha256 is empty: the folder was not written by bts")
     _check_parts(card, where)
@@ -179,7 +178,7 @@ def _check_parts(card: ModelCard, where: Path) -> None:
         raise RequestError(f"{where}: training_patients are listed without the name of their key, patients_key")
     if architecture.task != card.task:
         raise RequestError(f"{where}: task '{card.task}', the architecture is for task '{architecture.task}'")
-    expected = 0 if card.task == "seg" else architecture.classes
+    expected = 0 if card.task == "seg" else architecture.num_classes
     if len(card.classes) != expected:
         raise RequestError(f"{where}: {len(card.classes)} class names, the network has {expected} classes")
     if len(set(card.classes)) < len(card.classes):

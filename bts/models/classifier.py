@@ -48,14 +48,14 @@ def weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
 def build_head(inputs: int, architecture: Architecture) -> nn.Sequential:
     """Return dropout and one linear layer; with hidden widths dense layers, each with ReLU and dropout, before the last one."""
     if not architecture.hidden and not architecture.head_norm:
-        return nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(inputs, architecture.classes))
+        return nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(inputs, architecture.num_classes))
     steps: list[nn.Module] = [nn.BatchNorm1d(inputs)] if architecture.head_norm else []
     for width in architecture.hidden:
         steps += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(architecture.dropout)]
         inputs = width
     if architecture.head_norm and architecture.hidden:
         steps.append(nn.BatchNorm1d(inputs))
-    return nn.Sequential(*steps, nn.Linear(inputs, architecture.classes))
+    return nn.Sequential(*steps, nn.Linear(inputs, architecture.num_classes))
 
 
 class Classifier(ClassNetwork):

@@ -114,14 +114,14 @@ class JointLoss(nn.Module):
     """Sum of the loss of masks and the loss of classes; a slice without one of the two truths contributes by the other.
 
     Args:
-        masks: loss of masks.
-        classes: loss of classes.
+        mask_loss: loss of masks.
+        class_loss: loss of classes.
         cross_entropy_weight: weight of the loss of classes.
     """
 
-    def __init__(self, masks: MaskLoss, classes: ClassLoss, *, cross_entropy_weight: float = 1.0) -> None:
+    def __init__(self, mask_loss: MaskLoss, class_loss: ClassLoss, *, cross_entropy_weight: float = 1.0) -> None:
         super().__init__()
-        self.masks, self.classes, self.cross_entropy_weight = masks, classes, cross_entropy_weight
+        self.mask_loss, self.class_loss, self.cross_entropy_weight = mask_loss, class_loss, cross_entropy_weight
 
     def forward(
         self, mask_logits: Tensor, class_logits: Tensor, *, truth: Tensor, has_mask: Tensor, labels: Tensor
@@ -135,8 +135,8 @@ class JointLoss(nn.Module):
             has_mask: (B,) bool, whether the truth is known.
             labels: (B,) int64; -1 where unknown.
         """
-        of_masks, parts = self.masks(mask_logits, truth, has_mask)
-        of_classes, more = self.classes(class_logits, labels)
+        of_masks, parts = self.mask_loss(mask_logits, truth, has_mask)
+        of_classes, more = self.class_loss(class_logits, labels)
         return of_masks + self.cross_entropy_weight * of_classes, parts | more
 
 

@@ -60,7 +60,7 @@ def card_text(
     card = done.card
     if card is None or done.settings is None:
         raise RequestError(f"{run}: not a run of a training: expected a folder such as runs/joint/TIME")
-    split = Split.read(Run(Path(run)).split_file, group=done.settings["split"]["group"])
+    split = Split.read(Run(Path(run)).split_file, same_patient=done.settings["split"]["same_patient"])
     other = read_evaluation(external) if external else None
     healthy = [row.patient for row in split.rows if row.label == NO_TUMOUR]
     sets = [text for source, text in SETS.items() if source in card.trained_on]
@@ -148,7 +148,9 @@ def parts_table(split: Split) -> str:
         for part in PARTS:
             some = [row for row in split.part(part) if label in ("all", row.label)]
             unit = "cluster" if any(row.patient.startswith(INVENTED) for row in some) else "patient"
-            cells.append(f"{len(some)} of {format_units(len({patient_of(row.patient, split.group) for row in some}), unit)}")
+            cells.append(
+                f"{len(some)} of {format_units(len({patient_of(row.patient, split.same_patient) for row in some}), unit)}"
+            )
         rows.append([label or "unknown", *cells])
     return table(("slices of patients", "training", "validation", "test"), rows)
 

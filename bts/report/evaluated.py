@@ -20,7 +20,7 @@ from bts.report.gallery import Tile
 class Misclassified:
     """A patient whose class was wrong, with some of its slices."""
 
-    family: str
+    patient: str
     label: str
     predicted: str
     confidence: float

@@ -132,7 +132,7 @@ def colour_of(labels: Iterable[str]) -> dict[str, str]:
 
 def split_table(split: Split) -> pd.DataFrame:
     """Count slices and patients of each part and class: columns part, label, slices, patients."""
-    rows = [(row.part, row.label or "unknown", patient_of(row.patient, split.group)) for row in split.rows]
+    rows = [(row.part, row.label or "unknown", patient_of(row.patient, split.same_patient)) for row in split.rows]
     table = pd.DataFrame(rows, columns=["part", "label", "patient"])
     grouped = table.groupby(["part", "label"])["patient"]
     counts = pd.DataFrame({"slices": grouped.size(), "patients": grouped.nunique()})

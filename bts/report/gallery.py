@@ -58,8 +58,8 @@ def misclassified_patients(cases: pd.DataFrame) -> pd.DataFrame:
 
 def slices_of(cases: pd.DataFrame, patient: pd.Series) -> pd.DataFrame:
     """Return up to four slices of a misclassified patient, the most confident of the wrong class first."""
-    names = cases["family"].where(cases["family"].notna(), cases["path"])
-    own = cases[(names == patient["family"]) & (cases["label"] == patient["label"])]
+    names = cases["patient"].where(cases["patient"].notna(), cases["path"])
+    own = cases[(names == patient["patient"]) & (cases["label"] == patient["label"])]
     return own.sort_values(f"prob_{patient['predicted']}", ascending=False, kind="stable").head(SLICES_A_PATIENT)
 
 
@@ -110,8 +110,8 @@ def changed_tile(example: Example) -> Tile:
 def caption_of(case: pd.Series) -> str:
     """Return truth and prediction of a slice as one line."""
     parts = [f"{case['path']}: {case['label'] or 'no label'}"]
-    if case.get("patient"):
-        parts[0] += f", patient {case['patient']}"
+    if case.get("patient_id"):
+        parts[0] += f", patient {case['patient_id']}"
     if pd.notna(case.get("predicted")):
         parts.append(f"predicted {case['predicted']} ({case['confidence']:.0%})")
     if pd.notna(case.get("dice")):

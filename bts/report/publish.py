@@ -121,7 +121,7 @@ def _add_tiles(found: Evaluated, make_tiles: TileMaker) -> None:
     found.worst = [tiles[path] for path in worst["path"]]
     found.misclassified = [
         Misclassified(
-            family=str(patient["family"]),
+            patient=str(patient["patient"]),
             label=str(patient["label"]),
             predicted=str(patient["predicted"]),
             confidence=float(patient["confidence"]),
@@ -153,7 +153,7 @@ def metrics(found: Evaluated) -> dict[str, Any]:
             "charts": {name: panel.data for name, panel in found.panels.items()},
             "worst_masks": [tile.path for tile in found.worst],
             "misclassified_patients": [
-                {"family": one.family, "label": one.label, "predicted": one.predicted, "confidence": one.confidence,
+                {"patient": one.patient, "label": one.label, "predicted": one.predicted, "confidence": one.confidence,
                  "n_slices": one.n_slices, "n_right": one.n_right} for one in found.misclassified
             ],
         }
@@ -190,7 +190,7 @@ def build_page(found: Evaluated) -> str:
         ("source", found.source),
         ("part", found.part),
         ("split", split.fingerprint if split else None),
-        ("grouped by", split.group if split else None),
+        ("same patient", split.same_patient if split else None),
         *((f"left out: {why}", count) for why, count in found.removed.items()),
     ]
     points = [", ".join(f"{name} {value}" for name, value in card.operating_point.items()) for card in found.cards]

@@ -177,7 +177,7 @@ def _randomise(subject: Subject, cases: pd.DataFrame, *, seed: int) -> list[Rand
     tumours = cases[cases["label"] != NO_TUMOUR]
     if runtime is None or tumours.empty:
         return None
-    names = tumours["family"].where(tumours["family"].notna(), tumours["path"])
+    names = tumours["patient"].where(tumours["patient"].notna(), tumours["path"])
     order = np.random.default_rng(seed).permutation(len(tumours))
     turn = names.iloc[order].groupby(names.iloc[order]).cumcount()  # second slices follow the first slices of all patients
     chosen = turn.sort_values(kind="stable").index[:RANDOMISED_SLICES]

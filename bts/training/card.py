@@ -31,7 +31,7 @@ def save_model(
         task=task,
         name=name,
         architecture=architecture.to_dict(),
-        classes=list(training_data.source.classes) if architecture.classes else [],
+        classes=list(training_data.source.classes) if architecture.num_classes else [],
         preprocessing=training_data.preprocessing.to_dict(),
         cam_offset_px=_offset_px(architecture) if task == "cls" else 0.0,
         cell_offset_px=_offset_px(architecture) if task == "joint" else None,
@@ -56,12 +56,12 @@ def _offset_px(architecture: Architecture) -> float:
 
 def hash_patients(patients: Iterable[str], training_data: TrainingData, *, key: bytes) -> list[str]:
     """Return the sorted keyed hashes of the known patients: enough to refuse scoring on a training patient."""
-    return sorted({hashed_patient(patient, training_data.split.group, key=key) for patient in patients if patient})
+    return sorted({hashed_patient(patient, training_data.split.same_patient, key=key) for patient in patients if patient})
 
 
 def trained_on(training_data: TrainingData, best: BestEpoch, *, deviations: Sequence[str]) -> str:
     """Return a sentence on data and length, such as `2145 figshare + 845 brisc slices of 794 patients, 12 epochs (best 9)`."""
-    patients = format_patients(training_data.train.patients, training_data.split.group)
+    patients = format_patients(training_data.train.patients, training_data.split.same_patient)
     slices = f"{len(training_data.train)} synthetic phantom" if training_data.source.synthetic else _by_set(training_data)
     text = f"{slices} slices of {patients}, {best.epochs} epochs (best {best.epoch})"
     return ", ".join([text, *deviations])

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
+from bts.cpu import is_torchrun
 from bts.errors import RequestError
 from bts.settings import TrainerSettings
 
@@ -112,17 +113,12 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) or 0) == 0
 
 
-def launched_by_torchrun() -> bool:
-    """Return whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "TORCHELASTIC_RUN_ID" in os.environ
-
-
 def shared_folder(make: Callable[[], Path], machine: Machine) -> Path:
     """Return, in every process, the folder that `make` returns in the first.
 
     A RequestError of `make` in the first process is raised in every process.
     """
-    if launched_by_torchrun():
+    if is_torchrun():
         return _broadcast(make, machine)
     if not is_first():
         return Path(os.environ[RUN_FOLDER_VARIABLE])

@@ -12,7 +12,7 @@ import numpy as np
 from bts.data.arrays import Arrays, load_arrays
 from bts.data.cache import SliceCache
 from bts.data.mask_checks import refuse_unusable_masks
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.preprocess import Preprocessing
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
@@ -141,16 +141,16 @@ def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
 
 def _describe(arrays: Arrays, part: Part, source: Source, split: Split) -> None:
     counts = ", ".join(f"{int((arrays.labels == i).sum())} {name}" for i, name in enumerate(source.classes))
-    log.info(f"{part}: {len(arrays)} slices of {format_patients(arrays.patients, split.group)} ({counts})")
+    log.info(f"{part}: {len(arrays)} slices of {format_patients(arrays.patients, split.same_patient)} ({counts})")
 
 
-def format_patients(patients: Sequence[str], group: Group) -> str:
+def format_patients(patients: Sequence[str], same_patient: SamePatient) -> str:
     """Return the number of patients in words; some publishers name none.
 
     >>> format_patients(["A", "A", "B"], "exact"), format_patients(["A", ""], "exact"), format_patients(["", ""], "exact")
     ('2 patients', '1 patients and of unknown ones', 'unknown patients')
     """
-    known = {patient_of(patient, group) for patient in patients if patient}
+    known = {patient_of(patient, same_patient) for patient in patients if patient}
     if not known:
         return "unknown patients"
     return f"{len(known)} patients" + (" and of unknown ones" if not all(patients) else "")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from bts.atomic import write_text
-from bts.data.patient_ids import FILE_NAME, Group, hashed_patient, key_name, patient_of, read_key
+from bts.data.patient_ids import FILE_NAME, SamePatient, hashed_patient, key_name, patient_of, read_key
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, records_of
@@ -62,7 +62,7 @@ def read_run(run: Run, *, root: str | None = None) -> RunData:
     if not run.split_file.is_file():
         raise RequestError(f"{run.split_file}: the run has no split file, so its training patients are unknown")
     data = settings["data"]
-    split = Split.read(run.split_file, group=settings["split"]["group"])
+    split = Split.read(run.split_file, same_patient=settings["split"]["same_patient"])
     source = open_source(
         data["source"],
         root or data["root"],
@@ -88,9 +88,11 @@ class TrainingPatients:
     key: bytes | None = None
     why_not: str | None = None
 
-    def holds(self, patient: str | None, group: Group = "family") -> bool:
+    def holds(self, patient: str | None, same_patient: SamePatient = "suffixes") -> bool:
         """Return whether the model was trained on a patient."""
-        return bool(patient) and self.key is not None and hashed_patient(str(patient), group, key=self.key) in self.hashes
+        return (
+            bool(patient) and self.key is not None and hashed_patient(str(patient), same_patient, key=self.key) in self.hashes
+        )
 
 
 def training_patients(card: ModelCard, folder: Path) -> TrainingPatients:
@@ -112,7 +114,7 @@ def training_patients(card: ModelCard, folder: Path) -> TrainingPatients:
     return TrainingPatients(card.name, hashes, key)
 
 
-def refuse_training_patients(patients: TrainingPatients, records: list[Record], group: Group = "family") -> None:
+def refuse_training_patients(patients: TrainingPatients, records: list[Record], same_patient: SamePatient = "suffixes") -> None:
     """Raise RequestError if a test slice is of a training patient: its score would not hold for new patients.
 
     A model whose card lists patients that can't be looked up is refused too. One that lists none was trained on data without
@@ -123,9 +125,9 @@ def refuse_training_patients(patients: TrainingPatients, records: list[Record], 
             f"can't check that '{patients.name}' was not trained on the test patients: {patients.why_not}: copy the "
             "file from the original run folder"
         )
-    seen = [record for record in records if patients.holds(record.patient, group)]
+    seen = [record for record in records if patients.holds(record.patient, same_patient)]
     if seen:
-        count = len({patient_of(record.patient or "", group) for record in seen})
+        count = len({patient_of(record.patient or "", same_patient) for record in seen})
         raise RequestError(
             f"{len(seen)} of {len(records)} slices are of {count} patients that '{patients.name}' was trained on "
             f"(first: {seen[0].path}): test on others"

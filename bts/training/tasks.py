@@ -34,22 +34,22 @@ class Segmentation(TaskModule):
 
     def __init__(self, network: Network, *, loss: MaskLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
-        self.loss, self.masks = loss, MaskScores()
+        self.loss, self.mask_scores = loss, MaskScores()
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert output.mask_logits is not None
         return self.loss(output.mask_logits, batch["mask"], batch["has_mask"])
 
     def reset_scores(self) -> None:
-        self.masks = MaskScores(device=self.device)
+        self.mask_scores = MaskScores(device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
         assert output.mask_logits is not None
-        self.masks.update(output.mask_logits, batch["mask"], batch["has_mask"])
+        self.mask_scores.update(output.mask_logits, batch["mask"], batch["has_mask"])
 
     def compute_scores(self) -> dict[str, float]:
-        self.masks.totals = self.summed(self.masks.totals)
-        return self.masks.compute()
+        self.mask_scores.totals = self.summed(self.mask_scores.totals)
+        return self.mask_scores.compute()
 
 
 def build_segmentation(
@@ -65,25 +65,25 @@ class Classification(TaskModule):
 
     def __init__(self, network: Network, *, loss: ClassLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
-        self.loss, self.classes = loss, ClassScores(num_classes=network.architecture.classes)
+        self.loss, self.class_scores = loss, ClassScores(num_classes=network.architecture.num_classes)
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert output.class_logits is not None
         return self.loss(output.class_logits, batch["label"])[0], {}  # its only part is the loss itself
 
     def reset_scores(self) -> None:
-        self.classes = ClassScores(num_classes=self.network.architecture.classes, device=self.device)
+        self.class_scores = ClassScores(num_classes=self.network.architecture.num_classes, device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
         assert output.class_logits is not None
-        self.classes.update(output.class_logits, batch["label"])
+        self.class_scores.update(output.class_logits, batch["label"])
 
     def compute_scores(self) -> dict[str, float]:
-        self.classes.totals = self.summed(self.classes.totals)
-        return self.classes.compute()
+        self.class_scores.totals = self.summed(self.class_scores.totals)
+        return self.class_scores.compute()
 
     def confusion(self) -> np.ndarray:
-        return self.classes.totals.cpu().numpy()
+        return self.class_scores.totals.cpu().numpy()
 
 
 def build_classification(
@@ -99,8 +99,8 @@ class Joint(TaskModule):
 
     def __init__(self, network: Network, *, loss: JointLoss, optim: OptimSettings, monitor: str, seed: int) -> None:
         super().__init__(network, optim=optim, monitor=monitor, seed=seed)
-        self.loss, self.masks = loss, MaskScores()
-        self.classes = ClassScores(num_classes=network.architecture.classes)
+        self.loss, self.mask_scores = loss, MaskScores()
+        self.class_scores = ClassScores(num_classes=network.architecture.num_classes)
 
     def losses(self, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert output.mask_logits is not None
@@ -110,23 +110,23 @@ class Joint(TaskModule):
         )
 
     def reset_scores(self) -> None:
-        self.masks = MaskScores(device=self.device)
-        self.classes = ClassScores(num_classes=self.network.architecture.classes, device=self.device)
+        self.mask_scores = MaskScores(device=self.device)
+        self.class_scores = ClassScores(num_classes=self.network.architecture.num_classes, device=self.device)
 
     def update_scores(self, output: Output, batch: Batch) -> None:
         assert output.mask_logits is not None
         assert output.class_logits is not None
-        self.masks.update(output.mask_logits, batch["mask"], batch["has_mask"])
-        self.classes.update(output.class_logits, batch["label"])
+        self.mask_scores.update(output.mask_logits, batch["mask"], batch["has_mask"])
+        self.class_scores.update(output.class_logits, batch["label"])
 
     def compute_scores(self) -> dict[str, float]:
-        self.masks.totals = self.summed(self.masks.totals)
-        self.classes.totals = self.summed(self.classes.totals)
-        scores = self.masks.compute() | self.classes.compute()
+        self.mask_scores.totals = self.summed(self.mask_scores.totals)
+        self.class_scores.totals = self.summed(self.class_scores.totals)
+        scores = self.mask_scores.compute() | self.class_scores.compute()
         return {"joint": joint_score(scores), **scores}
 
     def confusion(self) -> np.ndarray:
-        return self.classes.totals.cpu().numpy()
+        return self.class_scores.totals.cpu().numpy()
 
 
 def joint_score(scores: dict[str, float]) -> float:
@@ -215,4 +215,4 @@ def build_architecture(settings: Settings, classes: Sequence[str]) -> Architectu
     """Return the architecture of the settings; its fields are those of `settings.model` with the same names."""
     task, model = task_of(settings), settings.model  # type: ignore[attr-defined]
     values = {field.name: getattr(model, field.name) for field in fields(Architecture) if hasattr(model, field.name)}
-    return Architecture(task=task, size=settings.data.size, classes=0 if task == "seg" else len(classes), **values)
+    return Architecture(task=task, size=settings.data.size, num_classes=0 if task == "seg" else len(classes), **values)

@@ -147,13 +147,15 @@ def test_processes_share_a_folder(
     assert "process 2 of 2: 3 of 7 scans" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("world", "status"), [("2", 0), ("1", 1)])
 def test_under_torchrun_a_bad_input_does_not_end_the_other_processes(
-    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    world: str, status: int, loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     draw_scans(tmp_path / "scans", 1)
     (tmp_path / "scans" / "bad.png").write_bytes(b"no picture")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert infer.main(["scans", "--out", "out"]) == 0
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "WORLD_SIZE": world}.items():
+        monkeypatch.setenv(name, value)
+    assert infer.main(["scans", "--out", "out"]) == status
     assert "bad.png" in capsys.readouterr().err
 
 

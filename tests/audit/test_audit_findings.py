@@ -1,4 +1,4 @@
-"""Leaks: patients, families and copies in two parts, within a set and across sets."""
+"""Leaks: patients, IDs with suffixes and copies in two parts, within a set and across sets."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_a_patient_on_two_sides_is_a_leak():
     assert found.leaking
 
 
-def test_a_family_is_one_person_unless_exact_ids_are_asked_for():
+def test_ids_with_suffixes_are_one_patient_unless_exact():
     pictures = (picture("1", part="train", patient="MR040240"), picture("2", part="val", patient="MR040240B"))
     assert [leak.kind for leak in judged(*pictures).leaks] == ["patient"]
-    assert not judged(*pictures, group="exact").leaking
+    assert not judged(*pictures, same_patient="exact").leaking
 
 
 def test_equal_patient_numbers_of_two_sets_are_two_people():

@@ -36,7 +36,7 @@ def leaking(mixed_set: Path, tmp_path: Path) -> tuple[Path, Path]:
         pid[...] = np.full(pid.shape, ord("7"))
     copied = SplitRow(path="999.mat", patient="7" * len(first.patient), label=first.label, part="test")
     path = tmp_path / "split.csv"
-    Split(rows=(*split.rows, copied), group="family").write(path)
+    Split(rows=(*split.rows, copied), same_patient="suffixes").write(path)
     return root, path
 
 
@@ -97,7 +97,7 @@ def test_one_gate_compares_once_for_all_folds(leaking: tuple[Path, Path], monkey
     together = tuple(
         row if row.path != "999.mat" else SplitRow(row.path, row.patient, row.label, "train") for row in Split.read(file).rows
     )
-    asked(source, Split(rows=together, group="family"))
+    asked(source, Split(rows=together, same_patient="suffixes"))
     monkeypatch.setattr(gates, "collect", lambda *_, **__: pytest.fail("compared again"))
     with pytest.raises(RequestError, match="the split leaks"):
         asked(source, Split.read(file))

@@ -138,7 +138,7 @@ def test_a_split_file_that_leaks_a_patient_is_audited_not_refused(phantom, tmp_p
     file.write_text("\n".join(lines) + "\n")
     arguments = ["audit", f"figshare:{phantom.root}", "--split", str(file), "--out", str(tmp_path / "out")]
     assert main(arguments) == 1
-    assert main([*arguments, "--group", "exact"]) == 0
+    assert main([*arguments, "--same-patient", "exact"]) == 0
     assert "LEAK: 1 of 1 held-out" in capsys.readouterr().out
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bts.data.patient_ids import family, patient_of
+from bts.data.patient_ids import patient_of
 
 SHARED = Path(os.environ.get("BTS_SHARED", Path(__file__).parents[3] / "shared"))
 PATIENTS = SHARED / "data" / "figshare" / "patients.csv"
@@ -36,28 +36,28 @@ def table() -> list[dict[str, str]]:
     ],
 )
 def test_only_the_scan_letter_of_an_mr_number_is_left_out(patient: str, expected: str) -> None:
-    assert family(patient) == expected
+    assert patient_of(patient) == expected
 
 
-def test_a_family_is_its_own_family() -> None:
-    assert family(family("MR040240B")) == family("MR040240B")
+def test_a_patient_is_its_own_patient() -> None:
+    assert patient_of(patient_of("MR040240B")) == patient_of("MR040240B")
 
 
 def test_exact_treats_every_id_as_a_patient_of_its_own() -> None:
     assert patient_of("MR040240B", "exact") != patient_of("MR040240", "exact")
-    assert patient_of("MR040240B", "family") == patient_of("MR040240", "family")
+    assert patient_of("MR040240B", "suffixes") == patient_of("MR040240", "suffixes")
 
 
-def test_all_233_ids_of_figshare_get_the_family_of_the_table(table: list[dict[str, str]]) -> None:
+def test_all_233_ids_of_figshare_get_the_patient_of_the_table(table: list[dict[str, str]]) -> None:
     expected = {row["pid"]: row["family"] for row in table}
     assert len(expected) == 233
-    assert {patient: family(patient) for patient in expected} == expected
+    assert {each: patient_of(each) for each in expected} == expected
 
 
-def test_figshare_has_18_families_of_several_ids_and_15_straddle_the_folds(table: list[dict[str, str]]) -> None:
+def test_figshare_has_18_patients_of_several_ids_and_15_straddle_the_folds(table: list[dict[str, str]]) -> None:
     ids, folds, slices = defaultdict(set), defaultdict(set), defaultdict(int)
     for row in table:
-        name = family(row["pid"])
+        name = patient_of(row["pid"])
         ids[name].add(row["pid"])
         folds[name].add(row["cv_fold"])
         slices[name] += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bts.data.patient_ids import Group, patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record
 from bts.data.split import Split, SplitRow
 from bts.data.split_making import kinds, make_split
@@ -42,8 +42,8 @@ def _records(patients: int = 12, slices: int = 4) -> list[Record]:
     ]
 
 
-def _patients(rows: list[SplitRow], group: Group = "family") -> set[str]:
-    return {patient_of(row.patient, group) for row in rows}
+def _patients(rows: list[SplitRow], same_patient: SamePatient = "suffixes") -> set[str]:
+    return {patient_of(row.patient, same_patient) for row in rows}
 
 
 def _shares(labels: list[str | None]) -> dict[str | None, float]:
@@ -53,10 +53,12 @@ def _shares(labels: list[str | None]) -> dict[str | None, float]:
 # ---- ratios
 
 
-@pytest.mark.parametrize("group", ["family", "exact"])
+@pytest.mark.parametrize("same_patient", ["suffixes", "exact"])
 @pytest.mark.parametrize("seed", range(4))
-def test_each_class_of_figshare_has_its_share_in_each_part(figshare: list[Record], seed: int, group: Group) -> None:
-    split, _ = make_split(figshare, SplitSettings(seed=seed, group=group))
+def test_each_class_of_figshare_has_its_share_in_each_part(
+    figshare: list[Record], seed: int, same_patient: SamePatient
+) -> None:
+    split, _ = make_split(figshare, SplitSettings(seed=seed, same_patient=same_patient))
     whole = _shares([record.label for record in figshare])
     for part, share in zip(PARTS, (0.7, 0.15, 0.15), strict=True):
         rows = split.part(part)
@@ -71,11 +73,11 @@ def test_no_patient_is_in_two_parts() -> None:
     assert sum(map(len, patients)) == len(set().union(*patients)) == 12
 
 
-def test_no_family_of_figshare_is_in_two_parts_but_ids_may_be_on_request(figshare: list[Record]) -> None:
-    by_family, _ = make_split(figshare, SplitSettings())
-    assert not _patients(by_family.part("train")) & _patients(by_family.part("test"))
-    exact, _ = make_split(figshare, SplitSettings(group="exact"))
-    assert exact.group == "exact"
+def test_no_patient_of_figshare_is_in_two_parts_but_ids_may_be_on_request(figshare: list[Record]) -> None:
+    by_patient, _ = make_split(figshare, SplitSettings())
+    assert not _patients(by_patient.part("train")) & _patients(by_patient.part("test"))
+    exact, _ = make_split(figshare, SplitSettings(same_patient="exact"))
+    assert exact.same_patient == "exact"
     assert _patients(exact.part("train")) & _patients(exact.part("test"))
     assert not _patients(exact.part("train"), "exact") & _patients(exact.part("test"), "exact")
 
@@ -105,15 +107,15 @@ def test_shares_that_leave_a_part_empty_are_refused(train: float, val: float) ->
 
 
 def test_two_patients_can_t_fill_three_parts() -> None:
-    with pytest.raises(RequestError, match=r"2 families can't fill 3 parts"):
+    with pytest.raises(RequestError, match=r"2 patients can't fill 3 parts"):
         make_split(_records(patients=2), SplitSettings())
 
 
-def test_two_ids_of_one_family_count_once() -> None:
+def test_two_ids_of_one_patient_count_once() -> None:
     records = [Record(path=f"{i}.mat", label="glioma", patient=name) for i, name in enumerate(("MR1", "MR1B", "MR2"))]
-    with pytest.raises(RequestError, match=r"2 families can't fill 3 parts"):
+    with pytest.raises(RequestError, match=r"2 patients can't fill 3 parts"):
         make_split(records, SplitSettings())
-    assert len(make_split(records, SplitSettings(group="exact"))[0].rows) == 3
+    assert len(make_split(records, SplitSettings(same_patient="exact"))[0].rows) == 3
 
 
 @pytest.mark.parametrize("kind", ["ratios", "folds", "cvind"])
@@ -190,7 +192,7 @@ def test_a_fold_that_is_not_there_is_refused(folds: int, fold: int) -> None:
 
 
 def test_too_few_patients_for_the_folds_are_refused() -> None:
-    with pytest.raises(RequestError, match=r"4 families can't fill 5 parts"):
+    with pytest.raises(RequestError, match=r"4 patients can't fill 5 parts"):
         make_split(_records(patients=4), SplitSettings(kind="folds"))
 
 
@@ -203,13 +205,13 @@ def test_a_validation_share_of_all_is_refused() -> None:
 
 
 def _straddling() -> list[Record]:
-    """Family MR7 with three IDs in folds 1, 2 and 3, one slice more each, among patients of one fold."""
-    family = [
+    """Patient MR7 with three IDs in folds 1, 2 and 3, one slice more each, among patients of one fold."""
+    several = [
         Record(path=f"{name}_{i}.mat", label="glioma", patient=name, fold=fold)
         for fold, name in enumerate(("MR7", "MR7B", "MR7C"), start=1)
         for i in range(fold)
     ]
-    return [*_records(), *family]
+    return [*_records(), *several]
 
 
 def test_the_author_s_fold_is_the_test_part() -> None:
@@ -219,25 +221,25 @@ def test_the_author_s_fold_is_the_test_part() -> None:
     assert len(split.rows) == 48
 
 
-def test_a_family_with_a_member_in_the_test_fold_is_kept_out_of_the_rest() -> None:
+def test_a_patient_with_an_id_in_the_test_fold_is_kept_out_of_the_rest() -> None:
     split, lines = make_split(_straddling(), SplitSettings(kind="cvind", fold=2))
     assert {row.path for row in split.rows if row.patient.startswith("MR7")} == {"MR7B_0.mat", "MR7B_1.mat"}
     assert lines[1] == (
-        "split: the author's fold 2: families that straddle it: 1, slices of theirs kept out of training and validation: 4"
+        "split: the author's fold 2: patients also in other folds: 1, slices of theirs kept out of training and validation: 4"
     )
 
 
 def test_exact_keeps_every_slice_of_the_author_s_folds() -> None:
-    split, lines = make_split(_straddling(), SplitSettings(kind="cvind", fold=2, group="exact"))
+    split, lines = make_split(_straddling(), SplitSettings(kind="cvind", fold=2, same_patient="exact"))
     assert len(split.rows) == len(_straddling())
-    assert "patients that straddle it: 0, slices" in lines[1]
+    assert "patients also in other folds: 0, slices" in lines[1]
 
 
-def test_a_family_outside_the_test_fold_stays_whole(figshare: list[Record]) -> None:
+def test_a_patient_outside_the_test_fold_stays_whole(figshare: list[Record]) -> None:
     for fold in range(1, 6):
         split, lines = make_split(figshare, SplitSettings(kind="cvind", fold=fold))
-        tested = {patient_of(r.patient or "", "family") for r in figshare if r.fold == fold}
-        lost = {r.path for r in figshare if r.fold != fold and patient_of(r.patient or "", "family") in tested}
+        tested = {patient_of(r.patient or "", "suffixes") for r in figshare if r.fold == fold}
+        lost = {r.path for r in figshare if r.fold != fold and patient_of(r.patient or "", "suffixes") in tested}
         assert {row.path for row in split.rows} == {r.path for r in figshare} - lost
         assert {row.path for row in split.part("test")} == {r.path for r in figshare if r.fold == fold}
         assert lost

@@ -25,14 +25,14 @@ def _write(path: Path, text: str, encoding: str = "utf-8") -> Path:
 def test_a_patient_on_two_sides_is_refused_by_name() -> None:
     rows = (SplitRow("1.mat", "100360", "glioma", "train"), SplitRow("2.mat", "100360", "glioma", "test"))
     with pytest.raises(RequestError, match=r"patient 100360 is in train \(slice 1\.mat\) and in test \(slice 2\.mat\)"):
-        Split(rows=rows, group="exact")
+        Split(rows=rows, same_patient="exact")
 
 
-def test_a_family_on_two_sides_is_refused_with_both_names_and_the_way_out() -> None:
+def test_a_patient_of_two_ids_on_two_sides_is_refused_with_both_names_and_the_way_out() -> None:
     rows = (SplitRow("1.mat", "MR040240", "glioma", "train"), SplitRow("2.mat", "MR040240B", "glioma", "test"))
-    with pytest.raises(RequestError, match=r"MR040240 \(train\) and MR040240B \(test\).*--split\.group exact"):
+    with pytest.raises(RequestError, match=r"MR040240 \(train\) and MR040240B \(test\).*--split\.same_patient exact"):
         Split(rows=rows)
-    assert len(Split(rows=rows, group="exact").rows) == 2
+    assert len(Split(rows=rows, same_patient="exact").rows) == 2
 
 
 @pytest.mark.parametrize("patient", ["", "  "])
@@ -56,9 +56,9 @@ def test_part_returns_its_rows_in_order() -> None:
 
 
 def test_the_csv_gives_the_split_back(tmp_path: Path) -> None:
-    split = Split(rows=ROWS, group="exact")
+    split = Split(rows=ROWS, same_patient="exact")
     split.write(tmp_path / "new" / "split.csv")
-    again = Split.read(tmp_path / "new" / "split.csv", group="exact")
+    again = Split.read(tmp_path / "new" / "split.csv", same_patient="exact")
     assert again == split
     assert again.fingerprint == split.fingerprint
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["split.csv"]

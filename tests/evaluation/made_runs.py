@@ -49,7 +49,7 @@ def write_made_model(folder: Path, task: Task, *, name: str, classes: list[str],
     key = make_key(folder.parent) if trained else None
     torch.manual_seed(seed)
     architecture = Architecture(
-        task=task, encoder="test_resnet", size=SIZE, classes=0 if task == "seg" else len(classes), channels=(8, 8, 8, 8, 8)
+        task=task, encoder="test_resnet", size=SIZE, num_classes=0 if task == "seg" else len(classes), channels=(8, 8, 8, 8, 8)
     )
     network = build_network(architecture, weights="none")
     card = ModelCard(

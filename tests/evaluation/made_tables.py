@@ -28,8 +28,8 @@ def made_cases(n: int = 120, seed: int = 0) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "path": [f"{i}.mat" for i in range(n)],
+            "patient_id": [f"{label[i]}{i % 9}" for i in range(n)],
             "patient": [f"{label[i]}{i % 9}" for i in range(n)],
-            "family": [f"{label[i]}{i % 9}" for i in range(n)],
             "label": label,
             "source": "made",
             "plane": np.where(np.arange(n) % 3 == 0, "axial", "sagittal"),

@@ -46,7 +46,7 @@ def answers() -> Scripted:
 def test_each_slice_has_one_row_with_its_own_scores(source: MadeSource) -> None:
     cases = evaluate_cases(answers(), source, source.records())
     assert list(cases["path"]) == ["1.png", "2.png", "3.png"]
-    assert list(cases["family"]) == ["MR040240", "100", "200"]
+    assert list(cases["patient"]) == ["MR040240", "100", "200"]
     assert list(cases["dice"])[:2] == [1, 0]
     assert list(cases["right"]) == [True, False, True]
     assert list(cases["consistent"]) == [True, False, False]
@@ -125,10 +125,10 @@ def test_a_slice_without_a_label_is_refused_by_name() -> None:
         evaluate_cases(Scripted({"1.png": (None, certain("glioma"), None)}), source, source.records())
 
 
-def test_slices_without_a_patient_have_no_family() -> None:
+def test_slices_without_a_patient_have_no_patient() -> None:
     source = MadeSource([made_slice(1, label="glioma", mask=square(2, 2), patient=None)])
     cases = evaluate_cases(Scripted({"1.png": (EMPTY, None, None)}), source, source.records())
-    assert cases["family"].isna().all()
+    assert cases["patient"].isna().all()
 
 
 def test_tumours_of_a_publisher_without_masks_are_scored_by_their_class_alone() -> None:

@@ -27,7 +27,7 @@ def cases() -> pd.DataFrame:
 def summary(cases: pd.DataFrame) -> dict[str, Any]:
     rng = np.random.default_rng(3)
     changed = pd.DataFrame({"kind": np.repeat(list(KINDS), 30), "source": "made", "path": [f"{i}.mat" for i in range(120)]})
-    changed["family"] = [f"p{i % 9}" for i in range(120)]
+    changed["patient"] = [f"p{i % 9}" for i in range(120)]
     for name in ("called_tumour", "with_mask", "right"):
         changed[name] = rng.random(120) < 0.5
     changed["dice"] = rng.random(120)

@@ -20,9 +20,10 @@ def test_a_folder_without_scores_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scores", "cases", "message"),
     [
-        ("{", "path,family,label\n", "can't be read as scores"),
-        ("{}", "path,family,label\n", "holds no scores"),
-        ('{"n_slices": 1}', "path,label\n", "needs path, family and label"),
+        ("{", "path,patient_id,patient,label\n", "can't be read as scores"),
+        ("{}", "path,patient_id,patient,label\n", "holds no scores"),
+        ('{"n_slices": 1}', "path,patient,family,label\n", "needs path, patient_id, patient and label"),  # of version 0.2
+        ('{"n_slices": 1}', "path,label\n", "needs path, patient_id, patient and label"),
     ],
 )
 def test_damaged_scores_are_refused(scores: str, cases: str, message: str, tmp_path: Path) -> None:

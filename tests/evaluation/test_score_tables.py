@@ -32,7 +32,7 @@ def test_misses_and_false_masks_are_the_shares_that_counting_gives(cases: pd.Dat
     assert masks["healthy_with_mask"].value == pytest.approx((healthy.predicted_area_px > 0).mean())
     assert masks["healthy_with_large_mask"].value == pytest.approx((healthy.predicted_area_px >= 10).mean())
     assert masks["healthy_with_mask"].n_slices == len(healthy)
-    assert masks["healthy_with_mask"].n_patients == healthy.family.nunique()
+    assert masks["healthy_with_mask"].n_patients == healthy.patient.nunique()
 
 
 def test_means_count_empty_masks_and_the_patient_mean_averages_within_patients_first(
@@ -40,7 +40,7 @@ def test_means_count_empty_masks_and_the_patient_mean_averages_within_patients_f
 ) -> None:
     masks = summary["segmentation"]
     assert masks["slice"]["dice"].value == pytest.approx(cases.dice.mean())
-    assert masks["patient"]["dice"].value == pytest.approx(cases.groupby("family").dice.mean().mean())
+    assert masks["patient"]["dice"].value == pytest.approx(cases.groupby("patient").dice.mean().mean())
     both = cases[(cases.truth_area_px > 0) & (cases.predicted_area_px > 0)]
     assert masks["both_masks"]["hd95_px"].value == pytest.approx(both.hd95_px.mean())
     assert masks["class"]["glioma"]["dice"].value == pytest.approx(cases[cases.label == "glioma"].dice.mean())
@@ -65,16 +65,16 @@ def test_classes_are_scored_per_slice_and_per_patient(cases: pd.DataFrame, summa
     found = summary["classification"]
     assert found["slice"]["overall"]["accuracy"].value == pytest.approx(sk.accuracy_score(cases.label, cases.predicted))
     assert found["slice"]["confusion"] == sk.confusion_matrix(cases.label, cases.predicted, labels=CLASSES).tolist()
-    means = cases.groupby("family")[[f"prob_{name}" for name in CLASSES]].mean()
-    truth = cases.groupby("family").label.first()
+    means = cases.groupby("patient")[[f"prob_{name}" for name in CLASSES]].mean()
+    truth = cases.groupby("patient").label.first()
     predicted = means.columns[means.to_numpy().argmax(axis=1)].str.removeprefix("prob_")
     assert found["patient"]["overall"]["accuracy"].value == pytest.approx((predicted == truth).mean())
-    assert found["patient"]["overall"]["accuracy"].n_slices == cases.family.nunique()
+    assert found["patient"]["overall"]["accuracy"].n_slices == cases.patient.nunique()
 
 
 def test_one_patient_with_slices_of_two_classes_stands_once_for_each() -> None:
     cases = made_cases(6)
-    cases["family"] = "one"
+    cases["patient"] = "one"
     table = patient_cases(cases)
     assert set(table.label) == set(cases.label)
     assert table.n_slices.sum() == 6
@@ -119,7 +119,7 @@ def test_a_summary_is_json_without_nan(summary: dict) -> None:
 
 def test_an_absent_class_and_a_single_patient_are_defined() -> None:
     cases = made_cases(30)
-    only = cases[cases.label == "glioma"].assign(family="one", patient="one")
+    only = cases[cases.label == "glioma"].assign(patient="one", patient_id="one")
     summary = summarise(only, draws=50)
     assert summary["segmentation"]["healthy_with_mask"] is None
     assert summary["segmentation"]["slice"]["dice"].low is None
@@ -129,7 +129,7 @@ def test_an_absent_class_and_a_single_patient_are_defined() -> None:
 
 
 def test_without_patient_ids_the_slice_is_drawn_and_that_is_said(cases: pd.DataFrame) -> None:
-    summary = summarise(cases.assign(family=None, patient=None), draws=50)
+    summary = summarise(cases.assign(patient=None, patient_id=None), draws=50)
     assert (summary["unit"], summary["n_patients"]) == ("slice", len(cases))
     assert "slices without patient IDs" in text_table(summary)
 

@@ -73,7 +73,7 @@ def test_two_sets_with_the_same_names_are_refused(tmp_path: Path, cases: pd.Data
 
 
 def test_runs_of_two_tasks_have_nothing_to_compare(tmp_path: Path, cases: pd.DataFrame) -> None:
-    base = ["path", "patient", "family", "label", "plane", "synthetic", "picture_area_px"]
+    base = ["path", "patient_id", "patient", "label", "plane", "synthetic", "picture_area_px"]
     masks = cases[[*base, "dice", "iou", "precision", "recall", "surface_dice", "hd95_px", "asd_px", "truth_area_px",
                    "predicted_area_px", "hd95_mm", "asd_mm", "surface_dice_mm"]]  # fmt: skip
     classes = cases[[*base, "predicted", "right", "confidence", "refer", "prob_glioma", "prob_meningioma", "prob_no_tumour"]]
@@ -93,5 +93,5 @@ def test_a_folder_without_scores_and_damaged_scores_are_refused(tmp_path: Path, 
         read_evaluation(folder)
     written(tmp_path / "b", cases)
     (tmp_path / "b" / "scores" / "test_slices.csv").write_text("path\n1\n")
-    with pytest.raises(RequestError, match="needs path, family and label"):
+    with pytest.raises(RequestError, match="needs path, patient_id, patient and label"):
         read_evaluation(tmp_path / "b")

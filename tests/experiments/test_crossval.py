@@ -56,10 +56,10 @@ def done(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> tuple[Pat
 
 def test_every_slice_is_tested_once_by_a_model_that_never_saw_its_patient(done: tuple[Path, Trainer], mixed_set: Path) -> None:
     folder, train = done
-    cases = pd.read_csv(folder / "report" / "slices.csv", dtype={"patient": str, "family": str})
+    cases = pd.read_csv(folder / "report" / "slices.csv", dtype={"patient_id": str, "patient": str})
     assert sorted(cases["path"]) == sorted(record.path for record in open_source("figshare", mixed_set).records())
     assert train.asked == [(1, None), (2, None)]
-    assert cases.groupby("family")["fold"].nunique().max() == 1
+    assert cases.groupby("patient")["fold"].nunique().max() == 1
 
 
 def test_the_pooled_report_has_every_fold_and_all_patients(done: tuple[Path, Trainer]) -> None:

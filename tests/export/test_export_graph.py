@@ -42,7 +42,7 @@ HEADS = {
 
 def network_with(task: str, head: str) -> nn.Module:
     torch.manual_seed(1)
-    network = build_network(Architecture(task=task, encoder="test_resnet", size=64, classes=3, channels=(16, 16, 8, 8, 8)))
+    network = build_network(Architecture(task=task, encoder="test_resnet", size=64, num_classes=3, channels=(16, 16, 8, 8, 8)))
     network.class_head = HEADS[head](network.pools * network.encoder.last_channels)
     return network.eval()
 
@@ -64,7 +64,7 @@ def test_the_map_of_every_class_is_the_one_that_autograd_gives(task: str, head: 
     mask = torch.randn(4, 1, 64, 64) * 3 if task == "joint" else None
     found = cam_of_every_class(network, features, mask)
     for chosen in range(3):
-        truth = cam_from_head(lambda maps: network.head(maps, mask), features, classes=torch.full((4,), chosen))
+        truth = cam_from_head(lambda maps: network.head(maps, mask), features, class_index=torch.full((4,), chosen))
         assert torch.allclose(found[:, chosen], truth, rtol=1e-4, atol=1e-7)
     assert (found > 0).any(), "a map of zeros would prove nothing"
 

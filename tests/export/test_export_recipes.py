@@ -28,7 +28,7 @@ from bts.models.networks import build_network
 )
 def test_an_exported_recipe_answers_as_the_network_does(values: dict[str, object], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build_network(Architecture("cls", size=64, classes=3, **values))  # type: ignore[arg-type]
+    network = build_network(Architecture("cls", size=64, num_classes=3, **values))  # type: ignore[arg-type]
     for step in network.class_head:
         if isinstance(step, nn.BatchNorm1d):
             step.running_mean.normal_()

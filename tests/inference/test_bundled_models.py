@@ -118,7 +118,7 @@ def test_a_bundled_model_of_a_later_version_is_told_in_one_line(box: Path) -> No
     (box / "small" / "model.json").write_text(json.dumps(card))
     write_sums(box / "small")
     with pytest.raises(
-        RequestError, match=r"model\.json: model card of format 99, expected format 2: install the version of bts that wrote it"
+        RequestError, match=r"model\.json: model card of format 99, expected format 3: install the version of bts that wrote it"
     ):
         chosen()
 

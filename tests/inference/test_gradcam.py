@@ -65,7 +65,7 @@ class HeadedNet(nn.Module):
 
 def network_of(task, encoder):
     torch.manual_seed(0)
-    architecture = Architecture(task=task, encoder=encoder, size=64, classes=3, channels=(16, 16, 8, 8, 8))
+    architecture = Architecture(task=task, encoder=encoder, size=64, num_classes=3, channels=(16, 16, 8, 8, 8))
     network = build_network(architecture)
     for module in network.modules():  # fresh batch norms make the last maps nearly the same everywhere
         if isinstance(module, nn.BatchNorm2d):
@@ -118,7 +118,9 @@ def test_the_map_of_the_forward_pass_equals_monai(task, encoder, layer, cam_clas
 @pytest.mark.parametrize("hidden", [(), (7,)])
 def test_the_joint_network_s_own_map_is_that_of_its_places_and_the_class_asked_for(hidden):
     torch.manual_seed(0)
-    network = build_network(Architecture("joint", "resnet10t", size=64, classes=3, channels=(16, 16, 8, 8, 8), hidden=hidden))
+    network = build_network(
+        Architecture("joint", "resnet10t", size=64, num_classes=3, channels=(16, 16, 8, 8, 8), hidden=hidden)
+    )
     network = network.eval().requires_grad_(False)
     for layer in (network.mask_head, *network.class_head):
         if hasattr(layer, "weight"):
@@ -206,7 +208,7 @@ def test_convolutions_that_see_one_pixel_are_not_the_last_convolution():
 def test_the_linear_head_s_map_is_the_class_weights_times_the_last_maps():
     features = torch.rand(2, 4, 3, 3)
     weight = torch.randn(3, 4)
-    cam = cam_from_head(lambda maps: maps.mean((2, 3)) @ weight.T, features, classes=torch.tensor([2, 0]))
+    cam = cam_from_head(lambda maps: maps.mean((2, 3)) @ weight.T, features, class_index=torch.tensor([2, 0]))
     by_hand = torch.stack([torch.einsum("k,khw->hw", weight[c], maps) / 9 for c, maps in zip((2, 0), features, strict=True)])
     assert torch.allclose(cam, by_hand.relu(), atol=1e-6)
 
@@ -301,7 +303,7 @@ def test_the_energy_lies_in_the_corner_that_decides_the_class_in_every_orientati
 )
 def test_the_recipes_networks_have_a_map_in_the_forward_pass_equal_to_autograd_s(architecture):
     torch.manual_seed(0)
-    network = build_network(Architecture("cls", size=64, classes=3, **architecture)).eval()
+    network = build_network(Architecture("cls", size=64, num_classes=3, **architecture)).eval()
     x = torch.rand(1, 1, 64, 64)
     found = GradCam(network, example=x)
     assert found.layer is None
@@ -325,7 +327,7 @@ def test_the_recipes_networks_have_a_map_in_the_forward_pass_equal_to_autograd_s
     ],
 )
 def test_the_last_convolution_of_the_recipes_encoders_is_found(encoder, layer):
-    network = build_network(Architecture("cls", encoder, size=64, classes=3)).eval()
+    network = build_network(Architecture("cls", encoder, size=64, num_classes=3)).eval()
     assert last_convolution(network, torch.rand(1, 1, 64, 64)) == layer
 
 

@@ -84,7 +84,7 @@ def test_the_number_of_threads_follows_the_environment(monkeypatch: pytest.Monke
     assert requested_threads() == expected
 
 
-def test_lanes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     assert available_cores() == 6
     assert [workers_for(items) for items in (0, 1, 4, 500)] == [1, 1, 4, 6]
@@ -93,7 +93,7 @@ def test_lanes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (workers_for(500), threads_per_worker(workers_for(500))) == (MAX_WORKERS, 64 // MAX_WORKERS)
 
 
-def test_many_slices_in_lanes_answer_as_one_after_another() -> None:
+def test_many_slices_with_workers_answer_as_one_after_another() -> None:
     slices = [make_slice(np.random.default_rng(number).normal(size=(20, 24))) for number in range(9)]
     models = [BrightRuntime(make_card("seg")), BrightRuntime(make_card("cls"), class_logits=[0, 2, 1], cam=np.eye(2))]
     one, many = (list(Predictor(models, workers=workers).predict_many(slices, batch_size=2)) for workers in (1, 3))

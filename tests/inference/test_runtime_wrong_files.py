@@ -19,7 +19,7 @@ from bts.models.card import ModelCard, to_json
 CARD = ModelCard(
     task="cls",
     name="a card",
-    architecture=Architecture("cls", size=32, classes=2).to_dict(),
+    architecture=Architecture("cls", size=32, num_classes=2).to_dict(),
     preprocessing=Preprocessing(size=32, crop_brain=False).to_dict(),
     classes=["meningioma", "glioma"],
     weights_sha256="0" * 64,

@@ -15,7 +15,7 @@ from bts.settings import SETTINGS
 
 def test_an_architecture_survives_json() -> None:
     before = Architecture(
-        "joint", "mobilenetv2_100", size=192, classes=4, channels=(8, 7, 6, 5, 4), input_mean=0.5, input_std=0.5
+        "joint", "mobilenetv2_100", size=192, num_classes=4, channels=(8, 7, 6, 5, 4), input_mean=0.5, input_std=0.5
     )
     assert Architecture.from_dict(json.loads(json.dumps(before.to_dict()))) == before
 
@@ -30,7 +30,7 @@ def test_an_architecture_survives_json() -> None:
             {"channels": (4, 4)},
             "channels: expected a list of length 4 to 5, each item a whole number from 1 to 1024, received (4, 4)",
         ),
-        ({"task": "cls", "classes": 1}, "classes: expected 2 or more for task cls, received 1"),
+        ({"task": "cls", "num_classes": 1}, "num_classes: expected 2 or more for task cls, received 1"),
         ({"dropout": 1.0}, "dropout: expected a number from 0 to below 1, received 1.0"),
         ({"input_std": 0.0}, "input_std: expected a number above 0, or null, received 0.0"),
         ({"mask_dilation_px": 6}, "mask_dilation_px: expected a multiple of 4 from 0 to 256, received 6"),
@@ -57,7 +57,7 @@ def test_an_architecture_with_a_missing_field_is_refused() -> None:
 def test_names_limits_and_defaults_are_those_of_the_settings(task: str) -> None:
     settings = SETTINGS[task]()  # type: ignore[index]
     limits = dict(leaf_hints(type(settings)))
-    own = Architecture(task, classes=3)  # type: ignore[arg-type]
+    own = Architecture(task, num_classes=3)  # type: ignore[arg-type]
     for name, hint in hints(Architecture).items():
         key = "data.size" if name == "size" else f"model.{name}"
         if key in limits:

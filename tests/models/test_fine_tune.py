@@ -17,7 +17,9 @@ from bts.models.folder import ModelCard, write_model_folder
 from bts.models.networks import build_network
 
 CLASSES = ["a", "b", "c"]
-JOINT = Architecture("joint", "mobilenetv2_035", size=64, classes=3, channels=(8, 8, 8, 4, 4), input_mean=0.4, input_std=0.3)
+JOINT = Architecture(
+    "joint", "mobilenetv2_035", size=64, num_classes=3, channels=(8, 8, 8, 4, 4), input_mean=0.4, input_std=0.3
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_other_tasks_take_the_parts_that_they_share(source: tuple[Network, Path]
     network, folder = source
     classes = 0 if task == "seg" else 3
     started = start_network(
-        Architecture(task, "mobilenetv2_035", size=64, classes=classes, channels=(8, 8, 8, 4, 4)),  # type: ignore[arg-type]
+        Architecture(task, "mobilenetv2_035", size=64, num_classes=classes, channels=(8, 8, 8, 4, 4)),  # type: ignore[arg-type]
         weights=str(folder),
         classes=CLASSES,
     )
@@ -75,7 +77,9 @@ def test_other_tasks_take_the_parts_that_they_share(source: tuple[Network, Path]
 
 
 def test_the_input_is_normalised_as_the_model_was_trained(source: tuple[Network, Path]) -> None:
-    started = start_network(Architecture("cls", "mobilenetv2_035", size=64, classes=3), weights=str(source[1]), classes=CLASSES)
+    started = start_network(
+        Architecture("cls", "mobilenetv2_035", size=64, num_classes=3), weights=str(source[1]), classes=CLASSES
+    )
     assert (float(started.input_mean), float(started.input_std)) == pytest.approx((0.4, 0.3))
 
 

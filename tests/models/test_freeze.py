@@ -16,7 +16,7 @@ from bts.models.networks import build_network
 def network_of(task: str, encoder: str) -> Network:
     torch.manual_seed(0)
     classes = 0 if task == "seg" else 3
-    return build_network(Architecture(task, encoder, size=64, classes=classes, channels=(8, 8, 8, 4, 4)))  # type: ignore[arg-type]
+    return build_network(Architecture(task, encoder, size=64, num_classes=classes, channels=(8, 8, 8, 4, 4)))  # type: ignore[arg-type]
 
 
 def learning(network: nn.Module) -> set[str]:

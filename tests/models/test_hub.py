@@ -30,7 +30,7 @@ def deaf_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def classifier(encoder: str) -> torch.nn.Module:
-    return build_network(Architecture("cls", encoder, size=64, classes=3), weights="imagenet")
+    return build_network(Architecture("cls", encoder, size=64, num_classes=3), weights="imagenet")
 
 
 @pytest.mark.usefixtures("deaf_hub")

@@ -24,7 +24,7 @@ SMALL = "test_resnet"
 
 
 def cls(encoder: str = SMALL, **values: object) -> Architecture:
-    return Architecture("cls", encoder, size=64, classes=3, **values)  # type: ignore[arg-type]
+    return Architecture("cls", encoder, size=64, num_classes=3, **values)  # type: ignore[arg-type]
 
 
 # ---- the input
@@ -123,7 +123,7 @@ def test_a_cell_of_the_small_cnn_looks_at_its_own_place() -> None:
 @pytest.mark.parametrize("task", ["seg", "joint"])
 def test_no_decoder_fits_the_small_cnn(task: str) -> None:
     with pytest.raises(RequestError, match="halves the picture 3 times, a decoder needs 5 halvings: use it for classification"):
-        build_network(Architecture(task, "cnn_scratch", size=64, classes=0 if task == "seg" else 3))
+        build_network(Architecture(task, "cnn_scratch", size=64, num_classes=0 if task == "seg" else 3))
 
 
 def test_the_small_cnn_has_no_imagenet_weights() -> None:

@@ -16,7 +16,7 @@ EMPTY, FULL = -20.0, 20.0
 def network() -> JointNetwork:
     torch.manual_seed(0)
     built = build_network(
-        Architecture("joint", "test_resnet", size=128, classes=3, channels=(8, 8, 8, 4, 4), dropout=0.5, mask_dilation_px=8)
+        Architecture("joint", "test_resnet", size=128, num_classes=3, channels=(8, 8, 8, 4, 4), dropout=0.5, mask_dilation_px=8)
     ).eval()
     assert isinstance(built, JointNetwork)
     return built
@@ -60,7 +60,7 @@ def test_a_mask_is_dilated_by_the_number_of_pixels(mask_dilation_px: int) -> Non
 
 
 def test_the_dilation_of_the_architecture_is_that_of_the_network() -> None:
-    made = JointNetwork(Architecture("joint", "test_resnet", size=128, classes=3, mask_dilation_px=4))
+    made = JointNetwork(Architecture("joint", "test_resnet", size=128, num_classes=3, mask_dilation_px=4))
     features, mask = torch.rand(1, made.encoder.channels[-1], 4, 4), logits_of(rows=slice(32, 64), columns=slice(64, 96))
     features[..., 1, 2] = 0  # the mask's own place gives nothing: what is left comes from the rim of 4 of its 32 pixels
     features[:, :, 0, 2] = features[:, :, 2, 2] = features[:, :, 1, 1] = features[:, :, 1, 3] = 1
@@ -70,7 +70,7 @@ def test_the_dilation_of_the_architecture_is_that_of_the_network() -> None:
 
 
 def test_the_average_over_the_slice_is_dropped_for_a_share_of_the_training_slices_and_never_in_an_answer() -> None:
-    made = JointNetwork(Architecture("joint", "test_resnet", size=64, classes=3, slice_dropout=0.75))
+    made = JointNetwork(Architecture("joint", "test_resnet", size=64, num_classes=3, slice_dropout=0.75))
     channels = made.encoder.channels[-1]
     features, mask = torch.ones(4000, channels, 2, 2), torch.zeros(4000, 1, 64, 64)
     torch.manual_seed(0)

@@ -28,7 +28,7 @@ from bts.models.networks import build_network
 @pytest.fixture(scope="module")
 def network() -> Network:
     torch.manual_seed(0)
-    return build_network(Architecture("joint", "mobilenetv2_035", size=64, classes=3, channels=(8, 8, 8, 4, 4))).eval()
+    return build_network(Architecture("joint", "mobilenetv2_035", size=64, num_classes=3, channels=(8, 8, 8, 4, 4))).eval()
 
 
 def card_of(network: Network) -> ModelCard:
@@ -63,7 +63,7 @@ def test_a_network_comes_back_bit_for_bit(network: Network, folder: Path) -> Non
 def test_the_folder_holds_a_readable_card_and_safetensors_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
     text = (folder / "model.json").read_text()
-    assert text.startswith('{\n  "format": 2,\n  "task": "joint",\n  "name": "small",')
+    assert text.startswith('{\n  "format": 3,\n  "task": "joint",\n  "name": "small",')
     values = json.loads(text)
     assert values["operating_point"] == {"threshold": 0.5, "min_area": 0.0, "flip": False}
     assert {"torch", "timm", "segmentation-models-pytorch"} <= set(values["versions"])
@@ -148,12 +148,12 @@ def flip_last_bit(folder: Path) -> None:
         (lambda folder: (folder / "model.json").unlink(), r"model: no model.json in it: not a model folder"),
         (write("model.json", b"{"), r"model.json: no valid JSON .* the card is damaged"),
         (write("model.json", b"\xff\xfe"), r"model.json: can't be read as text: the card is damaged"),
-        (write("model.json", b"[]"), r"model.json: model card of format 'list', expected format 2"),
+        (write("model.json", b"[]"), r"model.json: model card of format 'list', expected format 3"),
         (
-            change(format=1),
-            r"model.json: model card of format 1, expected format 2: train the model again, or export the file again",
+            change(format=2),
+            r"model.json: model card of format 2, expected format 3: train the model again, or export the file again",
         ),
-        (change(format=3), r"model.json: model card of format 3, expected format 2: install the version of bts that wrote it"),
+        (change(format=4), r"model.json: model card of format 4, expected format 3: install the version of bts that wrote it"),
         (change(colour="red"), r"model.json: unknown field 'colour'"),
         (drop("weights_sha256"), r"model.json: no field 'weights_sha256'"),
         (change(task="cook"), r"model.json: task: expected 'seg', 'cls' or 'joint', received 'cook'"),

@@ -13,7 +13,7 @@ TINY = (8, 8, 8, 4, 4)
 
 
 def tiny(task: str, encoder: str = "test_resnet", **values: object) -> Architecture:
-    return Architecture(task, encoder, size=64, classes=0 if task == "seg" else 3, channels=TINY, **values)  # type: ignore[arg-type]
+    return Architecture(task, encoder, size=64, num_classes=0 if task == "seg" else 3, channels=TINY, **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenetv2_035", "test_convnext"])
@@ -90,7 +90,7 @@ def test_a_picture_of_another_shape_is_refused_with_the_fix(shape: tuple[int, ..
 )
 def test_an_encoder_that_can_not_do_the_size_is_refused_when_it_is_built(encoder: str, size: int, message: str) -> None:
     with pytest.raises(RequestError, match=message) as caught:
-        build_network(Architecture("cls", encoder, size=size, classes=3))
+        build_network(Architecture("cls", encoder, size=size, num_classes=3))
     assert "\n" not in str(caught.value)
 
 

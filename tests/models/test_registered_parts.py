@@ -52,7 +52,7 @@ def test_a_decoder_takes_a_transformers_empty_map_and_refuses_too_few_maps(name:
 @pytest.mark.parametrize("name", decoders)
 def test_a_network_with_a_decoder_comes_back_from_its_folder(name: str, task: str, tmp_path: Path) -> None:
     classes = 3 if task == "joint" else 0
-    architecture = Architecture(task, "test_resnet", size=64, classes=classes, channels=(8, 8, 8, 4), decoder=name)  # type: ignore[arg-type]
+    architecture = Architecture(task, "test_resnet", size=64, num_classes=classes, channels=(8, 8, 8, 4), decoder=name)  # type: ignore[arg-type]
     network = build_network(architecture).eval()
     names = [str(i) for i in range(classes)]
     card = ModelCard(

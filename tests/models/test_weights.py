@@ -35,7 +35,7 @@ def rgb_network(name: str) -> torch.nn.Module:
 
 def built(task: str, encoder: str, weights: Path, **values: object) -> torch.nn.Module:
     classes = 0 if task == "seg" else 3
-    return build_network(Architecture(task, encoder, size=64, classes=classes, **values), weights=weights).eval()  # type: ignore[arg-type]
+    return build_network(Architecture(task, encoder, size=64, num_classes=classes, **values), weights=weights).eval()  # type: ignore[arg-type]
 
 
 @needs_mobilenet

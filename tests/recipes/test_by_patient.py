@@ -148,10 +148,10 @@ def test_patients_who_share_a_picture_stand_on_one_side(tmp_path: Path) -> None:
     assert again == split
 
 
-def test_a_known_patient_lends_the_name_to_an_unknown_one_and_families_stay_one() -> None:
+def test_a_known_patient_lends_the_name_to_an_unknown_one_and_suffixed_ids_stay_one() -> None:
     named = {"1": "unknown-0a", "2": "MR1B", "3": "MR1", "4": "7"}
     records = [Record(path, patient=who) for path, who in named.items()]
-    merged, fewer = merge_copies(records, [("1", "2")], group="family")
+    merged, fewer = merge_copies(records, [("1", "2")], same_patient="suffixes")
     assert [record.patient for record in merged] == ["MR1", "MR1", "MR1", "7"]
     assert fewer == 1
 
@@ -233,4 +233,4 @@ def test_records_get_the_patient_of_the_split_where_nobody_else_names_one() -> N
         SplitRow("c.png", "C", "", "train"),
     ]
     assert [each.patient for each in records_of(Split(tuple(rows)), records, "train")] == ["A", None, "C"]
-    assert patient_of("A", "family") == "A"
+    assert patient_of("A", "suffixes") == "A"

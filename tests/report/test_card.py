@@ -69,7 +69,7 @@ def test_classes_of_a_single_publisher_stand_in_the_card(run: Run, tmp_path: Pat
     assert "**Class and publisher coincide (glioma from a alone).** A model can recognise a publisher" in card_text(copied.path)
 
 
-def test_slices_and_patients_are_counted_by_part_with_families_as_one() -> None:
+def test_slices_and_patients_are_counted_by_part_with_suffixed_ids_as_one() -> None:
     rows = [
         SplitRow("1", "MR1", "glioma", "train"),
         SplitRow("2", "MR1B", "glioma", "train"),

@@ -80,7 +80,7 @@ def use(card: ModelCard) -> None:
     assert reference is None or math.isfinite(float(reference.factor.sum()))
     assert architecture.size == preprocessing.size <= 1024
     assert max(architecture.channels) <= 1024
-    assert len(card.classes) == (0 if card.task == "seg" else architecture.classes)
+    assert len(card.classes) == (0 if card.task == "seg" else architecture.num_classes)
     assert isinstance(card.operating_point["flip"], bool)
     assert 0 <= card.operating_point["threshold"] <= 1
     assert 0 < card.temperature <= 1000
@@ -207,7 +207,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
             4 * 10**6,
             "mask_dilation_px: expected a multiple of 4 from 0 to 256, received 4000000",
         ),
-        (("architecture", "classes"), 10**9, "classes: expected a whole number from 0 to 1000, received 1000000000"),
+        (("architecture", "num_classes"), 10**9, "num_classes: expected a whole number from 0 to 1000, received 1000000000"),
         (("architecture", "task"), "seg", "task 'joint', the architecture is for task 'seg'"),
         (("architecture", "colour"), 1, "architecture: unknown field 'colour'"),
         (("preprocessing", "crop_brain"), "False", "preprocessing: crop_brain: expected true or false, received 'False'"),

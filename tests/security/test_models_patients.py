@@ -83,7 +83,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "one"
     folder.mkdir()
     key = make_key(folder)
-    architecture = Architecture("cls", "test_resnet", size=64, classes=4)
+    architecture = Architecture("cls", "test_resnet", size=64, num_classes=4)
     card = ModelCard(
         "cls",
         "one",

@@ -22,7 +22,7 @@ from bts.models.folder import ModelCard, load_network, write_model_folder
 from bts.models.networks import create_network
 from bts.models.weights_file import build_without_memory, expected_tensors
 
-ARCHITECTURE = Architecture("joint", "test_resnet", size=64, classes=3, channels=(8, 8, 8, 4, 4))
+ARCHITECTURE = Architecture("joint", "test_resnet", size=64, num_classes=3, channels=(8, 8, 8, 4, 4))
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_the_expected_tensors_are_those_of_the_network() -> None:
     "encoder", ["resnet18", "mit_b0", "mobilenetv2_100", "convnext_atto", "efficientnet-b0", "cnn_scratch"]
 )
 def test_networks_of_every_kind_are_built_without_memory(encoder: str) -> None:
-    architecture = Architecture("cls", encoder, classes=2)
+    architecture = Architecture("cls", encoder, num_classes=2)
     assert {name: value.shape for name, value in build_without_memory(architecture).items()} == {
         name: value.shape for name, value in create_network(architecture).state_dict().items()
     }

@@ -76,7 +76,7 @@ def made_benchmark(folder: Path) -> Path:
     for side in ("published", "by_patient"):
         run = written(folder / side / NAME / "cls" / "time", cases)
         (run / "finished.json").write_text("{}")
-    patients = dict(zip(cases["path"], cases["family"], strict=True))
+    patients = dict(zip(cases["path"], cases["patient"], strict=True))
     parts = [make_part(cases, patients, seed=seed) for seed in (0, 1)]
     classes_first = sorted(find_gaps(*parts), key=lambda gap: gap.score != "accuracy per slice")
     gap_rows({NAME: classes_first}).to_csv(folder / "benchmark.csv", index=False)

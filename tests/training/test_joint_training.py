@@ -114,7 +114,7 @@ def test_slices_with_either_truth_are_kept_and_trained_on(joint: Make, tmp_path:
     assert (int((~training_data.train.has_mask).sum()), int((training_data.train.labels < 0).sum())) == (1, 1)
     run = fit(settings)
     assert all(0 <= float(row["joint"]) <= 1 for row in rows(run.curves))
-    weights = load_checkpoint(run.checkpoints / "stage2" / "best.ckpt")["state_dict"]["loss.classes.class_weights"]
+    weights = load_checkpoint(run.checkpoints / "stage2" / "best.ckpt")["state_dict"]["loss.class_loss.class_weights"]
     counts = np.bincount(training_data.train.labels[training_data.train.labels >= 0], minlength=3)
     assert weights.tolist() == pytest.approx((counts.sum() / (3 * counts)).tolist())
 

@@ -87,7 +87,7 @@ def test_the_second_reading_comes_from_the_cache(seg: Make, tmp_path: Path, capl
     assert np.array_equal(first.train.images, second.train.images)
 
 
-def test_training_patients_are_hashed_by_family_and_tell_no_name(seg: Make, tmp_path: Path) -> None:
+def test_training_patients_are_hashed_without_suffix_and_tell_no_name(seg: Make, tmp_path: Path) -> None:
     training_data = prepare(seg(), "seg", Run(tmp_path))
     found = hash_patients(["MR040240", "MR040240B", "7"], training_data, key=b"secret")
     assert len(found) == 2
@@ -158,8 +158,8 @@ def test_unreadable_slices_refuse_the_run_or_are_skipped_on_request_by_name(
 
 
 def test_slices_without_a_patient_are_not_one_patient() -> None:
-    assert format_patients(["", ""], "family") == "unknown patients"
-    assert format_patients(["MR1", "MR1B", "MR2"], "family") == "2 patients"
+    assert format_patients(["", ""], "suffixes") == "unknown patients"
+    assert format_patients(["MR1", "MR1B", "MR2"], "suffixes") == "2 patients"
 
 
 @pytest.mark.usefixtures("half")
