@@ -5,23 +5,16 @@ No name of an archive becomes a path on the disk, so nothing can be written outs
 
 from __future__ import annotations
 
-import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from bts.data.readers.bounds import MAX_VOLUME_BYTES, MAX_ZIP_BYTES, MAX_ZIP_MEMBERS, MIB, refuse_claim
+from bts.data.readers.archive import DAMAGE, SUFFIX, member_pieces, no_scan, open_archive, visible_members
+from bts.data.readers.bounds import MAX_ZIP_BYTES, MIB
 from bts.data.readers.catalogue import is_scan, suffix
 from bts.errors import InputError
-
-SUFFIX = ".zip"
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Ways of packing whose inflation is bounded."""
-ENCRYPTED = 1
-"""Flag of an encrypted member."""
 
 
 class Archives:
@@ -57,22 +50,18 @@ class Archives:
                 continue
             try:
                 found |= dict.fromkeys(self._unpack(path))
-            except (InputError, OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-                reason = error if isinstance(error, InputError) else f"no readable zip archive ({str(error)[:80]})"
-                self.failed[path] = f"{path}: {reason}"
+            except InputError as error:
+                self.failed[path] = f"{path}: {error}"
         return list(found)
 
     def _unpack(self, archive: Path) -> list[Path]:
-        with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not member.is_dir()]
-            _refuse_members(opened.infolist())
-            visible = [member for member in members if not _is_hidden(member.filename)]
-            found, others = [], []
-            for member in visible:
+        with open_archive(archive) as opened:
+            members, found, others = visible_members(opened), [], []
+            for member in members:
                 called = archive / PurePosixPath(member.filename)
                 try:
                     file = self._extract(opened, member)
-                except (InputError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                except (InputError, *DAMAGE) as error:
                     self.failed[called] = f"{called}: {' '.join(str(error).split())[:200]}"
                     continue
                 if not is_scan(file):
@@ -84,20 +73,11 @@ class Archives:
         if others:
             self.notes.append(f"{archive}: {len(others)} files that are not scans are skipped (first: {others[0]})")
         if not found and not any(archive in path.parents for path in self.failed):
-            raise InputError(f"no scan in it, of {len(members)} files: name an archive of scans")
+            raise no_scan(members)
         return found
 
     def _extract(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Path:
         """Return the file that a member was unpacked to."""
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise InputError("a link in an archive is not followed: pack the file itself")
-        if member.filename.lower().endswith(SUFFIX):
-            raise InputError("an archive in an archive is not opened: unpack it first")
-        if member.flag_bits & ENCRYPTED:
-            raise InputError("it is encrypted: unpack the archive with its password first")
-        if member.compress_type not in PACKINGS:
-            raise InputError("packed in a way that can inflate without limit: pack the archive with the usual deflate")
-        refuse_claim("the member", claimed=member.file_size, stored=member.compress_size, most=MAX_VOLUME_BYTES)
         if member.file_size > self._left:
             raise InputError(f"over {MAX_ZIP_BYTES // MIB} MiB in archives: name the others in a second call, or unpack them")
         self._left -= member.file_size
@@ -105,27 +85,7 @@ class Archives:
             self._folder = tempfile.TemporaryDirectory(prefix="bts-zip-")
         file = Path(self._folder.name) / f"{self._count}{suffix(member.filename)}"
         self._count += 1
-        with archive.open(member) as packed, file.open("wb") as unpacked:
-            left = member.file_size
-            while left and (piece := packed.read(min(left, MIB))):
+        with file.open("wb") as unpacked:
+            for piece in member_pieces(archive, member):
                 unpacked.write(piece)
-                left -= len(piece)
         return file
-
-
-def _refuse_members(members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse an archive with too many members, with paths that lead out of it, or with two members of one name."""
-    if len(members) > MAX_ZIP_MEMBERS:
-        raise InputError(f"{len(members)} files in one archive: at most {MAX_ZIP_MEMBERS} are accepted, pack several")
-    names: set[str] = set()
-    for member in members:
-        name = member.filename.replace("\\", "/")
-        if name.startswith("/") or ".." in name.split("/") or name[1:2] == ":":
-            raise InputError(f"a member '{name[:80]}' that leads out of the archive: pack it again with relative paths")
-        if name in names:
-            raise InputError(f"two members called '{name[:80]}': pack it again with one of them")
-        names.add(name)
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.replace("\\", "/").split("/"))

@@ -193,7 +193,7 @@ def test_a_bad_file_is_one_line_without_a_folder(
 def test_a_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = write_png(tmp_path / "scan.png", side=400)
     with pytest.raises(InputError, match=r"scan\.png: a file of \d+ MiB: this page takes at most 0.001 MiB"):
-        read_upload(path, limits=Limits(upload_mib=0.001))
+        read_upload([path], limits=Limits(upload_mib=0.001))
 
 
 @pytest.mark.parametrize(

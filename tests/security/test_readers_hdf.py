@@ -60,7 +60,7 @@ def test_a_picture_out_of_another_file_is_refused(way: str, field: str, secret: 
 def test_the_page_refuses_it_too(way: str, secret: Path, tmp_path: Path) -> None:
     path = write_stolen(tmp_path / "1.mat", secret, way)
     with pytest.raises(InputError, match=r"^1\.mat: " + REFUSED[way].format(field="image")):
-        read_upload(path, limits=Limits())
+        read_upload([path], limits=Limits())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -112,7 +112,7 @@ def test_an_upload_is_not_read_in_this_process(tmp_path: Path, monkeypatch: pyte
 
     for where in ("catalogue.read_scan", "catalogue.claimed_values", "picture.read_picture", "mat.read_mat"):
         monkeypatch.setattr(f"bts.data.readers.{where}", refuse)
-    found = read_upload(write(tmp_path / "1.mat"), limits=Limits())
+    found = read_upload([write(tmp_path / "1.mat")], limits=Limits())
     np.testing.assert_array_equal(found.slices[0].image, PICTURE)
 
 
@@ -123,7 +123,7 @@ def test_a_claim_over_the_limit_is_told_with_its_number(tmp_path: Path) -> None:
     assert caught.value.claimed == 336
     assert read_scan_isolated(path, most_values=336).volume is not None
     with pytest.raises(InputError, match=r"^a\.nii\.gz: its header claims 336 voxels: this page takes at most 9, use"):
-        read_upload(path, limits=Limits(voxels=9))
+        read_upload([path], limits=Limits(voxels=9))
 
 
 # --- hostile readers -------------------------------------------------------------------------------------------------------

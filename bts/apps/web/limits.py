@@ -19,7 +19,8 @@ class Limits:
         seconds: computing time of a scan.
         batch_seconds: computing time of a batch.
         waiting: length of the request queue; further requests are refused.
-        files: number of files of a batch.
+        files: number of files of a batch or of a series; a longer series is packed as a zip.
+        unpacked_mib: size of the scans in a zip archive after unpacking.
         voxels: size of a volume in voxels, checked from the header.
         pixels: size of a picture or of a slice of a volume in pixels.
         held_voxels: size of all scans in memory; beyond it the least recently used ones are dropped.
@@ -33,7 +34,8 @@ class Limits:
     seconds: float = 120
     batch_seconds: float = 1800
     waiting: int = 16
-    files: int = 200
+    files: int = 512
+    unpacked_mib: float = 512
     voxels: int = 2**26
     pixels: int = 2**24
     held_voxels: int = 2**27

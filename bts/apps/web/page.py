@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -59,7 +59,7 @@ class Page:
         service.sessions.on_close = self._clear_gradio_state
 
     def _add_single_scan(self) -> None:
-        self.upload = gr.File(label="Scan", height=112, elem_id="bts-upload")
+        self.upload = gr.File(label="Scan or series", file_count="multiple", height=112, elem_id="bts-upload")
         with gr.Row(elem_classes="bts-examples"):
             gr.HTML('<p class="bts-soft">or a synthetic example:</p>')
             buttons = [gr.Button(name, size="sm", variant="secondary", min_width=90) for name in examples.NAMES]
@@ -127,17 +127,18 @@ class Page:
 
     # --- event handlers -----------------------------------------------------------------------------------------------
 
-    def analyse(self, path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-        """Analyse an upload."""
+    def analyse(self, paths: list[str] | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        """Analyse an upload: a file, an archive, or the files of one series."""
         session = self._session(request)
-        if path is None:
+        if not paths:
             return (gr.skip(),) * 5
-        return *self._analyse(session, lambda: self._receive(path, session), progress, path=path), None
+        return *self._analyse(session, lambda: self._receive(paths, session), progress, path=paths[0]), None
 
-    def _receive(self, path: str, session: Session) -> Scan:
+    def _receive(self, paths: Sequence[str], session: Session) -> Scan:
         """Read an upload of this session."""
-        self.service.sessions.claim(path, session)
-        return self.service.receive(path, session=session)
+        for path in paths:
+            self.service.sessions.claim(path, session)
+        return self.service.receive(paths, session=session)
 
     def _example(self, name: str) -> Callable[..., tuple[Any, ...]]:
         def analyse(request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
@@ -212,7 +213,7 @@ class Page:
         """Return `result.json` of a scan, and the paths under which its files can be downloaded for 30 minutes."""
         session = self._session(request)
         try:
-            result = self.service.analyse(self._receive(file, session), session=session)
+            result = self.service.analyse(self._receive([file], session), session=session)
             if cam_class and not result.is_volume:
                 self.service.explain(session, index=result.first_index, cam_class=cam_class)
         except SessionClosedError:

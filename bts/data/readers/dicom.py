@@ -30,6 +30,8 @@ from bts.data.slice import MAX_SIDE, Slice
 from bts.errors import InputError
 
 MAGIC = b"DICM"
+HEAD_BYTES = 132
+"""Preamble and letters at the begin of a file, which tell its kind."""
 JPEG = b"\xff\xd8"
 DEFLATED = "the deflated DICOM data set"
 EMPTY = b"\x03\x00"
@@ -68,7 +70,11 @@ class SeveralFrames(InputError):
 def is_dicom(path: str | PathLike[str]) -> bool:
     """Tell DICOM by its content, whatever the name: the four letters behind the preamble, or bare elements without either."""
     with open(path, "rb") as file:
-        head = file.read(132)
+        return is_dicom_head(file.read(HEAD_BYTES))
+
+
+def is_dicom_head(head: bytes) -> bool:
+    """Tell DICOM by its first `HEAD_BYTES`."""
     return head[128:] == MAGIC or is_bare(head)
 
 
@@ -211,7 +217,7 @@ def _opened(path: str | Path, *, pixels: bool) -> Iterator[tuple[Any, BoundedFil
     from pydicom.filereader import read_partial
 
     with open(path, "rb") as begin:
-        bare = is_bare(begin.read(132))
+        bare = is_bare(begin.read(HEAD_BYTES))
     with BoundedFile(io.FileIO(path), size=os.path.getsize(path)) as file:
         data = read_partial(file, _check_elements(pixels=pixels), force=bare)
         if file.deflated is None:

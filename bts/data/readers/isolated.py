@@ -21,11 +21,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bts.data.readers.bounds import MIB, NO_MEMORY, READ_LANES, READ_MEMORY_MIB, READ_SECONDS
+from bts.data.readers.bounds import MAX_ZIP_MEMBERS, MIB, NO_MEMORY, READ_LANES, READ_MEMORY_MIB, READ_SECONDS
+from bts.data.readers.catalogue import suffix
 from bts.data.readers.scan import Scan
-from bts.data.readers.scan_bytes import unpack
+from bts.data.readers.scan_bytes import MAX_WORDS, unpack
 from bts.errors import InputError
 
 LOG = logging.getLogger(__name__)
@@ -63,32 +64,63 @@ class ClaimError(InputError):
 def read_scan_isolated(
     path: str | Path,
     *,
+    kind: Literal["file", "folder"] = "file",
     axis: int | None = None,
     most_values: int | None = None,
+    headers: Path | None = None,
     memory_mib: float = READ_MEMORY_MIB,
     seconds: float = READ_SECONDS,
 ) -> Scan:
     """Return what `read_scan` returns, read in a process of its own; on systems that can't fork in this one.
 
     Args:
-        path: the file.
+        path: a file, or a folder with the files of one DICOM series.
+        kind: which of them.
         axis: as for `read_scan`.
         most_values: largest scan by its header (`claimed_values`); None leaves the limits of the readers.
+        headers: folder that the headers of a DICOM series are put in: they are the `files` of its `series` then, without
+            pixels and private elements. None leaves the series out.
         memory_mib: address space that reading may take.
         seconds: time that reading may take.
 
     Raises:
         ClaimError: over `most_values`.
-        InputError: as `read_scan`, or the reader crashed, took too long or too much memory.
+        InputError: as `read_scan` or `find_one_series`, or the reader crashed, took too long or too much memory.
         OSError: the process can't be started.
     """
-    if _can_fork():
-        return _shared().read_scan(path, axis=axis, most_values=most_values, memory_mib=memory_mib, seconds=seconds)
-    from bts.data.readers.catalogue import claimed_values, read_scan
+    return _shared().read_scan(
+        path,
+        kind=kind,
+        axis=axis,
+        most_values=most_values,
+        headers=headers,
+        memory_mib=memory_mib,
+        seconds=seconds,
+    )
 
-    if most_values is not None:
-        _refuse_claimed(claimed_values(path), most_values, path)
-    return read_scan(path, axis=axis)
+
+def unpack_isolated(
+    path: str | Path,
+    folder: Path,
+    *,
+    most_bytes: int,
+    memory_mib: float = READ_MEMORY_MIB,
+    seconds: float = READ_SECONDS,
+) -> dict[Path, str]:
+    """Unpack the scans in a zip archive, inflated in a process of its own; return each file and what the archive calls it.
+
+    Args:
+        path: the archive.
+        folder: for the files, which are called by their numbers.
+        most_bytes: of all members, after unpacking.
+        memory_mib: as for `read_scan_isolated`.
+        seconds: as for `read_scan_isolated`.
+
+    Raises:
+        InputError: as `unpack_scans`, or the reader crashed, took too long or too much memory.
+        OSError: the process can't be started.
+    """
+    return _shared().unpack(path, folder, most_bytes=most_bytes, memory_mib=memory_mib, seconds=seconds)
 
 
 def missing_isolation() -> str | None:
@@ -120,20 +152,49 @@ class ReadingProcess:
         self,
         path: str | Path,
         *,
+        kind: Literal["file", "folder"] = "file",
         axis: int | None = None,
         most_values: int | None = None,
+        headers: Path | None = None,
         memory_mib: float = READ_MEMORY_MIB,
         seconds: float = READ_SECONDS,
     ) -> Scan:
-        """Return the scan of a file; see `read_scan_isolated`."""
-        request = {"axis": axis, "most_values": most_values, "memory_mib": memory_mib, "seconds": seconds}
+        """Return the scan of a file or folder; see `read_scan_isolated`."""
+        request = {"kind": kind, "axis": axis, "most_values": most_values, "memory_mib": memory_mib, "seconds": seconds}
         with self._asked(path, request) as answer:
             claimed = answer.head.get("claimed")
             if claimed is None:
-                return unpack(answer.head, answer.take, path=str(path), most=int(memory_mib * MIB))
+                called = str(path) if kind == "file" else str(answer.head["name"])[:MAX_WORDS]
+                return unpack(answer.head, answer.take, path=called, most=int(memory_mib * MIB), headers=headers)
             claimed = int(claimed)
         _refuse_claimed(claimed, most_values or 0, path)
         raise InputError(f"{path}: its reader gave no usable answer: export it again, or as PNG")
+
+    def unpack(
+        self,
+        path: str | Path,
+        folder: Path,
+        *,
+        most_bytes: int,
+        memory_mib: float = READ_MEMORY_MIB,
+        seconds: float = READ_SECONDS,
+    ) -> dict[Path, str]:
+        """Unpack the scans in an archive; see `unpack_isolated`."""
+        request = {"kind": "archive", "most_values": most_bytes, "memory_mib": memory_mib, "seconds": seconds}
+        with self._asked(path, request) as answer:
+            members = [(str(name)[:MAX_WORDS], int(size)) for name, size in answer.head["members"]]
+            if (
+                len(members) > MAX_ZIP_MEMBERS
+                or min(size for _, size in members) < 0
+                or sum(size for _, size in members) > most_bytes
+            ):
+                raise ValueError("members of no or too many bytes")
+            found: dict[Path, str] = {}
+            for number, (name, size) in enumerate(members):
+                file = folder / f"{number:05}{suffix(name)}"
+                file.write_bytes(answer.take(size))
+                found[file] = name
+            return found
 
     def close(self) -> None:
         """End the process."""
@@ -141,9 +202,15 @@ class ReadingProcess:
             self._stop()
 
     @contextlib.contextmanager
-    def _asked(self, path: str | Path, request: dict[str, Any]) -> Iterator[_Answer]:
+    def _asked(self, path: str | Path, request: dict[str, Any]) -> Iterator[_Answer | _AnswerHere]:
         """Yield the answer to one request; whatever is wrong with it becomes one line."""
         absolute, seconds = str(Path(path).absolute()), request["seconds"]  # `abspath` would remove `..` behind a link
+        if not _can_fork():
+            try:
+                yield _AnswerHere(request | {"path": absolute})
+            except InputError as error:
+                raise InputError(str(error).replace(absolute, str(path))).at(path) from error
+            return
         ours, theirs = socket.socketpair()
         with self._lanes, ours:
             with theirs:
@@ -249,6 +316,21 @@ class _Answer:
                 raise EOFError
             got += received
         return found
+
+
+class _AnswerHere:
+    """The answer to a request that is read in this process, as the system can't fork."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        from bts.data.readers.answers import READS  # here, as the readers are slow to import
+
+        head, parts = READS[request["kind"]](request)
+        self.head = json.loads(json.dumps(head))  # with lists for tuples, as it comes from another process
+        self._bytes = iter(parts)
+
+    def take(self, count: int) -> bytearray:
+        """Return the next part, which has `count` bytes."""
+        return bytearray(next(self._bytes))
 
 
 def _refuse_claimed(claimed: int, most: int, path: str | Path) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bts.data.readers.answers import Answer
 from bts.data.readers.bounds import MIB
 from bts.errors import InputError
 
@@ -29,7 +30,6 @@ MAX_REQUEST_BYTES = 2**16
 REAP_S = 1.0
 """How often ended forks are collected while one is running."""
 OPEN_FILES = 32
-Answer = tuple[dict[str, Any], Sequence[memoryview]]
 Read = Callable[[dict[str, Any]], Answer]
 """Takes a request; returns the head of an answer and the bytes after it."""
 
@@ -82,17 +82,9 @@ def reader() -> Read:
         import pydicom.encaps
         import pydicom.pixels.decoders  # noqa: F401
     from bts.data.readers import mat, nifti  # noqa: F401
-    from bts.data.readers.catalogue import claimed_values, read_scan
-    from bts.data.readers.scan_bytes import pack
+    from bts.data.readers.answers import READS
 
-    def read(request: dict[str, Any]) -> Answer:
-        if request["most_values"] is not None:
-            claimed = claimed_values(request["path"])
-            if claimed > request["most_values"]:
-                return {"claimed": claimed}, ()
-        return pack(read_scan(request["path"], axis=request["axis"]))
-
-    return read
+    return lambda request: READS[request["kind"]](request)
 
 
 def limit(*, memory_mib: float, seconds: float) -> None:

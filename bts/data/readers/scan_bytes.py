@@ -5,37 +5,51 @@ The side that unpacks does not trust the other one: every value of the head is c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bts.data.enhance import Box
-from bts.data.readers.scan import Scan, VolumeGeometry
+from bts.data.readers.bounds import MAX_DICOM_FRAMES, MIB
+from bts.data.readers.scan import Scan, Series, VolumeGeometry
 from bts.data.slice import MAX_SIDE, Slice
 
 MAX_WORDS = 1000
 """Most characters of one text in the head."""
+MAX_HEADERS_BYTES = 64 * MIB
+"""Most bytes of the headers of a series: a few kilobytes a slice."""
 Take = Callable[[int], bytearray]
 """Returns the next bytes, as many as asked for."""
 
 
-def pack(scan: Scan) -> tuple[dict[str, Any], list[memoryview]]:
-    """Return the head of a scan and the bytes of its slices: float32 pixels, then the mask where there is one."""
+def pack(scan: Scan, headers: Mapping[str, bytes] | None = None) -> tuple[dict[str, Any], list[memoryview]]:
+    """Return the head of a scan and the bytes of its slices: float32 pixels, then the mask where there is one.
+
+    Args:
+        scan: what was read.
+        headers: of each file of its series, whose bytes come last; without them, or with too many, the series is left out.
+    """
+    with_series = scan.series is not None and headers and sum(map(len, headers.values())) <= MAX_HEADERS_BYTES
     head = {
         "slices": [_slice_head(item) for item in scan.slices],
         "volume": None if scan.volume is None else _volume_head(scan.volume),
         "blank": list(scan.blank),
+        "series": _series_head(scan.series, headers) if with_series and scan.series and headers else None,
     }
     parts = []
     for item in scan.slices:
         parts.append(item.image.data.cast("B"))
         if item.mask is not None:
             parts.append(item.mask.view(np.uint8).data.cast("B"))
+    if with_series and headers:
+        parts += map(memoryview, headers.values())
     return head, parts
 
 
-def unpack(head: dict[str, Any], take: Take, *, path: str, most: int) -> Scan:
+def unpack(head: dict[str, Any], take: Take, *, path: str, most: int, headers: Path | None = None) -> Scan:
     """Return the scan that was packed.
 
     Args:
@@ -43,6 +57,7 @@ def unpack(head: dict[str, Any], take: Take, *, path: str, most: int) -> Scan:
         take: gives its bytes.
         path: that the scan and its slices get.
         most: bytes accepted in all.
+        headers: folder for the headers of a DICOM series, which its `files` then are; None leaves the series out.
 
     Raises:
         ValueError: the head is not one of `pack`, or claims more than `most`.
@@ -56,7 +71,10 @@ def unpack(head: dict[str, Any], take: Take, *, path: str, most: int) -> Scan:
     blank = tuple(_whole(index, MAX_SIDE) for index in _expect(head["blank"], list))
     slices = [_slice(each, shape, take, path=path) for each, shape in zip(heads, shapes, strict=True)]
     _refuse_indices(slices, blank, volume)
-    return Scan(path=path, slices=slices, volume=volume, blank=blank)
+    series = None
+    if headers is not None and volume is not None and head["series"] is not None:
+        series = _series(head["series"], take, headers, count=volume.shape[2])
+    return Scan(path=path, slices=slices, volume=volume, blank=blank, series=series)
 
 
 def _slice_head(item: Slice) -> dict[str, Any]:
@@ -118,6 +136,36 @@ def _volume(head: dict[str, Any]) -> VolumeGeometry:
         orientation=orientation.astype(int),
         codes=(qform, sform),
         unit=_words(head["unit"]),
+    )
+
+
+def _series_head(series: Series, headers: Mapping[str, bytes]) -> dict[str, Any]:
+    places = {file: place for place, file in enumerate(headers)}
+    return asdict(series) | {
+        "files": [places[file] for file in series.files],
+        "headers": [len(header) for header in headers.values()],
+    }
+
+
+def _series(head: dict[str, Any], take: Take, folder: Path, *, count: int) -> Series:
+    """Return the series with its headers in a folder; `count` is that of its slices."""
+    sizes = [_whole(size, MAX_HEADERS_BYTES) for size in _expect(head["headers"], list)]
+    places = [_whole(place, len(sizes) - 1) for place in _expect(head["files"], list)]
+    uids = tuple(_words(uid) for uid in _expect(head["instance_uids"], list))
+    numbers = tuple(_whole(number, MAX_DICOM_FRAMES) for number in _expect(head["frame_numbers"], list))
+    if sum(sizes) > MAX_HEADERS_BYTES or len(places) != count or len(uids) != count or len(numbers) not in (0, count):
+        raise ValueError("headers that are not those of the slices")
+    texts = ("study_uid", "series_uid", "frame_of_reference_uid", "modality", "description")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{place}.dcm" for place in range(len(sizes))]
+    for file, size in zip(files, sizes, strict=True):
+        file.write_bytes(take(size))
+    return Series(
+        **{name: _words(head[name]) for name in texts},
+        files=tuple(str(files[place]) for place in places),
+        instance_uids=uids,
+        frame_numbers=numbers,
+        faults=tuple(_words(line) for line in _expect(head["faults"], list)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import bts
+from bts.data.readers.dicom import read_data
 from bts.data.readers.scan import Series, VolumeGeometry
 from bts.errors import InputError
 from bts.glossary import DISCLAIMER
@@ -37,12 +38,10 @@ def source_headers(series: Series, geometry: VolumeGeometry) -> list[Any]:
     Raises:
         InputError: a file can't be read any more.
     """
-    from pydicom import dcmread
-
     found = []
     for path in dict.fromkeys(series.files):
         try:
-            found.append(dcmread(path, stop_before_pixels=True))
+            found.append(read_data(path, pixels=False))
         except OSError as error:
             raise InputError(
                 f"{path}: can't be read again ({error.strerror or error}): keep the files until the end"

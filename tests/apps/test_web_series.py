@@ -1,0 +1,205 @@
+"""Uploads of a DICOM series, as files or as a zip, to the page: one volume, or one line."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import made_series
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from dicom_series import write_series
+from web_models import paper_predictor, picture, write_png
+
+from bts.apps import infer
+from bts.apps.web.limits import Limits
+from bts.apps.web.service import AnalysisService, format_error
+from bts.apps.web.sessions import Session
+from bts.apps.web.upload_reader import read_upload
+from bts.errors import InputError
+from bts.inference.predictor import Predictor
+
+SLICES = np.repeat(picture()[None].astype(np.uint16), 3, axis=0)
+
+
+def series(folder: Path, *, slices: np.ndarray = SLICES, **more: object) -> list[Path]:
+    return write_series(folder, slices, SeriesDescription="T1 post", **more)  # type: ignore[arg-type]
+
+
+def pack(path: Path, files: Sequence[Path], *, more: dict[str, bytes] | None = None) -> list[Path]:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, f"IM/{file.stem}")
+        for name, data in (more or {}).items():
+            archive.writestr(name, data)
+    return [path]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> AnalysisService:
+    return AnalysisService(paper_predictor(), root=tmp_path / "private")
+
+
+def sent(service: AnalysisService, paths: Sequence[Path]) -> list[Path]:
+    """Copies of files where the page puts uploads, each in a folder of its own."""
+    copies = [service.sessions.new_upload() / path.name for path in paths]
+    for path, copy in zip(paths, copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    return copies
+
+
+def analysed(service: AnalysisService, paths: Sequence[Path]) -> Session:
+    session = service.sessions.get("anna")
+    for path in paths:
+        service.sessions.claim(path, session)
+    service.analyse(service.receive(paths, session=session), session=session)
+    return session
+
+
+@pytest.mark.parametrize("kind", ["zip of files", "enhanced"])
+def test_a_series_is_answered_as_infer_py_does(
+    kind: str, service: AnalysisService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = made_series.write_series(tmp_path / "study", enhanced=kind == "enhanced", SeriesDescription="T1 post")
+    files = sorted(study.iterdir())
+    session = analysed(service, sent(service, files if kind == "enhanced" else pack(tmp_path / "a.zip", files)))
+    assert session.result is not None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Predictor, "load", lambda **how: paper_predictor())
+    assert infer.main(["study", "--out", "out"]) == 0
+    (expected,) = (tmp_path / "out").iterdir()
+    found = session.result.folder
+    assert {file.name for file in found.iterdir()} == {file.name for file in expected.iterdir()}
+    assert {"mask.nii.gz", "seg.dcm", "report.dcm", "report.html"} <= {file.name for file in found.iterdir()}
+    masks = [nibabel.load(folder / "mask.nii.gz") for folder in (found, expected)]
+    np.testing.assert_array_equal(masks[0].get_fdata(), masks[1].get_fdata())
+    np.testing.assert_array_equal(masks[0].affine, masks[1].affine)
+    objects = [pydicom.dcmread(folder / "seg.dcm") for folder in (found, expected)]
+    for name in (*made_series.PATIENT, "StudyInstanceUID", "FrameOfReferenceUID", "ReferencedSeriesSequence"):
+        assert objects[0][name] == objects[1][name], name
+    assert objects[0].PixelData == objects[1].PixelData
+    assert "Roehampton" not in (found / "result.json").read_text() + (found / "report.html").read_text()
+    name = "all.dcm" if kind == "enhanced" else expected.name
+    assert json.loads((found / "result.json").read_text())["source"] == name
+
+
+def test_only_headers_of_a_series_are_kept_and_they_go_with_the_session(service: AnalysisService, tmp_path: Path) -> None:
+    files = series(tmp_path / "study")
+    for file in files:
+        data = pydicom.dcmread(file)
+        data.private_block(0x0029, "MAKER", create=True).add_new(1, "LO", "secret")
+        data.save_as(file)
+    uploads = sent(service, pack(tmp_path / "a.zip", files))
+    session = analysed(service, uploads)
+    assert session.result is not None
+    series_found = session.result.scan.series
+    assert series_found is not None
+    kept = {Path(file) for file in series_found.files}
+    assert {path for path in uploads[0].parent.rglob("*") if path.is_file()} == {*uploads, *kept}
+    for file in kept:
+        header = pydicom.dcmread(file)
+        assert "PixelData" not in header
+        assert b"secret" not in file.read_bytes()
+        assert header.ImagePositionPatient is not None
+    service.sessions.close("anna")
+    assert not [path for path in service.sessions.root.rglob("*") if path.is_file()]
+
+
+def test_other_objects_beside_the_series_are_skipped_with_a_note(tmp_path: Path) -> None:
+    files = series(tmp_path / "study") + series(tmp_path / "ct", series="1.5.3", Modality="CT", names="abc")
+    (upload,) = pack(tmp_path / "a.zip", files, more={"photo.png": write_png(tmp_path / "photo.png").read_bytes()})
+    scan = read_upload([upload], limits=Limits())
+    assert scan.path == "T1_post-1234"
+    assert scan.slices[0].warnings == (
+        "T1_post-153 is skipped: modality CT: only MR is answered (3 files)",
+        "files that are no DICOM are skipped: 1",
+    )
+
+
+def test_an_archive_of_one_file_is_that_file(tmp_path: Path) -> None:
+    (upload,) = pack(tmp_path / "a.zip", [], more={"x/scan.png": write_png(tmp_path / "scan.png").read_bytes()})
+    assert read_upload([upload], limits=Limits()).path == "scan.png"
+
+
+def without_middle(folder: Path) -> list[Path]:
+    files = series(folder / "study", slices=np.repeat(SLICES, 2, axis=0), names=range(6))
+    return [file for file in files if file.stem != "2"]
+
+
+def two_studies(folder: Path) -> list[Path]:
+    return series(folder / "a") + series(folder / "b", study="1.9", series="1.9.1", names=["x", "y", "z"])
+
+
+def torn(folder: Path) -> list[Path]:
+    files = series(folder / "study", names=range(3))
+    files[1].write_bytes(files[1].read_bytes()[:-8])
+    return files
+
+
+def many_series(folder: Path) -> list[Path]:
+    return [series(folder / "s", slices=SLICES[:1], series=f"1.7.{k}", names=[f"s{k}"])[0] for k in range(30)]
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def pictures(folder: Path) -> list[Path]:
+    return [write_png(folder / "a.png"), write_png(folder / "b.png")]
+
+
+def other_modality(folder: Path) -> list[Path]:
+    return series(folder / "ct", Modality="CT", names="abc")
+
+
+Make = Callable[[Path], list[Path]]
+
+
+def zipped(folder: Path, make: Make | None = None, **members: bytes) -> list[Path]:
+    """An archive of the files that `make` writes and of other members."""
+    files = make(folder) if make else []
+    return pack(folder / "a.zip", files, more={name.replace("_", "."): data for name, data in members.items()})
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda folder: zipped(folder, notes_txt=b"x"), "a.zip: no scan in it, of 1 files: name an archive of scans"),
+        (lambda folder: zipped(folder, in_zip=b"x"), "a.zip: in.zip: an archive in an archive is not opened: unpack"),
+        (lambda folder: zipped(folder, bomb_dcm=bytes(2**23)), "a.zip: it unpacks to 8 MiB: at most 4 MiB are accepted"),
+        (lambda folder: [written(folder / "a.zip", b"PK")], "a.zip: no readable zip archive (File is not a zip file)"),
+        (lambda folder: zipped(folder, without_middle), "a.zip: T1_post-1234: slices 2 and 3 of 5 lie 10 mm apart, others"),
+        (lambda folder: zipped(folder, two_studies), "a.zip: 2 series of 2 studies, T1_post-1234 (3 slices), T1_post-191"),
+        (lambda folder: zipped(folder, many_series), "a.zip: 30 series, T1_post-170 (1 slices), T1_post-171 (1 slices), "),
+        (lambda folder: zipped(folder, torn), "a.zip: IM/1: it ends within frame 1"),
+        (torn, "0.dcm and 2 other files: 1.dcm: it ends within frame 1"),
+        (other_modality, "a.dcm and 2 other files: no slice of MR in it; T1_post-1234 is skipped: modality CT"),
+        (pictures, "a.png and 1 other file: 2 files, none of them DICOM: several files at once are the slices of one"),
+    ],
+)
+def test_what_is_no_series_is_one_line(make: Make, line: str, service: AnalysisService, tmp_path: Path) -> None:
+    uploads = sent(service, make(tmp_path))
+    with pytest.raises(InputError) as raised:
+        read_upload(uploads, limits=Limits(unpacked_mib=4))
+    told = format_error(raised.value, path=uploads[0])
+    assert told.startswith(line)
+    assert "\n" not in told
+    assert str(service.sessions.root) not in told
+    assert {path for path in service.sessions.uploads.rglob("*") if path.is_file()} == set(uploads)
+
+
+def test_limits_of_a_series_are_those_of_the_page(service: AnalysisService, tmp_path: Path) -> None:
+    uploads = sent(service, series(tmp_path / "study", names=range(3)))
+    with pytest.raises(
+        InputError, match=r"^0\.dcm and 2 other files: its header claims 6912 voxels: this page takes at most 99"
+    ):
+        read_upload(uploads, limits=Limits(voxels=99))
+    with pytest.raises(InputError, match="3 files: this page takes 2 at once, pack a longer series as a zip"):
+        read_upload(uploads, limits=Limits(files=2))
+    with pytest.raises(InputError, match=r"files of 0 MiB: this page takes at most 0\.01 MiB"):
+        read_upload(uploads, limits=Limits(upload_mib=0.01))
