@@ -27,6 +27,7 @@ def command(argv: Sequence[str]) -> int:
         metavar=("MIN", "MAX"),
         help="minimum and maximum number of slices per patient [4 8]",
     )
+    parser.add_argument("--side", type=int, default=512, metavar="N", help="rows and columns of a slice [512]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed [0]")
     options = parser.parse_args(argv)
     out = options.out_option or options.out
@@ -35,7 +36,12 @@ def command(argv: Sequence[str]) -> int:
     from bts.data.phantom import write_phantom
 
     count = write_phantom(
-        out, patients=options.patients, slices_per_patient=tuple(options.slices), healthy=options.healthy, seed=options.seed
+        out,
+        patients=options.patients,
+        slices_per_patient=tuple(options.slices),
+        healthy=options.healthy,
+        seed=options.seed,
+        side=options.side,
     )
     say(f"{count} synthetic slices of {options.patients + options.healthy} patients are in {out}")
     say(f"next: python train_seg.py --data.root {out} --model.weights none")

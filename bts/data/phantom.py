@@ -16,6 +16,8 @@ from bts.errors import RequestError
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
 
 N_FOLDS = 5
+SIDES = (64, 1024)
+"""Fewest and most rows and columns of a slice."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class PhantomPatient:
             has such a number.
         label: class name.
         number: number of the patient; IDs that differ by a suffix (`MR900003`, `MR900003B`) share it, and with it the head.
-        side: rows and columns of the slices, 512 or 256.
+        side: rows and columns of the slices.
         n_slices: number of slices under this ID.
         fold: 1 to 5, equal for all scans of a patient.
     """
@@ -40,7 +42,9 @@ class PhantomPatient:
     fold: int
 
 
-def write_phantom(out: Path, *, patients: int, slices_per_patient: tuple[int, int], healthy: int = 0, seed: int = 0) -> int:
+def write_phantom(
+    out: Path, *, patients: int, slices_per_patient: tuple[int, int], healthy: int = 0, seed: int = 0, side: int = 512
+) -> int:
     """Write a synthetic set in figshare's layout (`N.mat`, MATLAB 7.3, and `cvind.mat`); equal seeds give equal files.
 
     Args:
@@ -49,6 +53,7 @@ def write_phantom(out: Path, *, patients: int, slices_per_patient: tuple[int, in
         slices_per_patient: fewest and most slices of a patient.
         healthy: number of further patients without a tumour (label 0, which only phantoms have).
         seed: random seed.
+        side: rows and columns of a slice; some patients have half as many, as in figshare.
 
     Returns:
         Number of slices written.
@@ -62,18 +67,21 @@ def write_phantom(out: Path, *, patients: int, slices_per_patient: tuple[int, in
         raise RequestError(f"expected at least one patient and 1 <= fewest <= most slices, received {received}")
     if seed < 0:
         raise RequestError(f"seed {seed}: expected a whole number from 0 on")
+    if not SIDES[0] <= side <= SIDES[1]:
+        raise RequestError(f"side {side}: expected {SIDES[0]} to {SIDES[1]} rows and columns")
     if any(Path(out).glob("*.mat")):
         raise RequestError(f"{out}: there are .mat files already: name an empty folder, so that no two sets are mixed")
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
-        return _write(Path(out), plan_patients(patients, slices_per_patient, healthy=healthy, seed=seed), seed=seed)
+        plan = plan_patients(patients, slices_per_patient, healthy=healthy, seed=seed, side=side)
+        return _write(Path(out), plan, seed=seed)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())  # HDF5's own messages run over several lines
         raise RequestError(f"{out}: can't be written ({reason}): name a folder with room that may be written") from error
 
 
 def plan_patients(
-    patients: int, slices_per_patient: tuple[int, int], *, healthy: int = 0, seed: int = 0
+    patients: int, slices_per_patient: tuple[int, int], *, healthy: int = 0, seed: int = 0, side: int = 512
 ) -> list[PhantomPatient]:
     """Return the patients of the set; every fourth glioma is a second scan of the previous one, under a second ID.
 
@@ -94,7 +102,7 @@ def plan_patients(
                 patient=(f"MR{first + number}" + ("B" if second_scan else "")) if lettered else str(first + number),
                 label=label,
                 number=number,
-                side=256 if position % 7 == 4 else 512,
+                side=side // 2 if position % 7 == 4 else side,
                 n_slices=int(random.integers(slices_per_patient[0], slices_per_patient[1] + 1)),
                 fold=plan[-3].fold if second_scan else turn % N_FOLDS + 1,
             )

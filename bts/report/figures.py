@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bts.atomic import replacing
 from bts.csv_files import read_frame
@@ -60,39 +62,44 @@ class Chart:
 
     Attributes:
         path: path of the PNG.
+        figure: matplotlib's figure.
         axes: (rows, columns) array of matplotlib axes.
-        svg: `<svg>` element with text in the page's own colour; empty until the chart is written.
     """
 
     path: Path
+    figure: Figure
     axes: np.ndarray
-    svg: str = field(default="")
 
     @property
     def axis(self) -> Axes:
         """The first axes."""
         return self.axes[0, 0]
 
+    @functools.cached_property
+    def svg(self) -> str:
+        """The `<svg>` element of the finished chart, with text in the page's own colour."""
+        with plt.rc_context(STYLE):
+            return _to_svg(self.figure)
+
 
 @contextmanager
 def chart(path: Path, *, columns: int = 1, rows: int = 1, width: float = 4.4, height: float = 3.4) -> Iterator[Chart]:
-    """Yield a chart to draw on, then write its PNG to `path` atomically and fill `svg`."""
+    """Yield a chart to draw on, then write its PNG to `path` atomically."""
     with plt.rc_context(STYLE):
         made, axes = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained")
         try:
-            drawn = Chart(path, axes)
+            drawn = Chart(path, made, axes)
             yield drawn
             layout = made.get_layout_engine()
             assert layout is not None
             layout.execute(made)  # for both files, computed once: half of the time
             made.set_layout_engine("none")
             _write_png(made, path)
-            drawn.svg = _to_svg(made)
         finally:
             plt.close(made)
 
 
-def _write_png(made: matplotlib.figure.Figure, path: Path) -> None:
+def _write_png(made: Figure, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
@@ -101,7 +108,7 @@ def _write_png(made: matplotlib.figure.Figure, path: Path) -> None:
         raise RequestError(f"{path}: can't be written ({error.strerror}): choose another folder or free some space") from error
 
 
-def _to_svg(made: matplotlib.figure.Figure) -> str:
+def _to_svg(made: Figure) -> str:
     text = io.StringIO()
     made.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()[text.getvalue().index("<svg") :]
@@ -140,8 +147,8 @@ def split_table(split: Split) -> pd.DataFrame:
     return counts.reindex(whole, fill_value=0).reset_index()
 
 
-def draw_split(split: Split, path: Path) -> str:
-    """Draw slices and patients of each class in each part; return the SVG."""
+def draw_split(split: Split, path: Path) -> Chart:
+    """Draw slices and patients of each class in each part."""
     table = split_table(split)
     labels = list(dict.fromkeys(table["label"]))
     colours = colour_of(labels)
@@ -161,7 +168,7 @@ def draw_split(split: Split, path: Path) -> str:
         drawn.axes[0, 1].annotate(
             f"split {split.fingerprint}", (1, 1), xycoords="axes fraction", ha="right", fontsize=7, color=FAINT
         )
-    return drawn.svg
+    return drawn
 
 
 def _groups(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -180,8 +187,8 @@ def _groups(table: pd.DataFrame) -> dict[str, list[str]]:
     return {title: names for title, names in groups.items() if names}
 
 
-def draw_curves(curves: Path, path: Path) -> str | None:
-    """Draw losses, scores and learning rate by epoch from a run's `curves.csv`; return the SVG, or None without data."""
+def draw_curves(curves: Path, path: Path) -> Chart | None:
+    """Draw losses, scores and learning rate by epoch from a run's `curves.csv`; return None without data."""
     table = read_frame(curves) if curves.is_file() and curves.stat().st_size else pd.DataFrame()
     groups = _groups(table)
     if table.empty or not groups or "epoch" not in table:
@@ -196,7 +203,7 @@ def draw_curves(curves: Path, path: Path) -> str | None:
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend()
             axes.set(title=title, xlabel="epoch")
-    return drawn.svg
+    return drawn
 
 
 def _stage_starts(table: pd.DataFrame) -> list[int]:

@@ -82,11 +82,11 @@ def _panels(found: Evaluated, extras: Extras, out: Path) -> list[charts.Panel]:
         panels.append(charts.draw_features(out, places, list(cases["label"]), right, about=about))
     if found.split is not None:
         caption = "Slices and patients of each class in each part."
-        panels.append(charts.Panel("split", draw_split(found.split, out / "split.png"), caption, {}))
+        panels.append(charts.Panel("split", draw_split(found.split, out / "split.png").svg, caption, {}))
     for name, curves in extras.curves.items():
-        svg = draw_curves(curves, out / f"curves_{name}.png")
-        if svg:
-            panels.append(charts.Panel(f"curves_{name}", svg, f"Training of the {name} model.", {}))
+        drawn = draw_curves(curves, out / f"curves_{name}.png")
+        if drawn is not None:
+            panels.append(charts.Panel(f"curves_{name}", drawn.svg, f"Training of the {name} model.", {}))
     return panels
 
 

@@ -53,7 +53,7 @@ def test_the_set_reads_as_figshare_and_is_marked_synthetic(source):
 
 
 def test_a_set_without_healthy_slices_has_three_classes(tmp_path):
-    write_phantom(tmp_path, patients=1, slices_per_patient=(1, 1))
+    write_phantom(tmp_path, patients=1, slices_per_patient=(1, 1), side=64)
     assert Figshare(tmp_path).classes == TUMOURS
 
 
@@ -92,7 +92,7 @@ def test_border_runs_around_the_mask(source):
 
 def test_equal_seeds_give_equal_files_and_other_seeds_others(tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
-        write_phantom(tmp_path / folder, patients=2, slices_per_patient=(1, 1), seed=seed)
+        write_phantom(tmp_path / folder, patients=2, slices_per_patient=(1, 1), seed=seed, side=64)
     for name in ("1.mat", "2.mat"):
         first, second, other = (fields(tmp_path / folder / name) for folder in "abc")
         for field, array in first.items():
@@ -227,6 +227,19 @@ def test_numbers_that_make_no_set_are_refused(tmp_path, patients, slices, health
 def test_a_negative_seed_is_refused(tmp_path):
     with pytest.raises(RequestError, match="seed -1: expected a whole number from 0 on"):
         write_phantom(tmp_path, patients=1, slices_per_patient=(1, 1), seed=-1)
+
+
+@pytest.mark.parametrize("side", [63, 1025])
+def test_a_side_that_no_slice_has_is_refused(tmp_path, side):
+    with pytest.raises(RequestError, match=f"side {side}: expected 64 to 1024 rows and columns"):
+        write_phantom(tmp_path / "out", patients=1, slices_per_patient=(1, 1), side=side)
+    assert not (tmp_path / "out").exists()
+
+
+def test_slices_have_the_side_that_is_asked_for(tmp_path):
+    write_phantom(tmp_path, patients=5, slices_per_patient=(1, 1), side=64)
+    source = Figshare(tmp_path)
+    assert [source.read(record).image.shape for record in source.records()] == [(64, 64)] * 4 + [(32, 32)]
 
 
 def test_a_folder_with_slices_is_left_alone(tmp_path):

@@ -47,7 +47,7 @@ def test_the_split_is_counted_by_slices_and_patients(tmp_path: Path) -> None:
     table = split_table(split).set_index(["part", "label"])
     assert tuple(table.loc[("train", "glioma")]) == (2, 1)
     assert tuple(table.loc[("test", "glioma")]) == (0, 0)
-    assert split.fingerprint in draw_split(split, tmp_path / "split.png")
+    assert split.fingerprint in draw_split(split, tmp_path / "split.png").svg
 
 
 @pytest.mark.parametrize("content", [None, "", "epoch,stage,lr\n"])
@@ -60,9 +60,10 @@ def test_without_an_epoch_there_are_no_curves(tmp_path: Path, content: str | Non
 
 def test_curves_survive_columns_that_are_partly_empty(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text("epoch,stage,lr,train_loss,dice,epoch_s\n1,1,0.1,2,,90\n2,2,0.1,1,0.5,80\n")
-    svg = draw_curves(tmp_path / "curves.csv", tmp_path / "curves.png") or ""
-    assert "dice" in svg
-    assert "epoch_s" not in svg  # a time beside scores would flatten them
+    drawn = draw_curves(tmp_path / "curves.csv", tmp_path / "curves.png")
+    assert drawn is not None
+    assert "dice" in drawn.svg
+    assert "epoch_s" not in drawn.svg  # a time beside scores would flatten them
 
 
 def test_features_of_two_groups_lie_in_two_groups() -> None:

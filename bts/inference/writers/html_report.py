@@ -115,5 +115,5 @@ def _environment() -> Any:
 
 def _data_uri(picture: Image.Image) -> str:
     data = io.BytesIO()
-    picture.save(data, "PNG", optimize=True)
+    picture.save(data, "PNG")
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
