@@ -52,7 +52,12 @@ def choose_precision(precision: Literal["auto", "32-true", "bf16-mixed", "16-mix
 
 
 def cpu_computes_bf16() -> bool:
-    """Return whether the CPU has bf16 dot products (AVX-512 BF16 or AMX); without them bf16 is slower than 32 bits."""
+    """Return whether torch uses bf16 dot products of the CPU (AVX-512 BF16 or AMX); without them bf16 is slower than 32 bits.
+
+    `ATEN_CPU_CAPABILITY=avx2` forbids them.
+    """
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
+        return False
     # torch exposes this only under private names, which older releases lack
     probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(probe() for probe in probes if probe is not None)

@@ -50,6 +50,14 @@ def test_more_devices_than_there_are_is_refused() -> None:
         choose_machine(TrainerSettings(devices=3))
 
 
+@pytest.mark.parametrize("capability", ["AVX2", "DEFAULT"])
+def test_a_processor_that_is_held_to_older_instructions_does_not_compute_in_bf16(
+    capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    assert not device.cpu_computes_bf16()
+
+
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_bf16_is_taken_only_where_the_processor_computes_in_it(
     native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
