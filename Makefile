@@ -51,7 +51,7 @@ demo: install demo/scans/cvind.mat
 
 demo/data/cvind.mat: | install
 	rm -rf demo/data
-	$(BIN)/bts phantom demo/data --patients 48 --healthy 16 --slices 3 3 --seed 1
+	$(BIN)/bts phantom demo/data --patients 48 --healthy 16 --slices 3 3 --seed 1 --side 256
 
 demo/scans/cvind.mat: | install
 	rm -rf demo/scans

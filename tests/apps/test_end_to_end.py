@@ -1,4 +1,4 @@
-"""The whole way in one go: phantoms, both trainings, scores, inference; and every shipped settings file takes a step.
+"""The whole way in one go, as in `make demo`: phantoms, training, inference, report; and every settings file takes a step.
 
 The shipped settings are used as they are but for what SHRUNK says. They train a small encoder; the shipped one is built and
 differentiated by itself.
@@ -7,20 +7,20 @@ differentiated by itself.
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from made_runs import write_made_model
 
 from bts.apps import cli, infer, train
 from bts.apps.settings_parser import Override, from_yaml, read_settings
-from bts.glossary import FIGSHARE_CLASSES, Task
+from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR, Task
 from bts.models.networks import build_network
 from bts.runs import find_latest
 from bts.training.tasks import build_architecture
-from tools import __main__ as tools_main
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 SHRUNK = {
@@ -93,37 +93,41 @@ def test_every_settings_file_trains_a_step_with_a_small_encoder(
     assert json.loads((run.scores / "scores.json").read_text())["limit_batches"] == 1
 
 
-def test_from_phantoms_to_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def recipe(target: str) -> list[list[str]]:
+    """Words of the commands of a target of the Makefile, without the folder of the programs."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (lines,) = re.findall(rf"^{re.escape(target)}:.*\n((?:\t.*\n)+)", makefile, re.M)
+    commands = (line.strip() for line in lines.splitlines() if line.startswith("\t$(BIN)/"))
+    return [shlex.split(line.removeprefix("$(BIN)/").replace("$(DEMO_RUN)", "RUN")) for line in commands]
+
+
+def test_the_demo_leads_from_phantoms_to_answers_and_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["phantom", "set", "--patients", "9", "--slices", "1", "1", "--seed", "3"]) == 0
-    small = {"trainer__limit_batches": "null", "model__encoder": "test_resnet"}
-    assert train.main("seg", shrunk(Path("set"), **small, model__channels="[8, 8, 8, 8, 8]")) == 0
-    assert train.main("cls", shrunk(Path("set"), **small)) == 0
-    told = capsys.readouterr().out
-    assert "Dice, mean over slices" in told
-    assert "accuracy per slice" in told
+    model = tmp_path / "untrained"
+    write_made_model(model, "joint", name="untrained", classes=[*FIGSHARE_CLASSES, NO_TUMOUR], trained=[], seed=0)
+    small = ["--patients", "9", "--healthy", "3", "--slices", "1", "1", "--side", "96"]
+    for folder in ("scans", "data"):
+        (phantom,) = recipe(f"demo/{folder}/cvind.mat")
+        assert cli.main([*phantom[1:], *small]) == 0
+    bundled, training, inference, evaluation = recipe("demo")
+    assert infer.main([str(model) if word == "joint-mobilenetv2" else word for word in bundled[2:]]) == 0
+    changes = {"trainer__limit_batches": "null", "model__encoder": "test_resnet", "model__channels": "[8, 8, 8, 8, 8]"}
+    assert train.main("joint", [*training[2:], *shrunk(Path("demo/data"), runs="demo/runs", **changes)]) == 0
+    run = find_latest("demo/runs", "joint")
+    assert run is not None
+    (tmp_path / "demo" / "scans" / "broken.mat").write_bytes(b"MATLAB 7.3 MAT-file, cut short")
+    assert infer.main([str(run.path) if word == "RUN" else word for word in inference[2:]]) == 1
+    told = capsys.readouterr()
+    assert "12 of 13 scans done" in told.out
+    assert "broken.mat" in told.err
+    for answers in ("bundled", "results"):
+        assert len(list(Path("demo", answers).glob("*/overlay.png"))) == 12
+    result = json.loads(Path("demo/results/1/result.json").read_text())
+    assert any("phantom" in warning for warning in result["warnings"])  # whatever the model says, it means nothing
 
-    (tmp_path / "scans").mkdir()
-    Image.fromarray(np.add.outer(np.arange(50), np.arange(60)).astype(np.uint8)).save("scans/ramp.png")
-    (tmp_path / "scans" / "broken.mat").write_bytes(b"MATLAB 7.3 MAT-file, cut short")
-    assert infer.main(["scans", "set/1.mat", "--out", "results"]) == 1
-    told_now = capsys.readouterr()
-    assert "2 of 3 scans done" in told_now.out
-    assert "broken.mat" in told_now.err
-
-    result = json.loads(Path("results/ramp/result.json").read_text())
-    assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    assert any("phantom" in warning for warning in result["warnings"])  # whatever the models say, it means nothing
-    with Image.open("results/ramp/mask.png") as mask:
-        assert mask.size == (60, 50)
-
-    assert tools_main.main(["figure", "--data", "set", "--count", "2", "--out", "pictures/figure.png"]) == 0
-    with Image.open("pictures/figure.png") as figure:
-        assert figure.width > 4 * 256
-
-    Path("page.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
-    runs = [str(run.path) for task in ("seg", "cls") if (run := find_latest("runs", task)) is not None]  # type: ignore[arg-type]
-    assert tools_main.main(["results", *runs, "--out", "page.md", "--readme", "page.md"]) == 0
-    page = Path("page.md").read_text()
-    assert "synthetic phantoms" in page
-    assert len([line for line in page.splitlines() if line.startswith("| ")]) == 6  # a head and five scores
+    (tmp_path / "demo" / "scans" / "broken.mat").unlink()
+    assert cli.main([str(run.path) if word == "RUN" else word for word in evaluation[1:]]) == 0
+    assert json.loads(Path("demo/report/metrics.json").read_text())["summary"]["n_slices"] == 12  # none was trained on
+    assert Path("demo/report/index.html").is_file()
