@@ -269,9 +269,3 @@ def test_long_fields_are_refused_before_they_are_parsed(tmp_path):
     found, left = find_series(files)
     assert [each.shape[2] for each in found] == [1]
     assert "its field ImagePositionPatient holds" in left[0].reason
-
-
-def test_each_is_called_for_every_file(tmp_path):
-    calls: list[int] = []
-    find_series(write_series(tmp_path, VALUES), each=lambda: calls.append(1))
-    assert len(calls) == 6
