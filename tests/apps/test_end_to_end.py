@@ -111,7 +111,7 @@ def test_the_demo_leads_from_phantoms_to_answers_and_a_report(
     for folder in ("scans", "data"):
         (phantom,) = recipe(f"demo/{folder}/cvind.mat")
         assert cli.main([*phantom[1:], *small]) == 0
-    bundled, training, inference, evaluation = recipe("demo")
+    (bundled,), (training, inference, evaluation) = recipe("demo/bundled/1/overlay.png"), recipe("demo")
     assert infer.main([str(model) if word == "joint-mobilenetv2" else word for word in bundled[2:]]) == 0
     changes = {"trainer__limit_batches": "null", "model__encoder": "test_resnet", "model__channels": "[8, 8, 8, 8, 8]"}
     assert train.main("joint", [*training[2:], *shrunk(Path("demo/data"), runs="demo/runs", **changes)]) == 0
