@@ -11,7 +11,9 @@ import numpy as np
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable, say
 from bts.errors import InputError
+from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
 from bts.progress import counted, phase
+from bts.registry import suggestion
 
 if TYPE_CHECKING:
     from bts.data.sources.base import Record, Source
@@ -88,11 +90,19 @@ def count_lines(records: Sequence[Record]) -> list[str]:
     for record in records:
         patients.setdefault(record.label, set()).add(record.patient)
     lines = [
-        f"{label or 'unknown':<12} {count:>6} slices {len(patients[label] - {None}):>5} patients"
+        f"{label or 'unknown':<12} {count:>6} slices {len(patients[label] - {None}):>5} patients{_other_class(label)}"
         for label, count in Counter(record.label for record in records).most_common()
     ]
     known = {record.patient for record in records} - {None}
     return [*lines, f"{'all':<12} {len(records):>6} slices {len(known):>5} patients"]
+
+
+def _other_class(label: str | None) -> str:
+    """Return a note on a class that no public set has; it may be a misspelling or no class at all."""
+    known = (*FIGSHARE_CLASSES, NO_TUMOUR)
+    if label is None or label in known:
+        return ""
+    return f"   no class of the public sets ({', '.join(known)}){suggestion(label, known)}: used as a class of its own"
 
 
 def mask_lines(source: Source, records: Sequence[Record]) -> tuple[list[str], int]:

@@ -86,11 +86,11 @@ def mix(
     before: set[str] = set()
     for each, known in zip(taken, patients, strict=True):
         new = [record for record in _chosen(each) if known.get(record.path) not in before]
-        rows += manifest_rows(each.source, new, folder=folder, patients=known, name=each.name)
+        rows += manifest_rows(each.source.root, new, folder=folder, patients=known, name=each.name)
         before.update(known.values())
     more: list[Row] = []
     for each in new_tumours(taken[: len(whole)], wanted):
-        more += manifest_rows(each.source, _chosen(each), folder=folder, patients=each.patients, name=each.name)
+        more += manifest_rows(each.source.root, _chosen(each), folder=folder, patients=each.patients, name=each.name)
     folds = two_folds(more)
     held_out = [row for row in more if hold_out and folds.get(row["patient_id"]) == hold_out]
     rows += [row for row in more if row not in held_out]

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from source_files import folders_root, picture, save
 
+from bts.apps.cli import main
 from bts.data.sources.catalogue import open_source
 from bts.errors import InputError, RequestError
 
@@ -112,3 +113,23 @@ def test_an_unreadable_picture_is_named_when_it_is_read(tmp_path):
     source = open_source("folders", tmp_path)
     with pytest.raises(InputError, match=r"glioma/torn\.png: not a readable picture"):
         source.read(source.records()[0])
+
+
+@pytest.mark.parametrize(("name", "what"), [("seg", "masks"), ("Masks", "masks"), ("img", "pictures of any class")])
+def test_a_folder_of_masks_or_of_all_pictures_is_no_class(tmp_path, name, what):
+    save(tmp_path / "glioma" / "1.png", picture(3))
+    save(tmp_path / name / "1.png", picture(4))
+    with pytest.raises(
+        RequestError, match=rf"{name}: looks like a folder of {what}, not a class: .*`bts manifest .* --pattern"
+    ):
+        open_source("folders", tmp_path)
+
+
+def test_a_class_that_no_public_set_has_is_named_with_the_nearest(tmp_path, capsys):
+    for name in ("glioma", "gliom", "abscess"):
+        save(tmp_path / name / "1.png", picture(3))
+    assert main(["sources", f"folders:{tmp_path}", "--no-masks"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert "no class of the public sets" not in lines["glioma"]
+    assert "did you mean 'glioma'?" in lines["gliom"]
+    assert "used as a class of its own" in lines["abscess"]

@@ -21,8 +21,9 @@ def mixed(tmp_path: Path) -> Path:
     write_phantom(tmp_path / "figshare", patients=3, slices_per_patient=(1, 1), seed=3)
     tumours, others = open_source("figshare", tmp_path / "figshare"), open_source("brisc", brisc_root(tmp_path / "brisc"))
     healthy = [record for record in others.records() if record.label == "no_tumour"]
-    rows = manifest_rows(tumours, tumours.records(), folder=tmp_path / "table")
-    rows += manifest_rows(others, healthy, folder=tmp_path / "table", patients={record.path: "nobody" for record in healthy})
+    rows = manifest_rows(tumours.root, tumours.records(), folder=tmp_path / "table", name="figshare")
+    nobody = {record.path: "nobody" for record in healthy}
+    rows += manifest_rows(others.root, healthy, folder=tmp_path / "table", name="brisc", patients=nobody)
     write_manifest(tmp_path / "table" / "manifest.csv", rows)
     return tmp_path
 
@@ -81,7 +82,7 @@ def test_another_word_for_a_plane_says_nothing(tmp_path: Path) -> None:
 def test_a_slice_that_is_no_file_of_its_own_is_refused(tmp_path: Path) -> None:
     source = open_source("npz", npz_root(tmp_path))
     with pytest.raises(RequestError, match="no file of its own: a table can name only pictures that are files"):
-        manifest_rows(source, source.records(), folder=tmp_path)
+        manifest_rows(source.root, source.records(), folder=tmp_path, name="npz")
 
 
 def test_a_table_that_cannot_be_written_is_told(tmp_path: Path) -> None:

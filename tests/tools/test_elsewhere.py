@@ -51,7 +51,7 @@ def write_tables(run: Run, data: Path, folder: Path) -> tuple[Path, Path]:
     """Write the run's data as a manifest, and one of tumours of new patients, the last of them without a mask."""
     shutil.copytree(data, folder)
     source = open_source("figshare", folder)
-    write_manifest(folder / "manifest.csv", manifest_rows(source, source.records(), folder=folder, name="home"))
+    write_manifest(folder / "manifest.csv", manifest_rows(source.root, source.records(), folder=folder, name="home"))
     rows = []
     for number in range(3):
         Image.fromarray(np.random.default_rng(number).integers(0, 255, (64, 64), dtype=np.uint8)).save(

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
-from bts.data.sources.labels import UNLABELLED, class_name, ordered_classes, part_name
+from bts.data.sources.labels import MASK_WORDS, PICTURE_WORDS, UNLABELLED, class_name, ordered_classes, part_name
 from bts.data.sources.picture_files import folders_in, log_skipped, pictures_in, read_record, refuse_missing, split_files
 from bts.errors import RequestError
 from bts.glossary import Part
@@ -86,7 +86,19 @@ def labelled_folders(folder: Path) -> list[Path]:
     unlabelled = [each for each in found if each.name.lower() in UNLABELLED]
     for each in unlabelled:
         log_skipped(str(each), f"{len(pictures_in(each))} pictures without a label are not used (a folder of predictions)")
+    for each in found:
+        _refuse_no_class(each)
     return [each for each in found if each not in unlabelled]
+
+
+def _refuse_no_class(folder: Path) -> None:
+    name = folder.name.lower()
+    if name in MASK_WORDS or name in PICTURE_WORDS:
+        what = "masks" if name in MASK_WORDS else "pictures of any class"
+        raise RequestError(
+            f"{folder}: looks like a folder of {what}, not a class: read patients, classes and masks from the names with "
+            f"`bts manifest {folder.parent} --pattern '{{patient}}_{{label}}_{{slice}}'`, or rename it"
+        )
 
 
 def _refuse_loose(folder: Path) -> None:

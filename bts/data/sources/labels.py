@@ -14,6 +14,13 @@ HEALTHY = re.compile(
 UNLABELLED = ("pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled")
 """Names of folders beside those of the classes that hold pictures without a label, as Br35H's `pred`."""
 
+MASK_WORDS = (
+    *("mask", "masks", "seg", "segs", "segmentation", "segmentations", "annotation", "annotations"),
+    *("gt", "groundtruth", "ground_truth", "roi", "rois"),
+)
+PICTURE_WORDS = ("img", "imgs", "image", "images", "picture", "pictures", "scan", "scans")
+"""Words in names of files and folders that tell masks from pictures and are no class, in small letters."""
+
 PART_NAMES: dict[str, Part] = {
     "train": "train",
     "training": "train",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bts.atomic import replacing
 from bts.csv_files import dict_writer
-from bts.data.sources.base import Record, Source
+from bts.data.sources.base import Record
 from bts.data.sources.manifest import COLUMNS, MORE
 from bts.errors import RequestError
 
@@ -16,21 +16,21 @@ Row = dict[str, str]
 
 
 def manifest_rows(
-    source: Source,
+    root: Path,
     records: Sequence[Record],
     *,
     folder: Path,
+    name: str,
     patients: Mapping[str, str] | None = None,
-    name: str | None = None,
 ) -> list[Row]:
-    """Return a row of a manifest in `folder` for each record of a source.
+    """Return a row of a manifest in `folder` for each record.
 
     Args:
-        source: where the slices are.
+        root: folder that the paths of the records are relative to.
         records: which of them.
         folder: where the table will lie.
+        name: what the set is called in the table, where a record names none.
         patients: patient by path, for slices whose publisher names none.
-        name: what the set is called in the table; None takes the source's name.
 
     Raises:
         RequestError: a slice that is no file of its own (`npz`), or lies on another drive than the table.
@@ -38,8 +38,8 @@ def manifest_rows(
     rows = []
     for record in records:
         label, patient = record.label or "", record.patient or (patients or {}).get(record.path, "")
-        paths = [_relative(source.root, name, folder) if name else "" for name in (record.path, record.mask)]
-        mixed = (record.plane or "", record.source or name or source.name)
+        paths = [_relative(root, path, folder) if path else "" for path in (record.path, record.mask)]
+        mixed = (record.plane or "", record.source or name)
         rows.append(dict(zip((*COLUMNS, *MORE), (paths[0], label, paths[1], patient, record.part or "", *mixed), strict=True)))
     return rows
 
