@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Reporter:
         self,
         *,
         emit: Callable[[str], object] = log.info,
-        is_terminal: Callable[[], bool] = lambda: sys.stderr is not None and sys.stderr.isatty(),
+        is_terminal: Callable[[], bool] = lambda: has_room(sys.stderr),
         clock: Callable[[], float] = time.monotonic,
         tick_s: float | None = TICK_S,
     ) -> None:
@@ -125,9 +126,10 @@ class Reporter:
         """Draw the bars again; without a terminal write a line on the innermost phase if there was none for `EVERY_S`."""
         with self._lock:
             now, line = self.clock(), None
-            if self.phases and self.phases[-1].bar is not None:
-                self.phases[-1].bar.refresh()
-            elif self.phases and now - (self.spoke or 0.0) >= EVERY_S:
+            bars = [phase.bar for phase in self.phases if phase.bar is not None]
+            for bar in bars:
+                bar.refresh()
+            if self.phases and not bars and now - (self.spoke or 0.0) >= EVERY_S:
                 line, self.spoke = self.phases[-1].line(now), now
         if line is not None:
             self.emit(line)
@@ -143,6 +145,14 @@ class Reporter:
                 yield
         else:
             yield
+
+
+def has_room(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal of known width: on another a bar would be empty, as in some containers."""
+    try:
+        return stream is not None and stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+    except OSError:
+        return False
 
 
 REPORTER = Reporter()

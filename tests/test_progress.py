@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import os
+import struct
 import sys
 import time
 
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bts import progress
-from bts.progress import EVERY_S, Reporter, counted
+from bts.progress import EVERY_S, Reporter, counted, has_room
 
 
 class Clock:
@@ -109,25 +112,47 @@ class Terminal:
     def isatty(self) -> bool:
         return True
 
+    def last(self) -> str:
+        """What was written over a line last; tqdm moves the cursor up after a lower bar."""
+        return self.text.split("\r")[-1].replace("\x1b[A", "").strip()
+
 
 def test_a_terminal_gets_a_bar_that_is_cleared_for_other_lines_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "100")
     reporter, clock, lines = watched(terminal=True)
+    outer = reporter.open("auditing", None, "slices")
     phase = reporter.open("reading", 4, "slices")
     phase.advance(3, note="loss 0.5")
     clock.now += 100
+    terminal.text = ""
     reporter.tick()
     assert lines == []
+    assert "auditing: 00:0" in terminal.text
     assert "reading:" in terminal.text
-    last = terminal.text.split("\r")[-1]
-    assert "3/4 [" in last
-    assert "loss 0.5" in last
+    assert "3/4 [" in terminal.last()
+    assert "loss 0.5" in terminal.last()
     with reporter.aside():
-        assert terminal.text.split("\r")[-1].strip() == ""
+        assert terminal.last() == ""
     reporter.close(phase)
-    assert terminal.text.split("\r")[-1].strip() == ""
+    reporter.close(outer)
+    assert terminal.last() == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [0, 80])
+def test_a_terminal_of_unknown_width_gets_lines(columns: int) -> None:
+    import fcntl
+    import termios
+
+    main, other = os.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with open(other, "w") as stream:
+        assert has_room(stream) is bool(columns)
+    os.close(main)
+    assert not has_room(io.StringIO())
+    assert not has_room(None)
 
 
 def test_every_item_is_yielded_and_counted_when_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
