@@ -153,7 +153,7 @@ def test_under_torchrun_a_bad_input_does_not_end_the_other_processes(
 ) -> None:
     draw_scans(tmp_path / "scans", 1)
     (tmp_path / "scans" / "bad.png").write_bytes(b"no picture")
-    for name, value in {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "WORLD_SIZE": world}.items():
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "RANK": str(int(world) - 1), "WORLD_SIZE": world}.items():
         monkeypatch.setenv(name, value)
     assert infer.main(["scans", "--out", "out"]) == status
     assert "bad.png" in capsys.readouterr().err
