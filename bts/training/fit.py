@@ -34,7 +34,7 @@ from bts.training.datamodule import SliceData, choose_workers
 from bts.training.device import is_first
 from bts.training.divergence import DivergenceError, remedies
 from bts.training.job import Job, run_folder
-from bts.training.loggers import score_tag, write_hparams
+from bts.training.loggers import score_tag, write_description, write_hparams
 from bts.training.module import TaskModule
 from bts.training.prepare import TrainingData, prepare
 from bts.training.progress import log_to_file
@@ -94,6 +94,8 @@ def _train(job: Job, run: Run, signals: StopSignals, load: OtherLoad, *, check: 
         training_data = prepare(settings, job.task, run, check=check)
     refuse_unwritable(training_data, name=run.path.name)
     network = _build_network(job, training_data, run)
+    if is_first() and "tensorboard" in settings.trainer.loggers and not run.curves.is_file():  # a resumed run has its texts
+        write_description(run, asdict(settings), training_data.split, source=training_data.source)
     log.info(job.stages_line)
     with controlled_threads(settings.trainer.threads, job.machine, load) as threads:
         _train_stages(job, run, signals, training_data, network, threads)

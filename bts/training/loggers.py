@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,8 +12,12 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from bts.data.patient_ids import patient_of
+from bts.data.sources.base import Source
+from bts.data.split import Split
 from bts.errors import RequestError
 from bts.glossary import Task
+from bts.markup import escape
 from bts.runs import Run
 from bts.training.run_data import flat, read_settings
 
@@ -77,7 +82,57 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def score_tag(name: str) -> str:
     """Return the tag of an epoch's loss, score or other value."""
     known = dict(GROUPS)
-    return f"{known.get(name, 'loss parts' if '_loss_' in name else 'score')}/{name}"
+    return f"{known.get(name, 'loss_parts' if '_loss_' in name else 'score')}/{name}"
+
+
+def chart_layout(names: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
+    """Return TensorBoard's custom charts of the values of an epoch: training and validation of a loss in one chart.
+
+    >>> chart_layout(["train_loss", "val_loss", "dice"])["training and validation"]
+    {'loss': ['Multiline', ['loss/train_loss', 'loss/val_loss']]}
+    """
+    losses = [name.removeprefix("train_") for name in names if name.startswith("train_")]
+    both = {
+        name: ["Multiline", [score_tag(each) for each in (f"train_{name}", f"val_{name}") if each in names]] for name in losses
+    }
+    scores = [score_tag(name) for name in names if score_tag(name).startswith("score/")]
+    layout: dict[str, dict[str, list[Any]]] = {"training and validation": both, "validation": {"scores": ["Multiline", scores]}}
+    return layout
+
+
+def write_description(run: Run, settings: Mapping[str, Any], split: Split, *, source: Source) -> None:
+    """Write settings, split and data of a run for TensorBoard's page of texts."""
+    counts = Counter((row.part, row.label or "unknown") for row in split.rows)
+    patients: dict[tuple[str, str], set[str]] = {}
+    for row in split.rows:
+        patients.setdefault((row.part, row.label or "unknown"), set()).add(patient_of(row.patient, split.same_patient))
+    texts = {
+        "settings": _table(("setting", "value"), plain_settings(settings).items()),
+        "split": f"fingerprint {split.fingerprint}\n\n"
+        + _table(
+            ("part", "class", "slices", "patients"),
+            [(part, label, count, len(patients[part, label])) for (part, label), count in sorted(counts.items())],
+        ),
+        "data": _table(
+            ("", ""),
+            [
+                ("source", source.name),
+                ("folder", source.root),
+                ("classes", ", ".join(source.classes)),
+                ("synthetic phantoms", "yes" if source.synthetic else "no"),
+                ("slices", len(split.rows)),
+            ],
+        ),
+    }
+    with SummaryWriter(str(run.path)) as writer:
+        for name, text in texts.items():
+            writer.add_text(f"run/{name}", text)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [" | ".join(head), "|".join("---" for _ in head)]
+    lines += [" | ".join(escape(str(cell)) for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def write_hparams(run: Run, settings: Mapping[str, Any], *, scores: Sequence[str]) -> None:

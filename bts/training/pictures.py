@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
 from bts.data.augment import Augmenter
@@ -21,7 +21,7 @@ TRUTH, PREDICTION = (60, 220, 90), (255, 80, 190)
 WRONG = (255, 110, 90)
 INK, PAPER, CELL = (235, 235, 235), (24, 24, 24), (40, 95, 160)
 LINE = 14
-"""Height of a caption in pixels."""
+"""Least height of a caption in pixels."""
 READABLE = 160
 """Smallest height of a picture under a caption."""
 
@@ -33,27 +33,28 @@ def with_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, in
     return picture
 
 
-def add_caption(picture: np.ndarray, text: str, *, colour: tuple[int, int, int] = INK) -> np.ndarray:
-    """Return the picture (H, W, 3) with a line of text above it, enlarged by an integer factor if it is too small to read."""
-    scale = -(-READABLE // picture.shape[0])
+def add_caption(picture: np.ndarray, text: str, *, colour: tuple[int, int, int] = INK, least: int = READABLE) -> np.ndarray:
+    """Return the picture (H, W, 3) under a line of text, enlarged by an integer factor to a height of at least `least`."""
+    scale = -(-least // picture.shape[0])
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    page = Image.new("RGB", (picture.shape[1], picture.shape[0] + LINE), PAPER)
-    page.paste(Image.fromarray(picture), (0, LINE))
-    ImageDraw.Draw(page).text((2, 1), text, fill=colour)
+    line = max(LINE, picture.shape[0] // 18)
+    page = Image.new("RGB", (picture.shape[1], picture.shape[0] + line), PAPER)
+    page.paste(Image.fromarray(picture), (0, line))
+    ImageDraw.Draw(page).text((2, 1), text, fill=colour, font=ImageFont.load_default(line - 4))
     return np.asarray(page)
 
 
-def mask_panel(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, text: str) -> np.ndarray:
+def mask_panel(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, text: str, least: int = READABLE) -> np.ndarray:
     """Return scan, scan with the true contour, and scan with the predicted one, side by side under one line of text."""
     scan = np.repeat(image[..., None], 3, axis=2)
     parts = [scan, with_contour(image, truth, TRUTH), with_contour(image, predicted, PREDICTION)]
-    return add_caption(np.concatenate(parts, axis=1), text)
+    return add_caption(np.concatenate(parts, axis=1), text, least=least)
 
 
-def class_panel(image: np.ndarray, *, truth: str, predicted: str, probability: float) -> np.ndarray:
+def class_panel(image: np.ndarray, *, truth: str, predicted: str, probability: float, least: int = READABLE) -> np.ndarray:
     """Return the scan under its true class, the predicted one and its probability; in red if it is wrong."""
     text = f"{truth}: {predicted} {probability:.2f}"
-    return add_caption(np.repeat(image[..., None], 3, axis=2), text, colour=INK if truth == predicted else WRONG)
+    return add_caption(np.repeat(image[..., None], 3, axis=2), text, colour=INK if truth == predicted else WRONG, least=least)
 
 
 def contact_sheet(panels: Sequence[np.ndarray], *, columns: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,10 +13,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bts.models.base import Output
 from bts.training.datamodule import SliceData
-from bts.training.loggers import RunTensorBoardLogger
+from bts.training.loggers import RunTensorBoardLogger, chart_layout
 from bts.training.module import TaskModule
 from bts.training.pictures import TRUTH, choose_slices, class_panel, contact_sheet, mask_panel, matrix_picture, with_contour
 
+ENLARGED = 320
+"""Least height of a validation slice in pixels."""
 AUGMENTED = 12
 """Training slices on the sheet of augmented ones, each next to itself as read."""
 
@@ -56,7 +59,7 @@ class TensorBoardPictures(pl.Callback):
             board.hide_from(epoch + 1)
         self.writer = board.experiment
         if epoch == 0:
-            self.writer.add_image("augmented training slices (read, varied)", self._augmented(), 0, dataformats="HWC")
+            self.writer.add_image("augmented/read_and_varied", self._augmented(), 0, dataformats="HWC")
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # here rather than at the end of the epoch: during validation the network has the moving average of the weights
@@ -65,8 +68,8 @@ class TensorBoardPictures(pl.Callback):
             return
         epoch = self.before + trainer.current_epoch + 1
         if self.chosen:
-            picture = self._drawn(_answer(trainer, pl_module, self.val.images[self.chosen]))
-            self.writer.add_image("validation slices", picture, epoch, dataformats="HWC")
+            for tag, picture in self._drawn(_answer(trainer, pl_module, self.val.images[self.chosen])):
+                self.writer.add_image(tag, picture, epoch, dataformats="HWC")
         if self.histograms:
             for name, parameter in pl_module.network.named_parameters():
                 self.writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), epoch)
@@ -76,25 +79,26 @@ class TensorBoardPictures(pl.Callback):
         if self.writer is None:
             return
         epoch = self.before + trainer.current_epoch + 1
+        if epoch == 1:
+            self.writer.add_custom_scalars(chart_layout(list(pl_module.scores)))
         matrix = pl_module.confusion()
         if matrix is not None:
             self.writer.add_image("confusion", matrix_picture(matrix, self.classes), epoch, dataformats="HWC")
         self.writer.flush()
 
-    def _drawn(self, output: Output) -> np.ndarray:
-        """Return the chosen slices with what the network says of them; an answer that the network lacks is left out."""
-        panels = []
+    def _drawn(self, output: Output) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield tag and picture of each chosen slice with the network's output; a task that it lacks is left out."""
         for i, position in enumerate(self.chosen):
             image, label = self.val.images[position], int(self.val.labels[position])
             name = self.classes[label] if label >= 0 else "unknown"
+            tag = f"validation/{i + 1}_{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
             named = None if output.class_logits is None else self._named(output.class_logits[i])
             if output.mask_logits is not None:
                 predicted = (output.mask_logits[i, 0] > 0).numpy()
                 text = f"{name}: scan, truth, prediction" + (f" {named[0]} {named[1]:.2f}" if named else "")
-                panels.append(mask_panel(image, self.val.masks[position], predicted, text=text))
+                yield tag, mask_panel(image, self.val.masks[position], predicted, text=text, least=ENLARGED)
             elif named is not None:
-                panels.append(class_panel(image, truth=name, predicted=named[0], probability=named[1]))
-        return contact_sheet(panels, columns=2 if output.mask_logits is not None else 3)
+                yield tag, class_panel(image, truth=name, predicted=named[0], probability=named[1], least=ENLARGED)
 
     def _named(self, logits: Tensor) -> tuple[str, float]:
         """Return the predicted class and its probability, from logits (K,)."""

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from small_settings import Make
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 
+from bts.data.split import Split
 from bts.errors import RequestError
 from bts.models.folder import load_network
 from bts.runs import Run
@@ -35,13 +37,43 @@ def test_a_segmentation_run_shows_losses_scores_rate_speed_and_pictures(seg: Mak
     run = fit(seg())
     found = events(run)
     tags = found.Tags()
-    for tag in ("loss/train_loss", "loss/val_loss", "loss parts/train_loss_dice", "score/dice", "rate/lr"):
+    for tag in ("loss/train_loss", "loss/val_loss", "loss_parts/train_loss_dice", "score/dice", "rate/lr"):
         assert [event.step for event in found.Scalars(tag)] == [1, 2]
     assert {"throughput/slices_per_s", "throughput/waiting_share"} <= set(tags["scalars"])
-    assert [event.step for event in found.Images("validation slices")] == [1, 2]
-    assert picture(found, "validation slices").ndim == 3
-    assert [event.step for event in found.Images("augmented training slices (read, varied)")] == [0]
+    drawn = [tag for tag in tags["images"] if tag.startswith("validation/")]
+    assert drawn
+    for tag in drawn:
+        assert [event.step for event in found.Images(tag)] == [1, 2]
+        height, width, _ = picture(found, tag).shape
+        assert height >= 320
+        assert width >= 3 * 320  # scan, truth, prediction
+    assert [event.step for event in found.Images("augmented/read_and_varied")] == [0]
     assert "confusion" not in tags["images"]
+
+
+def test_no_tag_has_a_space_and_losses_of_both_parts_share_a_chart(seg: Make) -> None:
+    run = fit(seg())
+    found = events(run)
+    tags = [tag for kind in ("scalars", "images", "tensors") for tag in found.Tags()[kind]]
+    assert not [tag for tag in tags if " " in tag]
+    layout = layout_pb2.Layout.FromString(found.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = {chart.title: list(chart.multiline.tag) for part in layout.category for chart in part.chart}
+    assert charts["loss"] == ["loss/train_loss", "loss/val_loss"]
+    assert "score/dice" in charts["scores"]
+    assert {tag for some in charts.values() for tag in some} <= set(found.Tags()["scalars"])
+
+
+def test_settings_split_and_data_stand_as_text(seg: Make) -> None:
+    run = fit(seg())
+    found = events(run)
+    texts = {}
+    for name in ("settings", "split", "data"):
+        (text,) = found.Tensors(f"run/{name}/text_summary")[0].tensor_proto.string_val
+        texts[name] = text.decode()
+    assert "| optim.lr | " in texts["settings"]
+    split = Split.read(run.split_file, same_patient="suffixes")
+    assert split.fingerprint in texts["split"]
+    assert f"| slices | {len(split.rows)} |" in texts["data"]
 
 
 def test_a_classification_run_shows_the_confusion_matrix(cls: Make) -> None:
@@ -53,7 +85,7 @@ def test_a_classification_run_shows_the_confusion_matrix(cls: Make) -> None:
 def test_no_pictures_are_drawn_where_none_are_asked_for(cls: Make) -> None:
     settings = cls()
     settings.trainer.images = 0
-    assert "validation slices" not in events(fit(settings)).Tags()["images"]
+    assert not [tag for tag in events(fit(settings)).Tags()["images"] if tag.startswith("validation/")]
 
 
 def test_settings_stand_beside_the_scores(cls: Make) -> None:
