@@ -72,7 +72,7 @@ class Head:
     def _outside_skull(self, values: np.ndarray, points: Points, *, skin: np.ndarray) -> None:
         streaks = self.noise.at(points, 7, offset=3.1)
         values *= 1 + 0.16 * streaks
-        paint(values, np.clip(streaks - 1.0, 0, 1), FAT * 0.85)  # fat between the muscles
+        paint(values, np.clip(streaks - 1.0, 0, 1), FAT * 0.6)  # fat between the muscles
         fat = np.clip((self.fat_mm + 1.5 * self.noise.at(points, 30, offset=1.7) + skin) / 1.5 + 0.5, 0, 1)
         paint(values, fat, FAT + 0.05 * streaks)
         paint(values, within(-skin - 1.3, 1.0), 0.6)
@@ -92,7 +92,8 @@ class Head:
         low = points.z < 16
         part, at = values[low], points[low]
         cells = self.noise.at(at, 4.5, offset=7.7)
-        paint(part, within(ellipsoid(at, (27, 56, -24), (18, 27, 17), mirror=True), 2), FAT * 0.92)
+        orbit = ellipsoid(at, (29, 56, -24), (16, 27, 17), mirror=True)
+        paint(part, within(orbit, 4), FAT * np.clip(0.7 + 0.22 * cells, 0.35, 0.95))  # a smooth one looks like a meningioma
         for ends, radius in (
             (((31, 66, -24), (7, 20, -16)), 2.2),
             (((41, 66, -24), (20, 28, -20)), 1.8),

@@ -84,7 +84,7 @@ class Tumour:
         paint(values, within(distance - reach, 7) * in_brain * 0.75, 0.25)
         patches = self.noise.at(points, size * 0.6, offset=1.3)
         paint(values, within(distance, 1.5), np.clip(self.level + 0.12 * patches + 0.04 * texture, 0.45, 1))
-        rim = size * self.rim * np.clip(1 + 0.75 * patches, 0.45, 2.4)
+        rim = size * self.rim * np.clip(1 + 0.75 * patches, 0.45, 1.6)
         paint(values, within(distance + rim, 2.0), 0.19 + 0.025 * texture)
 
 
@@ -99,7 +99,7 @@ def grow_tumour(label: str, head: Head, random: np.random.Generator, *, seed: tu
         centre=centre,
         axes=axes,
         roughness={"meningioma": 0.05, "glioma": 0.2, "pituitary": 0.045}[label],
-        level=float(random.uniform(*{"meningioma": (0.78, 0.92), "glioma": (0.68, 0.84), "pituitary": (0.62, 0.76)}[label])),
+        level=float(random.uniform(*{"meningioma": (0.78, 0.92), "glioma": (0.58, 0.74), "pituitary": (0.62, 0.76)}[label])),
         rim=float(random.uniform(0.13, 0.26)),
         noise=Noise(seed),
     )

@@ -28,7 +28,7 @@ from bts.glossary import Task
 from bts.inference.predictor import Predictor
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import read_card
-from bts.progress import phase
+from bts.progress import counted, phase
 from bts.report.evaluated import Evaluated
 from bts.report.gallery import Tile, draw_tiles
 from bts.report.publish import Extras, TileMaker, publish
@@ -118,7 +118,7 @@ def cross_validate(
         RequestError: as training and scoring do, or a slice that was tested in two folds.
     """
     done = []
-    for fold in range(1, folds.count + 1):
+    for fold in counted(range(1, folds.count + 1), "cross-validation", unit="folds"):
         run = run_fold(fold_settings(settings, folds, fold=fold, folder=folder), task, train, device=device)
         log.info("fold %d of %d: %s", fold, folds.count, run.path)
         done.append(run)
