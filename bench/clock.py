@@ -15,6 +15,15 @@ def once(call: Call) -> float:
     return time.perf_counter() - began
 
 
+def once_cpu(call: Call) -> tuple[float, float]:
+    """Return the seconds that a call takes, and those of all cores that it uses: other work on the machine lengthens only the
+    first.
+    """
+    began, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - began, time.process_time() - cpu
+
+
 def in_turn(calls: Mapping[str, Call], *, rounds: int, each: int) -> dict[str, list[float]]:
     """Return the milliseconds of every call, `rounds` times `each` of them.
 

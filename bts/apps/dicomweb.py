@@ -84,6 +84,8 @@ def infer_options(options: Namespace) -> Iterator[str]:
     yield from ("--runs", str(options.runs), "--device", options.device, "--runtime", options.runtime)
     if options.resume:
         yield "--resume"
+    if options.report_patient:
+        yield "--report-patient"
     if options.debug:
         yield "--debug"
 
@@ -102,6 +104,9 @@ def make_parser() -> OneLineParser:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results [results/<time>]")
     parser.add_argument(
         "--resume", action="store_true", help="resume in --out, skipping fetched instances and finished results"
+    )
+    parser.add_argument(
+        "--report-patient", action="store_true", help="name the patient in report.html [no field of the patient]"
     )
     add_model_options(parser, what="run, model folder or exported file")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of the runs [runs]")

@@ -103,7 +103,7 @@ def make_job(
     out.mkdir(parents=True, exist_ok=True)
     on_line = _print_line if len(paths) <= LISTED else None
     job = Job(predictor, folders, axis=options.axis, cam_class=options.cam, drawn=options.pictures, on_line=on_line)
-    job.debug = options.debug
+    job.debug, job.report_patient = options.debug, options.report_patient
     return job, paths
 
 
@@ -144,6 +144,11 @@ def make_parser() -> OneLineParser:
         choices=PICTURES,
         default="key",
         help="slices of a volume that are drawn: of each lesion the one with its largest area, all, or none [key]",
+    )
+    parser.add_argument(
+        "--report-patient",
+        action="store_true",
+        help="name the patient of a DICOM series in report.html [no field of the patient]",
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
     parser.add_argument(

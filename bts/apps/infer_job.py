@@ -54,6 +54,7 @@ class Job:
         axis: slicing axis of volumes.
         cam_class: class of the class activation maps.
         drawn: slices of a volume that are drawn: `key`, `all` or `none`.
+        report_patient: whether `report.html` names the patient of a DICOM series.
         on_line: receives the line of each input, or None.
         files: file on disk of an input with another name, such as a member of an archive, or the files of a series.
         debug: whether to print the traceback of an unexpected error.
@@ -65,6 +66,7 @@ class Job:
     axis: int | None = None
     cam_class: str | None = None
     drawn: str = "key"
+    report_patient: bool = False
     on_line: Callable[[str], None] | None = None
     files: Mapping[Path, Path | SeriesFiles] = field(default_factory=dict)
     debug: bool = False
@@ -196,7 +198,14 @@ class Job:
                 warnings.append((int(prediction.slice.index or 0), prediction.warnings))
                 yield prediction
 
-        folder = write_volume(scan, watched(), self.folders[path], findings=evidence.findings, pictures=self.drawn)
+        folder = write_volume(
+            scan,
+            watched(),
+            self.folders[path],
+            findings=evidence.findings,
+            pictures=self.drawn,
+            report_patient=self.report_patient,
+        )
         found, blank = evidence.findings(), f", {len(scan.blank)} blank" if scan.blank else ""
         said = "" if found is None else f"{format_findings(found)}; "
         line = f"{path}: {said}{len(scan.slices)} slices{blank} -> {folder}"

@@ -67,20 +67,24 @@ class Preprocessing(PreprocessingParams):
         return box, shown
 
     def image(self, array: np.ndarray, *, content: Box | None = None) -> np.ndarray:
-        """Return the network input (S, S) uint8 of an `array` (H, W) of any real type.
+        """Return the network input (S, S) uint8 of an `array` (H, W) of any real type, as `image_and_box`."""
+        return self.image_and_box(array, content=content)[0]
+
+    def image_and_box(self, array: np.ndarray, *, content: Box | None = None) -> tuple[np.ndarray, Box]:
+        """Return the network input (S, S) uint8 of an `array` (H, W) of any real type, and the part that it shows, as `box`.
 
         The window between the two percentiles becomes [0, 255], the shorter side is padded with its low end to a square,
         and the square is scaled with an antialiasing triangle filter in floating point, rounded once at the end. Captions are
         painted and the crop is made before the window, so that neither they nor margins change the intensities; CLAHE and
         sharpening come after the scaling.
         """
-        _, shown = self._shown(array, content)
+        box, shown = self._shown(array, content)
         square = _resize_square(_window(shown, self.low_percentile, self.high_percentile), self.size)
         if self.clahe_clip_limit:
             square = equalise(square, clip_limit=self.clahe_clip_limit, tiles=self.clahe_tiles)
         if self.sharpen_amount:
             square = sharpen(square, amount=self.sharpen_amount, sigma_px=self.sharpen_sigma_px)
-        return np.rint(square).clip(0, 255).astype(np.uint8)
+        return np.rint(square).clip(0, 255).astype(np.uint8), box
 
     def mask(self, array: np.ndarray, *, box: Box | None = None) -> np.ndarray:
         """Return the mask (S, S) bool of a mask `array` (H, W); `box` is the picture's, where the preprocessing crops.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bts.data.enhance import Box
 from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.glossary import NO_TUMOUR
@@ -40,6 +41,11 @@ class ModelOutput:
     preprocessing: Preprocessing
     raw: RawOutput
     cam_method: str | None = None
+
+    def box_in(self, item: Slice) -> Box:
+        """Return the part of the slice that the network's input shows."""
+        known = self.raw.box
+        return self.preprocessing.box(item.image, content=item.content) if known is None else Box(*map(int, known))
 
 
 def make_prediction(
@@ -78,8 +84,7 @@ def _mask(item: Slice, model: ModelOutput) -> dict[str, Any]:
     if model.raw.mask_prob is None:
         return {}
     point = model.card.operating_point
-    box = model.preprocessing.box(item.image, content=item.content)
-    mask_prob = model.preprocessing.restore(model.raw.mask_prob, item.image.shape, box=box)
+    mask_prob = model.preprocessing.restore(model.raw.mask_prob, item.image.shape, box=model.box_in(item))
     mask = postprocess.decide_mask(mask_prob, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
     return {"mask_prob": mask_prob, "mask": mask}
 
@@ -137,8 +142,7 @@ def _cam(item: Slice, model: ModelOutput, cam_class: int | None, cam_scale: str)
     if raw.cam is None or raw.class_logits is None:
         return {}
     explained = int(raw.class_logits.argmax()) if cam_class is None else cam_class
-    box = model.preprocessing.box(item.image, content=item.content)
-    restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px, box=box)
+    restored = model.preprocessing.restore(raw.cam, item.image.shape, offset_px=card.cam_offset_px, box=model.box_in(item))
     peak, method = float(raw.cam.max()), model.cam_method or usual_method(card)
     by_model = cam_scale == "model" and bool(card.cam_scale)
     return {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bts.data.preprocess import percentiles
+
 LEFT, RIGHT, CROSSES = "left", "right", "crosses the midline"
 CROSSING_SHARE = 0.1
 """A lesion crosses the midline where at least this share of its voxels lies on the other side."""
@@ -83,7 +85,7 @@ class Midline:
     def add(self, index: int, image: np.ndarray) -> None:
         """Add the head in a slice, its pixels (H, W) that are not background."""
         lowest = float(image.min())
-        head = image > lowest + HEAD_GREY * (float(np.percentile(image, 99.5)) - lowest)
+        head = image > lowest + HEAD_GREY * (float(percentiles(image, [99.5])[0]) - lowest)
         rows, columns = head.sum(1) @ np.arange(head.shape[0]), head.sum(0) @ np.arange(head.shape[1])
         count = int(head.sum())
         self.voxels += count

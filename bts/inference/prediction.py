@@ -13,6 +13,7 @@ import numpy as np
 from bts.data.slice import Slice
 from bts.glossary import NO_TUMOUR
 from bts.inference.ood import OodScore
+from bts.inference.picture import as_bytes
 from bts.models.card import GRAD_CAM
 
 SCHEMA_VERSION = 2
@@ -149,6 +150,11 @@ class Prediction:
             return None
         total = float(self.cam.sum(dtype=np.float64))
         return float(self.cam[self.mask].sum(dtype=np.float64)) / total if total > 0 else None
+
+    @cached_property
+    def cam_bytes(self) -> np.ndarray | None:
+        """Class map (H, W) uint8, 255 for 1, as pictures show it; one array for all that keep it."""
+        return None if self.cam is None else as_bytes(self.cam)
 
     @property
     def consistent(self) -> bool | None:

@@ -213,18 +213,21 @@ class Predictor:
 
     def _run(self, batch: Sequence[Slice], cam_class: int | None) -> list[RawOutput]:
         """Run every model; slices are preprocessed once where models share their preprocessing."""
-        images: dict[Preprocessing, np.ndarray] = {}
+        seen: dict[Preprocessing, tuple[np.ndarray, np.ndarray]] = {}
         raws = []
         for runtime, preprocessing, (pixels, features) in zip(
             self.runtimes, self._preprocessing, self._references, strict=True
         ):
-            if preprocessing not in images:
-                images[preprocessing] = np.stack([preprocessing.image(item.image, content=item.content) for item in batch])
+            if preprocessing not in seen:
+                found = [preprocessing.image_and_box(item.image, content=item.content) for item in batch]
+                seen[preprocessing] = np.stack([image for image, _ in found]), np.array([box for _, box in found])
+            images, boxes = seen[preprocessing]
             flip = bool(runtime.card.operating_point["flip"]) if self.flip is None else self.flip
-            raw = run_averaged(runtime, images[preprocessing], flip=flip, cam_class=cam_class)
+            raw = run_averaged(runtime, images, flip=flip, cam_class=cam_class)
             raws.append(
                 raw._replace(
-                    ood_distance=None if pixels is None else pixels.distance(images[preprocessing]),
+                    box=boxes,
+                    ood_distance=None if pixels is None else pixels.distance(images),
                     feature_distance=None if features is None or raw.features is None else features.distance(raw.features),
                 )
             )

@@ -127,7 +127,8 @@ def find_lesions(
     """Return the findings of a volume.
 
     Args:
-        mask_prob: (n_slices, H, W) floating-point, probability of tumour in each voxel; it is smoothed in place.
+        mask_prob: (n_slices, H, W) floating-point, probability of tumour in each voxel; it is smoothed in place where a lesion
+            can be.
         classes: names, in the order of the probabilities.
         class_prob: (n_slices, K), of each slice; None without a classifier. Only slices with a lesion are read.
         geometry: None where the spacing is not known: then nothing is measured in mm or ml.
@@ -140,7 +141,8 @@ def find_lesions(
 
     rule = rule or VolumeRule()
     affine = np.diag([*rule.assumed_spacing_mm, 1.0]) if geometry is None else geometry.slice_affine_mm
-    smooth_along_normal(mask_prob, sigma=rule.smoothing_mm / slice_spacing_mm(affine), blank=blank)
+    columns = _columns_with(mask_prob, rule.voxel_threshold)
+    smooth_along_normal(mask_prob[:, columns[0], columns[1]], sigma=rule.smoothing_mm / slice_spacing_mm(affine), blank=blank)
     labels, tumour_prob = _label_lesions(
         mask_prob, rule, evidence=max(1, round(rule.evidence_ml * 1000 / voxel_volume_mm3(affine)))
     )
@@ -165,6 +167,17 @@ def find_lesions(
         label=max(pooled, key=lambda name: pooled[name]) if pooled else without if not lesions else None,
         warnings=tuple(warnings),
     )
+
+
+def _columns_with(mask_prob: np.ndarray, threshold: float) -> tuple[slice, slice]:
+    """Return the rows and columns in which a voxel of some slice reaches the threshold: smoothed, no other voxel reaches it."""
+    above = np.zeros(mask_prob.shape[1:], bool)
+    for plane in mask_prob:
+        above |= plane >= threshold
+    rows, columns = (np.flatnonzero(above.any(axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0), slice(0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def smooth_along_normal(mask_prob: np.ndarray, *, sigma: float, blank: Collection[int] = ()) -> None:

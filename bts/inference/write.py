@@ -44,6 +44,7 @@ def write_volume(
     findings: Callable[[], VolumeFindings | None] | None = None,
     writers: Writers = None,
     pictures: str = "key",
+    report_patient: bool = False,
 ) -> Path:
     """Write `mask.nii.gz`, `slices/<index>.png` and one `result.json` with all slices of a volume.
 
@@ -55,6 +56,7 @@ def write_volume(
             the predictions (`bts.inference.volume`).
         writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.
         pictures: slices that are drawn: `key`, of each lesion the one with its largest area, `all` or `none`.
+        report_patient: whether `report.html` names the patient of a DICOM series.
 
     Returns:
         the folder.
@@ -66,7 +68,16 @@ def write_volume(
     if scan.volume is None:
         raise InputError(f"{scan.path}: a picture where a volume is expected: write it with write_prediction")
     evidence = VolumeEvidence(scan) if findings is None else None
-    _write(scan, predictions, Path(folder), writers, findings=findings, evidence=evidence, pictures=pictures)
+    _write(
+        scan,
+        predictions,
+        Path(folder),
+        writers,
+        findings=findings,
+        evidence=evidence,
+        pictures=pictures,
+        report_patient=report_patient,
+    )
     return Path(folder)
 
 
@@ -79,6 +90,7 @@ def _write(
     findings: Callable[[], VolumeFindings | None] | None = None,
     evidence: VolumeEvidence | None = None,
     pictures: str = "key",
+    report_patient: bool = False,
 ) -> None:
     named = list(result_writers) if writers is None else writers
     kinds = [result_writers.find(each) if isinstance(each, str) else each for each in named]
@@ -88,7 +100,7 @@ def _write(
         empty_folder(folder, kinds)
         active = [kind(scan, folder) for kind in kinds]
         for writer in active:
-            writer.pictures = pictures
+            writer.pictures, writer.report_patient = pictures, report_patient
         for prediction in predictions:
             left.discard(prediction.slice.index)
             if evidence is not None:

@@ -85,6 +85,17 @@ def test_refused_objects_are_one_line_and_stay_in_the_results(
     assert ask(pacs, "--store") == 2
     assert "objects were refused (reason 0x0110): report.dcm, seg.dcm" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out").rglob("*.dcm")} >= {"report.dcm", "seg.dcm"}
+    pacs.asked.clear()
+    assert ask(pacs, "--store", "--resume") == 2
+    assert "1 of 1 scans are already finished" in capsys.readouterr().out
+    assert [asked for asked in pacs.asked if "/instances/" in asked or "POST" in asked] == [f"POST /studies/{pacs.study}"]
+
+
+def test_the_patient_is_named_in_the_page_only_on_request(pacs: pacs_servers.SmallPacs, tmp_path: Path) -> None:
+    for more, named in (([], False), (["--report-patient"], True)):
+        assert ask(pacs, *more) == 0
+        (page,) = (tmp_path / "out").rglob("report.html")
+        assert ("SECRET-7" in page.read_text()) is named
 
 
 def test_only_series_of_mr_are_taken_unless_one_is_named(pacs: pacs_servers.SmallPacs, capsys: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import zipfile
@@ -106,6 +107,39 @@ def test_an_interrupted_study_keeps_its_finished_series(
     assert len(sources(tmp_path / "out")) == 4
 
 
+def test_a_volume_that_was_interrupted_is_done_again_to_the_same_files(
+    loaded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nibabel.save(nibabel.Nifti1Image(VALUES.transpose(2, 1, 0), np.diag([-1.0, -1, 5, 1])), tmp_path / "a.nii.gz")
+    assert infer.main(["a.nii.gz", "--out", "whole"]) == 0
+    run = BrightRuntime.run
+
+    def stop(runtime: BrightRuntime, images: np.ndarray, **more: Any) -> Any:
+        if len(runtime.asked) == 2:
+            raise KeyboardInterrupt
+        return run(runtime, images, **more)
+
+    monkeypatch.setattr(BrightRuntime, "run", stop)
+    assert infer.main(["a.nii.gz", "--out", "out"]) == 130
+    assert sources(tmp_path / "out") == {}
+    monkeypatch.setattr(BrightRuntime, "run", run)
+    assert infer.main(["a.nii.gz", "--out", "out", "--resume"]) == 0
+    for path in (tmp_path / "whole").rglob("*.*"):
+        other = tmp_path / "out" / path.relative_to(tmp_path / "whole")
+        assert other.read_bytes() == path.read_bytes() or path.suffix == ".gz", path  # gzip holds the time
+
+
+def test_a_result_is_found_by_its_series_and_names_the_patient_only_on_request(
+    loaded: Any, study: Path, tmp_path: Path
+) -> None:
+    result, page = tmp_path / "out/T1_post-15100/result.json", tmp_path / "out/T1_post-15100/report.html"
+    for more, named in (([], False), (["--report-patient"], True)):
+        assert infer.main(["study", "--series", "1.5.100", "--out", "out", *more]) == 0
+        assert json.loads(result.read_text())["series_id"] == hashlib.sha256(b"1.5.100").hexdigest()[:16]
+        assert "1.5.100" not in result.read_text()
+        assert ("<p>Patient <b>" in page.read_text()) is named
+
+
 def test_a_broken_series_fails_alone_with_its_reason(loaded: Any, study: Path, tmp_path: Path, capsys: Any) -> None:
     (study / "11.dcm").unlink()
     assert infer.main(["study", "--out", "out"]) == 1
@@ -113,6 +147,19 @@ def test_a_broken_series_fails_alone_with_its_reason(loaded: Any, study: Path, t
     assert told.err.startswith("error: study/T1_post-15100: slices 1 and 2 of 3 lie 10 mm apart, others")
     assert len(told.err.splitlines()) == 1
     assert "3 of 4 scans done" in told.out
+
+
+def test_a_small_file_that_claims_two_gigabytes_fails_alone(loaded: Any, study: Path, tmp_path: Path, capsys: Any) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((1024, 1024, 512))
+    header.set_data_dtype(np.float32)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    (study / "claims.nii").write_bytes(header.binaryblock + bytes(100))
+    assert infer.main(["study", "--out", "out"]) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("error: study/claims.nii: its header claims ")
+    assert len(told.err.splitlines()) == 1
+    assert "4 of 5 scans done" in told.out
 
 
 def test_a_slice_that_can_not_be_read_is_named_with_its_series(loaded: Any, study: Path, tmp_path: Path, capsys: Any) -> None:

@@ -231,13 +231,18 @@ def test_no_object_of_a_scan_that_is_no_series_or_has_no_findings(tmp_path: Path
     )
 
 
-def test_a_series_that_can_not_be_placed_gets_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
-    assert scan.series is not None
-    with caplog.at_level(logging.INFO, logger="bts"):
-        folder = result_of(replace(scan, series=replace(scan.series, frame_of_reference_uid="")), tmp_path / "out")
-    assert not list(folder.iterdir())
-    assert [record.getMessage() for record in caplog.records] == [f"{scan.path}: {dicom_objects.NO_FRAME}"]
+def test_a_series_without_a_frame_of_reference_gets_one_that_is_always_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = []
+    for name in ("one", "other"):
+        scan = made_series.scan_of(made_series.write_series(tmp_path / name, FrameOfReferenceUID=""))
+        with caplog.at_level(logging.INFO, logger="bts"):
+            folders = [result_of(scan, tmp_path / f"{name}{turn}") for turn in range(2)]
+        frames += [pydicom.dcmread(folder / "seg.dcm").FrameOfReferenceUID for folder in folders]
+    assert frames[0] == frames[1] != frames[2] == frames[3]
+    assert {record.getMessage() for record in caplog.records} >= {f"{scan.path}: {dicom_objects.OWN_FRAME}"}
+    assert (folders[0] / "report.dcm").is_file()
 
 
 def test_an_invalid_header_costs_the_objects_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -260,12 +265,13 @@ def test_without_highdicom_a_note_says_so(
     ]
 
 
+@pytest.mark.parametrize("more", [{}, {"FrameOfReferenceUID": ""}], ids=["", "no frame of reference"])
 @pytest.mark.parametrize("tumour", [True, False])
 @pytest.mark.parametrize("enhanced", [False, True])
-def test_a_validator_finds_no_error(enhanced: bool, tumour: bool, tmp_path: Path) -> None:
+def test_a_validator_finds_no_error(enhanced: bool, tumour: bool, more: dict[str, str], tmp_path: Path) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
-    scan = made_series.scan_of(made_series.write_series(tmp_path / "series", enhanced=enhanced))
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series", enhanced=enhanced, **more))
     paths = sorted(result_of(scan, tmp_path / "out", tumour=tumour).glob("*.dcm"))
     assert len(paths) == 1 + tumour
     for path in paths:

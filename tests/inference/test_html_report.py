@@ -113,6 +113,23 @@ def test_a_volume_without_voxel_size_orientation_or_maps_has_none_on_its_page(sc
     assert len(pictures_of(page)) == 2
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_patient_is_named_only_where_that_is_asked_for(asked: bool, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed: pip install 'bts[dicom]'")
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
+    made = made_series.predictions(scan)
+    write_volume(scan, made, tmp_path, findings=made_series.findings, writers=["report", "json"], report_patient=asked)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("Patient Roehampton, Rita , ID SECRET-7 , born 1970-01-02 , study of 2020-01-01" in words_of(page)) is asked
+    assert ("SECRET-7" in page) is asked
+    assert "SECRET-7" not in (tmp_path / "result.json").read_text(encoding="utf-8")
+
+
+def test_a_volume_that_is_no_series_names_nobody(scan: Scan, tmp_path: Path) -> None:
+    write_volume(scan, made_series.predictions(scan), tmp_path, writers=["report"], report_patient=True)
+    assert "Patient" not in words_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
 def test_names_are_escaped_and_nothing_is_loaded_from_elsewhere(scan: Scan, tmp_path: Path) -> None:
     page = page_of(scan, tmp_path, replace(made_series.findings(), warnings=("<script>alert(1)</script>",)))
     assert "&lt;b&gt;brain" in page

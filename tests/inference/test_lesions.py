@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,6 +225,21 @@ def test_smoothing_is_that_of_scipy_inside_a_volume_and_keeps_a_constant_at_its_
     smooth_along_normal(even, sigma=1.5, blank=(3,))
     assert np.allclose(np.delete(even, 3, axis=0), 0.5)
     assert not even[3].any()
+
+
+def test_lesions_are_those_of_the_whole_volume_smoothed_though_only_where_they_can_be_is_smoothed() -> None:
+    rng = np.random.default_rng(0)
+    mask_prob = rng.uniform(0, 0.34, (12, 30, 26)).astype(np.float16)
+    mask_prob[3:8, 5:14, 9:20] += np.float16(0.5)
+    mask_prob[5] *= np.float16(0.3)  # smoothing closes this gap
+    rule = VolumeRule(smoothing_mm=6.0, tumour_threshold=0.4)
+    whole = mask_prob.copy()
+    smooth_along_normal(whole, sigma=6 / 5, blank=[9])
+    expected = find_lesions(whole, rule=replace(rule, smoothing_mm=0), blank=[9])
+    found = find_lesions(mask_prob, rule=rule, blank=[9])
+    np.testing.assert_array_equal(found.lesion_labels, expected.lesion_labels)
+    assert found.lesion_labels[5].any()
+    assert (found.tumour_prob, found.lesions) == (expected.tumour_prob, expected.lesions)
 
 
 def test_no_smoothing_leaves_the_slices_as_they_are() -> None:

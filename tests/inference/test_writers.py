@@ -46,7 +46,10 @@ def written(kind: str, name: str, folder: Path, runtimes: list[BrightRuntime], v
         item = make_slice(patient="SMITH^MARY", path="scans/brain.png", spacing_mm=(0.5, 0.5))
         write_prediction(predictor.predict(item), folder, writers=[name])
     else:
-        scan = volume if kind == "volume" else made_series.scan_of(made_series.write_series(folder.parent / "series"))
+        series = folder.parent / "series"
+        if kind == "series" and not series.exists():  # its identifiers are new whenever it is written
+            made_series.write_series(series)
+        scan = volume if kind == "volume" else made_series.scan_of(series)
         found = made_series.findings if kind == "series" else None
         write_volume(scan, predictor.predict_many(scan.slices), folder, findings=found, writers=[name])
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

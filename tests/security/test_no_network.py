@@ -1,4 +1,4 @@
-"""Training, inference, page, export, audit and evaluation contact no other machine and leave nothing in the home folder.
+"""Training, inference, page, export, audit and PACS client contact no other machine and leave nothing in the home folder.
 
 Every connection and name lookup of the commands is recorded, in Python and in native code. One tiny training serves them all.
 """
@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_series
+import pacs_servers
 import pytest
 from network_recorder import ROOT, Call, NetworkRecorder
 
@@ -112,6 +114,31 @@ def run(commands: dict[str, list[str]], recorder: NetworkRecorder, work: Path) -
         timeout=600,
     )
     return dict.fromkeys(commands, ended.stdout + ended.stderr)
+
+
+def test_a_study_is_asked_for_at_the_named_address_alone(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'bts[dicom]'")
+    pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed: pip install 'bts[pacs]'")
+    recorder, series = NetworkRecorder(tmp_path / "recorded"), made_series.write_series(tmp_path / "series")
+    with pacs_servers.SmallPacs(series).running() as pacs:
+        words = [
+            "dicomweb",
+            pacs.url,
+            "--study",
+            pacs.study,
+            "--joint",
+            "joint-mobilenetv2",
+            "--runtime",
+            "onnx",
+            "--out",
+            "out",
+        ]
+        said = run({"dicomweb": words}, recorder, tmp_path)["dicomweb"]
+    assert "dicomweb ended with 0" in said, said
+    assert len(pacs.asked) == 4 + made_series.SLICES  # pages of series and instances end with one that holds nothing new
+    assert {call.during for call in recorder.calls()} == {"dicomweb"}
+    assert recorder.outgoing() == []
+    assert [path for path in recorder.home.rglob("*") if path.is_file()] == []
 
 
 def show_a_scan(recorder: NetworkRecorder, work: Path) -> str:

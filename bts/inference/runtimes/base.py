@@ -27,6 +27,7 @@ class RawOutput(NamedTuple):
         features: (B, C) float32, the last feature maps, averaged over the image.
         ood_distance: (B,) float64, distance of the input from the training slices'; added by `Predictor`, not by a runtime.
         feature_distance: (B,) float64, distance of the features from the training slices'; added by `Predictor` too.
+        box: (B, 4) int, part of each slice that the input shows (`Preprocessing.box`); added by `Predictor` too.
     """
 
     mask_prob: np.ndarray | None = None
@@ -35,6 +36,7 @@ class RawOutput(NamedTuple):
     features: np.ndarray | None = None
     ood_distance: np.ndarray | None = None
     feature_distance: np.ndarray | None = None
+    box: np.ndarray | None = None
 
 
 class Runtime(Protocol):

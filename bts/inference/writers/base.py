@@ -33,11 +33,13 @@ class ResultWriter(ABC):
         folder: of the result; it exists.
         findings: of a volume, set before `finish`; None for a picture, and without a segmenter.
         pictures: slices of a volume that are drawn, one of `PICTURES`.
+        report_patient: whether `report.html` names the patient of a DICOM series.
     """
 
     files: ClassVar[tuple[str, ...]]
     findings: VolumeFindings | None = None
     pictures: str = "key"
+    report_patient: bool = False
 
     def __init__(self, scan: Scan, folder: Path) -> None:
         self.scan, self.folder = scan, folder

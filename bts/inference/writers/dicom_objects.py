@@ -16,7 +16,7 @@ from bts.inference.writers.dicom_report import measurement_report
 from bts.inference.writers.dicom_segmentation import segmentation, source_headers
 
 LOG = logging.getLogger(__name__)
-NO_FRAME = "seg.dcm and report.dcm are not written: the series has no FrameOfReferenceUID, so nothing can be placed in it"
+OWN_FRAME = "seg.dcm has a frame of reference of its own, as the series states none: viewers match it by the source images"
 NO_HIGHDICOM = "seg.dcm and report.dcm are not written: install highdicom (pip install 'bts[dicom]')"
 
 
@@ -45,9 +45,8 @@ class DicomObjects(ResultWriter):
         if find_spec("highdicom") is None:
             LOG.info("%s: %s", self.scan.path, NO_HIGHDICOM)
             return
-        if not series.frame_of_reference_uid:
-            LOG.info("%s: %s", self.scan.path, NO_FRAME)
-            return
+        if findings.tumour and not series.frame_of_reference_uid:
+            LOG.info("%s: %s", self.scan.path, OWN_FRAME)
         try:
             self._write(series, geometry, findings)
         except (ValueError, TypeError, AttributeError) as error:  # a header that highdicom refuses must not cost the result

@@ -31,25 +31,22 @@ LONGEST = 64
 def source_headers(series: Series, geometry: VolumeGeometry) -> list[Any]:
     """Return the header of each source file, once and in order, without pixels.
 
-    Required attributes that are missing are added: the thickness of a slice as the distance of slices, others empty. Where a
-    classic series repeats its orientation with different rounding, or an enhanced one in every frame, the first is taken for
-    all, as highdicom compares and expects.
+    Required attributes that are missing are added: the thickness of a slice as the distance of slices, a frame of reference
+    that is the same for each result of a series, others empty. Where a classic series repeats its orientation with different
+    rounding, or an enhanced one in every frame, the first is taken for all, as highdicom compares and expects.
 
     Raises:
         InputError: a file can't be read any more.
     """
-    found = []
-    for path in dict.fromkeys(series.files):
-        try:
-            found.append(read_data(path, pixels=False))
-        except OSError as error:
-            raise InputError(
-                f"{path}: can't be read again ({error.strerror or error}): keep the files until the end"
-            ) from error
+    from pydicom.uid import generate_uid
+
+    own_frame = generate_uid(entropy_srcs=["bts frame of reference", series.series_uid])
+    found = [read_header(path) for path in dict.fromkeys(series.files)]
     for header in found:
         for name in TYPE_2:
             if name not in header:
                 setattr(header, name, "")
+        header.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or own_frame
         if "SharedFunctionalGroupsSequence" in header:
             shared, first = header.SharedFunctionalGroupsSequence[0], header.PerFrameFunctionalGroupsSequence[0]
             for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
@@ -60,6 +57,14 @@ def source_headers(series: Series, geometry: VolumeGeometry) -> list[Any]:
                 header.SliceThickness = f"{np.linalg.norm(geometry.affine[:3, 2]):.6g}"
             header.ImageOrientationPatient = found[0].ImageOrientationPatient
     return found
+
+
+def read_header(path: str) -> Any:
+    """Return the header of a source file, without pixels; raises `InputError` where it can't be read any more."""
+    try:
+        return read_data(path, pixels=False)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read again ({error.strerror or error}): keep the files until the end") from error
 
 
 def segmentation(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import io
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,23 +15,26 @@ from bts.data.readers.scan import PLANES, Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.glossary import DISCLAIMER, NO_TUMOUR
 from bts.inference.panel import percent
-from bts.inference.picture import CONTOUR, as_bytes, contour_of, fitted, grey, heat_strip, heated
+from bts.inference.picture import CONTOUR, contour_of, fitted, grey, heat_strip, heated, png_bytes
 from bts.inference.prediction import Prediction
 from bts.inference.volume import VolumeFindings
 from bts.inference.writers.base import ResultWriter, result_writers
+from bts.inference.writers.dicom_segmentation import read_header
 from bts.markup import make_environment
 
 SHOWN_LESIONS = 3
 """Lesions whose key slice is shown, the largest ones: more would not fit a page."""
 SIDE = 360
 """Longer side of a picture in pixels."""
+PATIENT = {"PatientName": "Patient", "PatientID": "ID", "PatientBirthDate": "born", "StudyDate": "study of"}
+"""Attribute of the source -> its title on the page, where the patient is to be named."""
 SIDES = {"sagittal": ("A", "P"), "coronal": ("R", "L"), "axial": ("R", "L")}
 """Plane -> side of the patient at the left and at the right edge of a slice."""
 
 
 @result_writers.register("report")
 class HtmlReport(ResultWriter):
-    """`report.html` of a volume whose lesions were looked for; it holds no field of the patient."""
+    """`report.html` of a volume whose lesions were looked for; it holds no field of the patient unless they are asked for."""
 
     files = ("report.html",)
 
@@ -48,8 +50,8 @@ class HtmlReport(ResultWriter):
             return
         index, self.last = int(prediction.slice.index or 0), prediction
         self.warnings[index] = prediction.warnings
-        if prediction.cam is not None:
-            self.cams[index] = (prediction.cam_name, prediction.cam_class or "", as_bytes(prediction.cam))
+        if prediction.cam_bytes is not None:
+            self.cams[index] = (prediction.cam_name, prediction.cam_class or "", prediction.cam_bytes)
 
     def finish(self) -> None:
         """Write the page."""
@@ -62,6 +64,7 @@ class HtmlReport(ResultWriter):
             geometry=geometry,
             spacing_mm=self.scan.slices[0].spacing_mm,
             blank=len(self.scan.blank),
+            patient=self._patient(),
             findings=findings,
             figures=self._figures(geometry, findings),
             shown_lesions=SHOWN_LESIONS,
@@ -72,6 +75,14 @@ class HtmlReport(ResultWriter):
             disclaimer=DISCLAIMER,
         )  # fmt: skip
         write_text(self.folder / "report.html", page)
+
+    def _patient(self) -> list[tuple[str, str]]:
+        """Return title and value of what the source says of its patient, where the page is to name them."""
+        if not self.report_patient or self.scan.series is None:
+            return []
+        header = read_header(self.scan.series.files[0])
+        values = [(title, str(header.get(name) or "")) for name, title in PATIENT.items()]
+        return [(title, _readable(value)) for title, value in values if value.strip("^ ")]
 
     def _figures(self, geometry: VolumeGeometry, findings: VolumeFindings) -> list[dict[str, Any]]:
         """Return the pictures of the key slice of each lesion that is shown; of the middle slice where there is none."""
@@ -106,6 +117,17 @@ class HtmlReport(ResultWriter):
         return {"pictures": [_data_uri(picture) for picture in pictures], "cam_name": name, "cam_class": label}
 
 
+def _readable(value: str) -> str:
+    """Return a name or a date of DICOM as people write it.
+
+    >>> _readable("Roe^Rita"), _readable("19700102")
+    ('Roe, Rita', '1970-01-02')
+    """
+    if len(value) == 8 and value.isdigit():
+        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    return value.replace("^", ", ", 1).replace("^", " ").strip(", ")
+
+
 @functools.cache
 def _environment() -> Any:
     made = make_environment("bts.inference")
@@ -114,6 +136,4 @@ def _environment() -> Any:
 
 
 def _data_uri(picture: Image.Image) -> str:
-    data = io.BytesIO()
-    picture.save(data, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(np.asarray(picture))).decode()}"

@@ -61,6 +61,7 @@ class JsonResult(ResultWriter):
         return {
             "schema_version": SCHEMA_VERSION,
             "source": self.scan.path,
+            "series_id": None if self.scan.series is None else series_id(self.scan.series.series_uid),
             "shape": list(geometry.shape),
             "axis": geometry.axis,
             "tumour": None if found is None else found.tumour,
@@ -99,6 +100,11 @@ def _by_class(class_prob: Mapping[str, float]) -> dict[str, float] | None:
 def source_id(path: str | Path) -> str:
     """Return 16 hexadecimal digits that tell inputs of one name apart: of the absolute path, without storing it."""
     return hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:16]
+
+
+def series_id(uid: str) -> str:
+    """Return 16 hexadecimal digits by which whoever has a series finds its result, without storing the series UID."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:16]
 
 
 def read_result(folder: Path) -> dict[str, Any]:

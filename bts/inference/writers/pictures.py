@@ -10,7 +10,7 @@ import numpy as np
 from bts.atomic import write_bytes
 from bts.data.readers.scan import Scan
 from bts.inference.drawing import overlay
-from bts.inference.picture import as_bytes, png_bytes
+from bts.inference.picture import png_bytes
 from bts.inference.prediction import Prediction
 from bts.inference.volume import apply_findings
 from bts.inference.writers.base import ResultWriter, result_writers
@@ -36,8 +36,8 @@ class CamPicture(ResultWriter):
 
     def add(self, prediction: Prediction) -> None:
         """Write the class map, where a model gives one."""
-        if self.scan.volume is None and prediction.cam is not None:
-            _write(as_bytes(prediction.cam), self.folder / "cam.png")
+        if self.scan.volume is None and prediction.cam_bytes is not None:
+            _write(prediction.cam_bytes, self.folder / "cam.png")
 
 
 @result_writers.register("overlay")
@@ -55,9 +55,8 @@ class OverlayPicture(ResultWriter):
         if self.scan.volume is None:
             _write(np.asarray(overlay(prediction)), self.folder / "overlay.png")
         elif self.pictures != "none":
-            cam = None if prediction.cam is None else as_bytes(prediction.cam)
             light = replace(prediction, cam=None, mask=None, mask_prob=None, unfused=None, features=None)
-            self.kept[int(prediction.slice.index or 0)] = light, cam
+            self.kept[int(prediction.slice.index or 0)] = light, prediction.cam_bytes
 
     def finish(self) -> None:
         """Draw the pages of a volume: all, or of each lesion the slice with its largest area."""
