@@ -18,6 +18,7 @@ from PIL import Image
 
 from bts.apps import infer
 from bts.inference.predictor import Predictor
+from bts.progress import Phase
 
 ROOT = Path(__file__).parents[2]
 MANY = 40
@@ -55,7 +56,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[BrightRuntim
 
 
 def test_lanes_write_the_same_files_as_one_after_another(
-    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phases: list[Phase]
 ) -> None:
     draw_scans(tmp_path / "scans", 9)
     (tmp_path / "scans" / "5b.png").write_bytes(b"no picture")
@@ -63,6 +64,7 @@ def test_lanes_write_the_same_files_as_one_after_another(
         monkeypatch.setenv("OMP_NUM_THREADS", workers)
         assert infer.main(["scans", "--out", f"with{workers}"]) == 1
     assert files(tmp_path / "with1") == files(tmp_path / "with4")
+    assert [(phase.name, phase.done, phase.total) for phase in phases] == [("inferring", 10, 10)] * 2
 
 
 def test_a_killed_run_resumes_to_the_same_files_as_an_unbroken_one(

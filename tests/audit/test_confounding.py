@@ -19,6 +19,7 @@ from bts.data.sources.catalogue import open_source
 from bts.data.split_making import make_split
 from bts.errors import RequestError
 from bts.experiments.finish import recorded_confounding
+from bts.progress import Phase
 from bts.runs import Run
 from bts.settings import ClsSettings
 from bts.training.run_data import RunData
@@ -142,9 +143,15 @@ def test_confounding_can_be_allowed_and_the_log_says_so_with_the_mitigation(
     assert "Cramér's V of publisher and class 1.00" in caplog.text
 
 
-def test_the_audit_reports_confounding_in_text_tables_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_reports_confounding_in_text_tables_and_page_and_names_each_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], phases: list[Phase]
+) -> None:
     out = tmp_path / "out"
     assert cli.main(["audit", str(write_set(tmp_path, classes=APART)), "--out", str(out)]) == 1
+    steps = ["finding heads", "describing images", "searching for candidates", "aligning candidates"]
+    names = [phase.name for phase in phases]
+    assert names[:2] == ["auditing", "reading"]  # the first is open to the end
+    assert [name for name in dict.fromkeys(names) if name in steps] == steps
     said = "".join(capsys.readouterr())
     assert "CONFOUNDED: class and publisher coincide (manifest: glioma from wide alone; no_tumour from tight alone)" in said
     assert "CONFOUNDED" in (out / "index.html").read_text(encoding="utf-8")

@@ -12,11 +12,12 @@ import pytest
 from made_tables import made_cases, written
 
 from bts.apps import cli
+from bts.progress import Phase
 from bts.runs import Run
 
 
 def test_evaluate_writes_the_report_beside_the_run_and_prints_its_headline(
-    finished_runs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_runs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], phases: list[Phase]
 ) -> None:
     run = Run(tmp_path / "one")
     shutil.copytree(finished_runs["seg"].path, run.path)
@@ -26,6 +27,9 @@ def test_evaluate_writes_the_report_beside_the_run_and_prints_its_headline(
     assert "95% interval over 20 draws" in said
     assert "Research software, not a medical device." in said
     assert (run.path / "report" / "index.html").is_file()
+    names = [phase.name for phase in phases]
+    during = names[names.index("evaluating") + 1 :]  # before it the run was made
+    assert {"predicting", "reading slices to change", "predicting changed slices"} <= set(during)
 
 
 def test_compare_prints_the_paired_gain_and_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
