@@ -93,7 +93,8 @@ def _train(job: Job, run: Run, signals: StopSignals, load: OtherLoad, *, check: 
     with phase("preparing the data"):
         training_data = prepare(settings, job.task, run, check=check)
     refuse_unwritable(training_data, name=run.path.name)
-    network = _build_network(job, training_data, run)
+    with phase("building the network"):  # its weights may have to be downloaded
+        network = _build_network(job, training_data, run)
     if is_first() and "tensorboard" in settings.trainer.loggers and not run.curves.is_file():  # a resumed run has its texts
         write_description(run, asdict(settings), training_data.split, source=training_data.source)
     log.info(job.stages_line)

@@ -23,7 +23,7 @@ def test_every_part_of_a_training_is_a_phase_and_a_pipe_gets_no_bar(
     assert names[:2] == ["preparing the data", "listing slices"]
     assert {"reading train", "reading val"} <= set(names)
     epochs = ["stage 2 epoch 1/2", "stage 2 epoch 1/2, validation", "stage 2 epoch 2/2", "stage 2 epoch 2/2, validation"]
-    assert names[names.index("training stage 2") :] == ["training stage 2", *epochs]
+    assert names[names.index("building the network") :] == ["building the network", "training stage 2", *epochs]
     assert all(phase.done == phase.total for phase in phases if phase.total is not None)
     assert re.fullmatch(r"loss \d+\.\d+, balanced_accuracy \d\.\d+", phases[-2].note)
     assert progress.REPORTER.phases == []
