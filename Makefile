@@ -30,6 +30,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	git ls-files | xargs $(BIN)/codespell
+	$(BIN)/python -m tools links
 	$(BIN)/python -m tools secrets
 	$(BIN)/python -m tools vulnerabilities
 
@@ -80,14 +81,17 @@ lock: install
 licences: $(VENV)/.documented
 	$(BIN)/python -m tools licences --out docs/licences.md
 
-figures: demo
-	$(BIN)/python -m tools figure --runs demo/runs --data demo/scans --count 3 --seed 1 --out docs/images/phantoms.png
+# The picture of README.md and its scans in examples/: phantoms of `make demo` that the bundled model gets right
+figures: install demo/scans/cvind.mat
+	$(BIN)/python -m tools figure --joint joint-mobilenetv2 --data demo/scans --count 4 --right --scans examples --out docs/images/phantoms.png
 
 # Tables of the documents: make tables RUNS="runs/crossval/joint" BENCHMARKS="runs/benchmark/brisc runs/benchmark/kaggle"
 tables: install
 	$(BIN)/python -m tools settings --out docs/settings.md
+	$(BIN)/python -m tools alternatives --readme README.md
+	$(BIN)/python -m tools readme
 ifneq ($(RUNS)$(BENCHMARKS),)
-	$(BIN)/python -m tools results $(RUNS) $(if $(BENCHMARKS),--benchmark $(BENCHMARKS)) --readme README.md --add
+	$(BIN)/python -m tools results $(RUNS) $(if $(BENCHMARKS),--benchmark $(BENCHMARKS)) --add
 endif
 
 # The model in the package, anew: hours on two cores. Without a network: make model WEIGHTS=FILE. With TCGA-LGG: make model LGG=FOLDER

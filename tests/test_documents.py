@@ -14,10 +14,10 @@ import pytest
 from bts.apps import cli
 from bts.fields import leaf_hints
 from bts.settings import SETTINGS
+from tools.links import dead_links, dead_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
-MADE_LATER = {"docs/images/phantoms.png"}
 FOREIGN = {"cd", "git", "python", "pip", "make", "tensorboard", "torchrun", ".", ".venv\\Scripts\\activate", ".ci/run", "bts"}
 TAKE_SETTINGS = {"preview", "benchmark", "crossval"}
 """Commands whose options are also all settings of a training."""
@@ -75,21 +75,26 @@ def line_position(words: list[str], option: str) -> int:
     return next(number for number, word in enumerate(words) if word.split("=")[0] == option)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-        if "://" not in target and target not in MADE_LATER:
-            assert (document.parent / target).exists(), target
+def test_every_link_leads_somewhere_on_the_site_too() -> None:
+    assert list(dead_links(ROOT)) == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_link_to_a_section_leads_to_its_title(document: Path) -> None:
-    for target, section in re.findall(r"\]\(([^):#]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
-        page = document.parent / target if target else document
-        titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        assert section in {re.sub(r"[^a-z0-9_ -]", "", title.lower()).replace(" ", "-") for title in titles}, (
-            f"{target}#{section}"
-        )
+def test_dead_links_are_found(tmp_path: Path) -> None:
+    for name in ("docs", "other", "site"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "README.md").write_text(
+        "# One\n[a](docs/a.md#two-words) [b](docs/gone.md) [c](#one) [d](#no) [e](https://x.org/gone)"
+    )
+    (tmp_path / "docs" / "a.md").write_text("# Two `words`\n[a](../README.md) [b](a.md#two-words)")
+    (tmp_path / "site" / "index.html").write_text(
+        '<p id="here"><a href="#here"><a href="a.html#no"><img src="b.png"><a href="https://x.org">'
+    )
+    (tmp_path / "site" / "a.html").write_text('<a href="index.html#here">')
+    assert [line.partition(":")[0] for line in dead_links(tmp_path)] == ["README.md", "README.md", "docs/a.md"]
+    assert [line.split(": ")[1:] for line in dead_pages(tmp_path / "site")] == [
+        ["a.html#no", "no such anchor"],
+        ["b.png", "no such file"],
+    ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -12,13 +12,17 @@ from bts.registry import suggestion
 
 COMMANDS = {
     "results": ("tools.results", "write the scores of finished runs into the documents"),
+    "leak-gap": ("tools.leak_gap", "write what the leakage of patients adds to the accuracy, with its figure"),
     "settings": ("tools.settings_page", "write docs/settings.md"),
     "figure": ("tools.figure", "draw scan, truth, prediction and Grad-CAM side by side"),
     "elsewhere": ("tools.elsewhere", "compare models on other publishers, on counterfactual slices and at home"),
     "ood": ("tools.ood", "fit the out-of-distribution reference of a model and count what it flags"),
     "volumes": ("tools.volumes", "score volumes decided slice by slice and as a whole, on series with masks"),
     "bundle": ("tools.bundle", "put the model of a finished run into the package"),
+    "alternatives": ("tools.alternatives", "write docs/alternatives.md"),
+    "readme": ("tools.readme", "write the scores of the bundled model into README.md"),
     "licences": ("tools.licences_command", "write docs/licences.md"),
+    "links": ("tools.links", "check the links between the documents and of the built site"),
     "vulnerabilities": ("tools.vulnerabilities_command", "check the pinned packages for known vulnerabilities"),
     "secrets": ("tools.secrets_command", "search the repository for passwords and keys"),  # pragma: allowlist secret
 }

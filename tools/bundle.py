@@ -14,7 +14,6 @@ from bts.atomic import replacing_folder
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.errors import RequestError
-from bts.evaluation.intervals import Interval
 from bts.evaluation.metrics import overlap_scores
 from bts.evaluation.ood import format_reference
 from bts.export.base import writing
@@ -29,6 +28,7 @@ from bts.runs import Run
 from bts.training.run_data import RunData, read_run
 from tools.documents import read_text, write_block
 from tools.half_precision import write_half_folder, write_half_onnx
+from tools.readme import BLOCK, CARD_PAGE, main_scores
 
 EPILOG = """
 examples:
@@ -38,17 +38,6 @@ examples:
 """
 LARGEST_MB = 25.0
 """Largest size of a bundled model: it is in every clone and every wheel."""
-CARD_PAGE = "MODEL_CARD.md"
-BLOCK = "bundled"
-MAIN = {
-    "classification.tumour.accuracy": "On its test part its class is right on {} of the slices with a tumour,",
-    "segmentation.slice.dice": "with a Dice of {};",
-    "classification.healthy.accuracy": "{} of the healthy slices are called healthy,",
-    "segmentation.healthy_with_mask": "and {} get a mask.",
-    "counterfactual.removed.called_tumour": "With the tumour replaced by tissue, {} of the slices are still called a tumour;",
-    "counterfactual.pasted.called_tumour": "of tumours pasted into healthy slices of another publisher, {} are found",
-}
-"""Score of a card -> its part of the paragraph in the README."""
 SLICES = 200
 """Test slices on which the two models are compared."""
 
@@ -91,7 +80,7 @@ def command(argv: Sequence[str]) -> int:
     )
     if options.readme is not None:
         folder = (options.folder or bundled_model.BUNDLED) / options.name
-        write_block(options.readme, main_scores(read_card(folder)), BLOCK)
+        write_block(options.readme, main_scores(folder), BLOCK)
     print("\n".join([*notes, DISCLAIMER]))
     return DONE
 
@@ -165,19 +154,6 @@ def bundle_run(
         if size_mb > LARGEST_MB:
             raise RequestError(f"{name}: {size_mb:.1f} MB, at most {LARGEST_MB:g} fit into the package: take a smaller encoder")
     return [f"{place / name}: {size_mb:.1f} MB, {card.task}, trained on {card.trained_on}", *notes]
-
-
-def main_scores(card: ModelCard) -> str:
-    """Return the main test scores of a card as a paragraph.
-
-    Raises:
-        RequestError: a score is missing, as in a model without healthy slices or masks.
-    """
-    missing = [key for key in MAIN if not isinstance(card.scores.get(key), dict)]
-    if missing:
-        raise RequestError(f"{card.name}: no score {missing[0]} in its card: expected a joint model with healthy slices")
-    scores = {key: Interval(**card.scores[key]).text() for key in MAIN}
-    return "\n".join([*(text.format(scores[key]) for key, text in MAIN.items()), "(95% intervals over patients)."])
 
 
 def compare_on_slices(data: RunData, folder: Path, *, slices: int) -> Agreement:

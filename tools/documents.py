@@ -94,16 +94,6 @@ def keep_lines(before: str, now: str, *, measured: Collection[str] = ()) -> str:
     return "\n".join(map(choose, now.splitlines()))
 
 
-def keep_rows(before: str, now: str) -> str:
-    """Return a table with the rows of now and those of before with another first cell, sorted by it.
-
-    >>> keep_rows("| t |\\n|---|\\n| b | old |\\n| a | old |", "| t |\\n|---|\\n| b | new |")
-    '| t |\\n|---|\\n| a | old |\\n| b | new |'
-    """
-    head, rows = now.splitlines()[:2], [*before.splitlines()[2:], *now.splitlines()[2:]]
-    return "\n".join([*head, *(row for _, row in sorted({_first_cell(row): row for row in rows}.items()))])
-
-
 def _sections(block: str) -> list[str]:
     return [each.strip() for each in re.split(r"(?m)^(?=### )", block) if each.strip()]
 

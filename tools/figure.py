@@ -1,4 +1,4 @@
-"""Draw scan, truth, prediction and Grad-CAM of some slices side by side."""
+"""Draw scan, truth, prediction and Grad-CAM of some slices, one column each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bts.apps.run import DONE, OneLineParser
+from bts.apps.run import DONE, OneLineParser, add_model_options
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
@@ -23,9 +23,10 @@ from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
 from bts.report.gallery import TRUTH
 
-SIDE, GAP, HEAD, CAPTION, FOOT = 256, 8, 34, 30, 30
-"""Side of a panel, space between panels, height of the column titles, of a caption and of the last line, in pixels."""
-TITLES = ("Scan", "Truth", "Prediction", "Grad-CAM")
+SIDE, GAP, LINE = 200, 8, 20
+"""Side of a panel, space between panels, and height of a line of text, in pixels."""
+RIGHT = 0.8
+"""Least Dice of a mask that `--right` draws."""
 
 
 def command(argv: Sequence[str]) -> int:
@@ -39,23 +40,35 @@ def command(argv: Sequence[str]) -> int:
     if options.split is not None:
         named = {row.path for row in Split.read(options.split, same_patient="suffixes").part(options.part)}
         records = [record for record in records if record.path in named]
-    chosen = pick(records, options.count, seed=options.seed)
+    chosen = records if options.right else pick(records, options.count, seed=options.seed)
     if not chosen:
         raise RequestError(f"{options.data}: none of its slices is in the {options.part} part of {options.split}: check both")
-    predictor = Predictor.load(seg=options.seg, cls=options.cls, runs=options.runs, device=options.device)
+    predictor = Predictor.load(seg=options.seg, cls=options.cls, joint=options.joint, runs=options.runs, device=options.device)
     for note in predictor.notes:
         print(note)
-    picture = side_by_side(list(predictor.predict_many(source.read(record) for record in chosen)))
+    found = dict(zip(chosen, predictor.predict_many(source.read(record) for record in chosen), strict=True))
+    if options.right:
+        right = [record for record, prediction in found.items() if is_right(prediction)]
+        print(f"{len(right)} of {len(chosen)} slices are right")
+        chosen = pick(right, options.count, seed=options.seed)
+    if not chosen:
+        raise RequestError(f"{options.data}: no slice is right: draw others, or leave out --right")
+    drawn = [found[record] for record in chosen]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(options.out, optimize=True)
-    print(f"{len(chosen)} slices are drawn in {options.out}")
+    side_by_side(drawn).save(options.out, optimize=True)
+    print(
+        f"{len(drawn)} slices are drawn in {options.out}{f', of {len(chosen)} those that are right' if options.right else ''}"
+    )
+    if options.scans is not None:
+        save_scans(drawn, options.scans)
+        print(f"their scans are in {options.scans}")
     return DONE
 
 
 def make_parser() -> OneLineParser:
     """Return the parser of the command."""
     parser = OneLineParser(
-        prog="python -m tools figure", description="Scan, truth, prediction and Grad-CAM of some slices, side by side."
+        prog="python -m tools figure", description="Scan with truth and prediction, and Grad-CAM, of some slices, side by side."
     )
     parser.add_argument("--data", type=Path, default=Path("data/figshare"), metavar="FOLDER", help="[data/figshare]")
     parser.add_argument("--source", default="figshare", metavar="NAME", help="how the folder is laid out [figshare]")
@@ -65,10 +78,13 @@ def make_parser() -> OneLineParser:
     parser.add_argument("--part", choices=PARTS, default="test", help="the part, with --split [test]")
     parser.add_argument("--count", type=int, default=3, metavar="N", help="slices, the classes in turn [3]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw [0]")
-    parser.add_argument("--seg", type=Path, metavar="FOLDER", help="run or model folder of a segmenter")
-    parser.add_argument("--cls", type=Path, metavar="FOLDER", help="run or model folder of a classifier")
+    parser.add_argument(
+        "--right", action="store_true", help=f"draw only right answers: the class, and a Dice of {RIGHT} or more"
+    )
+    add_model_options(parser, what="run, model folder or bundled model")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
+    parser.add_argument("--scans", type=Path, metavar="FOLDER", help="also save the drawn scans, as CLASS.png of 256 pixels")
     parser.add_argument("--out", type=Path, default=Path("figure.png"), metavar="FILE", help="[figure.png]")
     return parser
 
@@ -91,40 +107,51 @@ def pick(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Record
     return [queue[row] for row in range(longest) for queue in queues if row < len(queue)][:count]
 
 
+def is_right(prediction: Prediction) -> bool:
+    """Return whether the class is that of the slice, and the mask that of its tumour."""
+    truth = truth_mask(prediction.slice, prediction.slice.label)
+    if prediction.label != prediction.slice.label or prediction.mask is None or truth is None:
+        return False
+    return overlap_scores(prediction.mask, truth).dice >= RIGHT if truth.any() else not prediction.mask.any()
+
+
+def save_scans(predictions: Sequence[Prediction], folder: Path) -> None:
+    """Save each scan as 8-bit PNG under its class."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for prediction in predictions:
+        scan = grey(prediction.slice.image, fitted(prediction.slice.image.shape, side=256))
+        scan.save(folder / f"{prediction.slice.label}.png", optimize=True)
+
+
 def side_by_side(predictions: Sequence[Prediction]) -> Image.Image:
-    """Return an RGB image with four columns; the truth is yellow, the predicted mask cyan, unknown panels are grey."""
-    width = len(TITLES) * (SIDE + GAP) + GAP
-    page = Image.new("RGB", (width, HEAD + len(predictions) * (SIDE + CAPTION) + FOOT), GROUND)
+    """Return an RGB image with a column per slice; the truth is yellow, the predicted mask cyan, unknown panels are grey."""
+    width = len(predictions) * (SIDE + GAP) + GAP
+    page = Image.new("RGB", (width, 2 * (SIDE + GAP) + 5 * LINE), GROUND)
     draw = ImageDraw.Draw(page)
-    for number, title in enumerate(TITLES):
-        draw.text((GAP + number * (SIDE + GAP), HEAD // 2), title, fill=INK, font=font(18), anchor="lm")
-    for row, prediction in enumerate(predictions):
-        top = HEAD + row * (SIDE + CAPTION)
-        for number, panel in enumerate(panels(prediction)):
-            page.paste(panel, (GAP + number * (SIDE + GAP) + (SIDE - panel.width) // 2, top + (SIDE - panel.height) // 2))
-        draw.text((GAP, top + SIDE + CAPTION // 2), caption(prediction), fill=INK, font=font(15), anchor="lm")
+    for column, prediction in enumerate(predictions):
+        left, top = GAP + column * (SIDE + GAP), GAP
+        for panel in panels(prediction):
+            page.paste(panel, (left + (SIDE - panel.width) // 2, top + (SIDE - panel.height) // 2))
+            top += SIDE + GAP
+        for number, line in enumerate(caption(prediction)):
+            draw.text((left, top + number * LINE), line, fill=INK, font=font(14))
     phantoms = any(prediction.slice.synthetic for prediction in predictions)
-    note = f"{'Synthetic phantoms, no images of patients. ' if phantoms else ''}{DISCLAIMER}"
-    draw.text((GAP, page.height - FOOT // 2), note, fill=SOFT, font=font(14), anchor="lm")
+    note = f"yellow truth, cyan prediction; below: class map. {'Synthetic phantoms. ' if phantoms else ''}{DISCLAIMER}"
+    draw.text((GAP, page.height - LINE), note, fill=SOFT, font=font(12))
     return page
 
 
 def panels(prediction: Prediction) -> list[Image.Image]:
-    """Return scan, truth, prediction and Grad-CAM of one slice, each at most 256 pixels wide and high."""
+    """Return the scan with both contours, and the Grad-CAM of one slice, each at most `SIDE` pixels wide and high."""
     size = fitted(prediction.slice.image.shape, side=SIDE)
     scan = grey(prediction.slice.image, size)
-    truth = outlined(scan, truth_mask(prediction.slice, prediction.slice.label), colour=TRUTH)
-    found = outlined(scan, prediction.mask)
-    heat = heated(scan, prediction.cam) if prediction.cam is not None else unknown(size)
-    return [scan.convert("RGB"), truth, found, heat]
+    found = outlined(scan.convert("RGB"), truth_mask(prediction.slice, prediction.slice.label), colour=TRUTH)
+    return [outlined(found, prediction.mask), heated(scan, prediction.cam) if prediction.cam is not None else unknown(size)]
 
 
-def outlined(scan: Image.Image, mask: np.ndarray | None, *, colour: tuple[int, int, int] | None = None) -> Image.Image:
-    """Return a grey image with the contour of a mask (H, W), or an empty panel without a mask."""
-    if mask is None:
-        return unknown(scan.size)
-    picture = scan.convert("RGB")
-    contour = contour_of(mask, scan.size, width=1.5)
+def outlined(picture: Image.Image, mask: np.ndarray | None, *, colour: tuple[int, int, int] | None = None) -> Image.Image:
+    """Draw the contour of a mask (H, W), if any, onto an RGB picture, and return it."""
+    contour = None if mask is None else contour_of(mask, picture.size, width=1.5)
     if contour is not None:
         contour.draw(picture)
         if colour is not None:
@@ -139,12 +166,12 @@ def unknown(size: tuple[int, int]) -> Image.Image:
     return panel
 
 
-def caption(prediction: Prediction) -> str:
-    """Return truth and prediction as text."""
-    parts = [f"truth: {clean(prediction.slice.label or 'unknown')}"]
+def caption(prediction: Prediction) -> list[str]:
+    """Return truth, prediction and overlap as lines of text."""
+    lines = [f"truth: {clean(prediction.slice.label or 'unknown')}"]
     if prediction.label is not None and prediction.class_prob is not None:
-        parts.append(f"predicted: {clean(prediction.label)}, {prediction.class_prob.max():.0%}")
+        lines.append(f"predicted: {clean(prediction.label)}, {prediction.class_prob.max():.0%}")
     truth = truth_mask(prediction.slice, prediction.slice.label)
     if prediction.mask is not None and truth is not None:
-        parts.append(f"Dice {overlap_scores(prediction.mask, truth).dice:.2f}")
-    return "     ".join(parts)
+        lines.append(f"Dice {overlap_scores(prediction.mask, truth).dice:.2f}" if truth.any() else "")
+    return lines

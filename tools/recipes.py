@@ -1,4 +1,4 @@
-"""Table of the recipes: published figure, our scores on both splits, score inflation, and shortening of the training.
+"""Table of the recipes: published figure, our scores on the published split and by patient, and shortening of the training.
 
 The published figure is in the head of a recipe's settings file. Ours are from the folders of `bts benchmark`; the shortening is
 the difference between the settings of a run and those of the recipe.
@@ -7,14 +7,11 @@ the difference between the settings of a run and those of the recipe.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from bts.apps.settings_parser import read_recipe
-from bts.csv_files import read_frame
 from bts.errors import RequestError
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import METRICS, find
@@ -31,7 +28,6 @@ FIRST_SCORE = {
     "joint": "segmentation.slice.dice",
 }
 """Score that represents a recipe, by task."""
-BOTH_COLUMNS = {"recipe", "score", "published", "by_patient", "gap"}
 NOT_LENGTH = (
     *("data.source", "data.root", "data.cache", "data.cache_gib", "data.workers", "data.unreadable", "split.", "runs"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.precision", "trainer.images"),
@@ -61,13 +57,11 @@ class Measured:
 
     Attributes:
         published, by_patient: on the publisher's split (leaks allowed) and on one by patient; None where not run.
-        gap: between the two, where both were run in one benchmark.
         done: the runs.
     """
 
     published: Interval | None
     by_patient: Interval | None
-    gap: Interval | None
     done: tuple[Evaluation, ...]
 
 
@@ -94,46 +88,25 @@ def read_benchmark(folder: Path) -> dict[str, Measured]:
     finished = sorted([*folder.glob("*/*/*/finished.json"), *folder.glob("*/*/*/*/finished.json")])
     if not finished:
         raise RequestError(f"{folder}: no finished run in it: name a folder of `bts benchmark`")
-    both = _both_columns(folder / "benchmark.csv")
     found: dict[str, list[Evaluation]] = {}
     for run in (Run(marker.parent) for marker in finished):
         found.setdefault(run.path.parents[1].name, []).append(read_evaluation(run.path))
-    return {
-        name: replace(both[name], done=tuple(done)) if name in both else single_column(done) for name, done in found.items()
-    }
+    return {name: by_split(done) for name, done in found.items()}
 
 
-def _both_columns(file: Path) -> dict[str, Measured]:
-    """Return the first score of each recipe on both splits; empty where the file has one column."""
-    frame = read_frame(file) if file.is_file() else pd.DataFrame()
-    if not set(frame.columns) >= BOTH_COLUMNS:
-        return {}
-    return {
-        str(row["recipe"]): Measured(_interval(row, "published"), _interval(row, "by_patient"), _interval(row, "gap"), ())
-        for row in frame.drop_duplicates("recipe").to_dict("records")
-    }
-
-
-def _interval(row: Mapping[Any, Any], name: str) -> Interval:
-    """Return one column of a row of the CSV; the gap has no counts of its own."""
-    low, high = (None if pd.isna(row[f"{name}_{end}"]) else float(row[f"{name}_{end}"]) for end in ("low", "high"))
-    patients, slices = (int(row.get(f"{name}_{what}", 0)) for what in ("patients", "slices"))
-    return Interval(float(row[name]), low, high, patients, slices, seed=int(row["seed"]), draws=int(row["draws"]))
-
-
-def single_column(done: Sequence[Evaluation]) -> Measured:
-    """Return the scores of runs without a table of both splits: leaks allowed in one column, refused in the other."""
+def by_split(done: Sequence[Evaluation]) -> Measured:
+    """Return the scores of runs: leaks allowed on the published split, refused by patient."""
     scores: dict[bool, Interval] = {}
     for each in done:
         found = find(each.summary, FIRST_SCORE[str(each.card.task) if each.card else "cls"])
         if isinstance(found, Interval):
             scores[each.leaks_allowed] = found
-    return Measured(scores.get(True), scores.get(False), None, tuple(done))
+    return Measured(scores.get(True), scores.get(False), tuple(done))
 
 
 def recipes_table(recipes: Sequence[Recipe], measured: Mapping[str, Measured]) -> str:
-    """Return one row per recipe: published figure, our scores on both splits, score inflation, and shortening."""
-    head = ("recipe", "published", "score", "ours, published split", "ours, by patient", "score inflation", "shortened")
+    """Return one row per recipe: published figure, our scores on the published split and by patient, and shortening."""
+    head = ("recipe", "published", "score", "ours, published split", "ours, by patient", "shortened")
     rows = []
     for recipe in recipes:
         found = measured.get(recipe.name)
@@ -151,7 +124,6 @@ def _ours(recipe: Recipe, found: Measured | None) -> Iterator[Raw]:
         unit = f"{score.n_patients} patients" if score and score.unit == "patient" else "unknown patients"
         text = f"{score.text()}, {score.n_slices} slices of {unit}" if score else NOT_MEASURED
         yield Raw(text if score or possible else "none is published")
-    yield Raw(found.gap.text() if found and found.gap else "–")
 
 
 def shortened(recipe: Recipe, found: Measured | None) -> str:
@@ -173,14 +145,3 @@ def _differences(shipped: Mapping[str, Any], used: Mapping[str, Any]) -> Iterato
         else:
             name = f" {UNITS[key]}" if key in UNITS else f" ({key})"
             yield f"{value}{name.replace('epochs', 'epoch', 1) if value == 1 else name}, not {shipped[key]}"
-
-
-def inflation_table(recipes: Sequence[Recipe], measured: Mapping[str, Measured]) -> str:
-    """Return the scores of recipes on the published split and on held-out patients, and their gap; empty without any."""
-    rows = []
-    for each in recipes:
-        found = measured.get(each.name)
-        if found and found.published and found.by_patient and found.gap:
-            label = METRICS[FIRST_SCORE[each.task]].label
-            rows.append((Raw(f"`{each.name}`, {label}"), found.published, found.by_patient, found.gap))
-    return table(("score inflation from leakage", "published split", "held-out patients", "gap"), rows) if rows else ""

@@ -8,47 +8,39 @@ from typing import Any
 
 from bts.apps.run import DONE, OneLineParser
 from bts.errors import RequestError
-from bts.evaluation.metric_registry import METRICS, find, headline
+from bts.evaluation.metric_registry import find, headline
 from bts.evaluation.results import Evaluation, read_evaluation
 from bts.models.folder import ModelCard
 from bts.report.rendering import span, table
-from tools.documents import has_block, keep_lines, keep_rows, keep_sections, read_block, write_block
+from tools.documents import has_block, keep_lines, keep_sections, read_block, write_block
 from tools.literature import comparison_table
-from tools.recipes import Measured, Recipe, inflation_table, read_benchmark, read_recipes, recipes_table
+from tools.recipes import Measured, Recipe, read_benchmark, read_recipes, recipes_table
 
-RESULTS, COMPARISON, RECIPES, OURS, INFLATION = "results", "comparison", "recipes", "ours", "inflation"
+RESULTS, COMPARISON, RECIPES, OURS = "results", "comparison", "recipes", "ours"
 """Names of generated blocks."""
-README_SCORES = (
-    "segmentation.slice.dice",
-    "segmentation.patient.dice",
-    "classification.slice.overall.accuracy",
-    "classification.slice.overall.balanced_accuracy",
-    "classification.patient.overall.accuracy",
-)
 
 
 def command(argv: Sequence[str]) -> int:
     """Write the tables and return the exit status."""
     parser = OneLineParser(
         prog="python -m tools results",
-        description="Write the test scores of finished runs, cross-validations or reports into docs/results.md and README.md.",
+        description="Write the test scores of finished runs, cross-validations or reports into docs/results.md.",
     )
     parser.add_argument(
         "runs",
         nargs="*",
         type=Path,
         metavar="RUN",
-        help="folders with scores; README.md takes each score from the first that has it",
+        help="folders with scores",
     )
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"), metavar="FILE", help="[docs/results.md]")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="also write the short tables into this file")
     parser.add_argument(
         "--benchmark",
         nargs="+",
         type=Path,
         default=[],
         metavar="FOLDER",
-        help="folders of `bts benchmark`: tables of the recipes, here, on their pages and with --readme",
+        help="folders of `bts benchmark`: tables of the recipes, here and on their pages",
     )
     parser.add_argument("--add", action="store_true", help="keep what the documents hold of runs and recipes not named now")
     options = parser.parse_args(argv)
@@ -60,8 +52,6 @@ def command(argv: Sequence[str]) -> int:
     if measured:
         write_recipes(options.out, recipes, measured, add=options.add)
     print(f"{len(runs) + len(measured)} results are in {options.out}")
-    if options.readme is not None:
-        write_readme(options.readme, runs, recipes, measured, add=options.add)
     return DONE
 
 
@@ -92,26 +82,6 @@ def write_recipes(out: Path, recipes: Sequence[Recipe], measured: Mapping[str, M
         if own and has_block(page, name):
             text = recipes_table(own, measured)
             write_block(page, keep_lines(read_block(page, name), text, measured=now) if add else text, name)
-
-
-def write_readme(
-    path: Path, runs: Sequence[Evaluation], recipes: Sequence[Recipe], measured: Mapping[str, Measured], *, add: bool
-) -> None:
-    """Write the short table of the runs and the score inflation of the recipes, where the document has a block for it."""
-    if runs:
-        write_block(path, short_table(runs), RESULTS)
-    if measured and has_block(path, INFLATION):
-        text = inflation_table(recipes, measured)
-        write_block(path, keep_rows(read_block(path, INFLATION), text) if add else text, INFLATION)
-    print(f"the short tables are in {path}")
-
-
-def short_table(runs: Sequence[Evaluation]) -> str:
-    """Return a few scores, each from the first run that has it, and what they were measured on."""
-    found = [(key, next((done for done in runs if find(done.summary, key)), None)) for key in README_SCORES]
-    rows = [(METRICS[key].label, find(done.summary, key)) for key, done in found if done]
-    used = dict.fromkeys(f"*{done.recipe}; {done.sample}.*" for _, done in found if done)
-    return f"{table(('held-out patients', 'score, 95% interval'), rows)}\n\n" + "<br>\n".join(used)
 
 
 def section(done: Evaluation) -> Iterator[str]:

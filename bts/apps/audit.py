@@ -21,6 +21,7 @@ examples:
   bts audit folders:data/kaggle                        its Training and Testing folders
   bts audit figshare:data/figshare --split runs/seg/TIME/split.csv
   bts audit figshare:data/figshare brisc:data/brisc --recover figshare
+  bts audit figshare:data/figshare brisc:data/brisc --recover figshare --leak-gap
 
 exit status: 0 no finding, 1 leak, class from a single publisher, or unreadable image, 2 invalid request
 """
@@ -50,13 +51,32 @@ def command(argv: Sequence[str]) -> int:
         help="which patient IDs count as one patient [suffixes]",
     )
     parser.add_argument("--recover", metavar="SET", help="recover the patients of the other sets' images (recovered_*.csv)")
+    parser.add_argument(
+        "--leak-gap",
+        action="store_true",
+        help="measure what the leakage of patients adds to the accuracy: the same test images with and without their patients' "
+        "other slices in the training images, on frozen ImageNet features",
+    )
+    parser.add_argument(
+        "--model.weights",
+        dest="weights",
+        metavar="FILE",
+        help="weights of MobileNetV2 for --leak-gap: a file, or `none` for random ones [ImageNet's, from timm's hub]",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="output folder [results/audit/TIME]")
     options = parser.parse_args(argv)
+    if options.weights and not options.leak_gap:
+        raise RequestError("--model.weights is for --leak-gap: add it, or leave the weights out")
     from bts.audit.run import find_leaks
     from bts.audit.summary import summary
     from bts.audit.tables import write_tables
     from bts.report.audit_page import write_page
 
+    network = None
+    if options.leak_gap:  # weights that can't be had are refused before the images are read
+        from bts.experiments.leak_gap import frozen_network, leak_gap_table, measure_leak_gaps, write_leak_gaps
+
+        network = frozen_network(options.weights or "imagenet")
     sets = with_splits(open_sets(options.sets), options.split)
     out = options.out or Path("results") / "audit" / time.strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True, exist_ok=True)
@@ -66,6 +86,10 @@ def command(argv: Sequence[str]) -> int:
         write_text(out / "index.html", write_page(findings, sets, reference=options.recover))
     say("\n".join(map(printable, summary(findings, reference=options.recover))))
     say(f"page: {out / 'index.html'}; all leaks: {out / 'leaks.csv'}")
+    if network is not None:
+        gaps = measure_leak_gaps(findings, network)
+        write_leak_gaps(out, gaps)
+        say(f"\n{leak_gap_table(gaps)}\nleak gap: {out / 'leak_gap.csv'}, {out / 'leak_gap.png'}")
     bad = findings.leaking or findings.confounded or findings.collection.failed
     return SOME_FAILED if bad else DONE
 

@@ -17,11 +17,11 @@ examples:
   bts benchmark configs/recipes/kaggle_backbones_*.yaml --out runs/benchmark/backbones
   bts benchmark configs/recipes/npz_mobilenetv2.yaml configs/recipes/kaggle_resnet50_clahe.yaml
       --data.source folders --data.root data/kaggle
-  bts benchmark configs/recipes/kaggle_resnet50_clahe.yaml --by-patient results/audit/kaggle/recovered_folders.csv
+  bts benchmark configs/recipes/kaggle_resnet50_clahe.yaml --data.source manifest
+      --data.root data/kaggle/recovered_folders.csv --split.kind ratios --split.leaks refuse
 
 Settings of train_*.py, such as --data.root FOLDER, apply to all recipes. The split is that of the first recipe. The same --out
-resumes an interrupted benchmark. With --by-patient each recipe is trained twice, on the publisher's split and on one by
-recovered patient with parts of the same size; the table shows both and the score inflation.
+resumes an interrupted benchmark. The last example trains on a split by the patients that `bts audit --recover` found.
 """
 
 
@@ -37,23 +37,18 @@ def command(argv: Sequence[str]) -> int:
         raise RequestError("expected settings files before the options, such as configs/recipes/kaggle_backbones_*.yaml")
     task, recipes = read_all(files, overrides, task=options.task)
     out = options.out or Path("runs") / "benchmark" / "-".join(recipes)
-    say(train_all(task, recipes, out, by_patient=options.by_patient))
+    say(train_all(task, recipes, out))
     say(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
     return DONE
 
 
-def train_all(task: Task, recipes: dict[str, Settings], out: Path, *, by_patient: Path | None) -> str:
-    """Train, score and compare the recipes, on both splits if a table of patients is given; return the table."""
+def train_all(task: Task, recipes: dict[str, Settings], out: Path) -> str:
+    """Train, score and compare the recipes; return the table."""
     from bts.audit.gate import gate
+    from bts.experiments.benchmark import benchmark
     from bts.training.fit import fit
 
     first = next(iter(recipes.values()))
-    if by_patient is not None:
-        from bts.experiments.score_inflation import measure_inflation
-
-        return measure_inflation(recipes, task, out, table=by_patient, train=fit, seed=first.seed).table
-    from bts.experiments.benchmark import benchmark
-
     return benchmark(recipes, task, out, train=partial(fit, check=gate(first)), seed=first.seed).table
 
 
@@ -84,16 +79,8 @@ def make_parser() -> OneLineParser:
         epilog=EPILOG,
         help_option=False,
     )
-    parser.usage = (
-        "bts benchmark RECIPE [RECIPE ...] [--by-patient TABLE] [--task TASK] [--out FOLDER] [--GROUP.SETTING VALUE ...]"
-    )
+    parser.usage = "bts benchmark RECIPE [RECIPE ...] [--task TASK] [--out FOLDER] [--GROUP.SETTING VALUE ...]"
     parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
     parser.add_argument("--task", choices=TASKS, help="task of the recipes [from the file names, else cls]")
-    parser.add_argument(
-        "--by-patient",
-        type=Path,
-        metavar="TABLE",
-        help="also train on a split by recovered patient (recovered_*.csv of `bts audit`) and report the score inflation",
-    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of runs and tables [runs/benchmark/RECIPES]")
     return parser

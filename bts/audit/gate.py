@@ -98,12 +98,6 @@ class Gate:
             record = {"split": split.fingerprint, "slices": len(split.rows), "same": SAME}
             passed.write_text(json.dumps(record), encoding="utf-8")
 
-    def copies(self, source: Source, split: Split) -> list[tuple[str, str]]:
-        """Return the pairs of paths that show the same image, in whichever parts of the split."""
-        collection, matches = self._compare(source, split)
-        paths = [image.record.path for image in collection.images]
-        return [(paths[match.one], paths[match.other]) for match in matches.found]
-
     def _compare(self, source: Source, split: Split) -> tuple[Collection, Matches]:
         """Return the images with the parts of the split, and their matches."""
         asked = split_set(source, split)

@@ -14,8 +14,6 @@ from bts.audit.findings import ALIKE
 from bts.audit.images import AuditSet, Collection, collect
 from bts.audit.matches import Link, Match, find_matches, group_numbers, spread
 from bts.csv_files import dict_reader
-from bts.data.patient_ids import SamePatient, patient_of
-from bts.data.sources.base import Record
 from bts.errors import InputError, RequestError
 
 INVENTED = "unknown-"
@@ -73,22 +71,6 @@ def invent_patients(sets: Sequence[AuditSet]) -> list[dict[str, str]]:
     return found
 
 
-def read_patients(table: Path) -> dict[str, str]:
-    """Read the patient of each image by path from a CSV with `path` and `patient_id`, as `bts audit --recover` writes it.
-
-    Raises:
-        RequestError: an unreadable table, a missing column, an image without a patient, or a duplicate.
-    """
-    found: dict[str, str] = {}
-    remedy = "name a recovered_*.csv of `bts audit ... --recover SET`"
-    for line, cells in read_rows(table, ("path", "patient_id"), remedy=remedy):
-        path, patient = cells["path"], cells["patient_id"]
-        if not path or not patient:
-            raise RequestError(f"{table}: line {line}: expected a path and a patient_id in every line")
-        found[path] = patient
-    return found
-
-
 def read_rows(file: Path, columns: Sequence[str], *, remedy: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and stripped cells of a CSV table with unique `path` cells.
 
@@ -113,48 +95,3 @@ def read_rows(file: Path, columns: Sequence[str], *, remedy: str) -> Iterator[tu
         raise RequestError(f"{file}: can't be read ({error.strerror}): {remedy}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"{file}: no CSV in UTF-8 ({error}): {remedy}") from error
-
-
-def with_patients(records: Sequence[Record], patients: Mapping[str, str], *, table: Path) -> list[Record]:
-    """Return the records with the patients of the table; raise `RequestError` where it lacks one of them."""
-    missing = [record.path for record in records if record.path not in patients]
-    if missing:
-        raise RequestError(
-            f"{table}: {len(missing)} of {len(records)} images are not in it (first: {missing[0]}): "
-            "audit the data that the recipe reads, `bts audit figshare:FOLDER SOURCE:FOLDER --recover figshare`"
-        )
-    return [replace(record, patient=patients[record.path]) for record in records]
-
-
-def merge_copies(
-    records: Sequence[Record], copies: Iterable[tuple[str, str]], *, same_patient: SamePatient
-) -> tuple[list[Record], int]:
-    """Give all patients who share an image, directly or in a chain, one ID; return the records and how many IDs disappeared.
-
-    >>> one, other = Record("1", patient="a"), Record("2", patient="b")
-    >>> [record.patient for record in merge_copies([one, other], [("1", "2")], same_patient="exact")[0]]
-    ['a', 'a']
-    """
-    patients = {record.path: patient_of(str(record.patient), same_patient) for record in records}
-    names = sorted(set(patients.values()), key=lambda name: (name.startswith(INVENTED), name))  # known IDs take precedence
-    number = {name: place for place, name in enumerate(names)}
-    pairs = [Match(number[patients[one]], number[patients[other]], "near") for one, other in copies]
-    first = group_numbers(len(names), pairs)
-    several = np.bincount(first, minlength=len(names)) > 1
-    places = [int(first[number[patients[record.path]]]) for record in records]
-    merged = [
-        replace(record, patient=names[place]) if several[place] else record
-        for record, place in zip(records, places, strict=True)
-    ]
-    return merged, len(names) - len(set(first.tolist()))
-
-
-def count_patients(names: Iterable[str], same_patient: SamePatient = "suffixes") -> tuple[int, int]:
-    """Return the number of known patients, and of groups of copies that stand for unknown ones.
-
-    >>> count_patients(["MR1", "MR1B", "unknown-0a", "unknown-0a"])
-    (1, 1)
-    """
-    patients = {patient_of(name, same_patient) for name in names}
-    invented = sum(name.startswith(INVENTED) for name in patients)
-    return len(patients) - invented, invented

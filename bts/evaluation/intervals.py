@@ -151,7 +151,6 @@ def make_interval(
     bootstrap: Bootstrap,
     *,
     chosen: np.ndarray | None = None,
-    n_patients: int | None = None,
     of_difference: bool = False,
 ) -> Interval:
     """Return the percentile interval of bootstrap `samples` (D,), ignoring undefined draws (NaN).
@@ -160,7 +159,7 @@ def make_interval(
     difference has, as two equal models differ by 0 in every draw.
     """
     codes = bootstrap.codes if chosen is None else bootstrap.codes[chosen]
-    n_patients = len(np.unique(codes)) if n_patients is None else n_patients
+    n_patients = len(np.unique(codes))
     defined = samples[np.isfinite(samples)]
     low = high = None
     if n_patients > 1 and len(defined):
@@ -252,30 +251,6 @@ def difference_interval(first: np.ndarray, second: np.ndarray, statistic: Statis
         return None
     samples = np.asarray(statistic(bootstrap.weights @ right)) - np.asarray(statistic(bootstrap.weights @ left))
     return make_interval(value, samples, bootstrap, of_difference=True)
-
-
-def unpaired_difference(
-    first: tuple[np.ndarray, Bootstrap], second: tuple[np.ndarray, Bootstrap], statistic: Statistic
-) -> Interval | None:
-    """Return first minus second of a statistic on different slices, with independent draws.
-
-    Args:
-        first, second: numbers (N, M) per slice and the draws over the patients of these N slices, with different seeds.
-        statistic: sums (..., M) to scores (...).
-
-    The counts of the interval are those of both samples together. None where a score is undefined.
-    """
-    (one, left), (other, right) = first, second
-    if left.seed == right.seed:
-        raise ValueError("the draws of the two samples must have different seeds")
-    sums = left.by_patient(one), right.by_patient(other)
-    value = float(statistic(sums[0].sum(axis=0))) - float(statistic(sums[1].sum(axis=0)))
-    if not np.isfinite(value):
-        return None
-    samples = np.asarray(statistic(left.weights @ sums[0])) - np.asarray(statistic(right.weights @ sums[1]))
-    n_patients = left.n_patients + right.n_patients if min(left.n_patients, right.n_patients) > 1 else 1
-    found = make_interval(value, samples, left, n_patients=n_patients)
-    return replace(found, n_slices=len(left.codes) + len(right.codes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from fake_models import make_card
 
+import bts
+from bts.data.readers.catalogue import read_slice
 from bts.errors import RequestError
 from bts.inference.model_selection import model_folder, select_models
+from bts.inference.predictor import load_model
 from bts.models import bundled_model
 from bts.models.bundled_model import bundled_models, check_sums, write_sums
 from bts.runs import Run
@@ -133,3 +136,13 @@ def test_the_sums_are_those_of_all_files(box: Path) -> None:
         "more",
     ]
     check_sums(box / "small")
+
+
+def test_the_bundled_model_gives_the_examples_of_the_clone_the_class_in_their_name() -> None:
+    (folder,) = bundled_models(Path(bts.__file__).parent / "bundled")
+    model = load_model(folder, device="cpu", runtime="onnx")
+    examples = sorted((Path(bts.__file__).parents[1] / "examples").glob("*.png"))
+    found = [model.predict(read_slice(file)) for file in examples]
+    assert [each.label for each in found] == [file.stem for file in examples]
+    assert len(found) == 4
+    assert [bool(each.mask.any()) for each in found if each.mask is not None] == [file.stem != "no_tumour" for file in examples]

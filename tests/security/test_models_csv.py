@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bts.audit.patients import read_patients
+from bts.audit.patients import read_rows
 from bts.audit.run import with_split_file
 from bts.csv_files import as_text, dict_reader, dict_writer, original, read_frame, write_frame, writer
 from bts.data.sources.manifest import Manifest
@@ -126,7 +126,8 @@ def test_tables_of_the_audit_read_hostile_cells(tmp_path: Path) -> None:
     table = write_table(tmp_path / "recovered.csv", ("path", "patient_id"), [("=a.png", "+one")])
     split = write_table(tmp_path / "split.csv", ("path", "part", "patient"), [("=a.png", "train", "-one-")])
 
-    assert read_patients(table) == {"=a.png": "+one"}
+    rows = read_rows(table, ("path", "patient_id"), remedy="name another")
+    assert list(rows) == [(2, {"path": "=a.png", "patient_id": "+one"})]
     sides = with_split_file(AuditSet("set", None), split)  # type: ignore[arg-type]
     assert (sides.parts, sides.patients) == ({"=a.png": "train"}, {"=a.png": "-one-"})
     assert_no_formula(table)

@@ -16,13 +16,15 @@ from bts.data.sources.catalogue import open_source
 from bts.errors import RequestError
 from bts.inference.predictor import Predictor
 from bts.models import bundled_model
+from bts.models.card import to_json
 from bts.models.folder import read_card
 from bts.runs import Run
 from bts.training.run_data import read_run
 from tools import __main__ as tools_main
 from tools import bundle as bundling
-from tools.bundle import MAIN, bundle_run, compare_on_slices, main_scores
+from tools.bundle import bundle_run, compare_on_slices
 from tools.documents import read_block
+from tools.readme import HOME, main_scores
 
 
 @pytest.fixture
@@ -58,9 +60,10 @@ def test_the_command_bundles_with_onnx_and_tells_how_the_two_agree(
     assert tools_main.main(["bundle", str(run.path), "--name", "trial", "--folder", str(tmp_path / "bundled"), *more]) == 0
     told = capsys.readouterr().out
     card = read_card(tmp_path / "bundled" / "trial")
-    assert f"<!-- bundled:begin -->\n{main_scores(card)}\n<!-- bundled:end -->" in readme.read_text()
-    for key in MAIN:
-        assert f"{card.scores[key]['value']:.3f} [" in main_scores(card)
+    block = main_scores(tmp_path / "bundled" / "trial")
+    assert f"<!-- bundled:begin -->\n{block}\n<!-- bundled:end -->" in readme.read_text()
+    for key in HOME:
+        assert f"{card.scores[key]['value']:.3f} [" in block
     page = (tmp_path / "bundled" / "trial" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "## On slices of other publishers\n\n| slices | score |\n|---|---|\n| a | 0.5 |\n" in page
     assert f"{tmp_path / 'bundled' / 'trial'}: " in told
@@ -72,16 +75,40 @@ def test_the_command_bundles_with_onnx_and_tells_how_the_two_agree(
 
 
 def test_the_readme_states_the_scores_of_the_bundled_model() -> None:
-    cards = [read_card(folder) for folder in bundled_model.bundled_models(Path(bts.__file__).parent / "bundled")]
-    scored = [card for card in cards if set(MAIN) <= set(card.scores)]
-    if not scored:
-        pytest.skip("the bundled model was scored by version 0.1, which had other scores")
-    assert main_scores(scored[0]) == read_block(Path(bts.__file__).parents[1] / "README.md", "bundled")
+    (folder,) = bundled_model.bundled_models(Path(bts.__file__).parent / "bundled")
+    block = main_scores(folder)
+    assert block == read_block(Path(bts.__file__).parents[1] / "README.md", "bundled")
+    assert len([line for line in block.splitlines() if line.startswith("|")]) == 2 + 6
 
 
-def test_a_card_without_a_main_score_is_refused() -> None:
+def test_the_rows_of_other_publishers_are_those_of_the_models_own_column(folder: Path) -> None:
+    page = folder / "small" / "MODEL_CARD.md"
+    page.write_text(
+        """| fingerprint | `abc1` (of the run's weights) |
+
+| slices | score | before | new one | n |
+|---|---|---|---|---|
+| tumours of other publishers, held out | class right | 0.1 [0.0, 0.2] | 0.8 [0.7, 0.9] | 64 (60 clusters) |
+|  | called a tumour | 0.2 | 0.9 | 64 (60 clusters) |
+| TCGA-LGG, T1 after contrast | tumour-free slices with a mask | 0.3 | 0.4 [0.3, 0.5] | 413 (58) |
+
+Written by it. before: fingerprint `abc0`, trained. new one: fingerprint `abc1`, trained.
+""",
+        encoding="utf-8",
+    )
+    rows = main_scores(folder / "small").splitlines()
+    assert (
+        "| unseen publishers | slices with a tumour: class right | 0.8 [0.7, 0.9] | 64 slices of 60 patients or clusters |"
+        in rows
+    )
+    assert "|  | tumour-free slices of TCGA-LGG: a false mask | 0.4 [0.3, 0.5] | 413 slices of 58 patients |" in rows
+
+
+def test_a_card_without_a_main_score_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "MODEL_CARD.md").write_text("")
+    (tmp_path / "model.json").write_text(to_json(make_card("joint")))
     with pytest.raises(RequestError, match=r"no score classification\.tumour\.accuracy in its card"):
-        main_scores(make_card("joint"))
+        main_scores(tmp_path)
 
 
 def test_a_table_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> None:

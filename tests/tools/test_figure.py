@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +14,7 @@ from bts.inference.picture import CONTOUR
 from bts.inference.prediction import Prediction
 from bts.report.gallery import TRUTH
 from tools import __main__ as tools_main
-from tools.figure import GAP, HEAD, SIDE, caption, panels, pick, side_by_side
+from tools.figure import GAP, SIDE, caption, is_right, panels, pick, save_scans, side_by_side
 
 BOX = np.zeros((64, 64), bool)
 BOX[20:40, 20:40] = True
@@ -49,32 +51,44 @@ def test_a_rare_class_does_not_shorten_the_picture() -> None:
     assert len(pick(records, 99)) == 8
 
 
-def test_truth_and_prediction_stand_in_their_own_panels() -> None:
-    scan, truth, found, heat = panels(answer())
-    assert not has(scan, TRUTH)
-    assert not has(scan, CONTOUR)
-    assert has(truth, TRUTH)
-    assert not has(truth, CONTOUR)
+def test_truth_and_prediction_are_outlined_on_the_scan_and_the_map_stands_below() -> None:
+    found, heat = panels(answer(mask=np.roll(BOX, 12, axis=0)))
+    assert has(found, TRUTH)
     assert has(found, CONTOUR)
     assert not has(heat, CONTOUR)
-    assert np.asarray(heat).std(axis=-1).max() > np.asarray(scan).std(axis=-1).max()  # the heat is coloured, the scan grey
+    assert np.asarray(heat).std(axis=-1).max() > 0  # coloured
 
 
-def test_what_is_not_known_is_a_plain_panel() -> None:
-    _, truth, found, heat = panels(answer(truth=None, mask=None, cam=False))
-    assert truth.getpixel((5, 5)) == found.getpixel((5, 5)) == heat.getpixel((5, 5)) == (38, 43, 49)
+def test_what_is_not_known_is_not_drawn() -> None:
+    found, heat = panels(answer(truth=None, mask=None, cam=False))
+    assert not has(found, TRUTH)
+    assert not has(found, CONTOUR)
+    assert heat.getpixel((5, 5)) == (38, 43, 49)
 
 
-def test_the_caption_says_truth_answer_and_overlap() -> None:
-    assert caption(answer()).split("     ") == ["truth: glioma", "predicted: glioma, 75%", "Dice 1.00"]
-    assert "Dice" not in caption(answer(truth=None))
+def test_the_caption_gives_truth_prediction_and_overlap() -> None:
+    assert caption(answer()) == ["truth: glioma", "predicted: glioma, 75%", "Dice 1.00"]
+    assert len(caption(answer(truth=None))) == 2
 
 
-def test_the_page_has_a_row_for_each_slice_and_says_synthetic() -> None:
+def test_an_answer_is_right_with_its_class_and_mask() -> None:
+    assert is_right(answer())
+    assert not is_right(answer(mask=np.roll(BOX, 12, axis=0)))
+    assert not is_right(answer(mask=None))
+    assert not is_right(answer(truth=None))
+
+
+def test_the_scans_are_saved_under_their_class(tmp_path: Path) -> None:
+    save_scans([answer()], tmp_path / "scans")
+    with Image.open(tmp_path / "scans" / "glioma.png") as scan:
+        assert (scan.mode, scan.size) == ("L", (256, 256))
+
+
+def test_the_page_has_a_column_for_each_slice_and_says_synthetic() -> None:
     plain, synthetic = side_by_side([answer(), answer()]), side_by_side([answer(synthetic=True), answer()])
     assert plain.size == synthetic.size
-    assert plain.width == 4 * (SIDE + GAP) + GAP
-    assert plain.height > HEAD + 2 * SIDE
+    assert plain.width == 2 * (SIDE + GAP) + GAP
+    assert plain.height > 2 * SIDE
     assert plain.tobytes() != synthetic.tobytes()  # the last line differs
 
 

@@ -6,14 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from made_tables import made_cases, written
 
 from bts.errors import RequestError
 from bts.evaluation.intervals import Interval
 from bts.evaluation.results import Evaluation, read_evaluation
-from bts.experiments.score_inflation import find_gaps, gap_rows, make_part
 from tools import __main__ as tools_main
 from tools.documents import NOT_MEASURED, markers
 from tools.literature import comparison_table, goal_reached, read_literature
@@ -21,15 +19,14 @@ from tools.recipes import (
     FOLDER,
     Measured,
     Recipe,
-    inflation_table,
+    by_split,
     read_benchmark,
     read_published,
     read_recipes,
     recipes_table,
     shortened,
-    single_column,
 )
-from tools.results import COMPARISON, INFLATION, OURS, README_SCORES, RECIPES, RESULTS, section, short_table
+from tools.results import COMPARISON, OURS, RECIPES, RESULTS, section
 
 NAME = "npz_mobilenetv2"
 SHIPPED = {
@@ -71,15 +68,11 @@ def rows_of(table: str) -> dict[str, str]:
 
 
 def made_benchmark(folder: Path) -> Path:
-    """A folder of `bts benchmark --by-patient` for one recipe, without a training."""
+    """A folder with two benchmarks of one recipe, on the published split and by patient, without a training."""
     cases = made_cases()
     for side in ("published", "by_patient"):
         run = written(folder / side / NAME / "cls" / "time", cases)
         (run / "finished.json").write_text("{}")
-    patients = dict(zip(cases["path"], cases["patient"], strict=True))
-    parts = [make_part(cases, patients, seed=seed) for seed in (0, 1)]
-    classes_first = sorted(find_gaps(*parts), key=lambda gap: gap.score != "accuracy per slice")
-    gap_rows({NAME: classes_first}).to_csv(folder / "benchmark.csv", index=False)
     return folder
 
 
@@ -110,17 +103,6 @@ def test_a_section_of_a_run_gives_network_split_machine_and_operating_point(fini
     leaky = replace(done, settings=done.settings | {"split": done.settings["split"] | {"leaks": "allow"}})
     assert "leaks were allowed" not in text
     assert "**leaks were allowed: the split was not audited**" in "\n".join(section(leaky))
-
-
-def test_the_short_table_takes_each_score_from_the_first_run_that_has_it(evaluation: Evaluation) -> None:
-    masks, classes = ({name: evaluation.summary[name]} for name in ("segmentation", "classification"))
-    base = {key: evaluation.summary[key] for key in ("unit", "synthetic", "n_slices", "n_patients")}
-    runs = [replace(evaluation, summary=base | part) for part in (masks, classes)]
-    rows, measured = (part.splitlines() for part in short_table([*runs, evaluation]).split("\n\n"))
-    assert len(rows) == 2 + len(README_SCORES)
-    assert all("120 slices of 27 patients" in line for line in measured)
-    assert rows[2].startswith(f"| Dice, mean over slices with a tumour | {made_cases().dice.mean():.3f} [")
-    assert any(row.startswith("| accuracy per slice |") for row in rows)
 
 
 def test_every_published_value_has_a_source_and_every_recipe_exists() -> None:
@@ -196,31 +178,29 @@ def test_a_recipe_without_a_run_and_one_without_a_published_split() -> None:
     assert "| none is published |" in recipes_table([own_split], {}).splitlines()[2]
 
 
-def test_both_columns_and_the_gap_are_those_of_the_benchmark(benchmark: Path) -> None:
-    found = read_benchmark(benchmark)
-    one, rows = found[NAME], pd.read_csv(benchmark / "benchmark.csv")
-    assert one.published is not None
-    assert one.by_patient is not None
-    assert one.gap is not None
-    assert one.published.value == pytest.approx(made_cases()["right"].mean())
-    assert (one.published.n_slices, one.published.n_patients) == (120, 27)
-    assert one.gap.low == pytest.approx(rows["gap_low"][0])
-    assert len(one.done) == 2
-    assert f"{one.by_patient.text()}, 120 slices of 27 patients" in recipes_table([RECIPE], found).splitlines()[2]
-    assert one.gap.text() in inflation_table([RECIPE], found)
-    assert inflation_table([RECIPE], {}) == ""
+def test_runs_with_leaks_allowed_and_refused_fill_the_two_columns(benchmark: Path) -> None:
+    found = read_benchmark(benchmark)[NAME]
+    assert len(found.done) == 2
+    both = by_split(
+        [with_settings(each, split__leaks=leaks) for each, leaks in zip(found.done, ("allow", "refuse"), strict=True)]
+    )
+    assert both.published is not None
+    assert both.by_patient is not None
+    assert both.published.value == pytest.approx(made_cases()["right"].mean())
+    assert (both.published.n_slices, both.published.n_patients) == (120, 27)
+    assert f"{both.by_patient.text()}, 120 slices of 27 patients" in recipes_table([RECIPE], {NAME: both}).splitlines()[2]
 
 
 def test_a_single_run_counts_for_the_column_that_its_split_allows(evaluation: Evaluation) -> None:
-    leaky = single_column([with_settings(evaluation)])
+    leaky = by_split([with_settings(evaluation)])
     assert (leaky.published is None, leaky.by_patient is None) == (False, True)
-    honest = single_column([with_settings(evaluation, split__leaks="refuse")])
+    honest = by_split([with_settings(evaluation, split__leaks="refuse")])
     assert (honest.published is None, honest.by_patient is None) == (True, False)
 
 
 def test_the_shortening_is_the_difference_from_the_recipe(evaluation: Evaluation) -> None:
     def of(**changes: Any) -> str:
-        return shortened(RECIPE, Measured(None, None, None, (with_settings(evaluation, **changes),)))
+        return shortened(RECIPE, Measured(None, None, (with_settings(evaluation, **changes),)))
 
     assert of() == "as the recipe"
     assert (
@@ -247,35 +227,28 @@ def test_every_shipped_recipe_has_a_row() -> None:
 
 
 def test_the_command_fills_all_documents_and_keeps_what_is_asked_for(tmp_path: Path, benchmark: Path) -> None:
-    other = "| `another`, accuracy per slice | 0.9 | 0.8 | 0.1 |"
     pages = {
         "results.md": (RESULTS, RECIPES, COMPARISON),
         f"recipes/{NAME}.md": (OURS,),
         "recipes/two.md": (OURS,),
-        "readme.md": (RESULTS,),
     }
     (tmp_path / "recipes").mkdir()
     for name, blocks in pages.items():
         (tmp_path / name).write_text("\n".join(line for block in blocks for line in markers(block)))
-    start, end = markers(INFLATION)
-    readme, page = tmp_path / "readme.md", tmp_path / "results.md"
-    readme.write_text(f"{readme.read_text()}\n{start}\n| score inflation |\n|---|\n{other}\n{end}")
+    page = tmp_path / "results.md"
     first, second = (str(written(tmp_path / name, made_cases())) for name in ("first", "second"))
-    named = ["results", first, "--benchmark", str(benchmark), "--out", str(page), "--readme", str(readme)]
+    named = ["results", first, "--benchmark", str(benchmark), "--out", str(page)]
     assert tools_main.main([*named, "--add"]) == 0
     row = next(line for line in page.read_text().splitlines() if line.startswith(f"| `{NAME}` |"))
     assert row in (tmp_path / "recipes" / f"{NAME}.md").read_text()
     assert "| `" not in (tmp_path / "recipes" / "two.md").read_text()
-    assert other in readme.read_text()
-    assert f"| `{NAME}`, " in readme.read_text()
     assert "| published | goal | ours |" in page.read_text()
     assert tools_main.main(["results", second, "--out", str(page), "--add"]) == 0
     text = page.read_text()
     assert row in text
     assert text.index("### second") < text.index("### first")
-    assert tools_main.main(["results", second, "--benchmark", str(benchmark), "--out", str(page), "--readme", str(readme)]) == 0
+    assert tools_main.main(["results", second, "--benchmark", str(benchmark), "--out", str(page)]) == 0
     assert "### first" not in page.read_text()
-    assert other not in readme.read_text()
 
 
 def test_a_folder_without_a_finished_run_and_no_folder_at_all_are_refused(
