@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,14 +28,15 @@ def save_model(
     weights = {key.removeprefix(PREFIX): value for key, value in checkpoint["state_dict"].items() if key.startswith(PREFIX)}
     architecture = Architecture.from_dict(checkpoint["architecture"])
     key = make_key(path.parent) if any(training_data.train.patients) else None
+    offset_px = _offset_px(architecture.encoder, architecture.size) if task != "seg" else 0.0
     card = ModelCard(
         task=task,
         name=name,
         architecture=architecture.to_dict(),
         classes=list(training_data.source.classes) if architecture.num_classes else [],
         preprocessing=training_data.preprocessing.to_dict(),
-        cam_offset_px=_offset_px(architecture) if task == "cls" else 0.0,
-        cell_offset_px=_offset_px(architecture) if task == "joint" else None,
+        cam_offset_px=offset_px if task == "cls" else 0.0,
+        cell_offset_px=offset_px if task == "joint" else None,
         training_patients=[] if key is None else hash_patients(training_data.train.patients, training_data, key=key),
         patients_key="" if key is None else key_name(key),
         data_fingerprint=training_data.split.fingerprint,
@@ -50,8 +52,9 @@ def refuse_unwritable(training_data: TrainingData, *, name: str) -> None:
     refuse_names([name, *sorted(sets)], classes=training_data.source.classes)
 
 
-def _offset_px(architecture: Architecture) -> float:
-    return round(cell_offset_px(Encoder(architecture.encoder, top=True), size=architecture.size), 3)
+@functools.cache  # both stages have the same, and so have all trainings of a comparison
+def _offset_px(encoder: str, size: int) -> float:
+    return round(cell_offset_px(Encoder(encoder, top=True), size=size), 3)
 
 
 def hash_patients(patients: Iterable[str], training_data: TrainingData, *, key: bytes) -> list[str]:
