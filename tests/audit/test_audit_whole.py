@@ -39,7 +39,7 @@ def folders(tmp_path):
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantom")
-    write_phantom(folder, patients=12, slices_per_patient=(1, 2), seed=5)
+    write_phantom(folder, patients=12, slices_per_patient=(1, 2), seed=5, side=128)
     return open_source("figshare", folder)
 
 

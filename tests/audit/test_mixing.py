@@ -55,7 +55,7 @@ def test_an_invented_patient_depends_on_the_pictures_not_on_their_names(tmp_path
 def test_the_mixed_table_is_split_by_patient_with_every_copy_on_one_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_phantom(tmp_path / "figshare", patients=9, slices_per_patient=(1, 2), seed=5)
+    write_phantom(tmp_path / "figshare", patients=9, slices_per_patient=(1, 2), seed=5, side=128)
     pictures = phantom_pictures()[:8]
     copies = {f"copy{i}": GUISES["mirrored"](image) for i, image in enumerate(pictures)}
     healthy_set(tmp_path / "healthy", {f"first{i}": image for i, image in enumerate(pictures)} | copies)
@@ -91,14 +91,14 @@ def test_a_tumour_slice_without_a_patient_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_set_without_healthy_slices_is_refused(tmp_path: Path) -> None:
-    write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5)
+    write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5, side=128)
     source = open_source("figshare", tmp_path)
     with pytest.raises(RequestError, match="no slice of class no_tumour in it: expected a set with healthy slices"):
         mix([AuditSet("figshare", source)], [AuditSet("figshare", source)], folder=tmp_path)
 
 
 def test_a_set_that_is_named_twice_is_refused(tmp_path: Path) -> None:
-    write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5)
+    write_phantom(tmp_path, patients=3, slices_per_patient=(1, 1), seed=5, side=128)
     source = open_source("figshare", tmp_path)
     with pytest.raises(RequestError, match=r"1\.mat is in two of the sets: name each set once"):
         mix([AuditSet("figshare", source), AuditSet("again", source)], [], folder=tmp_path)

@@ -18,7 +18,7 @@ from bts.errors import RequestError
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """A table outside of both sets: three phantoms of figshare's layout and the healthy pictures of BRISC's."""
-    write_phantom(tmp_path / "figshare", patients=3, slices_per_patient=(1, 1), seed=3)
+    write_phantom(tmp_path / "figshare", patients=3, slices_per_patient=(1, 1), seed=3, side=128)
     tumours, others = open_source("figshare", tmp_path / "figshare"), open_source("brisc", brisc_root(tmp_path / "brisc"))
     healthy = [record for record in others.records() if record.label == "no_tumour"]
     rows = manifest_rows(tumours.root, tumours.records(), folder=tmp_path / "table", name="figshare")

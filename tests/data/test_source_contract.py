@@ -15,7 +15,7 @@ from bts.errors import InputError, RequestError
 
 
 def figshare_root(folder: Path) -> Path:
-    write_phantom(folder, patients=3, slices_per_patient=(1, 2), healthy=1, seed=1)
+    write_phantom(folder, patients=3, slices_per_patient=(1, 2), healthy=1, seed=1, side=128)
     return folder
 
 

@@ -44,7 +44,7 @@ def test_a_map_of_zeros_explains_nothing_and_a_healthy_slice_has_nothing_to_poin
 
 
 def test_both_methods_of_a_joint_model_are_scored_on_slices_with_a_tumour(tmp_path: Path) -> None:
-    write_phantom(tmp_path / "data", patients=2, slices_per_patient=(2, 2), healthy=1, seed=3)
+    write_phantom(tmp_path / "data", patients=2, slices_per_patient=(2, 2), healthy=1, seed=3, side=128)
     source = open_source("figshare", tmp_path / "data")
     records = source.records()
     classes = sorted({record.label for record in records if record.label})

@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, mixed_set: Path) -> RunData:
 
 @pytest.fixture
 def other_set(tmp_path: Path) -> Path:
-    write_phantom(tmp_path / "other", patients=3, slices_per_patient=(1, 1), seed=77)
+    write_phantom(tmp_path / "other", patients=3, slices_per_patient=(1, 1), seed=77, side=128)
     (tmp_path / "other" / "cvind.mat").unlink()  # it would have to name the slices that the tests add
     return tmp_path / "other"
 

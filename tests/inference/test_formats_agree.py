@@ -21,7 +21,7 @@ def predictor(tmp_path_factory):
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
     root = tmp_path_factory.mktemp("slice")
-    write_phantom(root / "mat", patients=1, slices_per_patient=(1, 1))
+    write_phantom(root / "mat", patients=1, slices_per_patient=(1, 1), side=128)
     mat = next((root / "mat").rglob("1.mat"))
     values = read_slice(mat).image
     assert np.array_equal(values, values.astype(np.uint16)), "figshare's values are 16-bit integers: nothing is lost in a PNG"

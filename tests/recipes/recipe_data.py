@@ -41,7 +41,7 @@ def write_all(root: Path) -> dict[str, Path]:
                     _save(picture, brisc / "segmentation_task" / part / "images" / f"{stem}.jpg")
                     _save(mask, brisc / "segmentation_task" / part / "masks" / f"{stem}.png")
     write_npz(open_source("folders", kaggle), root / "npz", size=32)
-    write_phantom(root / "figshare", patients=9, slices_per_patient=(1, 1), seed=0)
+    write_phantom(root / "figshare", patients=9, slices_per_patient=(1, 1), side=128)
     roots = {"folders": kaggle, "brisc": brisc, "brisc_seg": brisc, "npz": root / "npz", "figshare": root / "figshare"}
     return {name: path for name, path in roots.items()}
 

@@ -163,7 +163,7 @@ def test_without_the_key_a_run_s_own_test_is_refused(lost: bool, message: str, f
 
 def foreign(folder: Path) -> Path:
     """Write a phantom set, whose patients bear numbers."""
-    write_phantom(folder, patients=3, slices_per_patient=(1, 1), seed=5)
+    write_phantom(folder, patients=3, slices_per_patient=(1, 1), seed=5, side=128)
     return folder
 
 

@@ -15,7 +15,7 @@ from bts.settings import ClsSettings, JointSettings, SegSettings
 @pytest.fixture(scope="session")
 def phantoms(made_once: Callable) -> Path:
     """Nine patients with two slices each, so that each part has all three classes."""
-    return made_once("training", lambda root: write_phantom(root, patients=9, slices_per_patient=(2, 2), seed=0))
+    return made_once("training", lambda root: write_phantom(root, patients=9, slices_per_patient=(2, 2), side=128))
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,7 @@ def test_a_part_without_one_of_the_two_truths_is_one_line(
 
 
 def test_counterfactuals_and_appearance_take_part_in_a_training_that_is_the_same_again(joint: Make, tmp_path: Path) -> None:
-    write_phantom(tmp_path / "both", patients=9, slices_per_patient=(2, 2), healthy=6, seed=3)
+    write_phantom(tmp_path / "both", patients=9, slices_per_patient=(2, 2), healthy=6, seed=3, side=128)
     runs, losses = [], []
     for remove, preset in ((0.0, "none"), (0.5, "domain"), (0.5, "domain")):
         settings = joint()
