@@ -98,8 +98,10 @@ def make_parser() -> OneLineParser:
         "Credentials: BTS_DICOMWEB_USER and BTS_DICOMWEB_PASSWORD, BTS_DICOMWEB_TOKEN, or ~/.netrc.",
     )
     parser.add_argument("url", metavar="URL", help="DICOMweb address, such as http://127.0.0.1:8042/dicom-web")
-    parser.add_argument("--study", required=True, type=lambda uid: check_uid(uid, what="study"), metavar="UID", help="study")
-    parser.add_argument("--series", action="append", metavar="UID", help="series; may be given several times [all of MR]")
+    parser.add_argument(
+        "--study", required=True, type=lambda uid: check_uid(uid, what="study"), metavar="UID", help="UID of the study"
+    )
+    parser.add_argument("--series", action="append", metavar="UID", help="UID of a series; can be repeated [all MR series]")
     parser.add_argument("--store", action="store_true", help="send seg.dcm and report.dcm back into the study")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the results [results/<time>]")
     parser.add_argument(

@@ -234,7 +234,7 @@ def require_space(out: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(out).free
     if needed > free:
         short = f"{needed / 1e9:.1f} GB are needed {what}, {free / 1e9:.1f} GB are free"
-        raise RequestError(f"{out}: {short}: make room or choose another folder with --out")
+        raise RequestError(f"{out}: {short}: free disk space or choose another folder with --out")
 
 
 def read_record(out: Path) -> dict[str, dict[str, int]]:

@@ -77,7 +77,7 @@ def write_phantom(
         return _write(Path(out), plan, seed=seed)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())  # HDF5's own messages run over several lines
-        raise RequestError(f"{out}: can't be written ({reason}): name a folder with room that may be written") from error
+        raise RequestError(f"{out}: can't be written ({reason}): choose a writable folder with free space") from error
 
 
 def plan_patients(

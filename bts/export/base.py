@@ -50,7 +50,7 @@ def writing(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RequestError(f"{place}: can't be written ({reason}): free some room or name another --out") from error
+        raise RequestError(f"{place}: can't be written ({reason}): free disk space or choose another --out") from error
 
 
 def file_at(out: Path | None, *, usual: Path) -> Path:

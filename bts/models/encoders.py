@@ -10,7 +10,6 @@ import timm
 from torch import Tensor, nn
 
 from bts.errors import RequestError
-from bts.models import scratch  # noqa: F401  registers its encoder
 from bts.models.encoder_bodies import encoder_bodies
 from bts.registry import is_import_path, suggestion
 

@@ -180,7 +180,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RequestError(f"{path}: can't be written ({error.strerror}): choose another place or free some room") from error
+        raise RequestError(f"{path}: can't be written ({error.strerror}): choose another place or free disk space") from error
 
 
 def _first_lines(error: Exception) -> str:

@@ -271,7 +271,7 @@ def test_one_failing_file_leaves_the_others_done(server: Server, tmp_path: Path)
 
 def test_a_full_disk_is_told_before_anything_is_fetched(server: Server, tmp_path: Path) -> None:
     huge = RemoteFile("huge.zip", 1, 10**18)
-    with pytest.raises(RequestError, match=r"GB are needed for the download, .* GB are free: make room"):
+    with pytest.raises(RequestError, match=r"GB are needed for the download, .* GB are free: free disk space"):
         download(tmp_path, files=[huge], server=server.url)
     assert server.starts == []
 

@@ -251,7 +251,7 @@ def test_a_folder_with_slices_is_left_alone(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RequestError, match=r"can't be written \(.+\): name a folder with room") as caught:
+    with pytest.raises(RequestError, match=r"can't be written \(.+\): choose a writable folder") as caught:
         write_phantom(tmp_path / "file" / "out", patients=1, slices_per_patient=(1, 1))
     assert "\n" not in str(caught.value)
 

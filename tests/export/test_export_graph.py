@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from bts.errors import RequestError
-from bts.export.graph import cam_of_every_class
-from bts.export.jacobian import SLOPES, head_jacobian
+from bts.export.graph import SLOPES, cam_of_every_class, head_jacobian
 from bts.inference.gradcam import cam_from_head
 from bts.models.networks import Architecture, build_network
 

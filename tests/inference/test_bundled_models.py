@@ -10,6 +10,7 @@ import pytest
 from fake_models import make_card
 
 import bts
+from bts.apps.models import command as list_models
 from bts.data.readers.catalogue import read_slice
 from bts.errors import RequestError
 from bts.inference.model_selection import model_folder, select_models
@@ -54,6 +55,20 @@ def test_without_any_run_the_bundled_model_answers_and_is_told(box: Path) -> Non
     names, notes = chosen()
     assert names == ["the bundled one"]
     assert notes == f"mask and class: {box / 'small'} (bundled model, trained on nothing)"
+
+
+def test_models_are_listed_with_their_scores_or_with_what_is_wrong(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    score = {"value": 0.8, "low": 0.7, "high": 0.9}
+    put(box / "scored", "seg", scores={"segmentation.slice.dice": score, "odd": 3})
+    put(box / "torn", "seg")
+    (box / "torn" / "model.safetensors").write_bytes(b"other")
+    assert list_models([]) == 0
+    told = capsys.readouterr().out
+    assert f"{box / 'small'}\n  joint, classes meningioma" in told
+    assert "not scored; model.safetensors" in told
+    assert "Dice per slice 0.800 [0.700, 0.900]; model.safetensors" in told
+    assert f"{box / 'torn'}\n  can't be used: " in told
+    assert "used by default:\n  " in told
 
 
 def test_a_run_on_real_data_goes_before_the_bundled_model_and_that_before_phantoms(box: Path) -> None:

@@ -230,7 +230,7 @@ def test_weights_that_overflow_in_sixteen_bits_are_not_saved(network: Network, t
 
 def test_a_place_that_can_not_be_written_to_is_named(network: Network, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RequestError, match=r"file/model: can't be written \(.*\): choose another place or free some room"):
+    with pytest.raises(RequestError, match=r"file/model: can't be written \(.*\): choose another place or free disk space"):
         write_model_folder(tmp_path / "file" / "model", card_of(network), network.state_dict())
 
 

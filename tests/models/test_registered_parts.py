@@ -126,9 +126,3 @@ def test_every_registry_has_what_the_settings_name_by_default() -> None:
     assert settings.loss.mask_loss in mask_losses
     assert settings.loss.class_loss in class_losses
     assert "cnn_scratch" in encoder_bodies
-
-
-def test_a_folder_from_before_there_was_a_choice_of_decoders_has_the_unet() -> None:
-    values = Architecture("seg", "test_resnet").to_dict()
-    del values["decoder"]
-    assert Architecture.from_dict(values) == Architecture("seg", "test_resnet", decoder="unet")
