@@ -7,6 +7,8 @@ noise; neighbouring slices of one head do not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import ndimage
 
@@ -21,6 +23,10 @@ LONGEST_STEP = 0.05
 """Largest change of a parameter in one step, as a share of the grid; the linearisation does not hold beyond it."""
 COARSE_FLOOR = 0.8
 """Pairs below this correlation after the coarse alignment are rejected; copies with 10% of the head cut off reach 0.87."""
+COARSE_FLOORS = {1: 0.7, 2: 0.78}
+"""Correlation after one and two steps of the coarse alignment up to which a pair is given up. All 9,452 pairs of 1,300 real
+images that reach a score of 0.8 are above 0.80 after one step and above 0.82 after two."""
+NO_FLOORS: Mapping[int, float] = {}
 
 
 def correlation(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -66,7 +72,9 @@ def aligned_correlation(thumbs: np.ndarray, hits: np.ndarray, boxes: np.ndarray,
 
 def _score(moving: np.ndarray, fixed: np.ndarray, boxes: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return the scores (N,) of oriented images (N, S, S) and their partners."""
-    coarse, fitted, _ = align(halve(moving), halve(fixed), box_map(boxes), box_map(targets), points=COARSE_POINTS, steps=5)
+    coarse, fitted, _ = align(
+        halve(moving), halve(fixed), box_map(boxes), box_map(targets), points=COARSE_POINTS, steps=5, floors=COARSE_FLOORS
+    )
     scores = np.full(len(moving), -1, np.float32)
     likely = np.flatnonzero(coarse > COARSE_FLOOR)
     if len(likely):
@@ -108,7 +116,14 @@ def box_map(boxes: np.ndarray) -> np.ndarray:
 
 
 def align(
-    moving: np.ndarray, fixed: np.ndarray, start: np.ndarray, target: np.ndarray, *, points: int, steps: int
+    moving: np.ndarray,
+    fixed: np.ndarray,
+    start: np.ndarray,
+    target: np.ndarray,
+    *,
+    points: int,
+    steps: int,
+    floors: Mapping[int, float] = NO_FLOORS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Register the moving images to a part of the fixed ones.
 
@@ -118,36 +133,40 @@ def align(
         target: (N, 2, 3) maps into the fixed images.
         points: side of the sampling grid.
         steps: number of Gauss-Newton steps; the best position found counts.
+        floors: correlation after a number of steps up to which a pair is given up.
 
     Returns:
         Correlation (N,), maps (N, 2, 3), and the moving images sampled through them (N, points, points).
     """
     wanted = _cut(fixed, target, points)
-    position = start.astype(np.float32)
-    best, best_map = np.full(len(start), -1, np.float32), position
+    best, best_map = np.full(len(start), -1, np.float32), start.astype(np.float32)
     best_found = np.zeros_like(wanted)
+    active, position = np.arange(len(start)), best_map
     for step in range(steps + 1):
-        found = _cut(moving, position, points)
-        score = correlation(found, wanted)
-        better = score > best
-        best, best_map = np.where(better, score, best), np.where(better[:, None, None], position, best_map)
-        best_found = np.where(better[:, None, None], found, best_found)
-        if step < steps:
-            moved = position @ _step(found, wanted)
-            position = np.where(better[:, None, None], moved, best_map)
+        found = _cut(moving, position, points, chosen=active)
+        score = correlation(found, wanted[active])
+        better = score > best[active]  # a step that does not improve ends the search of its pair
+        active, position, found, score = active[better], position[better], found[better], score[better]
+        best[active], best_map[active], best_found[active] = score, position, found
+        likely = score > floors.get(step, -1)
+        active = active[likely]
+        if step == steps or not len(active):
+            break
+        position = position[likely] @ _step(found[likely], wanted[active])
     return best, best_map, best_found
 
 
-def _cut(images: np.ndarray, maps: np.ndarray, points: int) -> np.ndarray:
-    """Sample images (N, S, S) through maps, (N, points, points), with bilinear interpolation and repeated edges."""
-    n, size, _ = images.shape
+def _cut(images: np.ndarray, maps: np.ndarray, points: int, *, chosen: np.ndarray | None = None) -> np.ndarray:
+    """Sample the images (N, S, S), or the `chosen` of them, through maps: (maps, points, points), bilinear, repeated edges."""
+    size = images.shape[1]
+    chosen = np.arange(len(maps)) if chosen is None else chosen
     at = ((np.arange(points) + 0.5) / points - 0.5).astype(np.float32)
     place = maps[:, :, 0, None, None] + maps[:, :, 1, None, None] * at[:, None] + maps[:, :, 2, None, None] * at
     place = np.clip(place * size - 0.5, 0, size - 1)  # (N, 2, points, points), in pixels
     corner = np.minimum(place.astype(np.int32), size - 2)
     down, right = (place - corner).transpose(1, 0, 2, 3)
     flat = images.reshape(-1)
-    first = corner[:, 0] * size + corner[:, 1] + (np.arange(n, dtype=np.int32) * size * size)[:, None, None]
+    first = corner[:, 0] * size + corner[:, 1] + (chosen.astype(np.int32) * size * size)[:, None, None]
     above = flat[first] * (1 - right) + flat[first + 1] * right
     below = flat[first + size] * (1 - right) + flat[first + size + 1] * right
     return above * (1 - down) + below * down

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from audit_files import GUISES, phantom_pictures
 
+from bts.audit.align import aligned_correlation
 from bts.audit.descriptor import ORIENTATIONS, orient
 from bts.audit.images import AuditImage, Collection
-from bts.audit.matches import SAME, find_matches
+from bts.audit.matches import SAME, find_candidates, find_matches
 from bts.audit.neighbours import nearest
 from bts.audit.views import head_box, thumbnail
 from bts.data.sources.base import Record
@@ -69,6 +70,16 @@ def test_a_copy_among_its_mirror_images_is_still_one_group_of_pairs():
     one = phantom_pictures()[3]
     found = find_matches(collection([one, one[:, ::-1], one[::-1]])).found
     assert {(match.one, match.other) for match in found} == {(0, 1), (0, 2), (1, 2)}
+
+
+def test_a_pair_has_the_same_score_alone_and_among_others():
+    pictures = list(phantom_pictures())
+    thumbs = collection([*pictures, *(each[:, ::-1] for each in pictures[:4])]).thumbs
+    hits, boxes, targets = find_candidates(thumbs)
+    together = aligned_correlation(thumbs, hits, boxes, targets)
+    alone = [aligned_correlation(thumbs, hits[i : i + 1], boxes[i : i + 1], targets[i : i + 1])[0] for i in range(len(hits))]
+    assert together.max() > SAME > together.min()
+    np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
 def test_random_trees_find_near_neighbours_that_all_pairs_find():
