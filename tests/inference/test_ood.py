@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-from fake_models import BrightRuntime, make_card, make_slice, write_model
+from fake_models import BrightRuntime, make_card, make_slice
 
 from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.evaluation.ood import AXES, fit_features, fit_reference
-from bts.export.formats import export_model
 from bts.inference.averaging import Ensemble, run_averaged
 from bts.inference.ood import LENGTH, FeatureReference, OodReference, OodScore, describe
 from bts.inference.predictor import Predictor
+from bts.inference.runtimes.exported import CARD_KEY
 from bts.inference.statements import OOD_CAP
-from bts.models.card import parse_card, to_json
+from bts.models.card import ModelCard, parse_card, published, to_json
+from bts.models.folder import update_card
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8"))
 LABELS = ("glioma", "meningioma", "pituitary", "no_tumour")
@@ -277,13 +279,27 @@ def test_features_are_those_of_the_slice_itself_and_of_the_first_model() -> None
     assert Ensemble([first, second]).run(image).features.tolist() == [[0, 100]]
 
 
+def with_card(file: Path, card: ModelCard) -> Path:
+    """Move an ONNX file into a folder of its own, with another card."""
+    import onnx
+
+    proto = onnx.load(file)
+    (entry,) = (each for each in proto.metadata_props if each.key == CARD_KEY)
+    entry.value = to_json(published(card))
+    file.unlink()
+    (file.parent / "apart").mkdir()
+    onnx.save(proto, file.parent / "apart" / file.name)
+    return file.parent / "apart" / file.name
+
+
 @pytest.mark.parametrize("by_features", [False, True])
-def test_every_runtime_says_the_same_distance(reference: OodReference, tmp_path: Path, by_features: bool) -> None:
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'bts[onnx]'")
+def test_every_runtime_says_the_same_distance(
+    reference: OodReference, exported_models: dict[str, Path], tmp_path: Path, by_features: bool
+) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed: pip install 'bts[openvino]'")
+    folder = Path(shutil.copytree(exported_models["cls"], tmp_path / "model"))
     ood = reference.to_dict() | ({"features": far(96, limit=1e-6)} if by_features else {})
-    folder = write_model(tmp_path / "model", "cls", encoder="test_resnet", size=SIZE, ood=ood)
-    file = export_model(folder, format="onnx", out=tmp_path / "apart" / "model.onnx").path
+    file = with_card(folder / "model.onnx", update_card(folder, ood=ood))
     scan = make_slice(strangers()["noise"].astype(np.float32))
     found = [
         Predictor.load(cls=place, device="cpu", runtime=runtime).predict(scan).ood

@@ -64,7 +64,7 @@ def places(values: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(way: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    found = copy.deepcopy(SHORT)
+    found = copy.deepcopy(SHORT if way[0] == "ood" else {**SHORT, "ood": {}})  # which is nine tenths of the text
     inner = found
     for step in way[:-1]:
         inner = inner[step]
