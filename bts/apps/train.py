@@ -79,13 +79,25 @@ def help_text(task: Task) -> str:
 
 
 def resolve_settings(task: Task, options: argparse.Namespace, rest: Sequence[str]) -> Settings:
-    """Return the settings of the file with those of the command line on top."""
-    from bts.apps.settings_parser import from_arguments, from_yaml, read_settings, shipped_config
+    """Return the settings of the file with those of the command line on top.
+
+    Where `model.weights` names a model, its encoder and decoder are those of the training unless others are given.
+    """
+    from bts.apps.settings_parser import Override, from_arguments, from_yaml, read_settings, shipped_config
 
     typed = from_arguments(rest)
     if options.resume is not None:
         return read_settings(task, [*resumed(options), *typed])
-    return read_settings(task, [*from_yaml(options.config or shipped_config(Path(f"{task}.yaml"))), *typed])
+    given = [*from_yaml(options.config or shipped_config(Path(f"{task}.yaml"))), *typed]
+    settings = read_settings(task, given)
+    weights: str = settings.model.weights  # type: ignore[attr-defined]
+    if weights in ("none", "imagenet"):
+        return settings
+    from bts.models.fine_tune import shared_settings  # imports torch
+
+    shared = {f"model.{name}": value for name, value in shared_settings(weights, task).items()}
+    keys = {each.key for each in given}
+    return read_settings(task, [*(Override(key, value, weights) for key, value in shared.items() if key not in keys), *given])
 
 
 def resumed(options: argparse.Namespace) -> list[Override]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bts.errors import RequestError
+from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.bundled_model import bundled_models, find_bundled
@@ -65,6 +67,21 @@ def refuse_weights(weights: str, encoder: str) -> None:
             f"{weights}: no such weights{suggestion(weights, [*known, *WITHOUT_FILE])}; give a file, a model folder, "
             f"{', '.join([*known, *WITHOUT_FILE[1:]])} or {WITHOUT_FILE[0]} (--model.weights)"
         )
+
+
+def shared_settings(weights: str, task: Task) -> dict[str, Any]:
+    """Return the settings of `model`, by name, with which a network of `task` takes all it can of a model; empty for no model.
+
+    Raises:
+        RequestError: as `read_card`.
+    """
+    folder = find_model(weights)
+    if folder is None:
+        return {}
+    card = read_card(folder)
+    names = ("encoder", "in_channels", *(() if "cls" in (task, card.task) else ("decoder", "attention", "channels")))
+    architecture = Architecture.from_dict(card.architecture).to_dict()
+    return {name: architecture[name] for name in names}
 
 
 def find_model(weights: str) -> Path | None:

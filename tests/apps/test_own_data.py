@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 import bts
 from bts.apps import cli, infer
-from bts.apps.settings_parser import from_arguments, read_settings
+from bts.apps.train import make_parser, resolve_settings
 from bts.data.phantom import plan_patients
 from bts.data.phantom_scan import draw_slices
 from bts.models import bundled_model
@@ -58,7 +58,8 @@ def write_set(root: Path) -> int:
 
 def train(words: list[str]) -> tuple[Run, float]:
     """Train as a command line says, but for the size; return the run and the best Dice on unseen patients."""
-    run = fit(read_settings("joint", from_arguments([*words, *shlex.split(SMALL)])))
+    options, rest = make_parser("joint").parse_known_args([*words, *shlex.split(SMALL)])
+    run = fit(resolve_settings("joint", options, rest))
     found = Curves(run.curves).best("dice")
     assert found is not None
     return run, found[2]
@@ -82,5 +83,6 @@ def test_the_tutorial_leads_to_a_model_that_outlines_more_than_one_from_random_w
     assert len(list(Path("results/mine").glob("*/mask.png"))) == count
     assert (evaluation[:2], export[:2]) == (["bts", "evaluate"], ["bts", "export"])  # with tests of their own: both take long
 
-    _, scratch = train([word.replace("joint-mobilenetv2", "none") for word in training[2:]])
+    same = ["--model.encoder", "mobilenetv2_100", "--model.channels", "[128,64,48,32]"]
+    _, scratch = train([*(word.replace("joint-mobilenetv2", "none") for word in training[2:]), *same])
     assert tuned > scratch + 0.2, (tuned, scratch)

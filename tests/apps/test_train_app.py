@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made_runs import write_made_model
 
 from bts.apps import train
 from bts.errors import Interrupted
@@ -59,6 +60,18 @@ def test_config_and_command_line_reach_fit(asked: list[Any], tmp_path: Path) -> 
     (tmp_path / "mine.yaml").write_text("optim: {lr: 0.5, epochs: 3}\n")
     assert train.main("seg", ["--config", "mine.yaml", "--optim.lr", "0.25", "--debug"]) == 0
     assert (asked[0][0].optim.lr, asked[0][0].optim.epochs) == (0.25, 3)
+
+
+def test_a_model_to_fine_tune_brings_its_encoder_and_decoder_unless_others_are_given(asked: list[Any], tmp_path: Path) -> None:
+    write_made_model(tmp_path / "old", "joint", name="old", classes=["a", "b"], trained=[], seed=0)
+    weights = ["--model.weights", str(tmp_path / "old")]
+    assert train.main("joint", weights) == 0
+    assert train.main("cls", weights) == 0
+    assert train.main("seg", [*weights, "--model.channels", "[4,4,4,4]"]) == 0
+    joint, cls, seg = (settings.model for settings, _ in asked)
+    assert (joint.encoder, tuple(joint.channels)) == ("test_resnet", (8, 8, 8, 8, 8))
+    assert cls.encoder == "test_resnet"
+    assert (seg.encoder, tuple(seg.channels)) == ("test_resnet", (4, 4, 4, 4))
 
 
 def test_the_end_says_where_things_are_and_what_comes_next(asked: list[Any], tmp_path: Path, capsys: Any) -> None:
