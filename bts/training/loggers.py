@@ -114,7 +114,7 @@ def write_description(run: Run, settings: Mapping[str, Any], split: Split, *, so
             [(part, label, count, len(patients[part, label])) for (part, label), count in sorted(counts.items())],
         ),
         "data": _table(
-            ("", ""),
+            ("data", "value"),
             [
                 ("source", source.name),
                 ("folder", source.root),
