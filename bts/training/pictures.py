@@ -74,17 +74,18 @@ def matrix_picture(matrix: np.ndarray, classes: Sequence[str], *, cell: int = 88
     left, top = 100, 40
     page = Image.new("RGB", (left + K * cell, top + K * cell), PAPER)
     draw = ImageDraw.Draw(page)
+    draw.font = ImageFont.load_default(13)
     draw.text((4, 4), "rows: truth, columns: prediction", fill=INK)
     for i, name in enumerate(classes):
-        draw.text((left + i * cell + 4, top - LINE), name[:14], fill=INK)
-        draw.text((4, top + i * cell + cell // 2 - 6), name[:15], fill=INK)
+        draw.text((left + i * cell + 4, top - LINE - 4), name[:12], fill=INK)
+        draw.text((4, top + i * cell + cell // 2 - 6), name[:13], fill=INK)
         total = max(1, int(matrix[i].sum()))
         for j in range(K):
             share = float(matrix[i, j]) / total
             colour = tuple(int(low + (high - low) * share) for low, high in zip(PAPER, CELL, strict=True))
             x, y = left + j * cell, top + i * cell
             draw.rectangle((x, y, x + cell - 2, y + cell - 2), fill=colour)
-            draw.text((x + 8, y + cell // 2 - 12), f"{int(matrix[i, j])}\n{share:.0%}", fill=INK)
+            draw.text((x + 8, y + cell // 2 - 16), f"{int(matrix[i, j])}\n{share:.0%}", fill=INK)
     return np.asarray(page)
 
 
