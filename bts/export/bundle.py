@@ -14,18 +14,17 @@ from PIL import Image
 
 import bts
 from bts.atomic import replacing_folder
-from bts.data.phantom_scan import draw_slices
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.export.base import Trained, Written, writing
 from bts.export.bundle_configs import TASK_TEXT, answers_of, inference_of, metadata_of, refuse_foreign
 from bts.export.bundle_parts import BundleNetwork, answer_in
+from bts.export.check import PHANTOM_SIDE, phantom_images
 from bts.glossary import DISCLAIMER
 from bts.markup import escape
 from bts.models.card import ModelCard, check_card, published, to_json
 
 META, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
-EXAMPLE_SIDE = 256
 
 
 def write_bundle(model: Trained, out: Path | None) -> Written:
@@ -61,8 +60,7 @@ def fill(folder: Path, model: Trained) -> None:
     (folder / "models" / "model.json").write_text(to_json(published(card)), encoding="utf-8")
     (folder / "docs" / "README.md").write_text(readme(card), encoding="utf-8")
     (folder / "LICENSE").write_text(licence_text(card.licence), encoding="utf-8")
-    ((image, _),) = draw_slices(label="meningioma", n_slices=1, side=EXAMPLE_SIDE, seed=(0, 0))
-    picture = Preprocessing(size=EXAMPLE_SIDE, crop_brain=False).image(image)
+    picture = Preprocessing(size=PHANTOM_SIDE, crop_brain=False).image(phantom_images()[0])
     Image.fromarray(picture).save(folder / "data" / "phantom.png")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,15 +42,21 @@ class Differences:
         return f"{each}, over {self.pictures} pictures, relative to the largest value"
 
 
+@functools.cache  # drawing takes most of a second
+def phantom_images() -> tuple[np.ndarray, ...]:
+    """Return an image (256, 256) int16 of a phantom of each class."""
+    return tuple(
+        image
+        for number, label in enumerate(FIGSHARE_CLASSES)
+        for image, _ in draw_slices(label=label, n_slices=1, side=PHANTOM_SIDE, seed=(0, number))
+    )
+
+
 def check_pictures(card: ModelCard) -> np.ndarray:
     """Return (N, S, S) uint8: a phantom of each class, noise, a gradient, black and white."""
     preprocessing = Preprocessing.from_dict(card.preprocessing)
     side = preprocessing.size
-    phantoms = [
-        preprocessing.image(image)
-        for number, label in enumerate(FIGSHARE_CLASSES)
-        for image, _ in draw_slices(label=label, n_slices=1, side=PHANTOM_SIDE, seed=(0, number))
-    ]
+    phantoms = [preprocessing.image(image) for image in phantom_images()]
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side), np.uint8)
     slope = np.linspace(0, 255, side * side).reshape(side, side).astype(np.uint8)
     return np.stack([*phantoms, *noise, slope, np.zeros_like(slope), np.full_like(slope, 255)])
