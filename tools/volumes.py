@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +17,7 @@ from bts.data.sources.base import Record, Source
 from bts.data.sources.mask_files import read_mask
 from bts.errors import InputError, RequestError
 from bts.evaluation.intervals import Interval, draw_patients, mean_interval, ratio, statistic_interval
+from bts.evaluation.provenance import machine
 from bts.inference.predictor import Predictor, load_model
 from bts.inference.volume import VolumeRule, find_lesions
 from bts.progress import counted
@@ -25,10 +27,12 @@ from tools.documents import write_block
 EPILOG = """
 examples:
   python -m tools volumes joint-mobilenetv2 --data lgg:data/kaggle_3m --outputs /tmp/outputs
-  python -m tools volumes runs/joint/TIME --data data/kaggle_3m --out docs/experiments.md --block volumes
+  python -m tools volumes runs/joint/TIME --data data/kaggle_3m --before 0.55 --out docs/experiments.md
 """
 MIN_FREE = 5
 """Fewest slices in a row without a tumour that count as a tumour-free part."""
+LET_THROUGH = 0.2
+"""Largest share of the tumour-free parts of the development series in which a tumour may be reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,14 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--outputs", type=Path, metavar="FOLDER", help="keep the network's outputs there, and use those that are"
     )
+    parser.add_argument(
+        "--develop",
+        type=int,
+        default=39,
+        metavar="N",
+        help="first N series, on which the threshold is chosen; scored apart [39]",
+    )
+    parser.add_argument("--before", type=float, metavar="T", help="score another threshold beside the one in use")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap over patients [0]")
     parser.add_argument("--out", type=Path, metavar="FILE", help="document with a block for the table")
     parser.add_argument("--block", default="volumes", metavar="NAME", help="name of that block [volumes]")
@@ -91,18 +103,54 @@ def command(argv: Sequence[str]) -> int:
     (one,) = open_sets([options.data])
     predictor = load_model(options.model, runtime="auto", device="cpu")
     rule = VolumeRule()
-    before, after = [], []
+    thresholds = [*([] if options.before is None else [options.before]), rule.tumour_threshold]
+    decisions: dict[str, Callable[[Outputs], np.ndarray]] = {"each slice by itself": lambda part: part.alone}
+    for threshold in thresholds:
+        decisions[f"volume, from {threshold:g}"] = partial(decided, rule=replace(rule, tumour_threshold=threshold))
+    scores: dict[str, list[SeriesScores]] = {name: [] for name in decisions}
+    free_scores: list[float] = []
     series = list(by_series(one.source.records()))
-    for records in counted(series, "predicting", unit="series"):
+    for records in counted(series, "predicting series", unit="series"):
         truth = np.stack([_mask_of(one.source, record) for record in records])
         outputs = series_outputs(one.source, records, predictor, keep=options.outputs)
-        before.append(score_series(records[0], truth, outputs, lambda part: part.alone))
-        after.append(score_series(records[0], truth, outputs, lambda part: decided(part, rule)))
-    text = as_markdown(before, after, seed=options.seed)
+        for name, decision in decisions.items():
+            scores[name].append(score_series(records[0], truth, outputs, decision))
+        if len(scores[name]) <= options.develop and scores[name][-1].free_slices:
+            free_scores.append(find_lesions(free_part(truth, outputs).mask_prob.copy(), rule=rule).tumour_prob)
+    parts = {"Development": slice(0, options.develop), "Held out": slice(options.develop, None)}
+    texts = [
+        f"{title}, {len(series[part])} series:\n\n"
+        + as_markdown({name: found[part] for name, found in scores.items()}, seed=options.seed)
+        for title, part in parts.items()
+        if series[part]
+    ]
+    if free_scores:
+        texts.append(
+            f"Smallest threshold that at most {LET_THROUGH:.0%} of the {len(free_scores)} tumour-free parts of "
+            f"the development series reach: {choose_threshold(free_scores):g}."
+        )
+    marks = ", ".join(f"{mark.name} (fingerprint `{mark.fingerprint}`)" for mark in predictor.origin.models)
+    text = "\n\n".join([*texts, f"Model {marks}; seed {options.seed}; {machine()}."])
     print(text)
     if options.out is not None:
         write_block(options.out, text, options.block)
     return DONE
+
+
+def choose_threshold(free_scores: Sequence[float]) -> float:
+    """Return the smallest threshold, in steps of 0.05, that at most `LET_THROUGH` of tumour-free parts reach; 1 if none is.
+
+    >>> choose_threshold([0.9, 0.7, 0.3, 0.2, 0.1])
+    0.75
+    """
+    steps = [round(0.05 * step, 2) for step in range(1, 20)]
+    return next((step for step in steps if np.mean(np.array(free_scores) >= step) <= LET_THROUGH), 1.0)
+
+
+def free_part(truth: np.ndarray, outputs: Outputs) -> Outputs:
+    """Return the outputs for the longest run of slices without a tumour in the truth (n, H, W)."""
+    start, stop = longest_run(~np.asarray(truth.any((1, 2))))
+    return Outputs(outputs.mask_prob[start:stop], outputs.class_prob[start:stop], outputs.alone[start:stop])
 
 
 def by_series(records: Sequence[Record]) -> Iterator[list[Record]]:
@@ -163,9 +211,8 @@ def score_series(record: Record, truth: np.ndarray, outputs: Outputs, mask_of: C
 
     mask, shown = mask_of(outputs), np.asarray(truth.any((1, 2)))
     lesions, count = ndimage.label(truth, structure=np.ones((3, 3, 3)))
-    start, stop = longest_run(np.logical_not(shown))
-    free = stop - start if stop - start >= MIN_FREE else 0
-    part = Outputs(outputs.mask_prob[start:stop], outputs.class_prob[start:stop], outputs.alone[start:stop])
+    part = free_part(truth, outputs)
+    free = len(part.alone) if len(part.alone) >= MIN_FREE else 0
     total = int(mask.sum()) + int(truth.sum())
     return SeriesScores(
         patient=str(record.patient),
@@ -197,11 +244,12 @@ def longest_run(flags: np.ndarray) -> tuple[int, int]:
     return best
 
 
-def as_markdown(before: Sequence[SeriesScores], after: Sequence[SeriesScores], *, seed: int) -> str:
-    """Return the table: a row for each score, with intervals over patients."""
-    bootstrap = draw_patients([each.patient for each in before], seed=seed)
-    tumour = np.array([each.tumour for each in before])
-    free = np.array([each.free_slices > 0 for each in before])
+def as_markdown(scores: Mapping[str, Sequence[SeriesScores]], *, seed: int) -> str:
+    """Return the table: a row for each score, a column for each decision, with intervals over patients."""
+    first = next(iter(scores.values()))
+    bootstrap = draw_patients([each.patient for each in first], seed=seed)
+    tumour = np.array([each.tumour for each in first])
+    free = np.array([each.free_slices > 0 for each in first])
 
     def share(flags: list[bool], keep: np.ndarray) -> Interval | None:
         return mean_interval(np.array(flags), bootstrap, keep=keep)
@@ -213,9 +261,9 @@ def as_markdown(before: Sequence[SeriesScores], after: Sequence[SeriesScores], *
         return mean_interval(np.array(values), bootstrap, keep=tumour)
 
     def row(what: str, score: Callable[[Sequence[SeriesScores]], Interval | None], count: str) -> tuple[object, ...]:
-        return what, score(before), score(after), count
+        return what, *map(score, scores.values()), count
 
-    lesions, healthy = (f"{sum(getattr(each, name) for each in before)}" for name in ("lesions", "healthy_slices"))
+    lesions, healthy = (f"{sum(getattr(each, name) for each in first)}" for name in ("lesions", "healthy_slices"))
     series, parts, slices = f"{tumour.sum()} series", f"{free.sum()} parts", f"{healthy} slices"
     rows = [
         row("series with a tumour in which one is reported", lambda each: share([e.reported for e in each], tumour), series),
@@ -225,4 +273,4 @@ def as_markdown(before: Sequence[SeriesScores], after: Sequence[SeriesScores], *
         row("tumour-free parts in which one is reported", lambda each: share([e.free_alarm for e in each], free), parts),
         row("tumour-free slices with a mask", lambda each: pooled([(e.false_slices, e.healthy_slices) for e in each]), slices),
     ]
-    return table(("score", "each slice by itself", "volume decided as a whole", "n"), rows)
+    return table(("score", *scores, "n"), rows)

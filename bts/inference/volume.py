@@ -1,7 +1,7 @@
 """Findings of a volume: whether there is a tumour, its class, and the measurements of each lesion.
 
 The mask probabilities of the slices are smoothed along the normal and cut at a threshold; connected components are the
-candidates. Each has a score, the mean probability of its most probable half millilitre, so that a false alarm in one slice of
+candidates. Each has a score, the mean probability of its most probable 0.3 ml, so that a false alarm in one slice of
 150 counts for little. A candidate whose score reaches the volume's own threshold is a lesion; the largest score is the
 probability that the volume shows a tumour.
 """
@@ -108,8 +108,8 @@ class VolumeRule:
 
     smoothing_mm: float = 4.0
     voxel_threshold: float = 0.35
-    evidence_ml: float = 0.5
-    tumour_threshold: float = 0.55
+    evidence_ml: float = 0.3
+    tumour_threshold: float = 0.85
     assumed_spacing_mm: tuple[float, float, float] = (5.0, 1.0, 1.0)
 
 

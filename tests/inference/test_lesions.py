@@ -174,7 +174,7 @@ def test_two_lesions_are_numbered_from_the_largest_with_classes_of_their_own_sli
 def test_the_class_counts_certain_slices_more() -> None:
     mask = np.zeros((2, 20, 20), np.float16)
     mask[0, 5:15, 5:15], mask[1, 5:15, 5:15] = 0.4, 0.8
-    rule = VolumeRule(smoothing_mm=0, evidence_ml=0.1)
+    rule = VolumeRule(smoothing_mm=0, evidence_ml=0.1, tumour_threshold=0.5)
     found = find_lesions(mask, classes=("a", "b"), class_prob=np.array([[1.0, 0.0], [0.0, 1.0]]), rule=rule)
     assert found.class_prob == pytest.approx({"a": 1 / 3, "b": 2 / 3}, abs=1e-3)
 
@@ -253,7 +253,7 @@ def test_a_missed_slice_in_the_middle_of_a_lesion_is_closed() -> None:
     mask = np.zeros((9, 30, 30), np.float16)
     mask[2:7, 5:20, 5:20] = 0.9
     mask[4] = 0
-    rule = VolumeRule(smoothing_mm=4.0)
+    rule = VolumeRule(smoothing_mm=4.0, tumour_threshold=0.5)
     geometry = geometry_of(np.diag([-1.0, -1.0, 4.0, 1.0]), (30, 30, 9))
     found: VolumeFindings = find_lesions(mask, geometry=geometry, rule=rule)
     assert len(found.lesions) == 1

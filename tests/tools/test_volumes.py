@@ -52,10 +52,13 @@ def test_the_command_prints_both_decisions_and_uses_kept_outputs(
     runtime = BrightRuntime(make_card("seg"))
     monkeypatch.setattr(volumes, "load_model", lambda *_, **__: Predictor([runtime]))
     arguments = ["any", "--data", f"lgg:{tmp_path / 'lgg'}", "--outputs", str(tmp_path / "kept")]
+    arguments += ["--develop", "1", "--before", "0.3"]
     assert volumes.command(arguments) == 0
     first = capsys.readouterr().out
-    assert "| score | each slice by itself | volume decided as a whole | n |" in first
-    assert "| 2 lesions |" in first
+    assert "Development, 1 series:\n\n| score | each slice by itself | volume, from 0.3 | volume, from " in first
+    assert "Held out, 1 series:" in first
+    assert first.count("| 1 lesions |") == 2
+    assert "at most 20% of the 1 tumour-free parts of the development series reach: " in first
     asked = len(runtime.asked)
     assert asked == 22
     assert volumes.command(arguments) == 0
