@@ -98,7 +98,7 @@ class Visitor:
         """Send a scan and wait for its picture."""
         answer = self.client.post("/gradio_api/upload", files={"files": (path.name, path.read_bytes())})
         (stored,) = answer.raise_for_status().json()
-        data = [{"path": stored, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}]
+        data = [[{"path": stored, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}]]
         asked = {"data": data, "fn_index": self.handler, "session_hash": self.key}
         self.client.post("/gradio_api/queue/join", json=asked).raise_for_status()
         with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.key}) as events:

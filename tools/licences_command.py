@@ -20,6 +20,15 @@ few packages differ: there are no CUDA libraries for macOS, for one.
 The project itself is under Apache-2.0, see the file `LICENSE`.
 """
 
+JAVASCRIPT = """## JavaScript in the package
+
+The three planes of a volume on the page are shown by `bts/apps/web/static/niivue.umd.js.gz`. It is `dist/niivue.umd.js` of
+the npm package `@niivue/niivue` 0.69.0 (BSD-2-Clause), compressed and otherwise unchanged, and holds, with the texts of their
+licences in `niivue.LICENSES.txt` beside it: `@ungap/structured-clone` (ISC) and, all MIT, `@lukeed/csprng`, `@lukeed/uuid`,
+`@zarrita/storage`, `array-equal`, `fflate`, `gl-matrix`, `nifti-reader-js`, `numcodecs`, `reference-spec-reader`, `unzipit`,
+`uzip-module` and `zarrita`. `numcodecs` holds compiled Blosc, LZ4 and Zstandard (BSD), which the page does not use.
+"""
+
 
 def command(argv: Sequence[str]) -> int:
     """Write the page of licences and return the exit status."""
@@ -34,7 +43,7 @@ def command(argv: Sequence[str]) -> int:
 
 def page(packages: list[Licence], models: list[Weights]) -> str:
     """Return the page as Markdown."""
-    return "\n".join([HEAD, *notable(packages), *weights(models), *table(packages)]) + "\n"
+    return "\n".join([HEAD, *notable(packages), *weights(models), JAVASCRIPT, *table(packages)]) + "\n"
 
 
 def notable(packages: list[Licence]) -> list[str]:

@@ -21,7 +21,7 @@ from bts.glossary import NO_TUMOUR
 from bts.inference.measurements import Midline, diameters_mm, positions_mm, side_of, slice_spacing_mm, voxel_volume_mm3
 from bts.inference.postprocess import PHANTOM_MODEL, PHANTOM_SLICE
 from bts.inference.prediction import Prediction
-from bts.inference.statements import cap_probabilities
+from bts.inference.statements import cap_probabilities, describe_decision
 
 MOST_LESIONS = 255
 """Of a volume: their numbers are uint8. Smaller ones are left out."""
@@ -92,6 +92,11 @@ class VolumeFindings:
     def tumour(self) -> bool:
         """Whether a tumour is reported."""
         return bool(self.lesions)
+
+    @property
+    def decision(self) -> tuple[str, ...]:
+        """The decision in lines for people, the first of them as a title."""
+        return describe_decision(n_lesions=len(self.lesions), tumour_prob=self.tumour_prob, threshold=self.threshold)
 
 
 @dataclass(frozen=True)

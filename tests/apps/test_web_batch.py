@@ -38,7 +38,9 @@ def test_many_scans_give_a_row_each_and_one_archive(service: AnalysisService, tm
     assert [row.name for row in rows] == [path.name for path in paths]  # in the order of the files
     assert [row.name for row in rows if row.failed] == ["broken.png"]
     assert str(tmp_path) not in str(rows)
-    assert next(row for row in rows if row.name == "head.nii.gz").note[1:].startswith(" of 5 slices with a mask")
+    (volume,) = (row for row in rows if row.name == "head.nii.gz")
+    assert volume.note.endswith("4 of 5 slices with a mask")
+    assert (volume.label, volume.refer) == ("glioma", True)
     archive = find_result_file(service.sessions, session.secret, "results.zip")
     assert archive is not None
     with zipfile.ZipFile(archive) as opened:

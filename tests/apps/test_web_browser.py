@@ -6,16 +6,21 @@ complained of nothing.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import made_series
+import numpy as np
 import pytest
+from PIL import Image
 from web_models import claims, write_png, write_volume_file
 from web_server import Served, serving
 
@@ -150,13 +155,40 @@ def test_another_class_has_another_map(visit: Visit, tmp_path: Path) -> None:
 
 def test_a_volume_has_a_slider_and_a_strip(visit: Visit, tmp_path: Path) -> None:
     visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
-    visit.shows("Slices with a mask")
-    visit.shows("3 of 5")
+    visit.shows("Tumour reported: 1 lesion")
+    visit.shows("4 of 5")
     visit.page.locator("#bts-slice input[type=range]").fill("4")
     visit.shows("Blank slice")
     visit.page.locator(".bts-strip svg").click(force=True)  # in its middle, where the third of five slices is
     visit.shows("Slice 2")
     assert visit.page.get_by_role("link", name="Mask (NIfTI)").count() == 1
+
+
+def test_a_series_has_a_table_three_planes_and_dicom_objects(visit: Visit, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'bts[dicom]'")
+    with zipfile.ZipFile(tmp_path / "study.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in made_series.write_series(tmp_path / "study", SeriesDescription="T1 post").iterdir():
+            archive.write(file, f"IM/{file.stem}")
+    page = visit.page
+    visit.drop(tmp_path / "study.zip")
+    visit.shows("Tumour reported: 1 lesion")
+    visit.shows("glioma 91%", "#bts-volume tbody")
+    assert [page.locator(f".bts-side.{side}").inner_text() for side in ("left", "right")] == ["R", "L"]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Segmentation (DICOM SEG)").click()
+    assert Path(download.value.path()).read_bytes()[128:132] == b"DICM"
+    planes = page.locator(".bts-planes")
+    planes.scroll_into_view_if_needed()
+    page.wait_for_selector(".bts-planes[data-ready]", timeout=PATIENCE_MS)
+    picture = np.asarray(Image.open(io.BytesIO(planes.locator("canvas").screenshot())).convert("RGB")).astype(int)
+    axial = picture[:, : picture.shape[1] // 3]  # the block is about as deep as wide and high, so the planes are thirds
+    columns = np.nonzero(axial[..., 1] - axial[..., 0] > 80)[1]  # of the colour of the mask
+    assert len(columns) > 50
+    assert columns.mean() > axial.shape[1] * 0.55  # high columns run to the left of the patient, which is on the right
+    box = planes.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.15)  # high in the coronal plane
+    visit.shows("Slice 5")
+    assert page.locator("#bts-slice input[type=range]").input_value() == "5"
 
 
 @pytest.mark.parametrize(
@@ -269,7 +301,7 @@ def test_every_text_can_be_read(scheme: str, enter: Callable[..., Visit], tmp_pa
 def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
-    visit.shows("Slice 0")  # the first of three with a mask as large
+    visit.shows("Slice 0")  # the first of those with a mask as large
     name = "(each => each.getAttribute('aria-label') || each.labels?.[0]?.innerText || each.innerText)(document.activeElement)"
     page.get_by_role("tab", name="One scan").focus()
     reached = [str(page.evaluate(name)).strip()]
@@ -280,7 +312,7 @@ def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> 
         page.keyboard.press("Tab")
         reached.append(str(page.evaluate(name)).strip())
     wanted = ["One scan", "Click to upload or drop files", "Volume", "Zoom in", "range slider for Slice"]
-    wanted += ["range slider for Heat strength", "Contour of the mask", "Mask (NIfTI)", "Page for printing"]
+    wanted += ["range slider for Heat strength", "Contour of the mask", "Mask (NIfTI)", "Report for printing"]
     assert set(wanted) <= set(reached), reached
     assert reached.count("Glioma") == 2, reached  # the example, and the choice of the map's class
     places = [reached.index(each) for each in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +17,13 @@ from dicom_series import write_series
 from web_models import paper_predictor, picture, write_png
 
 from bts.apps import infer
+from bts.apps.web.downloads import find_result_file
 from bts.apps.web.limits import Limits
+from bts.apps.web.result import available_files
 from bts.apps.web.service import AnalysisService, format_error
 from bts.apps.web.sessions import Session
 from bts.apps.web.upload_reader import read_upload
+from bts.apps.web.views import sides_of, volume_section
 from bts.errors import InputError
 from bts.inference.predictor import Predictor
 
@@ -85,6 +89,36 @@ def test_a_series_is_answered_as_infer_py_does(
     assert "Roehampton" not in (found / "result.json").read_text() + (found / "report.html").read_text()
     name = "all.dcm" if kind == "enhanced" else expected.name
     assert json.loads((found / "result.json").read_text())["source"] == name
+
+
+def test_a_volume_offers_all_its_files_and_the_viewer_gets_it_in_its_place(service: AnalysisService, tmp_path: Path) -> None:
+    array = np.zeros((20, 24, 6), np.float32)
+    array[12:17, 5:12, 1:4] = 900
+    affine = np.array([[0, 0, 4.0, 1], [-1, 0, 0, 2], [0, -1, 0, 3], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(array + np.arange(24)[:, None], affine), tmp_path / "head.nii.gz")
+    session = analysed(service, sent(service, [tmp_path / "head.nii.gz"]))
+    assert session.result is not None
+    assert available_files(session.result.folder) == ["mask.nii.gz", "result.json", "report.html", "all.zip"]
+    path = find_result_file(service.sessions, session.secret, "view.nii.gz")
+    assert path is not None
+    view = nibabel.load(path)
+    assert view.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(view.affine, affine)
+    shown = np.asarray(view.dataobj)
+    assert shown[array > 0].min() > 250
+    assert shown[array == 0].max() < 10
+    section = volume_section(session.result, secret="s3cret")
+    assert (
+        'data-view="results/s3cret/view.nii.gz" data-mask="results/s3cret/mask.nii.gz" data-axis="0" data-count="6"' in section
+    )
+    shares = [float(share) for share in re.findall(r'data-at="([^"]+)"', section)[0].split(",")]
+    mask = nibabel.as_closest_canonical(nibabel.load(session.result.folder / "mask.nii.gz"))
+    assert mask.dataobj[tuple(int(share * size) for share, size in zip(shares, mask.shape, strict=True))] == 1
+    assert "Lesions" in section
+    archive = find_result_file(service.sessions, session.secret, "all.zip")
+    assert archive is not None
+    assert "view.nii.gz" not in zipfile.ZipFile(archive).namelist()
+    assert dict(zip(("left", "right"), sides_of(session.result.scan) or (), strict=True)) == {"left": "A", "right": "P"}
 
 
 def test_only_headers_of_a_series_are_kept_and_they_go_with_the_session(service: AnalysisService, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from bts.apps.web.service import AnalysisService, format_error
 from bts.apps.web.sessions import Session, SessionClosedError
 from bts.apps.web.upload_reader import read_upload
 from bts.apps.web.views import head, panel, stage
+from bts.data.readers.scan import PLANES
 from bts.errors import InputError, RequestError
 from bts.inference.picture import STRENGTH, contour_of, fitted, grey, heated
 from bts.inference.predictor import Predictor
@@ -125,8 +126,8 @@ def test_a_volume_marks_slices_with_a_mask_and_says_which_are_blank(service: Ana
     result = session.result
     assert result is not None
     assert result.is_volume
-    assert result.slices_with_mask == (0, 2, 3)
-    assert "3 of 5 slices have a mask: slices 0, 2–3" in stage(result, 2)
+    assert result.slices_with_mask == (0, 1, 2, 3)  # as in the mask of the volume, which fills the second slice
+    assert "4 of 5 slices have a mask: slices 0–3" in stage(result, 2)
     assert "Slice 4 is blank" in stage(result, 4)
     assert "Blank slice" in panel(result, 4)
     assert nibabel.load(result.folder / "mask.nii.gz").shape == (48, 48, 5)
@@ -448,6 +449,8 @@ def test_an_example_says_that_it_is_synthetic(name: str, tmp_path_factory: pytes
     scan = examples.example(name, folder)
     assert all(item.synthetic for item in scan.slices)
     assert (scan.volume is not None) == (name == "Volume")
+    if scan.volume is not None:
+        assert PLANES[scan.volume.axis] == "sagittal"  # as they are drawn: sides are labelled
     assert str(folder) not in scan.path
 
 

@@ -60,9 +60,9 @@ def test_the_page_states_decision_measurements_doubts_and_model(scan: Scan, tmp_
         "Research software, not a medical device.",
         "6 axial slices of 24 x 20 pixels, 1.00 x 1.00 mm",
         "Tumour reported: 2 lesions",
-        "shows a tumour: 0.93 ; reported from 0.40.",
+        "shows a tumour: 0.93; reported from 0.40.",
         "Class of the tumour: glioma glioma 80.0% meningioma 10.0% pituitary 10.0%",
-        "1 0.42 8.2 x 5.5 12.0 left 1 to 3 0.90 glioma 80%",
+        "1 0.42 8.2 × 5.5 12.0 left 1 to 3 0.90 glioma 80%, meningioma 10%, pituitary 10%",
         "crosses the midline",
         "the spacing of the slices stands only in their positions",
         "Lesion 1 , slice 1; right: Grad-CAM of glioma",
@@ -106,7 +106,7 @@ def test_a_volume_without_voxel_size_orientation_or_maps_has_none_on_its_page(sc
     page = page_of(plain, tmp_path, findings, lambda each: replace(each, cam=None, cam_class=None))
     words = words_of(page)
     assert "6 slices of unknown orientation of 24 x 20 pixels" in words
-    assert "1 – – x – – – 1 to 3 0.90 glioma 80%" in words
+    assert "1 – – × – – – 1 to 3 0.90 glioma 80%, meningioma 10%, pituitary 10%" in words
     assert "nothing is given in mm or ml" in words
     assert "class map" not in words
     assert '<span class="left">' not in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import platform
 import re
@@ -101,6 +103,16 @@ def test_the_page_of_licences_names_every_declared_package() -> None:
     assert {canonicalize_name(need.name) for needs in declared().values() for need in needs} - named == set()
     for model in licences.bundled_weights():
         assert f"| `{model.name}` | {model.licence} |" in page
+
+
+def test_the_viewer_is_the_file_of_npm_and_its_licences_are_stated() -> None:
+    static = ROOT / "bts/apps/web/static"
+    licence = (static / "niivue.LICENSES.txt").read_text(encoding="utf-8")
+    digest = hashlib.sha256(gzip.decompress((static / "niivue.umd.js.gz").read_bytes())).hexdigest()
+    assert f"SHA-256 of the uncompressed file: {digest}" in licence
+    page = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    for package_name in re.findall(r"^-{80}\n([^ \n]+) [\d.]+ \(", licence, flags=re.MULTILINE):
+        assert f"`{package_name}`" in page, package_name
 
 
 def package(folder: Path, *fields: str) -> PathDistribution:

@@ -95,7 +95,8 @@ class Batch:
         findings = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         with_mask = sum(bool(each["lesion_area_px"]) for each in findings["slices"])
         notes = [f"{with_mask} of {len(findings['slices'])} slices with a mask", *findings["warnings"]]
-        return _row(scan, {"warnings": notes}, findings["mask_voxels"])
+        refer = any(line.startswith(REFER) for line in notes)
+        return _row(scan, findings | {"warnings": notes, "refer": refer}, findings["mask_voxels"])
 
 
 def _pixels(pending: Sequence[tuple[int, Scan, Path]]) -> int:
@@ -107,7 +108,7 @@ def _row(scan: Scan, findings: dict[str, Any], area: int | None) -> Row:
     return Row(
         scan.path,
         label=label,
-        probability=findings["probabilities"][label] if label else None,
+        probability=(findings.get("probabilities") or {}).get(label),
         area=area,
         consistent=None if findings.get("agreement") is None else findings["agreement"] == "agree",
         refer=refer,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from bts.apps.web.result import BATCH_ZIP, PRINT, available_files
+from bts.apps.web.planes import write_view
+from bts.apps.web.result import ALL, BATCH_ZIP, PRINT, VIEW, available_files
 from bts.apps.web.sessions import Session, SessionStore
 from bts.apps.web.views import print_page
 from bts.atomic import replacing
@@ -32,12 +33,14 @@ def keep_files_only(session: Session) -> None:
 
 def _of_scan(session: Session, name: str) -> Path | None:
     result, folder = session.result, session.result_folder
+    if folder is not None and name == VIEW and result is not None and result.is_volume:
+        return write_view(result.scan, folder.parent / VIEW)
     if folder is None or name not in available_files(folder):
         return None
     path = folder / name
     if name == PRINT and not path.is_file() and result is not None:
         path.write_text(print_page(result, result.cam_class), encoding="utf-8")
-    if name == "all.zip":
+    if name == ALL:
         path = folder.parent / f"{folder.name}.zip"
         write_zip(folder, path)
     return path if path.is_file() else None

@@ -17,6 +17,8 @@ NAMES = ("Meningioma", "Glioma", "Pituitary", "No tumour", "Volume")
 SEED = 11
 SLICES, BLANK, SIDE = 12, 2, 192
 """Slices of the example volume, blank slices at each end, and side in pixels."""
+SAGITTAL = np.array([[0, 0, -6.0, 0], [-1.2, 0, 0, 0], [0, -1.2, 0, 0], [0, 0, 0, 1]])
+"""Affine of the volume: with this seed, columns run to the back, rows downwards and slices to the left."""
 _drawing = threading.Lock()
 
 
@@ -47,5 +49,5 @@ def _volume(folder: Path) -> Path:
         drawn = draw_slices(label="glioma", n_slices=SLICES, side=SIDE, seed=(SEED, 7))
         array = np.stack([image.T for image, _ in drawn], axis=2).astype(np.int16)
         array = np.pad(array, ((0, 0), (0, 0), (BLANK, BLANK)))  # as in real volumes
-        nibabel.save(nibabel.Nifti1Image(array, np.diag([-1.2, -1.2, 6.0, 1.0])), path)
+        nibabel.save(nibabel.Nifti1Image(array, SAGITTAL), path)
     return path

@@ -64,10 +64,11 @@ def _route(path: str, methods: tuple[str, ...] = READ, *, body: Body = "none", p
     return Route(re.compile(path, re.ASCII), methods, body, private)
 
 
-UPLOAD, FILE = "/gradio_api/upload", "/gradio_api/file="
+UPLOAD, FILE, VIEWER = "/gradio_api/upload", "/gradio_api/file=", "/niivue.js"
 ROUTES = (
     # the page itself
     _route(r"/"),
+    _route(re.escape(VIEWER)),
     _route(r"/(config|theme\.css|favicon\.ico)"),
     _route(r"/(assets|static/(js|img|fonts))(/[\w-][\w.-]*)+"),
     _route(r"/gradio_api/(info|app_id)"),

@@ -26,6 +26,7 @@ from bts.apps.web.views import (
     panel,
     stage,
     table,
+    volume_section,
 )
 from bts.data.readers.scan import Scan
 from bts.inference.picture import STRENGTH
@@ -70,7 +71,8 @@ class Page:
                 self._add_controls()
             with gr.Column(scale=4, min_width=300):
                 self.panel = gr.HTML(WAITING, elem_id="bts-panel")
-        shown = [self.stage, self.panel, self.slice, self.classes]
+        self.volume = gr.HTML("", elem_id="bts-volume")
+        shown = [self.stage, self.panel, self.slice, self.classes, self.volume]
         covered = [self.stage, self.panel]  # hide the result of the previous scan
         wait: dict[str, Any] = {"api_visibility": "private", "show_progress": "full", "show_progress_on": covered, **MODEL}
         self.upload.upload(self.analyse, self.upload, [*shown, self.upload], **wait)
@@ -131,7 +133,7 @@ class Page:
         """Analyse an upload: a file, an archive, or the files of one series."""
         session = self._session(request)
         if not paths:
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * 6
         return *self._analyse(session, lambda: self._receive(paths, session), progress, path=paths[0]), None
 
     def _receive(self, paths: Sequence[str], session: Session) -> Scan:
@@ -149,22 +151,23 @@ class Page:
     def _analyse(
         self, session: Session, read: Callable[[], Scan], progress: gr.Progress, *, path: str | None = None
     ) -> tuple[Any, ...]:
-        """Return the values of stage, panel, slider and class selection; an error is shown in the panel."""
+        """Return the values of stage, panel, slider, class selection and volume; an error is shown in the panel."""
         try:
             result = self.service.analyse(
                 read(), session=session, on_progress=lambda fraction, text: progress(fraction, desc=text)
             )
         except SessionClosedError:
-            return (gr.skip(),) * 4
+            return (gr.skip(),) * 5
         except Exception as error:
             session.clear()
-            return EMPTY, error_panel(format_error(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None)
+            return EMPTY, error_panel(format_error(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None), ""
         prediction = result.prediction(result.first_index)
         return (
             stage(result, result.first_index),
             panel(result, result.first_index, secret=session.secret),
             gr.Slider(0, max(result.n_slices - 1, 1), result.first_index, visible=result.is_volume),
             gr.Radio(value=prediction.cam_class if prediction else None),
+            volume_section(result, secret=session.secret) if result.is_volume else "",
         )
 
     def show_slice(self, index: float, cam_class: str | None, request: gr.Request) -> tuple[Any, ...]:

@@ -18,16 +18,20 @@ from PIL import Image
 from bts.data.readers.scan import Scan
 from bts.inference.picture import contour_of, fitted, grey, heat_layer, png_bytes
 from bts.inference.prediction import Prediction
+from bts.inference.volume import VolumeFindings
 from bts.inference.write import RESULT
 
-BATCH_ZIP, PRINT = "results.zip", "print.html"
+BATCH_ZIP, PRINT, REPORT, ALL, VIEW = "results.zip", "print.html", "report.html", "all.zip", "view.nii.gz"
 FILES = {
     "mask.png": "Mask (PNG)",
     "mask.nii.gz": "Mask (NIfTI)",
+    "seg.dcm": "Segmentation (DICOM SEG)",
+    "report.dcm": "Measurements (DICOM SR)",
     "overlay.png": "Overlay (PNG)",
     "result.json": "Numbers (JSON)",
-    "print.html": "Page for printing",
-    "all.zip": "Everything (ZIP)",
+    REPORT: "Report for printing",
+    PRINT: "Page for printing",
+    ALL: "Everything (ZIP)",
 }
 """Downloadable files and their labels on the page."""
 SIDE = 640
@@ -43,6 +47,7 @@ class Result:
         folder: result folder as written by `infer.py`, plus the print page.
         predictions: prediction by slice index, 0 for a picture.
         summary: content of `result.json`.
+        findings: of a volume with masks; None for others.
         maps: predictions with the class activation map of another class, by slice index and class.
         cam_class: class of the displayed map, if not the predicted one.
     """
@@ -51,6 +56,7 @@ class Result:
     folder: Path
     predictions: dict[int, Prediction]
     summary: dict[str, Any]
+    findings: VolumeFindings | None = None
     maps: dict[tuple[int, str], Prediction] = field(default_factory=dict)
     cam_class: str | None = None
 
@@ -71,7 +77,9 @@ class Result:
 
     @property
     def first_index(self) -> int:
-        """Index of the initial slice: the one with the largest mask, else the middle one."""
+        """Index of the initial slice: that of the largest lesion or mask, else the middle one."""
+        if self.findings is not None and self.findings.lesions:
+            return self.findings.lesions[0].largest_slice
         areas = {index: prediction.mask_area_px or 0 for index, prediction in self.predictions.items()}
         largest = max(areas, key=lambda index: areas[index])
         return largest if areas[largest] else sorted(areas)[len(areas) // 2]
@@ -102,8 +110,9 @@ def compact(prediction: Prediction) -> Prediction:
 
 
 def available_files(folder: Path) -> list[str]:
-    """Return the names of the downloadable files, including the two that are created on demand."""
-    return [name for name in FILES if name in ("print.html", "all.zip") or (folder / name).is_file()]
+    """Return the names of the downloadable files, including those that are created on demand: a report replaces the print."""
+    made = {PRINT, ALL} if not (folder / REPORT).is_file() else {ALL}
+    return [name for name in FILES if name in made or (name != PRINT and (folder / name).is_file())]
 
 
 @dataclass(frozen=True)

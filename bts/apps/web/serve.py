@@ -20,9 +20,10 @@ from typing import Any
 
 from bts.apps.web.downloads import find_result_file
 from bts.apps.web.hosts import Hosts
-from bts.apps.web.http import HTTPError
+from bts.apps.web.http import VIEWER, HTTPError
 from bts.apps.web.limits import MIB
 from bts.apps.web.middleware import SecurityMiddleware
+from bts.apps.web.result import PRINT, REPORT
 from bts.apps.web.service import AnalysisService
 from bts.apps.web.upload import Uploads
 from bts.errors import RequestError
@@ -32,6 +33,9 @@ GRADIO_SETTINGS = {"GRADIO_RUN_HISTORY": "False"}  # telemetry is switched off i
 
 PROXIES = [name for word in ("all", "http", "https") for name in (f"{word}_proxy", f"{word.upper()}_PROXY")]
 """Proxy variables, which the server ignores: it opens no outward connection, and Gradio's client fails on SOCKS addresses."""
+
+NIIVUE = Path(__file__).parent / "static" / "niivue.umd.js.gz"
+"""The viewer of volumes, as npm has it, compressed; its licences lie beside it."""
 
 MAX_GRADIO_SESSIONS, MAX_UNREAD = 500, 256
 """Number of sessions whose state Gradio keeps (60 KiB each), and whose unread responses it keeps (400 KiB each)."""
@@ -143,8 +147,13 @@ def build_app(service: AnalysisService, *, password: str | None = None, root_pat
         path = find_result_file(service.sessions, secret, name)
         if path is None:
             raise HTTPException(404, "this result is no longer available: choose the file again")
-        shown = "inline" if name == "print.html" else "attachment"
+        shown = "inline" if name in (PRINT, REPORT) else "attachment"
         return FileResponse(path, filename=name, content_disposition_type=shown)
+
+    @app.get(VIEWER)
+    def viewer() -> Any:
+        headers = {"content-encoding": "gzip", "cache-control": "max-age=86400"}
+        return FileResponse(NIIVUE, media_type="text/javascript", headers=headers)
 
     blocks = page.blocks
     blocks.state_session_capacity = MAX_GRADIO_SESSIONS

@@ -21,6 +21,7 @@ from bts.errors import InputError, RequestError
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
 from bts.inference.resume import safe_name
+from bts.inference.volume import VolumeEvidence, VolumeFindings, apply_findings
 from bts.inference.write import RESULT, write_prediction, write_volume
 
 ProgressCallback = Callable[[float, str], None]
@@ -74,7 +75,7 @@ class AnalysisService:
         folder = session.new_folder(safe_name(scan.path))
         deadline = Deadline(self.limits.seconds)
         try:
-            predictions = self.write(scan, folder, session=session, deadline=deadline, on_progress=on_progress)
+            predictions, findings = self.write(scan, folder, session=session, deadline=deadline, on_progress=on_progress)
         except BaseException as error:
             session.clear()  # leave no partial result
             if session.closed:  # its folder was removed while it was written to
@@ -86,7 +87,7 @@ class AnalysisService:
             if session.closed:
                 shutil.rmtree(session.folder, ignore_errors=True)
                 raise SessionClosedError
-            session.result, session.result_folder = Result(scan, folder, predictions, summary), folder
+            session.result, session.result_folder = Result(scan, folder, predictions, summary, findings), folder
         self.sessions.evict(keep=session)
         return session.result
 
@@ -98,9 +99,13 @@ class AnalysisService:
         session: Session,
         deadline: Deadline,
         on_progress: ProgressCallback = ignore_progress,
-    ) -> dict[int, Prediction]:
-        """Write the result of a scan and return its predictions by slice index."""
+    ) -> tuple[dict[int, Prediction], VolumeFindings | None]:
+        """Write the result of a scan; return its predictions by slice index, and what a volume shows as a whole.
+
+        The predictions of a volume are those that its findings leave, so that no slice contradicts them.
+        """
         predictions: dict[int, Prediction] = {}
+        evidence = None if scan.volume is None else VolumeEvidence(scan)
 
         def predict() -> Iterator[Prediction]:
             pending = self.predictor.predict_many(scan.slices, batch_size=batch_size_for(scan.slices))
@@ -115,13 +120,18 @@ class AnalysisService:
                 if total > 1:
                     on_progress(done / total, f"slice {done + 1} of {total}")
                 predictions[prediction.slice.index or 0] = compact(prediction)
+                if evidence is not None:
+                    evidence.add(prediction)
                 yield prediction
 
-        if scan.volume is None:
+        if evidence is None:
             write_prediction(next(predict()), folder)
-        else:
-            write_volume(scan, predict(), folder)
-        return predictions
+            return predictions, None
+        write_volume(scan, predict(), folder, findings=evidence.findings)
+        findings = evidence.findings()
+        if findings is not None:
+            predictions = {index: apply_findings(each, findings) for index, each in predictions.items()}
+        return predictions, findings
 
     def predict(self, slices: Sequence[Slice]) -> list[Prediction]:
         """Return the predictions of a few slices, computed as one batch."""
@@ -150,6 +160,8 @@ class AnalysisService:
                 prediction,
                 cam=other.cam,
                 cam_class=other.cam_class,
+                cam_method=other.cam_method,
+                cam_scale=other.cam_scale,
                 cam_peak=other.cam_peak,
                 cam_strength=other.cam_strength,
             )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from bts.apps.web.result import BATCH_ZIP, FILES, Result, Row, available_files, make_layers
-from bts.glossary import DISCLAIMER
+from bts.apps.web.planes import view_position
+from bts.apps.web.result import BATCH_ZIP, FILES, PRINT, REPORT, VIEW, Result, Row, available_files, make_layers
+from bts.data.readers.scan import PLANES, Scan
+from bts.glossary import DISCLAIMER, NO_TUMOUR
 from bts.inference.model_selection import PART
 from bts.inference.panel import percent
 from bts.inference.picture import CONTOUR, HEAT, STRENGTH
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
 from bts.inference.statements import AGREEMENT, REFER
+from bts.inference.volume import VolumeFindings
+from bts.inference.writers.html_report import SIDES
 from bts.inference.writers.json_result import BLANK
 from bts.markup import make_environment
 
@@ -28,7 +32,7 @@ SHOW_CONTOUR = "(shown) => { document.documentElement.style.setProperty('--bts-l
 """JavaScript that shows or hides the contour."""
 WAITING = (
     '<div class="bts-panel"><p class="bts-soft">Drop a scan: PNG, JPEG, TIFF, BMP, GIF, WebP, MAT, DICOM or NIfTI, '
-    "a slice or a volume. "
+    "a slice or a volume; or a DICOM series, all its files at once or as a zip. "
     "It stays on this server and is removed when you close the page.</p></div>"
 )
 EMPTY = (
@@ -46,7 +50,8 @@ def environment() -> Environment:
     made = make_environment("bts.apps.web")
     made.filters |= {"words": display_name, "capital": capitalise, "percent": _percent}
     made.globals |= {
-        "BATCH_ZIP": BATCH_ZIP, "BLANK": BLANK, "CONTOUR": CONTOUR, "FILES": FILES, "HEAT": HEAT, "PART": PART,
+        "BATCH_ZIP": BATCH_ZIP, "BLANK": BLANK, "CONTOUR": CONTOUR, "FILES": FILES, "HEAT": HEAT, "PART": PART, "PRINT": PRINT,
+        "REPORT": REPORT, "VIEW": VIEW, "tumour_classes": tumour_classes, "volume_warnings": volume_warnings,
         "STRENGTH": STRENGTH, "TABLE_COLUMNS": TABLE_COLUMNS, "disclaimer": DISCLAIMER, "emphasised": _emphasised,
         "slice_facts": slice_facts, "number": _number, "ordered_warnings": ordered_warnings, "probabilities": _probabilities,
         "volume_facts": volume_facts,
@@ -65,8 +70,8 @@ def style_sheet() -> str:
 
 
 def page_head() -> str:
-    """Return the additional content of `<head>`: the script, and `noindex`."""
-    return f'<meta name="robots" content="noindex">\n<script>\n{render("page.js")}\n</script>'
+    """Return the additional content of `<head>`: the scripts, and `noindex`."""
+    return f'<meta name="robots" content="noindex">\n<script>\n{render("page.js")}\n{render("planes.js")}\n</script>'
 
 
 def head(predictor: Predictor, *, upload_mib: float) -> str:
@@ -90,6 +95,7 @@ def stage(result: Result, index: int, cam_class: str | None = None) -> str:
         index=index,
         prediction=prediction,
         layers=None if prediction is None else make_layers(prediction),
+        sides=sides_of(result.scan),
         alt="" if prediction is None else _alt_text(prediction),
         columns=[(number, 4 + 18 * area / largest) for number, area in areas.items() if area],
         with_mask=f"slices {ranges(result.slices_with_mask)}" if result.slices_with_mask else "no slice",
@@ -97,10 +103,31 @@ def stage(result: Result, index: int, cam_class: str | None = None) -> str:
 
 
 def panel(result: Result, index: int, cam_class: str | None = None, *, secret: str = "") -> str:
-    """Return the prediction of one slice, the numbers of its volume if there is one, and links to the files."""
+    """Return the decision for a volume, the prediction of one slice, and links to the files."""
     prediction = result.prediction(index, cam_class)
     files = available_files(result.folder)
     return render("panel.html", result=result, index=index, prediction=prediction, files=files, secret=secret)
+
+
+def volume_section(result: Result, *, secret: str) -> str:
+    """Return the lesions of a volume, and what the viewer of three planes needs; it begins at the largest lesion."""
+    findings, geometry = result.findings, result.scan.volume
+    assert geometry is not None
+    at = view_position(findings, geometry) if findings is not None and findings.lesions else ()
+    return render(
+        "volume.html",
+        findings=findings,
+        geometry=geometry,
+        spacing_mm=result.scan.slices[0].spacing_mm,
+        at=",".join(f"{share:.4f}" for share in at),
+        secret=secret,
+    )
+
+
+def sides_of(scan: Scan) -> tuple[str, str] | None:
+    """Return the sides of the patient at the left and right edge of the slices; None where they are not known."""
+    geometry = scan.volume
+    return SIDES[PLANES[geometry.axis]] if geometry is not None and geometry.oriented else None
 
 
 def error_panel(line: str) -> str:
@@ -126,8 +153,18 @@ def _percent(value: float, digits: int = 1) -> str:
     return percent(value, digits=digits)
 
 
-def _probabilities(prediction: Prediction) -> Iterable[tuple[str, float]]:
-    return [] if prediction.class_prob is None else zip(prediction.classes, prediction.class_prob.tolist(), strict=True)
+def _probabilities(prediction: Prediction) -> Sequence[tuple[str, float]]:
+    return [] if prediction.class_prob is None else list(zip(prediction.classes, prediction.class_prob.tolist(), strict=True))
+
+
+def tumour_classes(findings: VolumeFindings) -> Sequence[tuple[str, float]]:
+    """Return the probabilities of the classes of tumour of a volume."""
+    return [(name, value) for name, value in findings.class_prob.items() if name != NO_TUMOUR]
+
+
+def volume_warnings(result: Result) -> list[tuple[str, bool]]:
+    """Return the warnings of a volume in `result.json`, and whether each is a referral."""
+    return ordered_warnings(result.summary["warnings"], refer=True)
 
 
 def _alt_text(prediction: Prediction) -> str:
@@ -196,7 +233,7 @@ def volume_facts(result: Result) -> list[tuple[str, str]]:
     """Return the numbers of a volume as pairs of name and value."""
     summary, rows = result.summary, [("Slices with a mask", f"{len(result.slices_with_mask)} of {result.n_slices}")]
     if summary.get("mask_volume_mm3") is not None:
-        rows.append(("Tumour volume", f"{summary['mask_volume_mm3'] / 1000:,.1f} cm³"))
+        rows.append(("Tumour volume", f"{summary['mask_volume_mm3'] / 1000:,.1f} ml"))
     elif summary.get("mask_voxels") is not None:
         rows.append(("Tumour voxels", f"{summary['mask_voxels']:,}"))
     if result.scan.blank:
@@ -204,10 +241,10 @@ def volume_facts(result: Result) -> list[tuple[str, str]]:
     return rows
 
 
-def ordered_warnings(prediction: Prediction) -> list[tuple[str, bool]]:
+def ordered_warnings(warnings: Sequence[str], refer: bool) -> list[tuple[str, bool]]:
     """Return each warning and whether it is the referral, which comes first."""
-    lines = [(capitalise(line), line.startswith(REFER)) for line in prediction.warnings]
-    first = [(line, True) for line, is_referral in lines if is_referral and prediction.refer]
+    lines = [(capitalise(line), line.startswith(REFER)) for line in warnings]
+    first = [(line, True) for line, is_referral in lines if is_referral and refer]
     return first + [(line, False) for line, is_referral in lines if not is_referral]
 
 

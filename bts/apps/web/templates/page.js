@@ -24,14 +24,17 @@
     const rows = [...body.rows].sort(head.classList.contains('n') ? number : order);
     body.append(...(down ? rows.reverse() : rows));
   };
-  const slice = (strip, event) => {
-    const box = strip.querySelector('svg').getBoundingClientRect(), count = Number(strip.dataset.count);
-    const index = Math.max(0, Math.min(count - 1, Math.floor((event.clientX - box.left) / box.width * count)));
+  const show = (index) => {
     const range = document.querySelector('#bts-slice input[type=range]');
-    if (!range) return;
+    if (!range || Number(range.value) === index) return;
     range.value = index;
     range.dispatchEvent(new Event('input', { bubbles: true })); range.dispatchEvent(new Event('change', { bubbles: true }));
   };
+  const slice = (strip, event) => {
+    const box = strip.querySelector('svg').getBoundingClientRect(), count = Number(strip.dataset.count);
+    show(Math.max(0, Math.min(count - 1, Math.floor((event.clientX - box.left) / box.width * count))));
+  };
+  document.addEventListener('bts-slice', (event) => show(event.detail));
   document.addEventListener('click', (event) => {
     const action = event.target.closest('[data-bts]')?.dataset.bts;
     if (action === 'in') zoom(1.5); else if (action === 'out') zoom(1 / 1.5); else if (action === 'sort') sort(event.target);
@@ -61,13 +64,14 @@
     if (zone.id === 'bts-upload') whole();  // another scan
     document.getElementById('bts-too-large')?.remove();
     const most = Number(document.querySelector('.bts-head').dataset.mib), mib = 2 ** 20;
-    const file = files.find((each) => each.size > most * mib);
-    if (!file) return;
+    const together = files.reduce((sum, each) => sum + each.size, 0), one = files.length === 1;
+    if (together <= most * mib) return;
     event.stopPropagation(); event.preventDefault();
     if (dropped) event.target.dispatchEvent(new Event('dragleave', { bubbles: true })); else event.target.value = '';
     const note = document.createElement('p');
     note.id = 'bts-too-large'; note.className = 'bts-note error'; note.role = 'alert';
-    note.textContent = `${file.name}: a file of ${Math.ceil(file.size / mib)} MiB: this page takes at most ${most} MiB, `
+    const what = one ? `${files[0].name}: a file` : `${files.length} files`;
+    note.textContent = `${what} of ${Math.ceil(together / mib)} MiB: this page takes at most ${most} MiB, `
       + 'use `python infer.py`';
     zone.after(note);
   };
