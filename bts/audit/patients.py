@@ -94,4 +94,4 @@ def read_rows(file: Path, columns: Sequence[str], *, remedy: str) -> Iterator[tu
     except OSError as error:
         raise RequestError(f"{file}: can't be read ({error.strerror}): {remedy}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{file}: no CSV in UTF-8 ({error}): {remedy}") from error
+        raise RequestError(f"{file}: not a CSV file in UTF-8 ({error}): {remedy}") from error

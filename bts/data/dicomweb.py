@@ -63,7 +63,7 @@ class DicomWeb:
         if parts.username is not None or parts.password is not None:
             raise RequestError(f"credentials in the address end up in logs: leave them out and {HOW_TO_LOG_IN}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise RequestError(f"'{url}' is no DICOMweb address: expected one such as https://pacs.example/dicom-web")
+            raise RequestError(f"'{url}' is not a DICOMweb address: expected one such as https://pacs.example/dicom-web")
         for library in ("dicomweb_client", "retrying"):  # their warnings repeat what is raised, with a traceback
             logging.getLogger(library).addHandler(logging.NullHandler())
         self.url, session = url.rstrip("/"), requests.Session()
@@ -163,7 +163,7 @@ def check_uid(uid: str, *, what: str) -> str:
         RequestError: it has other characters than digits and dots, or too many.
     """
     if len(uid) > LONGEST_UID or not UID.fullmatch(uid):
-        raise RequestError(f"'{uid[:80]}' is no UID ({what}): expected numbers with dots, at most {LONGEST_UID} characters")
+        raise RequestError(f"'{uid[:80]}' is not a UID ({what}): expected numbers with dots, at most {LONGEST_UID} characters")
     return uid
 
 

@@ -154,7 +154,7 @@ def _read_rows(path: Path) -> list[SplitRow]:
     except OSError as error:
         raise RequestError(f"the split can't be read ({error.strerror}): give a CSV with {', '.join(COLUMNS)}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"no CSV in UTF-8 ({error}): give a text file with {', '.join(COLUMNS)}") from error
+        raise RequestError(f"not a CSV file in UTF-8 ({error}): give a text file with {', '.join(COLUMNS)}") from error
 
 
 def _row(cells: dict[str, str | None], line: int) -> SplitRow:

@@ -37,7 +37,7 @@ def write_bundle(model: Trained, out: Path | None) -> Written:
     check_card(model.card, model.folder / "model.json")
     refuse_foreign(model.card)
     if path.exists() and not (path / META).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise RequestError(f"{path}: holds something else than a bundle: name another --out")
+        raise RequestError(f"{path}: holds something other than a bundle: name another --out")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing_folder(path) as new:

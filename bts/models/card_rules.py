@@ -194,7 +194,7 @@ def read_json(text: str, where: Path) -> Any:
         raise RequestError(f"{where}: nested too deeply, a model card has at most {DEEPEST} levels") from error
     except ValueError as error:
         reason = shortened(str(error))
-        raise RequestError(f"{where}: no valid JSON ({reason}): the card is damaged, copy the model folder again") from error
+        raise RequestError(f"{where}: not valid JSON ({reason}): the card is damaged, copy the model folder again") from error
     refuse_evaluated(values, what=str(where))
     return values
 

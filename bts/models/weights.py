@@ -134,7 +134,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise RequestError(f"{path}: no readable safetensors file ({_line(error)}): it is damaged or cut short") from error
+        raise RequestError(f"{path}: not a readable safetensors file ({_line(error)}): it is damaged or cut short") from error
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:

@@ -110,7 +110,7 @@ def test_only_series_of_mr_are_taken_unless_one_is_named(pacs: pacs_servers.Smal
 
 def test_a_wrong_line_is_refused_before_anything_is_asked(pacs: pacs_servers.SmallPacs, capsys: Any) -> None:
     assert cli.main(["dicomweb", pacs.url, "--study", "../x"]) == 2
-    assert "'../x' is no UID (study)" in capsys.readouterr().err
+    assert "'../x' is not a UID (study)" in capsys.readouterr().err
     assert cli.main(["dicomweb", pacs.url, "--study", pacs.study, "--resume"]) == 2
     assert capsys.readouterr().err == "error: --resume needs the folder to resume in: name it with --out\n"
     assert pacs.asked == []

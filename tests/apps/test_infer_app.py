@@ -250,4 +250,4 @@ def test_a_damaged_archive_is_one_failed_input(loaded: list[Any], tmp_path: Path
     assert infer.main(["bad.zip", "one.png", "--out", "out"]) == 1
     told = capsys.readouterr()
     assert "1 of 2 scans done" in told.out
-    assert told.err.startswith("error: bad.zip: no readable zip archive")
+    assert told.err.startswith("error: bad.zip: not a readable zip archive")

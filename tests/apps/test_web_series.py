@@ -206,7 +206,7 @@ def zipped(folder: Path, make: Make | None = None, **members: bytes) -> list[Pat
         (lambda folder: zipped(folder, notes_txt=b"x"), "a.zip: no scan in it, of 1 files: name an archive of scans"),
         (lambda folder: zipped(folder, in_zip=b"x"), "a.zip: in.zip: an archive in an archive is not opened: unpack"),
         (lambda folder: zipped(folder, bomb_dcm=bytes(2**23)), "a.zip: it unpacks to 8 MiB: at most 4 MiB are accepted"),
-        (lambda folder: [written(folder / "a.zip", b"PK")], "a.zip: no readable zip archive (File is not a zip file)"),
+        (lambda folder: [written(folder / "a.zip", b"PK")], "a.zip: not a readable zip archive (File is not a zip file)"),
         (lambda folder: zipped(folder, without_middle), "a.zip: T1_post-1234: slices 2 and 3 of 5 lie 10 mm apart, others"),
         (lambda folder: zipped(folder, two_studies), "a.zip: 2 series of 2 studies, T1_post-1234 (3 slices), T1_post-191"),
         (lambda folder: zipped(folder, many_series), "a.zip: 30 series, T1_post-170 (1 slices), T1_post-171 (1 slices), "),

@@ -179,17 +179,17 @@ def test_half_a_login_and_credentials_in_the_address_are_refused(monkeypatch: py
 
 @pytest.mark.parametrize("url", ["pacs.example/dicom-web", "ftp://pacs.example", "https://", "file:///etc/passwd"])
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(RequestError, match=r"is no DICOMweb address: expected one such as https://pacs\.example/dicom-web$"):
+    with pytest.raises(RequestError, match=r"is not a DICOMweb address: expected one such as https://pacs\.example/dicom-web$"):
         DicomWeb(url)
 
 
 def test_an_identifier_that_would_name_a_file_elsewhere_is_refused(pacs: pacs_servers.SmallPacs, tmp_path: Path) -> None:
     pacs.files = {"../../evil": b""}
-    with pytest.raises(RequestError, match=r"^'\.\./\.\./evil' is no UID \(instance\): expected numbers with dots"):
+    with pytest.raises(RequestError, match=r"^'\.\./\.\./evil' is not a UID \(instance\): expected numbers with dots"):
         fetched(pacs, tmp_path / "a" / "b" / "got")
     assert [path.name for path in tmp_path.rglob("*evil*")] == []
     for wrong in ("", "1..2", "1.2.", "1.2/3", "1" * 65):
-        with pytest.raises(RequestError, match=r"is no UID \(study\)"):
+        with pytest.raises(RequestError, match=r"is not a UID \(study\)"):
             check_uid(wrong, what="study")
     assert check_uid("1.2.840.0", what="study") == "1.2.840.0"
 

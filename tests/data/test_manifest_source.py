@@ -107,7 +107,7 @@ def test_a_wrong_table_is_refused_in_one_line(tmp_path, rows, message):
         (b"path,label\n", "no slices in it"),
         (b"path,label\na.png\n", "line 2 has not as many cells as the first line"),
         (b"path,label\na.png,glioma,50\n", "line 2 has not as many cells as the first line"),
-        (b"path\n\xff\xfe.png\n", "no CSV in UTF-8"),
+        (b"path\n\xff\xfe.png\n", "not a CSV file in UTF-8"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):

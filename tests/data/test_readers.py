@@ -53,7 +53,7 @@ def test_missing_file_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["folder", "folder.mat", "folder.nii.gz"])
 def test_folder_is_refused(tmp_path, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match="a folder where a file is wanted: name the files in it"):
+    with pytest.raises(InputError, match="a folder, expected a file: name the files in it"):
         read_scan(tmp_path / name)
 
 
@@ -85,7 +85,7 @@ def test_scans_are_told_by_name_in_any_case_and_dicom_by_content(tmp_path):
 
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(InputError, match="no regular file: name a picture on disk"):
+    with pytest.raises(InputError, match="not a regular file: name a picture on disk"):
         read_scan(tmp_path / "a.png")
 
 

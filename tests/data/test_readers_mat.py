@@ -185,7 +185,7 @@ def test_another_matlab_file_is_refused(tmp_path, kind):
     else:
         with h5py.File(path, "w", userblock_size=512) as file:
             file["cvind"] = np.ones((1, 5))
-    with pytest.raises(InputError, match=r"cvind\.mat: struct 'cjdata' is missing: this is no figshare file"):
+    with pytest.raises(InputError, match=r"cvind\.mat: struct 'cjdata' is missing: this is not a figshare file"):
         read_slice(path)
 
 
@@ -193,7 +193,7 @@ def test_a_group_where_numbers_belong_is_refused(tmp_path):
     path = write_mat7(tmp_path / "1.mat", without=("image",))
     with h5py.File(path, "r+") as file:
         file.create_group("cjdata/image")
-    with pytest.raises(InputError, match="'image' is no array in this file"):
+    with pytest.raises(InputError, match="'image' is not an array in this file"):
         read_slice(path)
 
 

@@ -176,7 +176,7 @@ def test_a_bundle_is_replaced_and_anything_else_is_not(exported_models: dict[str
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(RequestError, match="mine: holds something else than a bundle: name another --out"):
+    with pytest.raises(RequestError, match="mine: holds something other than a bundle: name another --out"):
         export_model(exported_models["cls"], format="monai-bundle", out=tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 

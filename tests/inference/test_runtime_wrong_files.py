@@ -78,7 +78,7 @@ def test_a_file_without_a_card_is_not_ours(tmp_path: Path) -> None:
 
 
 def test_a_damaged_card_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"m.onnx: no valid JSON"):
+    with pytest.raises(RequestError, match=r"m.onnx: not valid JSON"):
         open_runtime("onnx", write_file(tmp_path / "m.onnx", **{CARD_KEY: "{"}), device="cpu")
 
 

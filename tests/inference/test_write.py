@@ -74,7 +74,7 @@ def test_the_schema_refuses_what_is_missing_or_too_much(seg: BrightRuntime, cls:
         ('{"source": "scan.png"}', r"result\.json: schema version 1, expected 2: run infer\.py again with this version"),
         ('{"schema_version": 3}', r"schema version 3, expected 2"),
         ("[]", r"schema version list, expected 2"),
-        ('{"source', r"result\.json: no valid JSON"),
+        ('{"source', r"result\.json: not valid JSON"),
         (None, r"result\.json: can't be read \(No such file"),
     ],
 )

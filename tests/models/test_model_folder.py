@@ -146,7 +146,7 @@ def flip_last_bit(folder: Path) -> None:
     ("spoil", "message"),
     [
         (lambda folder: (folder / "model.json").unlink(), r"model: no model.json in it: not a model folder"),
-        (write("model.json", b"{"), r"model.json: no valid JSON .* the card is damaged"),
+        (write("model.json", b"{"), r"model.json: not valid JSON .* the card is damaged"),
         (write("model.json", b"\xff\xfe"), r"model.json: can't be read as text: the card is damaged"),
         (write("model.json", b"[]"), r"model.json: model card of format 'list', expected format 3"),
         (

@@ -176,7 +176,7 @@ def test_code_in_a_weights_file_is_never_run(tmp_path: Path) -> None:
         (
             "w.safetensors",
             b"\x10\x00\x00\x00\x00\x00\x00\x00{",
-            r"w.safetensors: no readable safetensors file .* damaged or cut short",
+            r"w.safetensors: not a readable safetensors file .* damaged or cut short",
         ),
         ("w.pth", b"nothing", r"w.pth: not readable as a plain state dict"),
         ("w.h5", b"nothing", r"w.h5: weights are read from .safetensors, .pt or .pth, not from '.h5'"),

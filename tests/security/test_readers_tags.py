@@ -94,7 +94,7 @@ def test_more_tags_than_a_picture_has(tmp_path: Path) -> None:
 
 def test_a_bigtiff_that_pillow_and_libtiff_read_at_different_places(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"MM\0\x2b" + bytes(100))
-    refused(tmp_path / "a.tif", "a BigTIFF with its bytes in the order of Motorola")
+    refused(tmp_path / "a.tif", "a big-endian BigTIFF")
 
 
 # --- EXIF -----------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as opened:
             yield opened
     except (OSError, *DAMAGE) as error:
-        raise InputError(f"no readable zip archive ({' '.join(str(error).split())[:80]})") from error
+        raise InputError(f"not a readable zip archive ({' '.join(str(error).split())[:80]})") from error
 
 
 def visible_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -117,11 +117,11 @@ def suffix(path: str | PathLike[str]) -> str:
 
 def _read(path: Path, *, axis: int | None) -> Scan:
     if path.is_dir():
-        raise InputError("a folder where a file is wanted: name the files in it")
+        raise InputError("a folder, expected a file: name the files in it")
     if not path.exists():
         raise InputError("no such file: check the path")
     if not path.is_file():
-        raise InputError("no regular file: name a picture on disk")
+        raise InputError("not a regular file: name a picture on disk")
     if path.stat().st_size == 0:
         raise InputError("the file is empty (0 bytes): download or export it again")
     kind = file_kind(path)

@@ -82,7 +82,7 @@ def values(item: Any, name: str) -> np.ndarray:
             bytes than a slice can have.
     """
     if not isinstance(item, h5py.Dataset):
-        raise InputError(f"'{name}' is no array in this file: expected numbers")
+        raise InputError(f"'{name}' is not an array in this file: expected numbers")
     _refuse_storage(item, name)
     if item.id.get_type().get_class() == h5t.STRING and item.id.get_type().is_variable_str():
         return _text(item, name)

@@ -179,7 +179,7 @@ class _Mat:
         return self._guard(lambda: member(group, name))
 
     def _no_struct(self) -> Any:
-        raise InputError("struct 'cjdata' is missing: this is no figshare file; export the picture as PNG or NIfTI")
+        raise InputError("struct 'cjdata' is missing: this is not a figshare file; export the picture as PNG or NIfTI")
 
     def _array(self, item: Any, name: str) -> np.ndarray:
         if self._hdf is None:

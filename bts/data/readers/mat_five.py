@@ -64,7 +64,7 @@ def _variable(path: Path, name: str) -> list[bytes | memoryview] | None:
         while file.tell() + 8 <= end:
             kind, size = struct.unpack(f"{order}2I", file.read(8))
             if file.tell() + size > end:
-                raise InputError("truncated or damaged MATLAB file (a variable ends behind its end): export it again")
+                raise InputError("truncated or damaged MATLAB file (a variable extends beyond the file): export it again")
             after = file.tell() + size
             if size > MAX_PICTURE_BYTES and kind == MATRIX:
                 kind = 0  # no variable of ours: skipped unread
@@ -86,7 +86,7 @@ def _element(packed: bytes, kind: int, order: str, name: str) -> memoryview | No
         data = memoryview(inflate(packed, what=f"variable '{name}'", most=MAX_PICTURE_BYTES))
         inner, size = struct.unpack_from(f"{order}2I", data)
         if inner != MATRIX or size > len(data) - 8:
-            raise InputError("truncated or damaged MATLAB file (a variable ends behind its end): export it again")
+            raise InputError("truncated or damaged MATLAB file (a variable extends beyond its data): export it again")
         data = data[8 : 8 + size]
     matrix = _Matrix.parse(data, order)
     if matrix.name != name:
@@ -162,7 +162,7 @@ def _is_readable(data: memoryview, matrix: _Matrix, order: str) -> bool:
         name = str(names.content[number * length : (number + 1) * length], "latin1").split("\0")[0]
         field, after = _part(data, after, order)
         if field.kind != MATRIX:
-            raise InputError(f"truncated or damaged MATLAB file (field '{name}' is no array): export it again")
+            raise InputError(f"truncated or damaged MATLAB file (field '{name}' is not an array): export it again")
         if field.content:  # an element of no bytes is an empty array
             _refuse_array(field.content, _Matrix.parse(field.content, order), order, name)
     return True

@@ -51,7 +51,7 @@ def refuse_tags(file: BinaryIO, *, size: int) -> None:
     """
     head = read_at(file, 0, 16, size)
     if head[:4] == BIG_ENDIAN_BIGTIFF:
-        raise InputError("a BigTIFF with its bytes in the order of Motorola: export it as PNG")
+        raise InputError("a big-endian BigTIFF: export it as PNG")
     if head[:4] not in TIFF:
         return
     order, big = ("<" if head[:2] == b"II" else ">"), head[2] == 43

@@ -101,7 +101,7 @@ def _read_rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     except OSError as error:
         raise RequestError(f"the manifest can't be read ({error.strerror}): give a CSV with {', '.join(COLUMNS)}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"no CSV in UTF-8 ({error}): give a text file with {', '.join(COLUMNS)}") from error
+        raise RequestError(f"not a CSV file in UTF-8 ({error}): give a text file with {', '.join(COLUMNS)}") from error
     if not rows:
         raise RequestError("no slices in it: add a line for each picture")
     return rows

@@ -119,7 +119,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise RequestError(f"{path}: can't be read ({error.strerror}): name the folder of a result") from error
     except ValueError as error:
-        raise RequestError(f"{path}: no valid JSON ({error}): run infer.py again") from error
+        raise RequestError(f"{path}: not valid JSON ({error}): run infer.py again") from error
     found = values.get("schema_version", 1) if isinstance(values, dict) else type(values).__name__
     if found != SCHEMA_VERSION:
         raise RequestError(f"{path}: schema version {found}, expected {SCHEMA_VERSION}: run infer.py again with this version")
