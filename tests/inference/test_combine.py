@@ -32,6 +32,24 @@ def answer(mask, logits, *, classes=CLASSES, **point) -> Prediction:
     return make_prediction(make_slice(), [ModelOutput(card, Preprocessing(size=32, crop_brain=False), raw)], origin=ORIGIN)
 
 
+def test_the_box_that_the_network_saw_gives_the_masks_and_maps_of_one_that_is_searched_again() -> None:
+    picture = np.zeros((90, 70), np.float32)
+    picture[20:60, 15:50] = np.random.default_rng(0).uniform(100, 200, (40, 35))
+    item, preprocessing = make_slice(picture), Preprocessing(size=32, crop_brain=True)
+    seen, box = preprocessing.image_and_box(picture)
+    assert np.array_equal(seen, preprocessing.image(picture))
+    assert box.shape != picture.shape
+    raw = RawOutput(seen.astype(np.float32) / 255, np.array([2.0, 0.0, 0.0], np.float32), np.ones((4, 4), np.float32))
+    found, again = (
+        make_prediction(item, [ModelOutput(make_card("joint", classes=CLASSES), preprocessing, each)], origin=ORIGIN)
+        for each in (raw._replace(box=np.array(box)), raw)
+    )
+    assert found.mask is not None
+    assert found.mask.any()
+    for name in ("mask", "mask_prob", "cam"):
+        assert np.array_equal(getattr(found, name), getattr(again, name))
+
+
 def test_the_joint_probability_is_that_of_two_witnesses() -> None:
     # by hand: q = (0.2, 0.2, 0.6), mask 0.9 -> (0.18, 0.18, 0.06) / 0.42
     found = postprocess.fuse_evidence(np.log([0.2, 0.2, 0.6]), temperature=1.0, tumour_prob=0.9, no_tumour=2)
