@@ -56,9 +56,7 @@ def command(argv: Sequence[str]) -> int:
     drawn = [found[record] for record in chosen]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     side_by_side(drawn).save(options.out, optimize=True)
-    print(
-        f"{len(drawn)} slices are drawn in {options.out}{f', of {len(chosen)} those that are right' if options.right else ''}"
-    )
+    print(f"{len(drawn)} slices are drawn in {options.out}")
     if options.scans is not None:
         save_scans(drawn, options.scans)
         print(f"their scans are in {options.scans}")
