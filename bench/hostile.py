@@ -131,7 +131,7 @@ def _act(act: str, visitor: Visitor, kind: str, data: bytes, rng: np.random.Gene
     if answer.status_code != 200 or act == "leave":
         return f"HTTP {answer.status_code}"
     stored = [{"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}} for path in answer.json()]
-    asked = {"data": [stored] if act == "batch" else stored, "session_hash": visitor.key}
+    asked = {"data": [stored], "session_hash": visitor.key}
     asked["fn_index"] = visitor.batch if act == "batch" else visitor.handler
     answer = client.post("/gradio_api/queue/join", json=asked)
     if answer.status_code != 200 or act == "unread":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bts.glossary import FIGSHARE_CLASSES
 
+SIDE = 512
+"""Rows and columns of the phantoms."""
 THRESHOLD = 0.999
 """Random weights draw random masks; over this threshold nearly nothing of them is left."""
 
@@ -32,7 +34,7 @@ def phantoms(work: Path, *, patients: int, slices: int = 4) -> Path:
     if not (folder / "cvind.mat").is_file():
         from bts.data.phantom import write_phantom
 
-        write_phantom(folder, patients=patients, slices_per_patient=(slices, slices), seed=0)
+        write_phantom(folder, patients=patients, slices_per_patient=(slices, slices), seed=0, side=SIDE)
     return folder
 
 

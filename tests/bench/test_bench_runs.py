@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import material
 from bench.__main__ import NAMES, measure
 from bench.lines import RATES
 from bench.material import Kind
@@ -33,8 +34,13 @@ EXPECTED = {
 @pytest.mark.filterwarnings("ignore")  # of smp, timm and MONAI's own making, in the plain way
 @pytest.mark.parametrize("name", NAMES)
 def test_a_quick_run_measures_every_line(
-    name: str, exported_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    exported_models: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(material, "SIDE", 128)
     shutil.copytree(exported_models["joint"], tmp_path / Kind("joint", "test_resnet", 64).name)  # or each would export one
     out = tmp_path / "bench.jsonl"
     found = measure(name, tmp_path, out=out, quick=True)
