@@ -8,12 +8,11 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import made_series
 import nibabel
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import write_series
+from dicom_series import write_enhanced, write_series
 from web_models import paper_predictor, picture, write_png
 
 from bts.apps import infer
@@ -68,8 +67,12 @@ def analysed(service: AnalysisService, paths: Sequence[Path]) -> Session:
 def test_a_series_is_answered_as_infer_py_does(
     kind: str, service: AnalysisService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = made_series.write_series(tmp_path / "study", enhanced=kind == "enhanced", SeriesDescription="T1 post")
-    files = sorted(study.iterdir())
+    (tmp_path / "study").mkdir()
+    if kind == "enhanced":
+        more = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1", "FrameOfReferenceUID": "1.2.9"}
+        files = [write_enhanced(tmp_path / "study/all.dcm", SLICES, SeriesDescription="T1 post", **more)]
+    else:
+        files = series(tmp_path / "study")
     session = analysed(service, sent(service, files if kind == "enhanced" else pack(tmp_path / "a.zip", files)))
     assert session.result is not None
     monkeypatch.chdir(tmp_path)
@@ -83,10 +86,11 @@ def test_a_series_is_answered_as_infer_py_does(
     np.testing.assert_array_equal(masks[0].get_fdata(), masks[1].get_fdata())
     np.testing.assert_array_equal(masks[0].affine, masks[1].affine)
     objects = [pydicom.dcmread(folder / "seg.dcm") for folder in (found, expected)]
-    for name in (*made_series.PATIENT, "StudyInstanceUID", "FrameOfReferenceUID", "ReferencedSeriesSequence"):
+    for name in ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "ReferencedSeriesSequence"):
         assert objects[0][name] == objects[1][name], name
     assert objects[0].PixelData == objects[1].PixelData
-    assert "Roehampton" not in (found / "result.json").read_text() + (found / "report.html").read_text()
+    assert objects[0].PatientName == "Doe^Jane"
+    assert "Doe" not in (found / "result.json").read_text() + (found / "report.html").read_text()
     name = "all.dcm" if kind == "enhanced" else expected.name
     assert json.loads((found / "result.json").read_text())["source"] == name
 
