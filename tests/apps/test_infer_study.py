@@ -227,8 +227,10 @@ def test_a_folder_of_other_objects_is_refused_with_what_they_are(loaded: Any, tm
 
 
 def test_the_answer_of_a_series_is_that_of_its_nifti(loaded: Any, tmp_path: Path) -> None:
-    write_series(tmp_path / "study", VALUES)
-    nibabel.save(nibabel.Nifti1Image(VALUES.transpose(2, 1, 0), np.diag([-1.0, -1, 5, 1])), tmp_path / "a.nii.gz")
+    values = VALUES.copy()
+    values[:, 5:15, 4:12] = VALUES.max()  # bright enough to be reported
+    write_series(tmp_path / "study", values)
+    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([-1.0, -1, 5, 1])), tmp_path / "a.nii.gz")
     assert infer.main(["study", "a.nii.gz", "--out", "out"]) == 0
     masks = [nibabel.load(tmp_path / "out" / name / "mask.nii.gz") for name in ("series-1234", "a")]
     np.testing.assert_array_equal(masks[0].get_fdata(), masks[1].get_fdata())

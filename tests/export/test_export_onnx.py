@@ -183,5 +183,5 @@ def test_a_missing_library_is_told_with_its_extra(exported_models: dict[str, Pat
 
 def test_a_place_that_cannot_be_written_to_is_told(exported_models: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here")
-    with pytest.raises(RequestError, match=r"file.*: can't be written .*name another --out"):
+    with pytest.raises(RequestError, match=r"file.*: can't be written .*choose another --out"):
         export_model(exported_models["cls"], format="onnx", out=tmp_path / "file" / "model.onnx")

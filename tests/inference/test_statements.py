@@ -83,7 +83,7 @@ def test_no_statement_contradicts_another(found: Prediction) -> None:
 
     referrals = [line for line in lines if line.startswith(REFER)]
     assert len(referrals) == found.refer == result["refer"]
-    assert [is_referral for _, is_referral in ordered_warnings(found)].count(True) == found.refer
+    assert [is_referral for _, is_referral in ordered_warnings(found.warnings, found.refer)].count(True) == found.refer
 
     disagree = any("heads disagree" in line or "head disagree" in line for line in lines)
     contradict = any("contradict each other" in line for line in lines)
