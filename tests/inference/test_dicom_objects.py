@@ -134,6 +134,17 @@ def test_a_source_that_lacks_required_fields_still_gives_an_object(tmp_path: Pat
     assert places(found, 2) == expected_places(scan, 2)
 
 
+def test_a_name_of_one_component_is_kept_and_repeated_nowhere(tmp_path: Path) -> None:
+    scan = made_series.scan_of(made_series.write_series(tmp_path / "series"))
+    assert scan.series is not None
+    for path in scan.series.files:
+        data = pydicom.dcmread(path)
+        data.PatientName = "Jane_Doe"
+        data.save_as(path)
+    folder = result_of(scan, tmp_path / "out")  # a warning would be an error
+    assert pydicom.dcmread(folder / "report.dcm").PatientName == "Jane_Doe"
+
+
 def groups_of(folder: Path) -> list[Any]:
     """The measurement groups of the report: of the volume, then of each lesion."""
     report = highdicom.sr.srread(folder / "report.dcm").content

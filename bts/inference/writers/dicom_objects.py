@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ class DicomObjects(ResultWriter):
         if findings.tumour and not series.frame_of_reference_uid:
             LOG.info("%s: %s", self.scan.path, OWN_FRAME)
         try:
-            self._write(series, geometry, findings)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # highdicom repeats an unusual name of the patient
+                self._write(series, geometry, findings)
         except (ValueError, TypeError, AttributeError) as error:  # a header that highdicom refuses must not cost the result
             LOG.info(
                 "%s: seg.dcm and report.dcm are not written: the header of its source is invalid (%s)", self.scan.path, error
