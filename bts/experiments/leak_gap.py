@@ -220,12 +220,12 @@ def score_set(
     """Yield the gap of each classifier on one set, given the features (N, C) of its images."""
     test = np.concatenate([fold.test for fold in folds])
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    few = PCA(min(COMPONENTS, *features.shape), random_state=seed).fit_transform(StandardScaler().fit_transform(features))
     bootstrap = draw_patients(list(images.patients[test]), seed=seed)
     with_copy = int(np.isin(images.copies[test], images.copies[~images.held_out]).sum())
-    for classifier, vectors in zip(CLASSIFIERS, (unit, few), strict=True):
+    for classifier, vectors in zip(CLASSIFIERS, (unit, features), strict=True):
         right = {
-            arm: np.concatenate([_right(classifier, vectors, images, fold, arm) for fold in folds]) for arm in (OUT, IN, COPIES)
+            arm: np.concatenate([_right(classifier, vectors, images, fold, arm, seed=seed) for fold in folds])
+            for arm in (OUT, IN, COPIES)
         }
         out, into, copies = (mean_interval(right[arm], bootstrap) for arm in (OUT, IN, COPIES))
         gap = difference_interval(with_counts(right[OUT]), with_counts(right[IN]), ratio, bootstrap)
@@ -236,14 +236,15 @@ def score_set(
         yield LeakGap(name, classifier, part, out, into, gap, copies, with_copy)
 
 
-def _right(classifier: str, vectors: np.ndarray, images: Images, fold: Fold, arm: str) -> np.ndarray:
+def _right(classifier: str, vectors: np.ndarray, images: Images, fold: Fold, arm: str, *, seed: int) -> np.ndarray:
     """Return (n,) bool, which test images of a fold get their class, given vectors (N, D), of unit length for neighbours."""
     trained = fold.training[arm]
     labels = images.labels[trained]
     if classifier == "nearest neighbour":
         found = labels[(vectors[fold.test] @ vectors[trained].T).argmax(axis=1)]
     else:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        components = PCA(min(COMPONENTS, len(trained), vectors.shape[1]), random_state=seed)  # of the training images alone
+        model = make_pipeline(StandardScaler(), components, StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
         found = model.fit(vectors[trained], labels).predict(vectors[fold.test])
     return found == images.labels[fold.test]
 
