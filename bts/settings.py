@@ -292,7 +292,7 @@ class EncoderSettings:
     `my_package.MyEncoder`."""
     weights: Name = "imagenet"
     """Initial weights: `imagenet` (of the encoder, from timm's hub), `none` (random), a file of encoder weights, or a model to
-    fine-tune: the name of a bundled model, a run or model folder, or its weights file."""
+    fine-tune: the name of a bundled model, `hf://owner/name`, a run or model folder, or its weights file."""
     in_channels: InChannels = 1
     """Number of input channels of the encoder: 1, or 3 equal ones."""
     normalisation: Normalisation = "weights"

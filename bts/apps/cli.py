@@ -26,6 +26,7 @@ COMMANDS = {
     "app": "serve a web page that shows mask, class and Grad-CAM of scans",
     "models": "list the models and the default one",
     "export": "export a model to ONNX, OpenVINO or a MONAI bundle",
+    "push": "publish a model on the Hugging Face hub",
     "card": "write the model card of a run: data, scores, failures, limits",
     "evaluate": "score models on unseen patients and write a report with intervals",
     "compare": "compare scored runs, paired over patients",

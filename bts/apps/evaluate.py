@@ -39,10 +39,12 @@ def command(argv: Sequence[str]) -> int:
 
 
 def default_folder(models: Sequence[Path], *, data: str | None, part: str) -> Path:
-    """Return the default folder of a report: in the run of the first model, one per set."""
+    """Return the default folder of a report: in the run of the first model, one per set, else in `results`."""
     from bts.inference.model_selection import model_folder
 
     first = model_folder(models[0]) if models else Path("runs")
+    if models and not Path(models[0]).exists():  # a bundled model, or one in the cache of the hub
+        first = Path("results")
     beside = first.parent if first.name.startswith("model") else first
     return beside / ("report" if data is None and part == "test" else f"report_{data or part}")
 

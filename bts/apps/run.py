@@ -77,7 +77,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, what: str) -> None:
         what: accepted kinds of a path, such as `run, model folder or exported file`.
     """
     for task, kind in {"seg": "segmenter", "cls": "classifier", "joint": "joint model"}.items():
-        text = f"{what} of a {kind}; repeat for an ensemble"
+        text = f"{what} of a {kind}, or hf://owner/name; repeat for an ensemble"
         parser.add_argument(f"--{task}", type=Path, action="append", metavar="MODEL", help=text)
 
 

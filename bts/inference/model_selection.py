@@ -11,13 +11,14 @@ from bts.glossary import TASKS, Task
 from bts.inference.runtimes.exported import read_any_card
 from bts.models.bundled_model import bundled_models, check_sums, find_bundled, is_bundled
 from bts.models.folder import ModelCard, read_card
+from bts.models.sharing import find_on_hub
 from bts.runs import Run, find_latest
 
 TRAIN = {"seg": "python train_seg.py", "cls": "python train_cls.py", "joint": "python train_joint.py"}
 RUNS = "runs"
 """Default folder of the runs."""
 ModelPaths = str | Path | Sequence[str | Path] | None
-"""Model folder, run folder, exported file or name of a bundled model; of several of one task the mean is taken."""
+"""Model folder, run folder, exported file, bundled model, `hf://owner/name`; of several of one task the mean is taken."""
 PART = {"seg": "mask", "cls": "class", "joint": "mask and class"}
 
 
@@ -81,7 +82,12 @@ def by_task(models: Sequence[str | Path]) -> dict[Task, list[str | Path]]:
 
 
 def model_folder(path: str | Path) -> Path:
-    """Return the model folder for its path, its run's path or a bundled model's name; return an exported file as it is."""
+    """Return the model folder for its path, its run's path, a bundled model's name or `hf://owner/name`.
+
+    An exported file is returned as it is. Raises `RequestError` as `find_on_hub`.
+    """
+    if fetched := find_on_hub(path):
+        return fetched
     inside = Run(Path(path)).model
     if (inside / "model.json").is_file():
         return inside

@@ -15,6 +15,7 @@ from bts.models.bundled_model import bundled_models, find_bundled
 from bts.models.encoders import resolve
 from bts.models.folder import CARD, WEIGHTS, ModelCard, load_network, read_card
 from bts.models.networks import build_network
+from bts.models.sharing import find_on_hub
 from bts.registry import suggestion
 
 WITHOUT_FILE = ("none", "imagenet")
@@ -46,7 +47,7 @@ def start_network(architecture: Architecture, *, weights: str, classes: Sequence
         architecture = replace(architecture, **taken)
     network = build_network(architecture)
     taken_parts, new_parts = _transfer(source, network, same_classes=list(classes) == list(card.classes))
-    network.weights_note = f"{', '.join(taken_parts)} of the model {folder.name if folder.name != 'model' else folder}" + (
+    network.weights_note = f"{', '.join(taken_parts)} of the model {weights}" + (
         f"; {', '.join(new_parts)} start from random weights" if new_parts else ""
     )
     return network
@@ -85,12 +86,14 @@ def shared_settings(weights: str, task: Task) -> dict[str, Any]:
 
 
 def find_model(weights: str) -> Path | None:
-    """Return the model folder that is named by a bundled model's name, a run folder, a model folder or its weights file.
+    """Return the model folder of a bundled model's name, `hf://owner/name`, a run folder, a model folder or its weights file.
 
-    None where `weights` names no model.
+    None where `weights` names no model. Raises `RequestError` as `find_on_hub`.
     """
     if weights in WITHOUT_FILE:
         return None
+    if fetched := find_on_hub(weights):
+        return fetched
     path = Path(weights)
     places = [path.parent] if path.name == WEIGHTS else [path, path / "model"]
     return next((place for place in places if (place / CARD).is_file()), None) or find_bundled(weights)

@@ -28,7 +28,7 @@ def fetch_imagenet(name: str, ways_out: str) -> dict[str, Tensor]:
     if name.startswith(TIMM) and not timm.models.is_model_pretrained(name.removeprefix(TIMM)):
         raise RequestError(f"there are no ImageNet weights for encoder '{name}': {ways_out}")
     try:
-        with _offline_unless_reachable():
+        with offline_unless_reachable():
             return download_state(name)
     except no_answer() as error:
         raise RequestError(f"ImageNet weights of '{name}' can't be downloaded, the hub does not respond: {ways_out}") from error
@@ -70,7 +70,7 @@ def no_answer() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _offline_unless_reachable() -> Iterator[None]:
+def offline_unless_reachable() -> Iterator[None]:
     """Query the hub once with its own client, which supports proxies and mirrors; without a response, use the local cache only.
 
     Without this a machine without a network waits 20 to 50 seconds in the hub's retries before it hears of it.

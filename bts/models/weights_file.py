@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LARGEST_HEADER = 8 * 2**20
 LARGEST_WEIGHTS = 2 * 2**30
 """Bytes of all tensors together; the largest encoder that was measured, resnext101_32x32d, has 1.8 GiB."""
+LARGEST_FILE = LARGEST_WEIGHTS + LARGEST_HEADER + 8
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 TYPES = {"torch.float32": "F32", "torch.int64": "I64", "torch.bool": "BOOL", "torch.float64": "F64", "torch.int32": "I32"}
 """Types that networks have, in the format's words."""
@@ -53,8 +54,8 @@ def read_checked(file: Path, architecture: Architecture) -> bytes:
     try:
         with file.open("rb") as handle:
             size = file.stat().st_size
-            if size > LARGEST_WEIGHTS + LARGEST_HEADER + 8:
-                raise RequestError(f"{file}: {size:,} bytes, at most {LARGEST_WEIGHTS + LARGEST_HEADER + 8:,} are read")
+            if size > LARGEST_FILE:
+                raise RequestError(f"{file}: {size:,} bytes, at most {LARGEST_FILE:,} are read")
             head, found = _read_header(handle, size)
             refuse_others(found, expected, where=file.parent)
             return head + handle.read(size - len(head))
