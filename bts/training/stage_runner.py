@@ -31,6 +31,7 @@ from bts.training.loggers import make_loggers, plain_settings
 from bts.training.module import TaskModule
 from bts.training.progress import Curves, EpochProgress, EpochRecorder, Throughput, quiet_lightning
 from bts.training.schedule import Stage
+from bts.training.strided_depthwise import to_float32
 from bts.training.tasks import task_of
 from bts.training.tensorboard import TensorBoardPictures
 from bts.training.threads import ThreadControl
@@ -60,6 +61,8 @@ def run_stage(
     module.network.train()
     if machine.channels_last:
         module.network.to(memory_format=torch.channels_last)
+    if machine.device == "cpu" and machine.precision == "bf16-mixed":
+        to_float32(module.network)
     patience, min_delta = settings.trainer.patience, settings.trainer.min_delta
     keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=patience, min_delta=min_delta)
     last = str(keeper.last) if keeper.last.is_file() else None
