@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from bts.apps.infer import make_job, make_parser
+from bts.apps.infer import make_parser
+from bts.apps.infer_job import make_job
 from bts.data.preprocess import Preprocessing
 from bts.data.readers.catalogue import read_slice
 from bts.inference.inputs import expand
-from bts.inference.parallel import MAX_WORKERS, Shard, map_ordered, workers_for
+from bts.inference.parallel import MAX_WORKERS, map_ordered, workers_for
+from bts.inference.resume import ResultFolders
 from bts.inference.runtimes.base import RawOutput, Runtime
 from bts.inference.runtimes.catalogue import open_runtime
 
@@ -47,14 +49,15 @@ def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:
     """Return the scans a second of each tenth of a folder, from its scans to their files."""
     shutil.rmtree(out, ignore_errors=True)
     options = ["--joint", str(folder), "--runtime", runtime, "--device", "cpu", "--out", str(out)]
-    job, paths = make_job(make_parser().parse_args([str(inputs), *options]), expand([inputs]), out, Shard(), volumes=())
+    paths, names = expand([inputs]), ResultFolders(out)
+    job = make_job(make_parser().parse_args([str(inputs), *options]), slices=len(paths))
+    job.folders = {path: names.folder(path) for path in paths}
     job.predictor.runtimes = tuple(WithDisc(each) for each in job.predictor.runtimes)
-    job.tell = None
     times = [time.perf_counter()]
-    for done in job.work(paths):
-        times += [time.perf_counter()] * done
-    if job.failed:
-        raise RuntimeError(f"scans failed: {job.failed}")
+    for outcomes in job.outcomes(paths):
+        times += [time.perf_counter()] * len(outcomes)
+        if failed := [outcome.failed for outcome in outcomes if outcome.failed]:
+            raise RuntimeError(f"scans failed: {failed}")
     step = max(len(paths) // TENTHS, 1)
     ends = list(range(step, len(times), step))
     return [step / (times[end] - times[end - step]) for end in ends]

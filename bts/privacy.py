@@ -19,6 +19,7 @@ SWITCHES = {
     "NO_ALBUMENTATIONS_UPDATE": "1",  # the import looks for a newer version on PyPI
     "ORT_DISABLE_TELEMETRY": "1",  # events to Microsoft from native code, and a device identifier under ~/.cache
     "OTEL_SDK_DISABLED": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",  # of a cluster that this process starts; that of another one is its administrator's
     "WANDB_ERROR_REPORTING": "false",
 }
 """Environment variable -> the value that switches a library's telemetry off. Child processes inherit them."""

@@ -26,6 +26,7 @@ ONLY_HERE = {
     "gradio": ("bts/apps/",),
     "dicomweb_client": ("bts/data/dicomweb.py",),
     "highdicom": ("bts/inference/writers/",),
+    "ray": ("bts/cluster.py",),
 }
 """Library -> where alone it may be named, imports inside functions too."""
 

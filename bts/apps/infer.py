@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bts.apps.engine import add_engine_options, open_engine
+from bts.apps.infer_cluster import infer_on_cluster, refuse_archives
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, add_model_options, printable, run_app, say
-from bts.cpu import is_torchrun
 from bts.errors import RequestError
 from bts.progress import phase
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from bts.apps.infer_job import Job
-    from bts.inference.parallel import Shard
+    from bts.apps.infer_job import Outcome
+    from bts.data.readers.series import SeriesFiles
 
 LISTED = 20
 """Number of inputs up to which each gets its own line; with more, only a progress bar and the summary are shown."""
@@ -33,78 +36,76 @@ def command(argv: Sequence[str]) -> int:
     options = make_parser().parse_args(argv)
     from bts.inference.archives import Archives
     from bts.inference.inputs import find_inputs
-    from bts.inference.parallel import read_shard
+    from bts.inference.resume import ResultFolders
     from bts.inference.studies import gather_series
 
-    shard = read_shard()
-    if options.out is None and shard.world_size > 1:
-        raise RequestError("several processes need a common output folder: set it with --out")
+    refuse_several_processes()
     if options.out is None and options.resume:
         raise RequestError("--resume needs the output folder to resume in: set it with --out")
-    out = options.out or Path("results") / time.strftime("%Y-%m-%d_%H-%M-%S")
+    out = options.out = options.out or Path("results") / time.strftime("%Y-%m-%d_%H-%M-%S")
+    cluster = open_engine(options)
     found = find_inputs(options.inputs, besides=out)
+    if cluster is not None:
+        refuse_archives(found.files)
     with Archives() as archives:
         inputs = archives.expand(found.files)
         together = found.together | archives.files.keys()
         studies = gather_series(inputs, together=together, files=archives.files, only=options.series)
-        if shard.rank == 0:
-            for line in [*([skipped_line(found.skipped)] if found.skipped else []), *archives.notes, *studies.notes]:
-                say(line)
+        for line in [*([skipped_line(found.skipped)] if found.skipped else []), *archives.notes, *studies.notes]:
+            say(line)
         failed = archives.failed | studies.failed
-        job, paths = make_job(options, studies.inputs, out, shard, volumes=studies.series)
-        job.files = {**archives.files, **studies.series}
-        if shard.rank == 0:
-            job.failed |= failed
-        left = [path for path in paths if not job.is_finished(path)] if options.resume else paths
-        if len(left) < len(paths):
-            say(f"{len(paths) - len(left)} of {len(paths)} scans are already finished")
-        with phase("inferring", len(left), unit="scans") as inferred:
-            for done in job.work(left):
-                inferred.advance(done)
-    status = summary(job, len(paths) + (len(failed) if shard.rank == 0 else 0), out)
-    # torchrun would end the other processes, which still have inputs to do; the errors were printed
-    return DONE if status == SOME_FAILED and is_torchrun() else status
+        names = ResultFolders(out)
+        folders = {path: names.folder(path) for path in studies.inputs}
+        files: dict[Path, Path | SeriesFiles] = {**archives.files, **studies.series}
+        infer = infer_here if cluster is None else partial(infer_on_cluster, cluster=cluster)
+        later = {}
+        for outcome in infer(options, folders=folders, files=files):
+            if outcome.failed is not None:
+                later[outcome.path] = outcome.failed
+            elif len(folders) <= LISTED:
+                say("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
+    failed |= {path: later[path] for path in folders if path in later}  # in order, also of a cluster
+    return summary(failed, len(folders) + len(archives.failed | studies.failed), out)
+
+
+def refuse_several_processes() -> None:
+    """Raise `RequestError` where torchrun or srun started this command several times: each would infer all inputs."""
+    for variable in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        if os.environ.get(variable, "1") not in ("", "1"):
+            raise RequestError(
+                f"{variable}={os.environ[variable]}: expected one process, which divides the scans itself: start it without "
+                "torchrun or srun, on several devices or machines with --engine ray"
+            )
+
+
+def infer_here(
+    options: Namespace, *, folders: Mapping[Path, Path], files: Mapping[Path, Path | SeriesFiles]
+) -> Iterator[Outcome]:
+    """Write the result of each input in this process, and yield the outcomes in order; with --resume, of the unfinished ones.
+
+    Raises:
+        RequestError: as loading the models does, or a folder that can't be written to.
+    """
+    from bts.apps.infer_job import is_nifti, make_job
+    from bts.inference.parallel import MAX_WORKERS
+
+    volumes = any(is_nifti(path) or not isinstance(files.get(path, path), Path) for path in folders)
+    job = make_job(options, slices=MAX_WORKERS if volumes else len(folders))
+    for note in job.predictor.notes:
+        say(note)
+    job.folders, job.files = folders, files
+    left = [path for path in folders if not (options.resume and job.is_finished(path))]
+    if len(left) < len(folders):
+        say(f"{len(folders) - len(left)} of {len(folders)} scans are already finished")
+    with phase("inferring", len(left), unit="scans") as inferred:
+        for outcomes in job.outcomes(left):
+            yield from outcomes
+            inferred.advance(len(outcomes))
 
 
 def skipped_line(skipped: Sequence[Path]) -> str:
     """Return the line on files in the searched folders that are not scans."""
     return f"{len(skipped)} files that are not scans are skipped (first: {skipped[0]})"
-
-
-def make_job(
-    options: Namespace, inputs: Sequence[Path], out: Path, shard: Shard, *, volumes: Collection[Path]
-) -> tuple[Job, list[Path]]:
-    """Load the models and return the job and this process's shard of the inputs."""
-    from bts.apps.infer_job import Job, is_nifti
-    from bts.inference.parallel import MAX_WORKERS, workers_for
-    from bts.inference.predictor import Predictor
-    from bts.inference.resume import ResultFolders
-
-    names = ResultFolders(out)
-    folders = {path: names.folder(path) for path in inputs}  # of all: names agree between processes and on resuming
-    paths = shard.of(inputs)
-    predictor = Predictor.load(
-        seg=options.seg,
-        cls=options.cls,
-        joint=options.joint,
-        runs=options.runs,
-        device=options.device,
-        runtime=options.runtime,
-        workers=workers_for(
-            MAX_WORKERS if any(is_nifti(path) or path in volumes for path in paths) else len(paths)
-        ),  # a volume has many slices
-        cam_scale=options.cam_scale,
-        cam_method=options.cam_method,
-    )
-    for note in predictor.notes:
-        say(note)
-    if shard.world_size > 1:
-        say(f"process {shard.rank + 1} of {shard.world_size}: {len(paths)} of {len(inputs)} scans")
-    out.mkdir(parents=True, exist_ok=True)
-    on_line = _print_line if len(paths) <= LISTED else None
-    job = Job(predictor, folders, axis=options.axis, cam_class=options.cam, drawn=options.pictures, on_line=on_line)
-    job.debug, job.report_patient = options.debug, options.report_patient
-    return job, paths
 
 
 def make_parser() -> OneLineParser:
@@ -154,16 +155,13 @@ def make_parser() -> OneLineParser:
     parser.add_argument(
         "--runtime", default="auto", metavar="NAME", help="torch, onnx, openvino, openvino-f32, or auto for the fastest [auto]"
     )
+    add_engine_options(parser, each="copy of the models")
     return parser
 
 
-def _print_line(line: str) -> None:
-    say(line)
-
-
-def summary(job: Job, total: int, out: Path) -> int:
+def summary(failed: Mapping[Path, str], total: int, out: Path) -> int:
     """Print the number of finished scans and all errors, and return the exit status."""
-    say(f"{total - len(job.failed)} of {total} scans done, results in {out}")
-    for reason in job.failed.values():
+    say(f"{total - len(failed)} of {total} scans done, results in {out}")
+    for reason in failed.values():
         say(f"error: {printable(reason)}", file=sys.stderr)
-    return SOME_FAILED if job.failed else DONE
+    return SOME_FAILED if failed else DONE

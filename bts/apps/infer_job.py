@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,8 @@ from bts.errors import BtsError, InputError, RequestError
 from bts.progress import counted
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from bts.data.readers.scan import Scan
     from bts.data.readers.series import SeriesFiles
     from bts.inference.prediction import Prediction
@@ -31,12 +33,13 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of one input: a line with its warnings, or why it failed."""
+    """Outcome of one input: a line with its warnings, why it failed, or that its result was there."""
 
     path: Path
     line: str = ""
     warnings: tuple[str, ...] = ()
     failed: str | None = None
+    skipped: bool = False
 
     def at(self, path: Path) -> Outcome:
         """Return the same failure with the path in front, once."""
@@ -46,7 +49,7 @@ class Outcome:
 
 @dataclass
 class Job:
-    """Inputs, loaded models and result folders.
+    """Loaded models, and result folders of the inputs.
 
     Attributes:
         predictor: loaded models; its workers are used.
@@ -55,22 +58,18 @@ class Job:
         cam_class: class of the class activation maps.
         drawn: slices of a volume that are drawn: `key`, `all` or `none`.
         report_patient: whether `report.html` names the patient of a DICOM series.
-        on_line: receives the line of each input, or None.
         files: file on disk of an input with another name, such as a member of an archive, or the files of a series.
         debug: whether to print the traceback of an unexpected error.
-        failed: error by path.
     """
 
     predictor: Predictor
-    folders: dict[Path, Path]
+    folders: Mapping[Path, Path] = field(default_factory=dict)
     axis: int | None = None
     cam_class: str | None = None
     drawn: str = "key"
     report_patient: bool = False
-    on_line: Callable[[str], None] | None = None
     files: Mapping[Path, Path | SeriesFiles] = field(default_factory=dict)
     debug: bool = False
-    failed: dict[Path, str] = field(default_factory=dict)
 
     def is_finished(self, path: Path) -> bool:
         """Return whether the complete result of an input from these models exists."""
@@ -88,8 +87,8 @@ class Job:
             pictures=self.drawn,
         )
 
-    def work(self, paths: Sequence[Path]) -> Iterator[int]:
-        """Write the result of each input; yield the number of inputs finished since the last yield.
+    def outcomes(self, paths: Sequence[Path]) -> Iterator[list[Outcome]]:
+        """Write the result of each input; yield the outcomes of some after another.
 
         Workers process the pictures, from reading to the written files, and the slices of a volume. The memory in use does not
         grow with the number of inputs.
@@ -99,15 +98,9 @@ class Job:
         for is_volume, group in groupby(paths, key=self.is_volume):
             if is_volume:
                 for path in group:
-                    self.note(self.scans([path])[0])
-                    yield 1
+                    yield self.scans([path])
                 continue
-            for outcomes in map_ordered(
-                self.scans, batches(group, self.predictor.best_batch_size), workers=self.predictor.workers
-            ):
-                for outcome in outcomes:
-                    self.note(outcome)
-                yield len(outcomes)
+            yield from map_ordered(self.scans, batches(group, self.predictor.best_batch_size), workers=self.predictor.workers)
 
     def scans(self, paths: Sequence[Path]) -> list[Outcome]:
         """Read, predict and write the inputs of one batch; return their outcomes in order."""
@@ -211,12 +204,37 @@ class Job:
         line = f"{path}: {said}{len(scan.slices)} slices{blank} -> {folder}"
         return Outcome(path, line, (*(() if found is None else found.warnings), *gather_warnings(warnings)))
 
-    def note(self, outcome: Outcome) -> None:
-        """Record why an input failed, or pass its line on."""
-        if outcome.failed is not None:
-            self.failed[outcome.path] = outcome.failed
-        elif self.on_line is not None:
-            self.on_line("\n".join([outcome.line, *(f"  note: {text}" for text in outcome.warnings)]))
+
+def make_job(options: Namespace, *, slices: int) -> Job:
+    """Load the models, make the output folder and return the job of `bts infer`, without inputs.
+
+    Args:
+        options: options of the command, with its output folder.
+        slices: number of slices to predict, where it is known to be small: so many workers are enough.
+    """
+    from bts.inference.parallel import workers_for
+    from bts.inference.predictor import Predictor
+
+    predictor = Predictor.load(
+        seg=options.seg,
+        cls=options.cls,
+        joint=options.joint,
+        runs=options.runs,
+        device=options.device,
+        runtime=options.runtime,
+        workers=workers_for(slices),
+        cam_scale=options.cam_scale,
+        cam_method=options.cam_method,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    return Job(
+        predictor,
+        axis=options.axis,
+        cam_class=options.cam,
+        drawn=options.pictures,
+        report_patient=options.report_patient,
+        debug=options.debug,
+    )
 
 
 def ends_job(error: Exception) -> bool:

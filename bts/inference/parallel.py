@@ -1,4 +1,4 @@
-"""Parallel inference: worker threads of this process, and its shard of the inputs under torchrun or srun.
+"""Parallel inference: worker threads of this process.
 
 A worker handles a scan from reading to the written files. Reading, the network, drawing and compressing release the GIL for
 most of their time, so workers use several cores. On a CPU the cores are divided among the networks of the workers: no core
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
 from bts.cpu import allowed_cores
-from bts.errors import RequestError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,9 +22,6 @@ MAX_WORKERS = 16
 """Maximum number of workers: more would wait for the GIL, and each holds a batch in memory; further cores become threads."""
 PREFETCH = 2
 """Number of results per worker that are computed in advance: this bounds the memory."""
-VARIABLES = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
-"""Environment variables of torchrun and of srun: rank, number of processes, rank on this machine. SLURM's number of tasks is
-that of the step, which srun sets; that of the job is also set where a batch script runs a single process."""
 
 
 def requested_threads() -> int:
@@ -78,39 +73,3 @@ def map_ordered(work: Callable[[T], R], items: Iterable[T], *, workers: int) -> 
         finally:
             for each in waiting:
                 each.cancel()
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Shard of the inputs of one process: every `world_size`-th of them.
-
-    Attributes:
-        rank: rank of this process, from 0.
-        world_size: number of processes.
-        local_rank: rank among the processes of this machine, from 0.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-
-    def of(self, items: Sequence[T]) -> list[T]:
-        """Return this process's items; each item belongs to exactly one process."""
-        return list(items[self.rank :: self.world_size])
-
-
-def read_shard(environment: Mapping[str, str] | None = None) -> Shard:
-    """Return this process's shard from the environment variables; all items without them.
-
-    Raises:
-        RequestError: the variables are not numbers, or the rank is not below the number of processes.
-    """
-    known = os.environ if environment is None else environment
-    for rank, world, local in VARIABLES:
-        if rank in known and world in known:
-            values = {name: known.get(name, "0") for name in (rank, world, local)}
-            if not all(value.isdigit() for value in values.values()) or not int(values[rank]) < int(values[world]):
-                found = ", ".join(f"{name}={value}" for name, value in values.items())
-                raise RequestError(f"{found}: expected numbers, {rank} from 0 to below {world}: start with torchrun or srun")
-            return Shard(int(values[rank]), int(values[world]), int(values[local]))
-    return Shard()

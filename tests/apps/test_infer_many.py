@@ -135,40 +135,19 @@ def test_another_class_s_maps_are_made_anew(loaded: list[BrightRuntime], tmp_pat
     assert [len(each.asked) for each in loaded] == [1, 0, 1]
 
 
-def test_processes_share_a_folder(
-    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    draw_scans(tmp_path / "scans", 7)
-    infer.main(["scans", "--out", "alone"])
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in "01":
-        monkeypatch.setenv("RANK", rank)
-        assert infer.main(["scans", "--out", "shared"]) == 0
-    assert [len(each.asked) for each in loaded] == [7, 4, 3]
-    assert files(tmp_path / "shared") == files(tmp_path / "alone")
-    assert "process 2 of 2: 3 of 7 scans" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("world", "status"), [("2", 0), ("1", 1)])
-def test_under_torchrun_a_bad_input_does_not_end_the_other_processes(
-    world: str, status: int, loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    draw_scans(tmp_path / "scans", 1)
-    (tmp_path / "scans" / "bad.png").write_bytes(b"no picture")
-    for name, value in {"TORCHELASTIC_RUN_ID": "none", "RANK": str(int(world) - 1), "WORLD_SIZE": world}.items():
-        monkeypatch.setenv(name, value)
-    assert infer.main(["scans", "--out", "out"]) == status
-    assert "bad.png" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({"RANK": "0", "WORLD_SIZE": "2"}, [], "several processes need a common output folder: set it with --out"),
+        (
+            {"WORLD_SIZE": "2"},
+            [],
+            "WORLD_SIZE=2: expected one process, which divides the scans itself: start it without torchrun",
+        ),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, [], "on several devices or machines with --engine ray"),
         ({}, ["--resume"], "--resume needs the output folder to resume in: set it with --out"),
     ],
 )
-def test_one_folder_of_results_must_be_named_where_it_can_t_be_guessed(
+def test_a_call_that_would_write_elsewhere_or_twice_is_refused(
     environment: dict[str, str],
     arguments: list[str],
     message: str,

@@ -1,4 +1,4 @@
-"""Workers keep the order, the memory bound and the errors of their items; processes share the inputs."""
+"""Workers keep the order, the memory bound and the errors of their items."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card, make_slice
 
-from bts.errors import RequestError
 from bts.inference.parallel import (
     MAX_WORKERS,
     PREFETCH,
-    Shard,
     available_cores,
     batches,
     map_ordered,
-    read_shard,
     requested_threads,
     threads_per_worker,
     workers_for,
@@ -109,32 +106,3 @@ def test_on_a_cpu_a_slice_goes_through_the_networks_alone() -> None:
     assert Predictor([runtime]).best_batch_size == 1
     runtime.device = "cuda"
     assert Predictor([runtime]).best_batch_size > 1
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_each_input_is_taken_by_one_process(world: int) -> None:
-    items = list(range(20))
-    taken = [item for rank in range(world) for item in Shard(rank, world).of(items)]
-    assert sorted(taken) == items
-
-
-def test_a_process_without_variables_takes_everything() -> None:
-    assert read_shard({}) == Shard(0, 1, 0)
-
-
-def test_the_variables_of_torchrun_are_read() -> None:
-    assert read_shard({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Shard(5, 8, 1)
-
-
-def test_the_variables_of_srun_are_read() -> None:
-    assert read_shard({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}) == Shard(2, 4, 0)
-
-
-def test_a_batch_script_of_slurm_without_srun_takes_everything() -> None:
-    assert read_shard({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) == Shard()
-
-
-@pytest.mark.parametrize("values", [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "first", "WORLD_SIZE": "2"}])
-def test_an_impossible_rank_is_refused(values: dict[str, str]) -> None:
-    with pytest.raises(RequestError, match="expected numbers, RANK from 0 to below WORLD_SIZE"):
-        read_shard(values)

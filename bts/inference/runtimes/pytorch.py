@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bts.errors import RequestError
 from bts.inference.cam_methods import with_method
 from bts.inference.gradcam import GradCam
-from bts.inference.parallel import read_shard, threads_per_worker
+from bts.inference.parallel import threads_per_worker
 from bts.inference.runtimes.base import RawOutput
 from bts.models.base import Output
 from bts.models.folder import ModelCard, load_network
@@ -90,8 +90,7 @@ def choose_device(device: str) -> tuple[str, str]:
     if device == "auto":
         if not found:
             return "cpu", "no CUDA device found"
-        mine = read_shard().local_rank % found  # each process of a machine takes its own GPU
-        return f"cuda:{mine}" if mine else "cuda", f"{torch.cuda.get_device_name(mine)} found"
+        return "cuda", f"{torch.cuda.get_device_name(0)} found"
     if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdigit())):
         raise RequestError(f"unknown device '{device}': choose one of auto, cpu, cuda, cuda:1")
     if kind == "cuda" and int(number or 0) >= found:
