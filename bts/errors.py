@@ -5,16 +5,27 @@ The inner layer raises with the fact; an outer layer adds path and slice with `a
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
+Same = TypeVar("Same", bound="BtsError")
+
 
 class BtsError(Exception):
     """Root of every error that a user can meet; `str()` is one line."""
 
     exit_status = 2
 
-    def at(self, where: object) -> BtsError:
-        """Return the same kind of error with `where` (a path, a slice, a setting) put in front, once."""
+    def at(self: Same, where: object) -> Same:
+        """Return the same error with `where` (a path, a slice, a setting) put in front, once."""
         text = str(self)
-        return self if str(where) in text else type(self)(f"{where}: {text}")
+        return self if str(where) in text else self.reworded(f"{where}: {text}")
+
+    def reworded(self: Same, text: str) -> Same:
+        """Return the same error with another text."""
+        found = copy.copy(self)
+        found.args = (text,)
+        return found
 
 
 class RequestError(BtsError):
@@ -27,6 +38,16 @@ class InputError(BtsError):
     """One input can't be read or used; the others may still be done."""
 
     exit_status = 1
+
+
+class SeveralSeriesError(InputError):
+    """Files that came together hold several series, of which one is to be chosen.
+
+    Attributes:
+        choices: a line on each, in the order of their numbers.
+    """
+
+    choices: tuple[str, ...] = ()
 
 
 class Interrupted(BtsError):

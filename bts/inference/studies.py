@@ -105,9 +105,9 @@ def _select(found: Sequence[SeriesFiles], left: Sequence[LeftOut], uid: str) -> 
     wanted = [volume for volume in found if volume.series.series_uid == uid]
     refused = [each for each in left if each.series_uid == uid]
     if not wanted and not refused:
-        known = list(dict.fromkeys(volume.series.series_uid for volume in found if volume.series.series_uid))
+        known = [f"{volume.series.series_uid} ({volume.summary})" for volume in found if volume.series.series_uid]
         more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-        there = ", ".join(known[:LISTED]) + more if known else "none"
+        there = "; ".join(known[:LISTED]) + more if known else "none"
         raise RequestError(f"no series {uid} in the inputs: found are {there}")
     return wanted, refused
 

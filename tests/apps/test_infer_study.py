@@ -77,7 +77,7 @@ def test_one_series_is_selected_by_its_uid(loaded: Any, study: Path, tmp_path: P
     assert infer.main(["study", "--series", "1.5.200", "--out", "out"]) == 0
     assert sources(tmp_path / "out") == {"study/T1_post-15200": 3}
     assert infer.main(["study", "--series", "1.5.999", "--out", "out"]) == 2
-    line = "no series 1.5.999 in the inputs: found are 1.5.100, 1.5.200, 1.5.400"
+    line = "no series 1.5.999 in the inputs: found are 1.5.100 (T1_post-15100, axial, 4 slices, MR); 1.5.200 ("
     assert line in capsys.readouterr().err
 
 

@@ -75,6 +75,13 @@ class Visit:
     def drop(self, path: Path) -> None:
         self.page.set_input_files("#bts-upload input[type=file]", str(path))
 
+    def drop_folder(self, folder: Path) -> None:
+        box, devtools = self.page.locator("#bts-upload").bounding_box(), self.page.context.new_cdp_session(self.page)
+        middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            devtools.send("Input.dispatchDragEvent", {"type": kind, "data": data, **middle})
+
     def shows(self, text: str, where: str = "#bts-panel") -> None:
         playwright.expect(self.page.locator(where)).to_contain_text(text, timeout=PATIENCE_MS)
 
@@ -190,6 +197,28 @@ def test_a_series_has_a_table_three_planes_and_dicom_objects(visit: Visit, tmp_p
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.15)  # high in the coronal plane
     page.wait_for_function("Number(document.querySelector('#bts-slice input[type=range]').value) > 10")  # of 0 to 15
     visit.shows(f"Slice {page.locator('#bts-slice input[type=range]').input_value()}")
+
+
+def test_of_a_folder_of_series_one_is_chosen_by_keyboard(enter: Callable[..., Visit], tmp_path: Path) -> None:
+    visit = enter(viewport={"width": 390, "height": 800})
+    page, slices = visit.page, np.repeat(picture()[None].astype(np.uint16), 4, axis=0)
+    for number, name in enumerate(("T1 post", "FLAIR", "T2"), start=1):
+        write_series(tmp_path / "study" / name, slices, series=f"1.9.{number}", SeriesDescription=name)
+    visit.drop_folder(tmp_path / "study")
+    visit.shows("choose the one")
+    choices = page.locator("#bts-series label")
+    names = ["FLAIR-192, axial, 4 slices, MR", "T1_post-191, axial, 4 slices, MR", "T2-193, axial, 4 slices, MR"]
+    assert sorted(choices.all_inner_texts()) == names
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#bts-series input").first.focus()
+    for key in ("Tab", "Space", "Tab", "Tab", "Enter"):  # to the second one, and past the third to the button
+        page.keyboard.press(key)
+    visit.shows("Tumour reported")
+    visit.shows(choices.nth(1).inner_text().split(",")[0], "#bts-stage")
+    playwright.expect(page.locator("#bts-series")).to_be_visible()
+    visit.drop(write_png(tmp_path / "slice.png"))
+    visit.shows("90.9%")
+    playwright.expect(page.locator("#bts-series")).not_to_be_visible()
 
 
 @pytest.mark.parametrize(

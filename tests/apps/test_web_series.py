@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import write_enhanced, write_series
+from dicom_series import positions, write_enhanced, write_series
 from web_models import paper_predictor, picture, write_png
 
 from bts.apps import infer
@@ -23,9 +23,10 @@ from bts.apps.web.service import AnalysisService, format_error
 from bts.apps.web.sessions import Session
 from bts.apps.web.upload_reader import read_upload
 from bts.apps.web.views import sides_of, volume_section
-from bts.errors import InputError
+from bts.errors import InputError, SeveralSeriesError
 from bts.inference.predictor import Predictor
 
+SAGITTAL = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
 SLICES = np.repeat(picture()[None].astype(np.uint16), 3, axis=0)
 
 
@@ -204,6 +205,58 @@ def zipped(folder: Path, make: Make | None = None, **members: bytes) -> list[Pat
     return pack(folder / "a.zip", files, more={name.replace("_", "."): data for name, data in members.items()})
 
 
+def several_series(folder: Path) -> list[Path]:
+    """Two series, the second without its middle slice, and a single file with two echoes."""
+    sparse = series(folder / "sparse", slices=np.repeat(SLICES, 2, axis=0), series="1.9.1", names=[f"x{n}" for n in range(6)])
+    echoes = write_enhanced(
+        folder / "echoes.dcm",
+        np.concatenate([SLICES, SLICES]),
+        at=np.tile(positions(3, directions=SAGITTAL), (2, 1)),
+        directions=SAGITTAL,
+        each=lambda index: {"MREchoSequence": {"EffectiveEchoTime": 10.0 + 20 * (index // 3)}},
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.4.1",
+        SeriesInstanceUID="1.9.2",
+        SeriesDescription="echoes",
+    )
+    return [*series(folder / "whole"), *(file for file in sparse if file.stem != "x2"), echoes]
+
+
+def test_of_several_series_the_one_that_is_chosen_is_answered(service: AnalysisService, tmp_path: Path) -> None:
+    (upload,) = sent(service, zipped(tmp_path, several_series))
+    session = service.sessions.get("anna")
+    with pytest.raises(SeveralSeriesError) as raised:
+        service.receive(upload, session=session)
+    assert raised.value.choices[:3] == (
+        "T1_post-1234, axial, 3 slices, MR",
+        "echoes-192-echo_10, sagittal, 3 slices, MR",
+        "echoes-192-echo_30, sagittal, 3 slices, MR",
+    )
+    assert raised.value.choices[3].startswith("T1_post-191, can't be read: slices 2 and 3 of 5 lie 10 mm apart")
+    for number, name in enumerate(("T1_post-1234", "echoes-192-echo_10", "echoes-192-echo_30")):
+        scan = service.receive(upload, session=session, series=number)
+        assert scan.path == name
+        assert scan.series is not None
+        assert scan.series.faults == ()
+        assert len(scan.slices) == 3
+    with pytest.raises(InputError, match="T1_post-191: slices 2 and 3 of 5 lie 10 mm apart"):
+        service.receive(upload, session=session, series=3)
+    with pytest.raises(InputError, match="series 4 of 4"):
+        service.receive(upload, session=session, series=4)
+
+
+def test_of_several_volumes_in_one_file_one_is_chosen(service: AnalysisService, tmp_path: Path) -> None:
+    (upload,) = sent(service, [file for file in several_series(tmp_path) if file.stem == "echoes"])
+    session = service.sessions.get("anna")
+    with pytest.raises(
+        SeveralSeriesError, match=r"^echoes\.dcm: 2 series: echoes-192-echo_10, sagittal, 3 slices, MR; "
+    ) as raised:
+        service.receive(upload, session=session)
+    assert len(raised.value.choices) == 2
+    scan = service.receive(upload, session=session, series=1)
+    assert scan.series is not None
+    assert scan.series.frame_numbers == (4, 5, 6)
+
+
 @pytest.mark.parametrize(
     ("make", "line"),
     [
@@ -212,8 +265,14 @@ def zipped(folder: Path, make: Make | None = None, **members: bytes) -> list[Pat
         (lambda folder: zipped(folder, bomb_dcm=bytes(2**23)), "a.zip: it unpacks to 8 MiB: at most 4 MiB are accepted"),
         (lambda folder: [written(folder / "a.zip", b"PK")], "a.zip: not a readable zip archive (File is not a zip file)"),
         (lambda folder: zipped(folder, without_middle), "a.zip: T1_post-1234: slices 2 and 3 of 5 lie 10 mm apart, others"),
-        (lambda folder: zipped(folder, two_studies), "a.zip: 2 series of 2 studies, T1_post-1234 (3 slices), T1_post-191"),
-        (lambda folder: zipped(folder, many_series), "a.zip: 30 series, T1_post-170 (1 slices), T1_post-171 (1 slices), "),
+        (
+            lambda folder: zipped(folder, two_studies),
+            "a.zip: 2 series of 2 studies: T1_post-1234, axial, 3 slices, MR; T1_post-191",
+        ),
+        (
+            lambda folder: zipped(folder, many_series),
+            "a.zip: 30 series: T1_post-170, axial, 1 slice, MR; T1_post-171, axial, 1 slice, MR; ",
+        ),
         (lambda folder: zipped(folder, torn), "a.zip: IM/1: it ends within frame 1"),
         (torn, "0.dcm and 2 other files: 1.dcm: it ends within frame 1"),
         (other_modality, "a.dcm and 2 other files: no slice of MR in it; T1_post-1234 is skipped: modality CT"),

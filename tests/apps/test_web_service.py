@@ -365,7 +365,7 @@ def test_a_program_s_scan_is_let_go_and_its_files_stay(service: AnalysisService,
 
 
 def test_the_top_names_the_models_and_what_this_is_not(service: AnalysisService) -> None:
-    top = head(service.predictor, upload_mib=200)
+    top = head(service.predictor, Limits())
     assert "paper seg" in top
     assert "trained on nothing &lt;at all&gt;" in top
     assert "Research software, not a medical device." in top
@@ -379,7 +379,7 @@ def test_the_map_is_called_what_it_is_on_screen_and_on_paper(tasks: tuple[str, .
     printed = find_result_file(service.sessions, session.secret, "print.html")
     assert printed is not None
     shown = {
-        "top": head(service.predictor, upload_mib=200),
+        "top": head(service.predictor, Limits()),
         "stage": stage(session.result, 0),
         "print": printed.read_text(encoding="utf-8"),
     }
@@ -418,7 +418,7 @@ def test_a_single_slice_is_not_counted(service: AnalysisService, tmp_path: Path)
     ],
 )
 def test_the_top_promises_what_is_answered(tasks: tuple[str, ...], words: str) -> None:
-    assert words in head(paper_predictor(*tasks), upload_mib=200)
+    assert words in head(paper_predictor(*tasks), Limits())
 
 
 def test_the_panel_refers_where_the_threshold_says_so(service: AnalysisService, tmp_path: Path) -> None:

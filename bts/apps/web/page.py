@@ -14,6 +14,7 @@ from bts.apps.web.result import Result, available_files
 from bts.apps.web.service import AnalysisService, current_result, format_error
 from bts.apps.web.sessions import Session, SessionClosedError
 from bts.apps.web.views import (
+    CHOOSE,
     EMPTY,
     FONT,
     SET_HEAT_STRENGTH,
@@ -29,6 +30,7 @@ from bts.apps.web.views import (
     volume_section,
 )
 from bts.data.readers.scan import Scan
+from bts.errors import SeveralSeriesError
 from bts.inference.picture import STRENGTH
 
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -49,7 +51,7 @@ class Page:
         self.service = service
         self._stale: set[str] = set()
         with gr.Blocks(title="bts", analytics_enabled=False, fill_width=True) as self.blocks:
-            gr.HTML(head(service.predictor, upload_mib=service.limits.upload_mib))
+            gr.HTML(head(service.predictor, service.limits))
             with gr.Tabs():
                 with gr.Tab("One scan"):
                     self._add_single_scan()
@@ -64,6 +66,9 @@ class Page:
         with gr.Row(elem_classes="bts-examples"):
             gr.HTML('<p class="bts-soft">or a synthetic example:</p>')
             buttons = [gr.Button(name, size="sm", variant="secondary", min_width=90) for name in examples.NAMES]
+        with gr.Column(visible=False, elem_id="bts-series") as self.choice:
+            self.series = gr.Radio([], label="Series, of which one is answered at a time")
+            chosen = gr.Button("Analyse series", variant="primary", size="md", scale=0, min_width=140)
         with gr.Row(elem_classes="bts-row"):
             with gr.Column(scale=7, min_width=320):
                 self.stage = gr.HTML(EMPTY, elem_id="bts-stage")
@@ -72,10 +77,11 @@ class Page:
             with gr.Column(scale=4, min_width=300):
                 self.panel = gr.HTML(WAITING, elem_id="bts-panel")
         self.volume = gr.HTML("", elem_id="bts-volume")
-        shown = [self.stage, self.panel, self.slice, self.classes, self.volume]
+        shown = [self.stage, self.panel, self.slice, self.classes, self.volume, self.choice, self.series]
         covered = [self.stage, self.panel]  # hide the result of the previous scan
         wait: dict[str, Any] = {"api_visibility": "private", "show_progress": "full", "show_progress_on": covered, **MODEL}
         self.upload.upload(self.analyse, self.upload, [*shown, self.upload], **wait)
+        chosen.click(self.analyse_series, self.series, shown, **wait)
         for name, button in zip(examples.NAMES, buttons, strict=True):
             button.click(self._example(name), None, shown, **wait)
         self.slice.change(
@@ -133,14 +139,24 @@ class Page:
         """Analyse an upload: a file, an archive, or the files of one series."""
         session = self._session(request)
         if not paths:
-            return (gr.skip(),) * 6
+            return (gr.skip(),) * 8
+        session.together = tuple(paths)
         return *self._analyse(session, lambda: self._receive(paths, session), progress, path=paths[0]), None
 
-    def _receive(self, paths: Sequence[str], session: Session) -> Scan:
+    def analyse_series(self, number: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+        """Analyse one series of the last upload."""
+        session = self._session(request)
+        if number is None or not session.together:
+            return (gr.skip(),) * 7
+        paths = session.together
+        found = self._analyse(session, lambda: self._receive(paths, session, int(number)), progress, path=paths[0])
+        return *found[:5], gr.skip(), gr.skip()  # the choice stays
+
+    def _receive(self, paths: Sequence[str], session: Session, series: int | None = None) -> Scan:
         """Read an upload of this session."""
         for path in paths:
             self.service.sessions.claim(path, session)
-        return self.service.receive(paths, session=session)
+        return self.service.receive(paths, session=session, series=series)
 
     def _example(self, name: str) -> Callable[..., tuple[Any, ...]]:
         def analyse(request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
@@ -151,16 +167,20 @@ class Page:
     def _analyse(
         self, session: Session, read: Callable[[], Scan], progress: gr.Progress, *, path: str | None = None
     ) -> tuple[Any, ...]:
-        """Return the values of stage, panel, slider, class selection and volume; an error is shown in the panel."""
+        """Return the values of stage, panel, slider, class selection, volume and choice; an error is shown in the panel."""
         try:
             result = self.service.analyse(
                 read(), session=session, on_progress=lambda fraction, text: progress(fraction, desc=text)
             )
         except SessionClosedError:
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * 7
         except Exception as error:
             session.clear()
-            return EMPTY, error_panel(format_error(error, path=path)), gr.Slider(visible=False), gr.Radio(value=None), ""
+            lines = error.choices if isinstance(error, SeveralSeriesError) else ()
+            line = CHOOSE if lines else error_panel(format_error(error, path=path))
+            choices = [(each, str(number)) for number, each in enumerate(lines)]
+            empty = EMPTY, line, gr.Slider(visible=False), gr.Radio(value=None), ""
+            return *empty, gr.Column(visible=bool(lines)), gr.Radio(choices, value=None)
         prediction = result.prediction(result.first_index)
         return (
             stage(result, result.first_index),
@@ -168,6 +188,8 @@ class Page:
             gr.Slider(0, max(result.n_slices - 1, 1), result.first_index, visible=result.is_volume),
             gr.Radio(value=prediction.cam_class if prediction else None),
             volume_section(result, secret=session.secret) if result.is_volume else "",
+            gr.Column(visible=False),
+            gr.skip(),
         )
 
     def show_slice(self, index: float, cam_class: str | None, request: gr.Request) -> tuple[Any, ...]:

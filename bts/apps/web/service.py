@@ -53,15 +53,18 @@ class AnalysisService:
         self.explainer = Predictor(classifiers, flip=predictor.flip) if classifiers else None
         self._model = threading.Lock()  # one request at a time runs the networks: two would only slow each other down
 
-    def receive(self, upload: str | Path | Sequence[str | Path], *, session: Session, axis: int | None = None) -> Scan:
-        """Read an upload, a file or the files of one series, and record the time.
-
-        Raises:
-            InputError: as `read_upload`.
-        """
+    def receive(
+        self,
+        upload: str | Path | Sequence[str | Path],
+        *,
+        session: Session,
+        axis: int | None = None,
+        series: int | None = None,
+    ) -> Scan:
+        """Read an upload, a file or the files of one series, and record the time; arguments and errors as `read_upload`."""
         paths = [upload] if isinstance(upload, (str, Path)) else upload
         session.uploads |= dict.fromkeys(map(Path, paths), time.time())
-        return read_upload(paths, limits=self.limits, axis=axis)
+        return read_upload(paths, limits=self.limits, axis=axis, series=series)
 
     def analyse(self, scan: Scan, *, session: Session, on_progress: ProgressCallback = ignore_progress) -> Result:
         """Predict a scan and write its result to the session's folder, as `infer.py` does.

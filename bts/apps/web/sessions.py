@@ -43,6 +43,7 @@ class Session:
         result_folder: folder whose files can be downloaded, also after the scan itself was dropped from memory.
         uploads: uploaded files, with the time when each was read.
         owned: folders of this session's uploads.
+        together: files of the last upload, of whose series one can be chosen.
         last_seen: time of the last request.
         closed: whether the session was closed; then nothing may be stored.
         stopped: whether the running batch was stopped; finished results stay.
@@ -54,6 +55,7 @@ class Session:
     result_folder: Path | None = None
     uploads: dict[Path, float] = field(default_factory=dict)
     owned: set[Path] = field(default_factory=set)
+    together: tuple[str, ...] = ()
     last_seen: float = field(default_factory=time.monotonic)
     closed: bool = False
     stopped: bool = False

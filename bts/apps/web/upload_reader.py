@@ -46,15 +46,17 @@ def upload_name(paths: Sequence[str | Path]) -> str:
     return bare_name(paths[0]) + (f" and {others} other file{'' if others == 1 else 's'}" if others else "")
 
 
-def read_upload(upload: Sequence[str | Path], *, limits: Limits, axis: int | None = None) -> Scan:
+def read_upload(upload: Sequence[str | Path], *, limits: Limits, axis: int | None = None, series: int | None = None) -> Scan:
     """Read an upload, under its bare name; a series under its own.
 
     Args:
         upload: paths of the files that were uploaded together.
         limits: limits of the page.
         axis: axis along which a volume is cut, as for `read_scan`.
+        series: number of the series where there are several, as for `find_one_series`.
 
     Raises:
+        SeveralSeriesError: there are several, and no number.
         InputError: the message of `infer.py` with the bare name in front, or a limit of the page is exceeded.
         OSError: the reading process cannot be started.
     """
@@ -63,17 +65,17 @@ def read_upload(upload: Sequence[str | Path], *, limits: Limits, axis: int | Non
     try:
         _check_size(paths, limits)
         if len(paths) > 1 or paths[0].suffix.lower() == SUFFIX:
-            scan = _read_together(paths, limits, axis=axis)
+            scan = _read_together(paths, limits, axis=axis, series=series)
         else:
-            scan = replace(_read(paths[0], limits, axis=axis), path=name)
+            scan = replace(_read(paths[0], limits, axis=axis, series=series), path=name)
     except InputError as error:
-        raise InputError(str(error).replace(str(paths[0]), name)).at(name) from error
+        raise error.reworded(str(error).replace(str(paths[0]), name)).at(name) from error
     shown = bare_name(scan.path)
     slices = [replace(item, path=shown, patient=None) for item in scan.slices]
     return replace(scan, path=shown, slices=slices)
 
 
-def _read_together(paths: Sequence[Path], limits: Limits, *, axis: int | None) -> Scan:
+def _read_together(paths: Sequence[Path], limits: Limits, *, axis: int | None, series: int | None) -> Scan:
     """Read an archive or several files as the one scan in them."""
     with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix="series-") as name:
         folder = Path(name)
@@ -87,10 +89,10 @@ def _read_together(paths: Sequence[Path], limits: Limits, *, axis: int | None) -
         try:
             if len(names) == 1:
                 (file,) = names
-                return replace(_read(file, limits, axis=axis, headers=paths[0].parent), path=names[file])
-            scan = _read(folder, limits, kind="folder", axis=axis, headers=paths[0].parent)
+                return replace(_read(file, limits, axis=axis, series=series, headers=paths[0].parent), path=names[file])
+            scan = _read(folder, limits, kind="folder", axis=axis, series=series, headers=paths[0].parent)
         except InputError as error:
-            raise InputError(_with_names(str(error), called, folder)) from error
+            raise error.reworded(_with_names(str(error), called, folder)) from error
         return replace(scan, path=called.get(str(folder / scan.path), scan.path))
 
 
@@ -107,13 +109,15 @@ def _read(
     *,
     kind: Literal["file", "folder"] = "file",
     axis: int | None,
+    series: int | None,
     headers: Path | None = None,
 ) -> Scan:
-    """Read a file, or the one series in a folder; the headers of a series are kept beside the upload."""
+    """Read a file, or one series in a folder; the headers of a series are kept beside the upload."""
     volume = kind == "folder" or suffix(path) in VOLUMES
     most, unit = (limits.voxels, "voxels") if volume else (limits.pixels, "pixels")
     try:
-        scan = read_scan_isolated(path, kind=kind, axis=axis, most_values=most, headers=(headers or path.parent) / HEADERS)
+        headers = (headers or path.parent) / HEADERS
+        scan = read_scan_isolated(path, kind=kind, axis=axis, series=series, most_values=most, headers=headers)
     except ClaimError as error:
         raise InputError(
             f"its header claims {error.claimed} {unit}: this page takes at most {most}, use `python infer.py`"

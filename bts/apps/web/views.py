@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from bts.apps.web.limits import Limits
 from bts.apps.web.planes import view_position
 from bts.apps.web.result import BATCH_ZIP, FILES, PRINT, REPORT, VIEW, Result, Row, available_files, make_layers
 from bts.data.readers.scan import PLANES, Scan
@@ -35,6 +36,8 @@ WAITING = (
     "a slice or a volume; or a DICOM series, all its files at once or as a zip. "
     "It stays on this server and is removed when you close the page.</p></div>"
 )
+CHOOSE = '<div class="bts-panel" role="status"><p class="bts-soft">Several series: choose the one to be analysed.</p></div>'
+"""Stands where the answer will be, as the series are listed above."""
 EMPTY = (
     '<div class="bts-stage empty"><p>The scan appears here, with the contour of the mask '
     "and the heat map of the class.</p></div>"
@@ -74,14 +77,14 @@ def page_head() -> str:
     return f'<meta name="robots" content="noindex">\n<script>\n{render("page.js")}\n{render("planes.js")}\n</script>'
 
 
-def head(predictor: Predictor, *, upload_mib: float) -> str:
-    """Return the top of the page: loaded models, their training data, the disclaimer and the upload limit."""
+def head(predictor: Predictor, limits: Limits) -> str:
+    """Return the top of the page: loaded models, their training data, the disclaimer and the upload limits."""
     cards = [runtime.card for runtime in predictor.runtimes]
     outputs = ["tumour mask"] if any(card.task != "cls" for card in cards) else []
     for card in (card for card in cards if card.task != "seg"):
         outputs += ["class", card.cam_name]
     listed = " and ".join([", ".join(outputs[:-1]), outputs[-1]]) if outputs[1:] else outputs[0]
-    return render("head.html", cards=cards, outputs=capitalise(listed), upload_mib=upload_mib)
+    return render("head.html", cards=cards, outputs=capitalise(listed), upload_mib=limits.upload_mib, files=limits.files)
 
 
 def stage(result: Result, index: int, cam_class: str | None = None) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from bts.data.readers.archive import unpack_scans
-from bts.data.readers.catalogue import claimed_values, read_scan
+from bts.data.readers.catalogue import claimed_values, file_kind, is_scan, read_scan
 from bts.data.readers.headers import header_bytes
 from bts.data.readers.one_series import find_one_series
 from bts.data.readers.scan import Series
 from bts.data.readers.scan_bytes import pack
-from bts.data.readers.series import read_series
+from bts.data.readers.series import find_series, read_series
 from bts.errors import InputError
 
 Answer = tuple[dict[str, Any], Sequence[memoryview]]
@@ -28,13 +28,20 @@ def read_file(request: Request) -> Answer:
         claimed = claimed_values(request["path"])
         if claimed > most:
             return {"claimed": claimed}, ()
-    scan = read_scan(request["path"], axis=request["axis"])
+    path = Path(request["path"])
+    if is_scan(path) and file_kind(path) == "dicom" and len(find_series([path])[0]) > 1:
+        return _read_one([path], request)
+    scan = read_scan(path, axis=request["axis"])
     return pack(scan, _headers(scan.series))
 
 
 def read_folder(request: Request) -> Answer:
-    """Read the one series in the files of a folder; the head has its `name`."""
-    found, notes = find_one_series(request["path"])
+    """Read the one series in the files of a folder, or that of a number; the head has its `name`."""
+    return _read_one(sorted(Path(request["path"]).iterdir()), request)
+
+
+def _read_one(files: Sequence[Path], request: Request) -> Answer:
+    found, notes = find_one_series(files, number=request["series"])
     columns, rows, count = found.shape
     if request["most_values"] is not None and columns * rows * count > request["most_values"]:
         return {"claimed": columns * rows * count}, ()

@@ -27,7 +27,7 @@ from bts.data.readers.bounds import MAX_ZIP_MEMBERS, MIB, NO_MEMORY, READ_LANES,
 from bts.data.readers.catalogue import suffix
 from bts.data.readers.scan import Scan
 from bts.data.readers.scan_bytes import MAX_WORDS, unpack
-from bts.errors import InputError
+from bts.errors import InputError, SeveralSeriesError
 
 LOG = logging.getLogger(__name__)
 PACKAGE_ROOT = Path(__file__).resolve().parents[3]
@@ -66,6 +66,7 @@ def read_scan_isolated(
     *,
     kind: Literal["file", "folder"] = "file",
     axis: int | None = None,
+    series: int | None = None,
     most_values: int | None = None,
     headers: Path | None = None,
     memory_mib: float = READ_MEMORY_MIB,
@@ -77,6 +78,7 @@ def read_scan_isolated(
         path: a file, or a folder with the files of one DICOM series.
         kind: which of them.
         axis: as for `read_scan`.
+        series: number of the series where there are several, as for `find_one_series`.
         most_values: largest scan by its header (`claimed_values`); None leaves the limits of the readers.
         headers: folder that the headers of a DICOM series are put in: they are the `files` of its `series` then, without
             pixels and private elements. None leaves the series out.
@@ -85,6 +87,7 @@ def read_scan_isolated(
 
     Raises:
         ClaimError: over `most_values`.
+        SeveralSeriesError: as `find_one_series`.
         InputError: as `read_scan` or `find_one_series`, or the reader crashed, took too long or too much memory.
         OSError: the process can't be started.
     """
@@ -92,6 +95,7 @@ def read_scan_isolated(
         path,
         kind=kind,
         axis=axis,
+        series=series,
         most_values=most_values,
         headers=headers,
         memory_mib=memory_mib,
@@ -154,14 +158,15 @@ class ReadingProcess:
         *,
         kind: Literal["file", "folder"] = "file",
         axis: int | None = None,
+        series: int | None = None,
         most_values: int | None = None,
         headers: Path | None = None,
         memory_mib: float = READ_MEMORY_MIB,
         seconds: float = READ_SECONDS,
     ) -> Scan:
         """Return the scan of a file or folder; see `read_scan_isolated`."""
-        request = {"kind": kind, "axis": axis, "most_values": most_values, "memory_mib": memory_mib, "seconds": seconds}
-        with self._asked(path, request) as answer:
+        request = {"kind": kind, "axis": axis, "series": series, "most_values": most_values}
+        with self._asked(path, request | {"memory_mib": memory_mib, "seconds": seconds}) as answer:
             claimed = answer.head.get("claimed")
             if claimed is None:
                 called = str(path) if kind == "file" else str(answer.head["name"])[:MAX_WORDS]
@@ -209,7 +214,7 @@ class ReadingProcess:
             try:
                 yield _AnswerHere(request | {"path": absolute})
             except InputError as error:
-                raise InputError(str(error).replace(absolute, str(path))).at(path) from error
+                raise error.reworded(str(error).replace(absolute, str(path))).at(path) from error
             return
         ours, theirs = socket.socketpair()
         with self._lanes, ours:
@@ -220,8 +225,7 @@ class ReadingProcess:
             try:
                 answer.read_head()
                 if "error" in answer.head:
-                    line = str(answer.head["error"]).replace(absolute, str(path))
-                    raise InputError("".join(letter for letter in line if letter.isprintable())[:MAX_LINE])
+                    raise _refusal(answer.head, absolute, path)
                 if answer.head.get("unexpected") == "MemoryError":
                     raise InputError(NO_MEMORY)
                 if "unexpected" in answer.head:
@@ -338,6 +342,19 @@ def _refuse_claimed(claimed: int, most: int, path: str | Path) -> None:
         error = ClaimError(f"{path}: its header claims {claimed} values: at most {most} are accepted here")
         error.claimed = claimed
         raise error
+
+
+def _refusal(head: dict[str, Any], absolute: str, path: str | Path) -> InputError:
+    """Return the error of the other process."""
+    line, *choices = (
+        "".join(letter for letter in str(each).replace(absolute, str(path)) if letter.isprintable())[:MAX_LINE]
+        for each in (head["error"], *list(head.get("choices", ()))[:MAX_ZIP_MEMBERS])
+    )
+    if not choices:
+        return InputError(line)
+    several = SeveralSeriesError(line)
+    several.choices = tuple(choices)
+    return several
 
 
 def _can_fork() -> bool:

@@ -128,7 +128,7 @@ def _answer(descriptor: int, request: dict[str, Any], read: Read) -> None:
             limit(memory_mib=request["memory_mib"], seconds=request["seconds"])
             head, parts = read(request)
         except InputError as error:
-            head = {"error": str(error)}
+            head = {"error": str(error), "choices": getattr(error, "choices", ())}
         except MemoryError:
             head = {"unexpected": "MemoryError"}
         except Exception as error:  # a fault of a reader: told by its name, as its text may hold a value of the scan

@@ -20,7 +20,7 @@ from bts.data.readers.bounds import MAX_VOXELS
 from bts.data.readers.dicom import MIRRORED, read_dicom, read_frame_data, read_values, readable_errors
 from bts.data.readers.frames import DIRECTORY, Frame, Header, find_field, functional_groups, read_frames
 from bts.data.readers.planes import cut_slices, lay_out
-from bts.data.readers.scan import Scan, Series, VolumeGeometry
+from bts.data.readers.scan import PLANES, Scan, Series, VolumeGeometry
 from bts.data.readers.stack import LOCALIZER, count_orientations, find_stacks, is_skew, sort_volume, split_volumes
 from bts.data.slice import Slice
 from bts.errors import InputError
@@ -51,6 +51,13 @@ class SeriesFiles:
     def name(self) -> str:
         """Description, end of the UID and part, safe as the name of a folder."""
         return series_name(self.series.description, self.series.series_uid, self.part)
+
+    @property
+    def summary(self) -> str:
+        """Name, plane, number of slices and modality, such as `T1-00012345, axial, 24 slices, MR`."""
+        plane = [] if self.affine is None else [PLANES[int(np.abs(self.affine[:3, 2]).argmax())]]
+        count = self.shape[2]
+        return ", ".join([self.name, *plane, f"{count} slice{'' if count == 1 else 's'}", self.series.modality])
 
     @property
     def path(self) -> Path:

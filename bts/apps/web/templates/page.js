@@ -65,16 +65,35 @@
     document.getElementById('bts-too-large')?.remove();
     const most = Number(document.querySelector('.bts-head').dataset.mib), mib = 2 ** 20;
     const together = files.reduce((sum, each) => sum + each.size, 0), one = files.length === 1;
-    if (together <= most * mib) return;
+    const count = Number(document.querySelector('.bts-head').dataset.files);
+    if (together <= most * mib && files.length <= count) return;
     event.stopPropagation(); event.preventDefault();
     if (dropped) event.target.dispatchEvent(new Event('dragleave', { bubbles: true })); else event.target.value = '';
     const note = document.createElement('p');
     note.id = 'bts-too-large'; note.className = 'bts-note error'; note.role = 'alert';
     const what = one ? `${files[0].name}: a file` : `${files.length} files`;
-    note.textContent = `${what} of ${Math.ceil(together / mib)} MiB: this page takes at most ${most} MiB, `
-      + 'use `python infer.py`';
+    note.textContent = files.length > count ? `${what}: this page takes ${count} at once, pack a longer series as a zip`
+      : `${what} of ${Math.ceil(together / mib)} MiB: this page takes at most ${most} MiB, use \`python infer.py\``;
     zone.after(note);
   };
+  const filesIn = async (entry) => {
+    if (entry.isFile) return [await new Promise((found, failed) => entry.file(found, failed))];
+    const reader = entry.createReader(), found = [];
+    for (let some; (some = await new Promise((listed, failed) => reader.readEntries(listed, failed))).length;) found.push(...some);
+    return (await Promise.all(found.map(filesIn))).flat();
+  };
+  const folders = async (event) => {  // Gradio would send a folder as if it were a file
+    const input = event.target.closest?.('#bts-upload, #bts-files')?.querySelector('input[type=file]');
+    const entries = input ? [...event.dataTransfer.items].map((each) => each.webkitGetAsEntry()).filter(Boolean) : [];
+    if (!entries.some((each) => each.isDirectory)) return;
+    event.stopImmediatePropagation(); event.preventDefault();
+    event.target.dispatchEvent(new Event('dragleave', { bubbles: true }));
+    const list = new DataTransfer();
+    for (const file of (await Promise.all(entries.map(filesIn))).flat()) list.items.add(file);
+    input.files = list.files;
+    input.dispatchEvent(new Event('change', { bubbles: true }));
+  };
+  document.addEventListener('drop', folders, true);
   for (const begin of ['change', 'drop']) document.addEventListener(begin, tooLarge, true);
   for (const end of ['pointerup', 'pointercancel']) document.addEventListener(end, () => { drag = null; });
 })();
