@@ -8,8 +8,9 @@
     python -m bench growth                  # bootstrap, audit and report as their data double
     python -m bench app                     # the page: drop to picture beside infer.py, memory after 200 uploads
     python -m bench hostile --minutes 10    # hostile uploads: does the page still answer, what is left of memory and disk
+    python -m bench peers                   # nnU-Net, a plain loop, MONAI and bts on one split (`python -m bench peers --help`)
     python -m bench all                     # one after another, each in a process of its own, into bench.jsonl
-    python -m bench page bench.jsonl --out docs/performance.md
+    python -m bench page bench.jsonl --out docs/performance_machine.md
 
 Everything is measured on phantoms and random weights that it makes itself in a temporary folder. A table is printed, and one
 line of JSON is added to `--out` where it is named. `--quick` takes sizes that show that it works, and no more.
@@ -54,8 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command(argv: Sequence[str]) -> int:
     """Run a benchmark, all of them, or write the page."""
+    if argv[:1] == ["peers"]:
+        from bench.peers.command import command as peers
+
+        return peers(argv[1:])
     parser = OneLineParser(prog="python -m bench", description=str(__doc__))
-    parser.add_argument("name", metavar="NAME", help=f"{', '.join(NAMES)}, hostile, all, or page")
+    parser.add_argument("name", metavar="NAME", help=f"{', '.join(NAMES)}, hostile, peers, all, or page")
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS", help="with page: files of JSON lines")
     parser.add_argument("--quick", action="store_true", help="smallest sizes: shows that it works, measures nothing")
     parser.add_argument("--minutes", type=float, default=10, metavar="N", help="with hostile: how long [10]")
@@ -64,11 +69,11 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep phantoms and models there [a temporary folder]")
     options = parser.parse_args(argv)
     if options.name == "page":
-        return write_page(options.results, options.out or Path("docs/performance.md"))
+        return write_page(options.results, options.out or Path("docs/performance_machine.md"))
     if options.results:
         raise RequestError(f"'{options.results[0]}': only page takes files of results")
     if options.name not in (*NAMES, "hostile", "all"):
-        known = [*NAMES, "hostile", "all", "page"]
+        known = [*NAMES, "hostile", "peers", "all", "page"]
         raise RequestError(f"no benchmark '{options.name}'{suggestion(options.name, known)}: there are {', '.join(known)}")
     with tempfile.TemporaryDirectory(prefix="bts-bench-") as temporary:
         work = options.work or Path(temporary)

@@ -1,4 +1,4 @@
-"""docs/performance.md from results: the targets line by line, then every table in full."""
+"""docs/performance_machine.md from results: the targets line by line, then every table in full."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 from bench.lines import cells_of
 from bts.errors import RequestError
 
-HEAD = """# Performance
+HEAD = """# Performance with bf16
 
-Speed and memory, compared with a baseline. Written by `python -m bench page` from the measurements of `make bench`. They use
-phantoms and random weights, so that they can be repeated anywhere.
+Speed and memory of one machine, compared with a baseline. Without bf16: [another page](performance_no_bf16.md). Other software:
+[Performance](performance.md). Written by `python -m bench page` from the measurements of `make bench`. They use phantoms and
+random weights, so that they can be repeated anywhere.
 
     make bench                                                  # about ten minutes on two quiet cores, into bench.jsonl
-    python -m bench page bench.jsonl --out docs/performance.md
+    python -m bench page bench.jsonl --out docs/performance_machine.md
 """
 READ = """
 Medians of repeated measurements; the quartiles show the spread. A ratio is relative to the line in the last column. Goals
