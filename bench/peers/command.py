@@ -42,15 +42,8 @@ SLACK_S = 7200
 def command(argv: Sequence[str]) -> int:
     """Run the peers and return the exit status: 1 where one of them failed."""
     options = _parse(argv)
-    settings = _settings(options)
-    _keep_settings(options.out, settings, asked=options.asked)
     if options.page is None:
-        data = options.out / "set"
-        if not (data / "set.json").is_file():
-            say("set: reading figshare")
-            write_set(options.data, data, quick=settings["quick"])
-        for name in options.only:
-            _run_peer(PEERS[name], options.out, settings, environments=options.environments or options.out / "environments")
+        _run(options, _agreed(options.out, _settings(options), asked=options.asked))
     results = gather(options.out)
     if options.page is not None:
         write_text(options.page, peers_page(results))
@@ -58,6 +51,17 @@ def command(argv: Sequence[str]) -> int:
         return DONE
     print(terminal_table(results))
     return SOME_FAILED if any("failed" in results["peers"].get(name, {}) for name in options.only) else DONE
+
+
+def _run(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Write the set, where it is not there yet, and run the peers."""
+    data = options.out / "set"
+    if not (data / "set.json").is_file():
+        say("set: reading figshare")
+        write_set(options.data, data, quick=settings["quick"])
+    write_text(options.out / "settings.json", json.dumps(settings, indent=1) + "\n")
+    for name in options.only:
+        _run_peer(PEERS[name], options.out, settings, environments=options.environments or options.out / "environments")
 
 
 def say(text: str) -> None:
@@ -109,21 +113,19 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {"minutes": minutes, "cores": cores, "weights": weights, "quick": options.quick}
 
 
-def _keep_settings(out: Path, settings: dict[str, Any], *, asked: set[str]) -> None:
-    """Hold one folder to one budget: write its settings, or take those that are there and refuse others."""
+def _agreed(out: Path, settings: dict[str, Any], *, asked: set[str]) -> dict[str, Any]:
+    """Hold one folder to one budget: return the settings that are there, if any, and refuse others."""
     file = out / "settings.json"
     if not file.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(settings, indent=1) + "\n")
-        return
-    kept = json.loads(file.read_text(encoding="utf-8"))
+        return settings
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     for name in sorted(asked):
         if settings[name] != kept[name]:
             raise RequestError(
                 f"{out}: its rows were made with {name} {kept[name]}, received {settings[name]}: "
                 "rows of different budgets are not compared; name another --out"
             )
-    settings |= kept
+    return kept
 
 
 def _run_peer(peer: Peer, out: Path, settings: dict[str, Any], *, environments: Path) -> None:
@@ -134,14 +136,12 @@ def _run_peer(peer: Peer, out: Path, settings: dict[str, Any], *, environments: 
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "failed.json").unlink(missing_ok=True)
-    machine = describe_machine()
     try:
         say(f"{peer.name}: environment")
         python = make_environment(peer, environments)
         found = _phases(peer, python, folder, settings)
         found |= {
             "environment_mib": disk_mib(environments / peer.environment),
-            "machine": machine,
             "versions": versions(python),
         }
         write_text(folder / "result.json", json.dumps(found, indent=1) + "\n")
@@ -170,8 +170,9 @@ def _phases(peer: Peer, python: Path, folder: Path, settings: dict[str, Any]) ->
         for left in (work, folder / "predictions"):
             shutil.rmtree(left, ignore_errors=True)
         work.mkdir()
+        machine = describe_machine()  # before: afterwards the load is our own
         found = {name: phase(name) for name in ("prepare", "train")}
-        write_text(measured, json.dumps(found) + "\n")
+        write_text(measured, json.dumps(found | {"machine": machine}) + "\n")
     found = json.loads(measured.read_text(encoding="utf-8"))
     found["predict"] = phase("predict") if not (folder / "predict.json").is_file() else None
     predicted = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
@@ -180,10 +181,14 @@ def _phases(peer: Peer, python: Path, folder: Path, settings: dict[str, Any]) ->
 
 
 def gather(out: Path) -> dict[str, Any]:
-    """Return the settings and, for every peer that was run, its row: scores of each snapshot, and what was measured."""
-    settings = json.loads((out / "settings.json").read_text(encoding="utf-8"))
-    if not (out / "set" / "set.json").is_file():
+    """Return the settings and, for every peer that was run, its row: scores of each snapshot, and what was measured.
+
+    Raises:
+        RequestError: no results in the folder, or predictions of another set.
+    """
+    if not (out / "settings.json").is_file():
         raise RequestError(f"{out}: no results in it: run `python -m bench peers --out {out}` first")
+    settings = json.loads((out / "settings.json").read_text(encoding="utf-8"))
     about = json.loads((out / "set" / "set.json").read_text(encoding="utf-8"))
     truth = read_truth(out / "set")
     peers = {
@@ -230,7 +235,7 @@ def _row(folder: Path, truth: Truth, cores: int) -> dict[str, Any]:
 
 def _add_differences(out: Path, peers: dict[str, dict[str, Any]], truth: Truth) -> None:
     """Add to every snapshot its Dice minus that of the reference after the same time, paired over patients."""
-    bootstrap = draw_patients(truth.patients)
+    bootstrap, reference = draw_patients(truth.patients), peers.get(REFERENCE, {})
     cached: dict[Path, np.ndarray] = {}
 
     def dice(file: Path) -> np.ndarray:
@@ -239,6 +244,10 @@ def _add_differences(out: Path, peers: dict[str, dict[str, Any]], truth: Truth) 
     for name, row in peers.items():
         for minutes, found in row.get("snapshots", {}).items():
             files = [out / each / "predictions" / f"{minutes}.npz" for each in (REFERENCE, name)]
-            if name != REFERENCE and "snapshots" in peers.get(REFERENCE, {}) and all(file.is_file() for file in files):
+            if name != REFERENCE and _same_machine(row, reference) and all(file.is_file() for file in files):
                 difference = compare(*map(dice, files), bootstrap)
                 found["difference"] = None if difference is None else difference.text()
+
+
+def _same_machine(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return "machine" in other and all(row["machine"][key] == other["machine"][key] for key in ("cpu", "gpu"))

@@ -19,8 +19,8 @@ from bts.settings import SplitSettings
 
 SIZE = 224
 FOLD = 5
-QUICK_PATIENTS = 2
-"""Patients of each class and part in a rehearsal."""
+QUICK_PATIENTS, QUICK_SLICES = 2, 3
+"""Patients of each class and part in a rehearsal, and slices of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +65,13 @@ def write_set(data: Path, folder: Path, *, quick: bool) -> None:
 
 
 def _few(rows: list[SplitRow]) -> list[SplitRow]:
-    """Return the slices of the first patients of every class and part."""
-    chosen: dict[tuple[str, str], list[str]] = {}
+    """Return the first slices of the first patients of every class and part."""
+    chosen: dict[tuple[str, str], dict[str, list[SplitRow]]] = {}
     for row in rows:
-        patients = chosen.setdefault((row.part, row.label), [])
-        if patient_of(row.patient) not in patients and len(patients) < QUICK_PATIENTS:
-            patients.append(patient_of(row.patient))
-    return [row for row in rows if patient_of(row.patient) in chosen[row.part, row.label]]
+        patients = chosen.setdefault((row.part, row.label), {})
+        if len(patients) < QUICK_PATIENTS or patient_of(row.patient) in patients:
+            patients.setdefault(patient_of(row.patient), []).append(row)
+    return [row for patients in chosen.values() for few in patients.values() for row in few[:QUICK_SLICES]]
 
 
 def read_truth(folder: Path) -> Truth:

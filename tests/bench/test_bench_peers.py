@@ -182,8 +182,8 @@ def test_a_peer_that_cannot_be_installed_has_a_row_and_the_others_stand(out: Pat
     assert "can't be installed (error: no such package: nothing-at-all)" in told
     rows = {row[0]: row for row in score_table(gather(out))}
     assert "can't be installed" in rows["missing"][1]
-    assert rows["works"][1] == "1.000 [no interval]"
-    assert "1 cores" in rows["works"][-1]
+    assert rows["works"][1] == "1.000 [no interval] (0.1 min)"  # it had 0.125
+    assert "1 core," in rows["works"][-1]
     assert "min" in rows["works"][-1]
 
 
@@ -199,7 +199,7 @@ def test_the_page_is_written_by_command_and_says_what_is_a_rehearsal(out: Path) 
     assert run(out, "--quick") == 0
     page = out / "page.md"
     assert main(["peers", "--out", str(out), "--page", str(page)]) == 0
-    assert "| works | 1.000 [no interval] | 1.000 [no interval] |" in page.read_text()
+    assert "| works | 1.000 [no interval] (0.1 min) | 1.000 [no interval] (0.2 min) |" in page.read_text()
     assert "not meaningful" in page.read_text()
     results = gather(out)
     results["settings"]["quick"] = False
@@ -227,6 +227,7 @@ def test_a_wrong_request_is_one_line(
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
+    assert not list(tmp_path.rglob("settings.json"))  # the next request may have another budget
 
 
 def is_running(pid: int) -> bool:

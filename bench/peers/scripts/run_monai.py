@@ -6,7 +6,6 @@ Validated every second epoch; a snapshot holds the best weights, or those of tha
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,13 +22,13 @@ from monai.transforms import (
     LoadImaged,
     RandFlipd,
     RandRotate90d,
+    ScaleIntensity,
     ScaleIntensityd,
 )
 from PIL import Image
 
 BATCH, RATE, EVERY = 16, 1e-3, 2
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-READ = [LoadImaged(["image"]), EnsureChannelFirstd(["image"]), ScaleIntensityd(["image"])]
 
 
 def network() -> UNet:
@@ -106,11 +105,11 @@ class Predictor:
     def __init__(self, job: Job, name: str) -> None:
         self.model = network().eval()
         self.model.load_state_dict(torch.load(job.snapshots / f"{name}.pt", map_location=DEVICE, weights_only=True))
-        self.read = Compose(READ)
+        self.scale = ScaleIntensity()
 
-    def __call__(self, path: Path) -> np.ndarray:
-        """Return the mask (S, S) of a PNG file; MONAI reads columns first, so that it is turned back."""
-        x = self.read({"image": path})["image"][None].to(DEVICE)
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return the mask (S, S) of a picture (S, S) uint8; MONAI's reader has the columns first, and so had the training."""
+        x = torch.as_tensor(self.scale(image.T[None]))[None].to(DEVICE)
         with torch.no_grad():
             return (torch.as_tensor(self.model(x)).sigmoid()[0, 0] > 0.5).cpu().numpy().T
 
@@ -118,17 +117,18 @@ class Predictor:
 def predict(job: Job) -> None:
     """Predict the test part one slice after another."""
     test = Slices(job, "test")
-    paths = write_pngs(job.work / "test", test.names, test.images)
     for name in job.saved("train")["snapshots"]:
         predictor = Predictor(job, name)
-        save_prediction(job, name, masks=np.stack([predictor(path) for path in paths]))
-    times = warm_times(lambda number: predictor(paths[number]), len(test))
+        save_prediction(job, name, masks=np.stack([predictor(image) for image in test.images]))
+    times = warm_times(lambda number: predictor(test.images[number]), len(test))
+    write_pngs(job.work / "one", test.names[:1], test.images[:1])
     job.save("predict", warm_ms=times, model_mib=file_mib(job.snapshots / f"{name}.pt"), runtime="torch")
 
 
 def cold(job: Job) -> None:
     """Predict one file."""
-    mask = Predictor(job, f"{job.minutes[-1]:g}")(next((job.work / "test").glob("*.png")))
+    (path,) = (job.work / "one").glob("*.png")
+    mask = Predictor(job, f"{job.minutes[-1]:g}")(np.array(Image.open(path)))
     Image.fromarray(mask.astype(np.uint8) * 255).save(job.work / "one_mask.png")
 
 

@@ -162,7 +162,7 @@ class Predictor:
         with torch.no_grad():
             mask = self.networks.unet(x).sigmoid()[0, 0] > 0.5
             probabilities = self.networks.classifier(x).softmax(1)[0]
-        heat = np.asarray(torch.as_tensor(self.explain(x)).detach().cpu())[0, 0]
+        heat = 1 - np.asarray(torch.as_tensor(self.explain(x)).detach().cpu())[0, 0]  # MONAI maps the largest value to 0
         return mask.cpu().numpy(), probabilities.cpu().numpy(), heat
 
 
