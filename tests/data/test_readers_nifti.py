@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import struct
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -336,3 +337,19 @@ def test_a_volume_without_a_wide_margin_is_shown_whole(tmp_path):
     array[5:55, 5:55] = np.random.default_rng(0).integers(1, 99, (50, 50, 2))
     scan = read_scan(save(tmp_path / "a.nii", array, np.diag([-1.0, -1, 5, 1])))
     assert {item.content for item in scan.slices} == {(0, 0, 60, 60)}
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("codes", ["RAS", "SAL"])
+def test_reading_takes_little_more_memory_than_the_volume(tmp_path, codes, name):
+    array = np.random.default_rng(0).integers(0, 9, (64, 64, 64)).astype(np.float32)
+    affine = inv_ornt_aff(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes)), array.shape)
+    path = save(tmp_path / name, array, affine)
+    read_scan(path)  # imports
+    tracemalloc.start()
+    try:
+        scan = read_scan(path)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * array.nbytes
+    finally:
+        tracemalloc.stop()
+    assert sum(item.image.nbytes for item in scan.slices) == array.nbytes

@@ -19,7 +19,7 @@ from nibabel.openers import ImageOpener
 from nibabel.orientations import io_orientation
 
 from bts.data.readers.bounds import MAX_NIFTI_OFFSET, MAX_VOLUME_BYTES, MAX_VOXELS, NO_MEMORY, refuse_claim
-from bts.data.readers.planes import cut_slices, lay_out
+from bts.data.readers.planes import cut_slices, fill_missing, lay_out
 from bts.data.readers.scan import MM, Scan, VolumeGeometry
 from bts.data.slice import MAX_SIDE
 from bts.errors import InputError
@@ -50,30 +50,33 @@ def read_nifti(path: str | Path, *, axis: int | None = None) -> Scan:
     Raises:
         InputError: damaged, too large, more than four dimensions, colour, or no slice that is not blank.
     """
-    array, geometry, spacing, notes = _load(path, axis=axis)
-    missing = np.isnan(array)
-    if missing.any() and not missing.all():
-        array = np.where(missing, array[~missing].min(), array)
-        share = 100 * float(missing.mean())
+    planes, geometry, spacing, notes = _load(path, axis=axis)
+    missing = sum(int(np.isnan(plane).sum()) for plane in planes)
+    if 0 < missing < planes.size:
+        fill_missing(planes)
+        share = 100 * missing / planes.size
         notes = (*notes, f"{share:.2g}% of the voxels are NaN and were read as background, the smallest value")
-    return cut_slices(geometry.cut(array), geometry, path=str(path), spacing_mm=spacing, notes=notes)
+    return cut_slices(planes, geometry, path=str(path), spacing_mm=spacing, notes=notes)
 
 
 def read_nifti_plane(path: str | Path) -> np.ndarray:
     """Return the values (rows, columns) of a file of one plane, blank or not; raises as `read_nifti`, and for a volume."""
-    array, geometry, _, notes = _load(path, axis=None)
+    planes, geometry, _, notes = _load(path, axis=None)
     if geometry.n_slices > 1:
         raise InputError(f"a volume of {geometry.n_slices} slices: expected one plane, save the slice that is meant")
     if any(note.startswith(SERIES) for note in notes):
         raise InputError("several planes along the fourth axis: expected one plane, save the slice that is meant")
-    return geometry.cut(array)[0]
+    return planes[0]
 
 
 Loaded = tuple[np.ndarray, VolumeGeometry, "tuple[float, float] | None", tuple[str, ...]]
 
 
 def _load(path: str | Path, *, axis: int | None) -> Loaded:
-    """Return the voxels as stored, how to cut them, the spacing of a slice, and what the user should know."""
+    """Return the slices (n_slices, H, W), how they were cut, their spacing, and what the user should know.
+
+    Beside them there is one stored plane at a time in memory.
+    """
     try:
         with _opened(path) as image:
             shape, known = _shape(image), _is_oriented(image)
@@ -82,9 +85,12 @@ def _load(path: str | Path, *, axis: int | None) -> Loaded:
             volumes = image.shape[3] if len(image.shape) > 3 else 1
             if volumes > 1:
                 notes = (*notes, f"{SERIES} {volumes} volumes: only the first was read")
-            stored: Any = image.dataobj[..., 0] if volumes > 1 else image.dataobj
-            with np.errstate(over="ignore", invalid="ignore"):
-                array = np.asarray(stored, dtype=np.float32).reshape(shape)
+            planes = np.empty((geometry.n_slices, *geometry.slice_shape), np.float32)
+            stored = geometry.as_stored(planes)
+            for index in range(shape[2]):
+                place = (slice(None), slice(None), index, *(0,) * len(image.shape))[: len(image.shape)]
+                with np.errstate(over="ignore", invalid="ignore"):
+                    stored[:, :, index] = np.asarray(image.dataobj[place], dtype=np.float32)
     except InputError:
         raise
     except MemoryError as error:
@@ -92,7 +98,7 @@ def _load(path: str | Path, *, axis: int | None) -> Loaded:
     except Exception as error:  # nibabel lets through what gzip, zlib, mmap and numpy raise on damaged files
         reason = " ".join(str(error).split())[:120].replace(str(path), "")
         raise InputError(f"truncated or damaged NIfTI file ({reason}): export or download it again") from error
-    return array, geometry, spacing, notes
+    return planes, geometry, spacing, notes
 
 
 def claimed_voxels(path: str | Path) -> int:
@@ -129,10 +135,7 @@ def _opened(path: str | Path) -> Iterator[_Image]:
     """
     with open(path, "rb") as begin:
         packed = begin.read(2) == GZIP
-    if packed == str(path).lower().endswith(".gz"):
-        yield _image(str(path))
-        return
-    with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+    with gzip.open(path, "rb") if packed else open(path, "rb") as file:  # opened once: each plane would unpack it anew
         yield _image(file)
 
 

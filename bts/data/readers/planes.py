@@ -113,3 +113,19 @@ def find_content(planes: np.ndarray) -> Box:
         with np.errstate(over="ignore", invalid="ignore"):  # what no slice may hold is refused for each
             np.maximum(brightest, np.abs(plane - plane[0, 0]), out=brightest)
     return padding_box(brightest)
+
+
+def fill_missing(planes: np.ndarray, *, mirrored: bool = False) -> None:
+    """Replace NaN in a volume (n_slices, H, W) by its smallest value in place, its values mirrored within their range before.
+
+    Raises:
+        InputError: all are NaN.
+    """
+    ranges = [(np.nanmin(plane), np.nanmax(plane)) for plane in planes if not np.isnan(plane).all()]
+    if not ranges:
+        raise InputError("all pixels are padding: there is nothing to see in the volume")
+    low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
+    for plane in planes:
+        if mirrored:
+            np.subtract(low + high, plane, out=plane)
+        plane[np.isnan(plane)] = low

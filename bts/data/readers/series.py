@@ -19,7 +19,7 @@ import numpy as np
 from bts.data.readers.bounds import MAX_VOXELS
 from bts.data.readers.dicom import MIRRORED, read_dicom, read_frame_data, read_values, readable_errors
 from bts.data.readers.frames import DIRECTORY, Frame, Header, find_field, functional_groups, read_frames
-from bts.data.readers.planes import cut_slices, lay_out
+from bts.data.readers.planes import cut_slices, fill_missing, lay_out
 from bts.data.readers.scan import PLANES, Scan, Series, VolumeGeometry
 from bts.data.readers.stack import LOCALIZER, count_orientations, find_stacks, is_skew, sort_volume, split_volumes
 from bts.data.slice import Slice
@@ -318,17 +318,5 @@ def _read_planes(found: SeriesFiles, geometry: VolumeGeometry) -> np.ndarray:
         except InputError as error:
             raise error.at(file) from error
     if mirrored or padded:
-        _settle(planes, mirrored=mirrored)
+        fill_missing(planes, mirrored=mirrored)
     return planes
-
-
-def _settle(planes: np.ndarray, *, mirrored: bool) -> None:
-    """Mirror the values of a volume within their range, and replace padding (NaN) by the darkest, in place."""
-    ranges = [(np.nanmin(plane), np.nanmax(plane)) for plane in planes if not np.isnan(plane).all()]
-    if not ranges:
-        raise InputError("all pixels are padding: there is nothing to see in the volume")
-    low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
-    for plane in planes:
-        if mirrored:
-            np.subtract(low + high, plane, out=plane)
-        plane[np.isnan(plane)] = low
