@@ -18,19 +18,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from monai.metrics import (
-    compute_average_surface_distance,
-    compute_confusion_matrix_metric,
-    compute_dice,
-    compute_hausdorff_distance,
-    compute_iou,
-    compute_surface_dice,
-    get_confusion_matrix,
-)
+
+if TYPE_CHECKING:  # MONAI and torch take seconds, and what only names scores, such as the page of an audit, needs neither
+    from torch import Tensor
 
 TOLERANCE_PX = 2.0
 """Surface Dice counts a boundary pixel as correct if the other boundary is at most this far away."""
@@ -57,8 +50,10 @@ class Surface(NamedTuple):
     surface_dice: float
 
 
-def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return both masks as (1, 1, H, W) float32, as MONAI takes them; raise ValueError on differing shapes."""
+    import torch
+
     if prediction.shape != truth.shape or prediction.ndim != 2:
         raise ValueError(f"expected two masks (H, W) of one shape, received {prediction.shape} and {truth.shape}")
     return tuple(torch.from_numpy(np.ascontiguousarray(mask, dtype=bool)).float()[None, None] for mask in (prediction, truth))  # type: ignore[return-value]
@@ -66,6 +61,8 @@ def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[torch.Tensor, torc
 
 def overlap_scores(prediction: np.ndarray, truth: np.ndarray) -> Overlap:
     """Return Dice, IoU, precision and recall of a predicted mask (H, W) bool against the truth (H, W) bool."""
+    from monai.metrics import compute_confusion_matrix_metric, compute_dice, compute_iou, get_confusion_matrix
+
     y_pred, y = _pair(prediction, truth)
     if not prediction.any() or not truth.any():
         same = float(not prediction.any() and not truth.any())
@@ -88,6 +85,8 @@ def surface_scores(
     of the two directed 95th percentiles; the average distance is over the pixels of both boundaries together. `spacing` is
     (row, column); the penalty of a single empty mask is the diagonal of the image in the same unit.
     """
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
+
     y_pred, y = _pair(prediction, truth)
     if not prediction.any() and not truth.any():
         return Surface(0.0, 0.0, 1.0)

@@ -15,8 +15,7 @@ from bts.audit.matches import SAME, Match
 from bts.audit.summary import recovery_counts, summary, verdict
 from bts.errors import InputError
 from bts.glossary import DISCLAIMER
-from bts.report.gallery import data_uri
-from bts.report.rendering import render
+from bts.report.rendering import data_uri, render
 
 PAIRS = 24
 """Largest number of pairs shown per section; the CSV files hold all."""

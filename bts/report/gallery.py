@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +15,7 @@ from bts.evaluation.classification import patient_cases
 from bts.evaluation.counterfactual import KINDS, Example
 from bts.inference.picture import contour_of, fitted, grey, heated
 from bts.inference.prediction import Prediction
+from bts.report.rendering import data_uri
 
 WORST = 24
 SLICES_A_PATIENT = 4
@@ -82,13 +81,6 @@ def draw_case(prediction: Prediction, truth: np.ndarray | None) -> Image.Image:
     for number, panel in enumerate(panels):
         whole.paste(panel, (number * (size[0] + GAP), 0))
     return whole
-
-
-def data_uri(picture: Image.Image) -> str:
-    """Return an image as the data URI of a JPEG."""
-    written = io.BytesIO()
-    picture.save(written, format="JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
 
 
 def changed_tile(example: Example) -> Tile:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jinja2 import Environment
+from PIL import Image
 
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metric_registry import COLUMNS
@@ -77,3 +80,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *(f"| {' | '.join(_cell(value) for value in row)} |" for row in rows)])
+
+
+def data_uri(picture: Image.Image) -> str:
+    """Return an image as the data URI of a JPEG."""
+    written = io.BytesIO()
+    picture.save(written, format="JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
