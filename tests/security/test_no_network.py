@@ -69,8 +69,6 @@ PAGE, ASKED_FOR = "page", "train with ImageNet weights"
 """The page, and the one command here that asks for another machine: it is recorded and refused."""
 TOGETHER = {
     "phantom": ["phantom", "set", "--patients", "9", "--slices", "1", "1", "--side", "128"],
-    "train seg": train("seg"),
-    "train cls": train("cls"),
     "train joint": train("joint", runs="joint"),
     "infer torch": ["infer", "set/1.mat", "--runtime", "torch", "--out", "by-torch"],
     "evaluate": ["evaluate", "--joint", "RUN", "--draws", "20", "--out", "report"],
@@ -80,7 +78,7 @@ TOGETHER = {
     "export monai-bundle": ["export", "RUN", "--format", "monai-bundle", "--out", "bundle"],
     ASKED_FOR: train("cls", model__encoder="resnet18", model__weights="imagenet"),
 }
-"""Commands that need torch. They run one after another in one process, since its import takes seconds."""
+"""Commands that need torch, one after another in one process, since its import takes seconds. A joint training is both others."""
 APART = {
     "infer onnx": ["infer", "set/1.mat", "--joint", "RUN", "--runtime", "onnx", "--out", "by-onnx"],
     "infer openvino": ["infer", "set/1.mat", "--joint", "RUN", "--runtime", "openvino", "--out", "by-openvino"],
