@@ -1,4 +1,4 @@
-"""Examples in docstrings give what they say. Only modules that have some are imported: pytest's own search imports every module."""
+"""Examples in docstrings give what they say. Only modules that have some are imported; pytest's search imports all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = [path for place in ("bts", "bench", "tools") for path in sorted((ROOT / place).rglob("*.py"))]
-MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
+SHOWING = [path.relative_to(ROOT).with_suffix("") for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [".".join(path.parts) for path in SHOWING])
 def test_examples_in_docstrings(name: str) -> None:
     found = doctest.testmod(importlib.import_module(name))
     assert found.attempted

@@ -78,7 +78,7 @@ TOGETHER = {
     "export monai-bundle": ["export", "RUN", "--format", "monai-bundle", "--out", "bundle"],
     ASKED_FOR: train("cls", model__encoder="resnet18", model__weights="imagenet"),
 }
-"""Commands that need torch, one after another in one process, since its import takes seconds. A joint training is both others."""
+"""Commands that need torch, one after another in one process, since its import takes seconds."""
 APART = {
     "infer onnx": ["infer", "set/1.mat", "--joint", "RUN", "--runtime", "onnx", "--out", "by-onnx"],
     "infer openvino": ["infer", "set/1.mat", "--joint", "RUN", "--runtime", "openvino", "--out", "by-openvino"],
