@@ -1,4 +1,4 @@
-# make install | demo | test | lint | bench | docs | figures | tables | model | lock | licences     needs Python >= 3.10; another one: make PY=python3.12 test
+# make install | demo | test | notebooks | lint | bench | docs | figures | tables | model | lock | licences     needs Python >= 3.10; another one: make PY=python3.12 test
 # On Windows, or without make: README.md gives the plain pip lines.
 # A machine without an NVIDIA GPU: make TORCH=cpu install takes PyTorch's CPU wheels, without CUDA (docs/how_to.md)
 
@@ -9,7 +9,7 @@ CPU_WHEELS := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pyt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint bench docs figures tables model lock licences
+.PHONY: install demo test notebooks lint bench docs figures tables model lock licences
 
 install: $(STAMP)
 
@@ -25,6 +25,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 # Bytecode is kept, or each of the many processes that tests start would compile the package again.
 test: install
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+notebooks: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools notebooks
 
 lint: install
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ COMMANDS = {
     "alternatives": ("tools.alternatives", "write docs/alternatives.md"),
     "readme": ("tools.readme", "write the scores of the bundled model into README.md"),
     "licences": ("tools.licences_command", "write docs/licences.md"),
+    "notebooks": ("tools.notebooks", "run the notebooks from top to bottom"),
     "links": ("tools.links", "check the links between the documents and of the built site"),
     "vulnerabilities": ("tools.vulnerabilities_command", "check the pinned packages for known vulnerabilities"),
     "secrets": ("tools.secrets_command", "search the repository for passwords and keys"),  # pragma: allowlist secret
