@@ -14,6 +14,7 @@ from hub_server import TOKEN, Hub, Repo, running_hub
 from huggingface_hub import constants
 
 from bts.apps import cli
+from bts.apps.evaluate import default_folder
 from bts.errors import RequestError
 from bts.inference.model_selection import model_folder
 from bts.inference.predictor import Predictor
@@ -63,6 +64,7 @@ def test_a_pushed_model_comes_back_by_its_name(
     scan = next(phantom_set.glob("*.mat"))
     assert by_name.predict(scan).class_prob == pytest.approx(by_path.predict(scan).class_prob)
     assert find_model(f"hf://me/tiny@{commit}") == find_model("hf://me/tiny")  # initial weights of a training
+    assert default_folder([Path("hf://me/tiny")], data="brisc", part="test") == Path("results/report_brisc")  # not in the cache
 
 
 def test_what_leaves_names_no_patient_and_no_folder(finished_runs, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
