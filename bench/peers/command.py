@@ -176,8 +176,8 @@ def _phases(peer: Peer, python: Path, folder: Path, settings: dict[str, Any]) ->
     found = json.loads(measured.read_text(encoding="utf-8"))
     found["predict"] = phase("predict") if not (folder / "predict.json").is_file() else None
     predicted = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
-    cold = [phase("cold")["seconds"] for _ in range(COLD_STARTS)] if predicted["warm_ms"] else []
-    return found | {"cold_s": cold}
+    starts = 0 if not predicted["warm_ms"] else 1 if settings["quick"] else COLD_STARTS
+    return found | {"cold_s": [phase("cold")["seconds"] for _ in range(starts)]}
 
 
 def gather(out: Path) -> dict[str, Any]:

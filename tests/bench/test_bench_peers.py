@@ -272,6 +272,7 @@ def test_time_that_is_paused_does_not_count_and_every_budget_gets_its_snapshot()
     assert clock.taken["0.001"]["minutes"] >= 0.001
 
 
-def test_every_script_is_there_and_the_reference_is_a_peer() -> None:
+def test_every_script_has_its_phases_and_the_reference_is_a_peer() -> None:
     assert REFERENCE in PEERS
-    assert all((SCRIPTS / peer.script).is_file() for peer in PEERS.values())
+    phases = 'main({"prepare": prepare, "train": train, "predict": predict, "cold": cold})'
+    assert all(phases in (SCRIPTS / peer.script).read_text() for peer in PEERS.values())
