@@ -12,10 +12,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from bts import cluster
+from bts.apps import benchmark, crossval, infer
+from bts.apps.engine import map_engine
+from bts.apps.infer_cluster import refuse_archives
 from bts.errors import InputError, RequestError
 
 
@@ -88,6 +92,33 @@ def test_scarcest_resource_of_a_machine_limits_what_runs_on_it(
     machine: dict[str, float], cpus: int, gpus: int, expected: int
 ) -> None:
     assert cluster.how_many(machine, cpus, gpus) == expected
+
+
+def test_cores_of_a_cluster_without_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert infer.main(["scan.png", "--cpus", "2"]) == 2
+    assert "--cpus is of a cluster: add --engine ray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--cpus", "0"], ["--gpus", "-1"]])
+def test_what_is_no_number_of_cores_or_gpus_is_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert infer.main(["scan.png", "--engine", "ray", *wrong]) == 2
+    assert "expected at least one core, and no negative number of GPUs" in capsys.readouterr().err
+
+
+def test_an_archive_is_refused_on_a_cluster(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"scans\.zip: --engine ray takes no archives: unpack it on the disk that all"):
+        refuse_archives([tmp_path / "a.png", tmp_path / "scans.zip"])
+
+
+@pytest.mark.parametrize("command", [benchmark, crossval])
+def test_trainings_take_the_options_of_a_cluster(command: ModuleType) -> None:
+    options, rest = command.make_parser().parse_known_args(["--engine", "ray", "--cpus", "4", "--data.size", "32"])
+    assert (options.engine, options.cpus, rest) == ("ray", 4, ["--data.size", "32"])
+
+
+def test_a_training_is_applied_by_python_where_no_cluster_is_asked_for() -> None:
+    options, _ = crossval.make_parser().parse_known_args([])
+    assert map_engine(options) is map
 
 
 def test_inference_without_a_cluster_does_not_import_ray() -> None:

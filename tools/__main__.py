@@ -19,6 +19,7 @@ COMMANDS = {
     "contributions": ("tools.contributions", "compare models trained without a part of a recipe with the whole one"),
     "ood": ("tools.ood", "fit the out-of-distribution reference of a model and count what it flags"),
     "volumes": ("tools.volumes", "score volumes decided slice by slice and as a whole, on series with masks"),
+    "archive": ("tools.archive", "estimate time, cost and disk of an archive of scans from measured ones"),
     "bundle": ("tools.bundle", "put the model of a finished run into the package"),
     "alternatives": ("tools.alternatives", "write docs/alternatives.md"),
     "readme": ("tools.readme", "write the scores of the bundled model into README.md"),

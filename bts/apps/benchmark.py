@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from bts.apps.engine import add_engine_options, map_engine
 from bts.apps.run import DONE, OneLineParser, say
 from bts.apps.settings_parser import read_recipe
+from bts.cluster import Engine
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, TASKS, Task
+from bts.runs import Run
 from bts.settings import Settings
 
 EPILOG = """
@@ -37,19 +40,19 @@ def command(argv: Sequence[str]) -> int:
         raise RequestError("expected settings files before the options, such as configs/recipes/kaggle_backbones_*.yaml")
     task, recipes = read_all(files, overrides, task=options.task)
     out = options.out or Path("runs") / "benchmark" / "-".join(recipes)
-    say(train_all(task, recipes, out))
+    say(train_all(task, recipes, out, engine=map_engine(options)))
     say(f"table   {out / 'benchmark.md'}, {out / 'benchmark.csv'}   {DISCLAIMER}\nnext    tensorboard --logdir {out}")
     return DONE
 
 
-def train_all(task: Task, recipes: dict[str, Settings], out: Path) -> str:
+def train_all(task: Task, recipes: dict[str, Settings], out: Path, *, engine: Engine[Settings, Run] = map) -> str:
     """Train, score and compare the recipes; return the table."""
     from bts.audit.gate import gate
     from bts.experiments.benchmark import benchmark
     from bts.training.fit import fit
 
     first = next(iter(recipes.values()))
-    return benchmark(recipes, task, out, train=partial(fit, check=gate(first)), seed=first.seed).table
+    return benchmark(recipes, task, out, train=partial(fit, check=gate(first)), seed=first.seed, engine=engine).table
 
 
 def files_first(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -83,4 +86,5 @@ def make_parser() -> OneLineParser:
     parser.add_argument("-h", "--help", action="store_true", help="show this help message and exit")
     parser.add_argument("--task", choices=TASKS, help="task of the recipes [from the file names, else cls]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of runs and tables [runs/benchmark/RECIPES]")
+    add_engine_options(parser, each="training")
     return parser

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from bts.apps.engine import add_engine_options, map_engine
 from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, TASKS
@@ -31,7 +32,7 @@ def command(argv: Sequence[str]) -> int:
     from bts.training.fit import fit
 
     train = partial(fit, check=gate(settings))
-    found = cross_validate(settings, options.task, folds, out, train=train, seed=settings.seed)
+    found = cross_validate(settings, options.task, folds, out, train=train, seed=settings.seed, engine=map_engine(options))
     say("\n".join([found.title, text_table(found.summary), *found.notes]))
     say(f"\nreport  {out / 'report' / 'index.html'}   {DISCLAIMER}")
     return DONE
@@ -56,4 +57,5 @@ def make_parser() -> OneLineParser:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings of the recipe [configs/<task>.yaml]")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="output folder [<runs>/crossval/<task>-<folds>]")
+    add_engine_options(parser, each="training")
     return parser

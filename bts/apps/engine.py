@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
-from bts.cluster import Cluster
+from bts.cluster import Cluster, Engine
 from bts.errors import RequestError
 
 ENGINES = ("local", "ray")
@@ -40,3 +41,9 @@ def open_engine(options: Namespace) -> Cluster | None:
     if cpus < 1 or (gpus is not None and gpus < 0):
         raise RequestError(f"--cpus {cpus}, --gpus {gpus}: expected at least one core, and no negative number of GPUs")
     return Cluster.connect(options.address, cpus=cpus, gpus=gpus)
+
+
+def map_engine(options: Namespace) -> Engine[Any, Any]:
+    """Return what applies a training to settings: Python's `map`, or the tasks of the cluster that the options ask for."""
+    cluster = open_engine(options)
+    return map if cluster is None else cluster.map_tasks

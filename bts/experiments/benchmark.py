@@ -9,10 +9,12 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from bts.cluster import Engine
 from bts.csv_files import write_frame
 from bts.data.split_making import make_split
 from bts.errors import RequestError
@@ -22,6 +24,7 @@ from bts.experiments.compare import Comparison, compare, rows_of
 from bts.experiments.crossval import Train, run_fold
 from bts.glossary import Task
 from bts.markup import escape
+from bts.progress import counted
 from bts.report.figures import chart, plot_interval
 from bts.report.rendering import table
 from bts.runs import Run
@@ -60,7 +63,14 @@ class Benchmark:
 
 
 def benchmark(
-    recipes: Mapping[str, Settings], task: Task, folder: Path, *, train: Train, device: str = "auto", seed: int = 0
+    recipes: Mapping[str, Settings],
+    task: Task,
+    folder: Path,
+    *,
+    train: Train,
+    device: str = "auto",
+    seed: int = 0,
+    engine: Engine[Settings, Run] = map,
 ) -> Benchmark:
     """Train and score every recipe on the first one's split and write the comparison into `folder`.
 
@@ -71,18 +81,21 @@ def benchmark(
         train: trains one run; `bts.training.fit.fit`.
         device: for scoring.
         seed: seed of the bootstrap.
+        engine: applies the training to each recipe, in order: one after another, or on a cluster (`Cluster.map_tasks`).
 
     Raises:
         RequestError: recipes on different data, or as training and scoring do.
     """
     refuse_other_data(recipes)
     split = draw_or_keep_split(next(iter(recipes.values())), folder)
-    runs = {}
-    for number, (name, settings) in enumerate(recipes.items(), start=1):
-        log.info("recipe %d of %d: %s", number, len(recipes), name)
-        made = copy.deepcopy(settings)
+    wanted = {name: copy.deepcopy(settings) for name, settings in recipes.items()}
+    for name, made in wanted.items():
         made.split.kind, made.split.file, made.runs = "file", str(split), str(folder / name)
-        runs[name] = run_fold(made, task, train, device=device)
+    done = engine(partial(run_fold, task=task, train=train, device=device), wanted.values())
+    runs = {}
+    for name, run in zip(wanted, counted(done, "benchmark", total=len(wanted), unit="recipes"), strict=True):
+        runs[name] = run
+        log.info("recipe %d of %d: %s in %s", len(runs), len(wanted), name, run.path)
     return write_comparison(runs, task, folder, seed=seed)
 
 

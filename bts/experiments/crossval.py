@@ -11,12 +11,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from bts.cluster import Engine
 from bts.csv_files import read_frame
 from bts.data.sources.base import Record, Source
 from bts.errors import RequestError
@@ -101,7 +103,15 @@ def _refuse_other_recipe(run: Run, settings: Settings) -> None:
 
 
 def cross_validate(
-    settings: Settings, task: Task, folds: Folds, folder: Path, *, train: Train, device: str = "auto", seed: int = 0
+    settings: Settings,
+    task: Task,
+    folds: Folds,
+    folder: Path,
+    *,
+    train: Train,
+    device: str = "auto",
+    seed: int = 0,
+    engine: Engine[Settings, Run] = map,
 ) -> Evaluated:
     """Train and score every fold and write the pooled report into `<folder>/report`.
 
@@ -113,15 +123,17 @@ def cross_validate(
         train: trains one run; `bts.training.fit.fit`.
         device: for scoring.
         seed: seed of the bootstrap.
+        engine: applies the training to each fold, in order: one after another, or on a cluster (`Cluster.map_tasks`).
 
     Raises:
         RequestError: as training and scoring do, or a slice that was tested in two folds.
     """
+    wanted = [fold_settings(settings, folds, fold=fold, folder=folder) for fold in range(1, folds.count + 1)]
+    runs = engine(partial(run_fold, task=task, train=train, device=device), wanted)
     done = []
-    for fold in counted(range(1, folds.count + 1), "cross-validation", unit="folds"):
-        run = run_fold(fold_settings(settings, folds, fold=fold, folder=folder), task, train, device=device)
-        log.info("fold %d of %d: %s", fold, folds.count, run.path)
+    for run in counted(runs, "cross-validation", total=folds.count, unit="folds"):
         done.append(run)
+        log.info("fold %d of %d: %s", len(done), folds.count, run.path)
     with phase("pooling the folds"):
         return pool(done, folder / "report", folds=folds, device=device, seed=seed)
 

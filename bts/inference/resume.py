@@ -25,21 +25,21 @@ class ResultFolders:
 
     def __init__(self, out: str | Path) -> None:
         self.out = Path(out)
-        self._taken: set[str] = set()
         self._names = _names_by_source(self.out)
+        self._taken = {name.casefold() for name in self._names.values()}  # some file systems do not tell A from a
+        self._numbers: dict[str, int] = {}
 
     def folder(self, path: str | Path) -> Path:
         """Return the folder for the result of an input."""
-        name = self._names.get(source_id(path)) or self._free(safe_name(path))
-        self._taken.add(name.casefold())
-        return self.out / name
+        return self.out / (self._names.get(source_id(path)) or self._free(safe_name(path)))
 
     def _free(self, stem: str) -> str:
-        others = {name.casefold() for name in self._names.values()}
-        name, number = stem, 1
-        while name.casefold() in self._taken or name.casefold() in others:  # some file systems do not tell A from a
+        name, number = stem, self._numbers.get(stem.casefold(), 1)
+        while name.casefold() in self._taken:
             number += 1
             name = f"{stem}-{number}"
+        self._numbers[stem.casefold()] = number  # all numbers below are taken: a million files of one name take linear time
+        self._taken.add(name.casefold())
         return name
 
 
