@@ -55,7 +55,7 @@ PEERS = {
         Peer("nnunet-batch12", "nnU-Net v2, 2d, batch 12", "nnunet", NNUNET, "run_nnunet.py", ("mask",), {"batch": 12}),
         Peer(
             "plain-resnet50",
-            "plain loop: smp U-Net (scse) and timm classifier, ResNet50, batch 16",
+            "plain loop: smp U-Net (scse) and timm classifier, ResNet50",
             "plain",
             PLAIN,
             "run_plain.py",
@@ -64,17 +64,17 @@ PEERS = {
         ),
         Peer(
             "plain-mobilenetv2",
-            "plain loop: smp U-Net (scse) and timm classifier, MobileNetV2, batch 16",
+            "plain loop: smp U-Net (scse) and timm classifier, MobileNetV2",
             "plain",
             PLAIN,
             "run_plain.py",
             ("mask", "class", "map"),
             {"encoder": "mobilenetv2_100", "smp_encoder": "tu-mobilenetv2_100", "layer": "bn2"},
         ),
-        Peer("monai-unet", "MONAI UNet, CacheDataset, DiceCE, batch 16", "monai", MONAI, "run_monai.py", ("mask",)),
+        Peer("monai-unet", "MONAI UNet, CacheDataset, DiceCE", "monai", MONAI, "run_monai.py", ("mask",)),
         Peer(
             "bts-seg",
-            "`bts train seg`, MobileNetV2, decoder at half resolution, batch 16",
+            "`bts train seg`, MobileNetV2, decoder at half resolution",
             "bts",
             BTS,
             "run_bts.py",
@@ -83,7 +83,7 @@ PEERS = {
         ),
         Peer(
             REFERENCE,
-            "`bts train joint`, MobileNetV2, decoder at half resolution, batch 16",
+            "`bts train joint`, MobileNetV2, decoder at half resolution",
             "bts",
             BTS,
             "run_bts.py",
