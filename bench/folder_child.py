@@ -45,10 +45,10 @@ class WithDisc:
         return raw._replace(mask_prob=np.broadcast_to(self.disc, (len(images), *self.disc.shape)))
 
 
-def files(folder: Path, inputs: Path, runtime: str, out: Path) -> list[float]:
+def files(folder: Path, inputs: Path, runtime: str, out: Path, *, pictures: str) -> list[float]:
     """Return the scans a second of each tenth of a folder, from its scans to their files."""
     shutil.rmtree(out, ignore_errors=True)
-    options = ["--joint", str(folder), "--runtime", runtime, "--device", "cpu", "--out", str(out)]
+    options = ["--joint", str(folder), "--runtime", runtime, "--device", "cpu", "--out", str(out), "--pictures", pictures]
     paths, names = expand([inputs]), ResultFolders(out)
     job = make_job(make_parser().parse_args([str(inputs), *options]), slices=len(paths))
     job.folders = {path: names.folder(path) for path in paths}
@@ -87,12 +87,12 @@ def bare(folder: Path, inputs: Path, runtime: str) -> list[float]:
 
 
 def main(argv: list[str]) -> None:
-    """Measure `files` or `bare`, and print the rates as the last line."""
+    """Measure the `bare` network, or files with that choice of pictures, and print the rates as the last line."""
     what, folder, inputs, runtime, out = argv
-    if what == "files":
-        found = files(Path(folder), Path(inputs), runtime, Path(out))
-    else:
+    if what == "bare":
         found = bare(Path(folder), Path(inputs), runtime)
+    else:
+        found = files(Path(folder), Path(inputs), runtime, Path(out), pictures=what)
     print(json.dumps({"rates": found}))
 
 

@@ -144,7 +144,8 @@ def make_parser() -> OneLineParser:
         "--pictures",
         choices=PICTURES,
         default="key",
-        help="slices of a volume that are drawn: of each lesion the one with its largest area, all, or none [key]",
+        help="slices of a volume that are drawn: of each lesion the one with its largest area, all, or none; "
+        "none also leaves out the overlay.png of a picture [key]",
     )
     parser.add_argument(
         "--report-patient",

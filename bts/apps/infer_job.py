@@ -56,7 +56,7 @@ class Job:
         folders: result folder of each input.
         axis: slicing axis of volumes.
         cam_class: class of the class activation maps.
-        drawn: slices of a volume that are drawn: `key`, `all` or `none`.
+        drawn: what is drawn, one of `PICTURES`.
         report_patient: whether `report.html` names the patient of a DICOM series.
         files: file on disk of an input with another name, such as a member of an archive, or the files of a series.
         debug: whether to print the traceback of an unexpected error.
@@ -168,7 +168,7 @@ class Job:
         found = {}
         for (path, _), prediction in zip(pictures, predictions, strict=True):
             try:
-                folder = write_prediction(prediction, self.folders[path])
+                folder = write_prediction(prediction, self.folders[path], pictures=self.drawn)
             except Exception as error:
                 found[path] = self.failure(path, error)
             else:

@@ -96,7 +96,7 @@ def is_finished(
         cam_scale: `slice` or `model`; a model without a scale of its own always gives `slice`.
         cam_method: `gradcam` or `hirescam`; None for any.
         axis: along which a volume is cut; None for any.
-        pictures: slices of a volume that are to be drawn: `key`, `all` or `none`.
+        pictures: slices of a volume that are to be drawn: `key`, `all` or `none`; a lone picture unless it is `none`.
     """
     try:
         result = read_result(folder)
@@ -108,7 +108,7 @@ def is_finished(
         return False
     if axis is not None and result.get("axis", axis) != axis:
         return False
-    if "slices" in result and not _drawn(result, folder, pictures):
+    if not _drawn(result, folder, pictures):
         return False
     rows = result.get("slices", [result])
     return all(
@@ -120,7 +120,9 @@ def is_finished(
 
 
 def _drawn(result: dict[str, Any], folder: Path, pictures: str) -> bool:
-    """Return whether the slices of a volume that are to be drawn are; False for a result of before volumes were decided."""
+    """Return whether what is to be drawn is; False for a volume's result of before volumes were decided."""
+    if "slices" not in result:
+        return pictures == "none" or (folder / "overlay.png").is_file()
     lesions = result.get("lesions", ())
     wanted = [row["index"] for row in result["slices"] if not row["blank"]]
     if pictures == "key" and lesions is not None:

@@ -17,13 +17,14 @@ Writers = Sequence[str | type[ResultWriter]] | None
 """Names of result writers, import paths of others, or classes; None for all that are registered."""
 
 
-def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Writers = None) -> Path:
+def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Writers = None, pictures: str = "key") -> Path:
     """Write `mask.png`, `cam.png`, `overlay.png` and `result.json` of a slice; what no model predicts is left out.
 
     Args:
         prediction: prediction of one slice.
         folder: created where it is missing; files of an earlier result are replaced.
         writers: names of result writers (`bts.inference.writers`), import paths of others, or classes; None takes all.
+        pictures: `none` leaves out `overlay.png`.
 
     Returns:
         the folder.
@@ -32,7 +33,7 @@ def write_prediction(prediction: Prediction, folder: str | Path, *, writers: Wri
         RequestError: the folder can't be written to, the disk is full, or a writer is unknown.
     """
     scan = Scan(path=prediction.slice.path, slices=[prediction.slice])
-    _write(scan, [prediction], Path(folder), writers)
+    _write(scan, [prediction], Path(folder), writers, pictures=pictures)
     return Path(folder)
 
 

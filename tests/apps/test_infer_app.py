@@ -115,6 +115,18 @@ def test_a_volume_gets_one_folder_and_its_mask(loaded: list[Any], tmp_path: Path
     assert (tmp_path / "out" / "slice" / "result.json").is_file()
 
 
+def test_a_picture_is_drawn_unless_none_is_asked_for(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    draw(tmp_path / "scan.png")
+    result = tmp_path / "out" / "scan"
+    assert infer.main(["scan.png", "--out", "out", "--pictures", "none"]) == 0
+    assert {path.name for path in result.iterdir()} == {"mask.png", "cam.png", "result.json"}
+    assert infer.main(["scan.png", "--out", "out", "--resume", "--pictures", "none"]) == 0
+    assert "1 of 1 scans are already finished" in capsys.readouterr().out
+    assert infer.main(["scan.png", "--out", "out", "--resume"]) == 0
+    assert "already finished" not in capsys.readouterr().out
+    assert (result / "overlay.png").is_file()
+
+
 def test_options_reach_the_predictor(loaded: list[Any], tmp_path: Path) -> None:
     draw(tmp_path / "scan.png")
     arguments = ["--seg", "s", "--seg", "t", "--cls", "c", "--runs", "r", "--device", "cpu", "--cam", "pituitary"]

@@ -67,7 +67,7 @@ class Page:
             gr.HTML('<p class="bts-soft">or a synthetic example:</p>')
             buttons = [gr.Button(name, size="sm", variant="secondary", min_width=90) for name in examples.NAMES]
         with gr.Column(visible=False, elem_id="bts-series") as self.choice:
-            self.series = gr.Radio([], label="Series, of which one is answered at a time")
+            self.series = gr.Radio([], label="Series")
             chosen = gr.Button("Analyse series", variant="primary", size="md", scale=0, min_width=140)
         with gr.Row(elem_classes="bts-row"):
             with gr.Column(scale=7, min_width=320):

@@ -18,7 +18,8 @@ from bts.registry import Registry
 RESULT = "result.json"
 """File that is written last: a folder that holds it is a complete result."""
 PICTURES = ("key", "all", "none")
-"""Slices of a volume that are drawn: of each lesion the one with its largest area, all, or none."""
+"""Slices of a volume that are drawn: of each lesion the one with its largest area, all, or none. A lone picture is drawn
+unless it is none."""
 
 
 class ResultWriter(ABC):
@@ -32,7 +33,7 @@ class ResultWriter(ABC):
         scan: the scan as it was read; `scan.volume` is None for a picture.
         folder: of the result; it exists.
         findings: of a volume, set before `finish`; None for a picture, and without a segmenter.
-        pictures: slices of a volume that are drawn, one of `PICTURES`.
+        pictures: what is drawn, one of `PICTURES`.
         report_patient: whether `report.html` names the patient of a DICOM series.
     """
 

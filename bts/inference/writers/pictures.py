@@ -52,9 +52,11 @@ class OverlayPicture(ResultWriter):
 
     def add(self, prediction: Prediction) -> None:
         """Draw the page of a picture; of a volume's slice keep what its page shows, one byte a pixel."""
+        if self.pictures == "none":
+            return
         if self.scan.volume is None:
             _write(np.asarray(overlay(prediction)), self.folder / "overlay.png")
-        elif self.pictures != "none":
+        else:
             light = replace(prediction, cam=None, mask=None, mask_prob=None, unfused=None, features=None)
             self.kept[int(prediction.slice.index or 0)] = light, prediction.cam_bytes
 
