@@ -7,6 +7,7 @@
     python -m bench reading                 # first epoch, second epoch, second run
     python -m bench growth                  # bootstrap, audit and report as their data double
     python -m bench app                     # the page: drop to picture beside infer.py, memory after 200 uploads
+    python -m bench gpu                     # latency and memory of inference on a GPU; bench/gpu.sh adds trainings
     python -m bench hostile --minutes 10    # hostile uploads: does the page still answer, what is left of memory and disk
     python -m bench peers                   # nnU-Net, a plain loop, MONAI and bts on one split (`python -m bench peers --help`)
     python -m bench all                     # one after another, each in a process of its own, into bench.jsonl
@@ -43,6 +44,7 @@ NAMES = {
     "reading": "reading",
     "growth": "growth",
     "app": "app",
+    "gpu": "gpu",
 }
 """Name on the command line -> module in this folder, with its title as docstring and `run(work, quick=)`."""
 RESULTS = Path("bench.jsonl")

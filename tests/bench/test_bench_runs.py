@@ -28,6 +28,7 @@ EXPECTED = {
     ],
     "growth": ["bootstrap, 200", "audit, 40", "report, 60"],
     "app": ["infer.py, one scan, warm", "page, drop to picture", "server's memory after 4 uploads"],
+    "gpu": [f"{PLAIN}, batch of 1", "joint ResNet50, torch, batch of 1"],
 }
 
 
