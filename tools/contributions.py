@@ -37,7 +37,7 @@ from tools.post_contrast import PostContrast
 
 EPILOG = """
 examples:
-  python -m tools contributions all=runs/all/joint/TIME 'no counterfactuals=runs/no3/joint/TIME' \\
+  python -m tools contributions all=runs/all/joint/TIME no_counterfactuals=runs/no3/joint/TIME \\
       --manifest data/model/manifest.csv --lgg data/lgg --out docs/experiments.md
 """
 BLOCK = "contributions"
