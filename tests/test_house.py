@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ class Module(NamedTuple):
     def layer(self) -> int:
         return layer_of(self.name)
 
+    @functools.cache  # noqa: B019
     def imports(self) -> list[Import]:
         return list(
             walk_imports(self.tree, package=self.name if self.path.endswith("__init__.py") else self.name.rpartition(".")[0])
@@ -118,6 +120,7 @@ def types_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
+@functools.cache
 def house(root: Path = ROOT) -> dict[str, Module]:
     """Every module of `bts/` by its dotted name."""
     files = sorted((root / "bts").rglob("*.py"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from tools.half_precision import store_in_half, write_half_folder, write_half_on
 
 
 @pytest.fixture(scope="module")
-def small(exported_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("half") / "small"
-    write_half_folder(exported_models["joint"], folder, name="small")
-    write_half_onnx(folder)
-    return folder
+def small(exported_models: dict[str, Path], made_once: Callable[..., Path]) -> Path:
+    def write(root: Path) -> None:
+        write_half_folder(exported_models["joint"], root / "small", name="small")
+        write_half_onnx(root / "small")
+
+    return made_once("half", write) / "small"
 
 
 def size_of(file: Path) -> int:
