@@ -221,24 +221,22 @@ def test_of_a_folder_of_series_one_is_chosen_by_keyboard(enter: Callable[..., Vi
     playwright.expect(page.locator("#bts-series")).not_to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("name", "write", "line"),
-    [  # the last one never leaves the browser
-        ("broken.png", lambda path: path.write_bytes(b"no picture"), "broken.png: not a readable picture"),
-        ("empty.png", lambda path: path.write_bytes(b""), "empty.png: "),
-        ("report.docx", lambda path: path.write_bytes(b"words"), "report.docx: a file of an unknown kind '.docx'"),
-        ("bomb.nii", lambda path: claims(path, (8000, 8000, 8000)), "bomb.nii: its header claims 512000000000 voxels"),
-        ("large.png", lambda path: path.write_bytes(bytes(2**21)), "large.png: a file of 2 MiB: this page takes at most 1 MiB"),
-    ],
-)
-def test_a_bad_file_is_one_line_and_the_next_one_is_answered(
-    name: str, write: Callable[[Path], object], line: str, visit: Visit, tmp_path: Path
-) -> None:
-    write(tmp_path / name)
-    visit.drop(tmp_path / name)
-    alert = visit.page.get_by_role("alert").filter(has_text=name)
-    playwright.expect(alert).to_contain_text(line, timeout=PATIENCE_MS)
-    assert "Traceback" not in visit.page.content()
+BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {  # the last one never leaves the browser
+    "broken.png": (lambda path: path.write_bytes(b"no picture"), "broken.png: not a readable picture"),
+    "empty.png": (lambda path: path.write_bytes(b""), "empty.png: "),
+    "report.docx": (lambda path: path.write_bytes(b"words"), "report.docx: a file of an unknown kind '.docx'"),
+    "bomb.nii": (lambda path: claims(path, (8000, 8000, 8000)), "bomb.nii: its header claims 512000000000 voxels"),
+    "large.png": (lambda path: path.write_bytes(bytes(2**21)), "large.png: a file of 2 MiB: this page takes at most 1 MiB"),
+}
+
+
+def test_bad_files_are_one_line_each_and_the_next_one_is_answered(visit: Visit, tmp_path: Path) -> None:
+    for name, (write, line) in BAD_FILES.items():
+        write(tmp_path / name)
+        visit.drop(tmp_path / name)
+        alert = visit.page.get_by_role("alert").filter(has_text=name)
+        playwright.expect(alert).to_contain_text(line, timeout=PATIENCE_MS)
+        assert "Traceback" not in visit.page.content()
     visit.drop(write_png(tmp_path / "slice.png"))
     visit.shows("90.9%")
 
