@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import gc
 import os
 import pickle
 import signal
@@ -77,12 +76,6 @@ def phases(monkeypatch: pytest.MonkeyPatch) -> list[progress.Phase]:
     reporter = Recorder(is_terminal=lambda: False, tick_s=None)
     monkeypatch.setattr(progress, "REPORTER", reporter)
     return found
-
-
-def pytest_collection_finish() -> None:
-    """Take the objects of all imports out of the garbage collector's searches."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")

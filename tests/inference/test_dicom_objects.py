@@ -276,7 +276,12 @@ def test_without_highdicom_a_note_says_so(
     ]
 
 
-@pytest.mark.parametrize("more", [{}, {"FrameOfReferenceUID": ""}], ids=["", "no frame of reference"])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR AS")  # by pydicom, when the test writes it
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"FrameOfReferenceUID": ""}, {"PatientAge": "42"}],
+    ids=["", "no frame of reference", "an age without its unit"],
+)
 @pytest.mark.parametrize("tumour", [True, False])
 @pytest.mark.parametrize("enhanced", [False, True])
 def test_a_validator_finds_no_error(enhanced: bool, tumour: bool, more: dict[str, str], tmp_path: Path) -> None:

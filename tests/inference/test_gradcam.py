@@ -223,11 +223,14 @@ def test_ten_calls_leave_no_hook_no_tensor_and_the_grad_mode_as_it_was(build):
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
     gc.freeze()  # what exists so far is not searched, which takes seconds
-    gradcam(pictures(1))
-    before = tensors()
-    for _ in range(10):
+    try:
         gradcam(pictures(1))
-    assert tensors() <= before
+        before = tensors()
+        for _ in range(10):
+            gradcam(pictures(1))
+        assert tensors() <= before
+    finally:
+        gc.unfreeze()
     assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
     assert torch.is_grad_enabled()
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -6,6 +6,7 @@ binary objects are read by more viewers than label maps (DICOM Supplement 243).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ def source_headers(series: Series, geometry: VolumeGeometry) -> list[Any]:
 
     Required attributes that are missing are added: the thickness of a slice as the distance of slices, a frame of reference
     that is the same for each result of a series, others empty. Where a classic series repeats its orientation with different
-    rounding, or an enhanced one in every frame, the first is taken for all, as highdicom compares and expects.
+    rounding, or an enhanced one in every frame, the first is taken for all, as highdicom compares and expects. An age that is
+    not written as DICOM asks (`042Y`) is left out.
 
     Raises:
         InputError: a file can't be read any more.
@@ -46,6 +48,8 @@ def source_headers(series: Series, geometry: VolumeGeometry) -> list[Any]:
         for name in TYPE_2:
             if name not in header:
                 setattr(header, name, "")
+        if not re.fullmatch(r"\d{3}[DWMY]", str(header.get("PatientAge", "000D"))):
+            del header.PatientAge
         header.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or own_frame
         if "SharedFunctionalGroupsSequence" in header:
             shared, first = header.SharedFunctionalGroupsSequence[0], header.PerFrameFunctionalGroupsSequence[0]
