@@ -274,7 +274,7 @@ def test_two_files_at_once_stand_in_a_table_that_sorts(visit: Visit, tmp_path: P
 
 def test_a_stopped_batch_says_so_and_gives_what_is_done(visit: Visit, tmp_path: Path) -> None:
     visit.page.get_by_role("tab", name="Many scans").click()
-    paths = [write_volume_file(tmp_path / f"head{number}.nii.gz", slices=6) for number in range(12)]
+    paths = [write_volume_file(tmp_path / f"head{number}.nii.gz", slices=40) for number in range(12)]
     playwright.expect(visit.page.locator("#bts-start")).to_be_visible(timeout=PATIENCE_MS)
     visit.page.set_input_files("#bts-files input[type=file]", [str(path) for path in paths])
     visit.page.wait_for_function("document.querySelector('#bts-files').textContent.replace(/\\s/g, '').includes('head9')")
