@@ -166,7 +166,7 @@ def test_a_volume_has_a_slider_and_a_strip(visit: Visit, tmp_path: Path) -> None
     visit.shows("4 of 5")
     visit.page.locator("#bts-slice input[type=range]").fill("4")
     visit.shows("Blank slice")
-    visit.page.locator(".bts-strip svg").click(force=True)  # in its middle, where the third of five slices is
+    visit.page.locator(".bts-strip svg").click()  # once it lies still, in its middle, where the third of five slices is
     visit.shows("Slice 2")
     assert visit.page.get_by_role("link", name="Mask (NIfTI)").count() == 1
 
