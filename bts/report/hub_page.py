@@ -51,7 +51,10 @@ def card_page(folder: Path) -> str:
     """
     beside, run = folder / CARD_PAGE, Run(folder.parent)
     if beside.is_file():
-        return beside.read_text(encoding="utf-8")
+        try:
+            return beside.read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise RequestError(f"{beside}: can't be read as UTF-8 text: write it anew (`bts card RUN --out {beside}`)") from error
     if run.model != folder:
         raise RequestError(
             f"{folder}: no {CARD_PAGE} in it: push a run, or write the card first (`bts card RUN --out {beside}`)"

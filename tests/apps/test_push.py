@@ -204,3 +204,10 @@ def test_a_model_without_a_card_is_not_pushed(hub: Hub, model: Path, capsys: pyt
     assert cli.main(["push", str(model), "me/tiny"]) == 2
     assert "no MODEL_CARD.md in it: push a run, or write the card first (`bts card RUN --out " in capsys.readouterr().err
     assert hub.asked == []
+
+
+def test_a_card_that_is_no_text_is_not_pushed(hub: Hub, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model / "MODEL_CARD.md").write_bytes(b"\xff\xfe")
+    assert cli.main(["push", str(model), "me/tiny"]) == 2
+    assert "MODEL_CARD.md: can't be read as UTF-8 text: write it anew (`bts card RUN --out " in capsys.readouterr().err
+    assert hub.asked == []
