@@ -54,7 +54,9 @@ def card_page(folder: Path) -> str:
         try:
             return beside.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
-            raise RequestError(f"{beside}: can't be read as UTF-8 text: write it anew (`bts card RUN --out {beside}`)") from error
+            raise RequestError(
+                f"{beside}: can't be read as UTF-8 text: write it anew (`bts card RUN --out {beside}`)"
+            ) from error
     if run.model != folder:
         raise RequestError(
             f"{folder}: no {CARD_PAGE} in it: push a run, or write the card first (`bts card RUN --out {beside}`)"
