@@ -18,6 +18,7 @@ from bts.data.split import Split
 from bts.errors import RequestError
 from bts.models.folder import load_network, read_card
 from bts.models.losses import ClassificationLoss
+from bts.training import stage_runner
 from bts.training.checkpoints import load_checkpoint
 from bts.training.fit import fit
 
@@ -186,6 +187,18 @@ def test_training_in_bf16_leaves_weights_in_32_bits(cls: Make) -> None:
     settings.trainer.precision = "bf16-mixed"  # emulated where the processor has none: slow, and right
     network, _ = load_network(fit(settings).model)
     assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("precision", "changed"), [("bf16-mixed", True), ("32-true", False)])
+def test_strided_depthwise_convolutions_are_changed_in_bf16_alone(
+    precision: str, changed: bool, cls: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.nn.Module] = []
+    monkeypatch.setattr(stage_runner, "to_float32", asked.append)
+    settings = cls()
+    settings.trainer.precision, settings.trainer.limit_batches, settings.optim.epochs = precision, 1, 1
+    fit(settings)
+    assert bool(asked) is changed
 
 
 def test_a_run_cut_short_says_so_in_its_model(cls: Make) -> None:
