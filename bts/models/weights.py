@@ -13,6 +13,7 @@ from bts.errors import RequestError
 from bts.models.base import INPUT_MEAN, INPUT_STD, Network
 from bts.models.encoders import Encoder
 from bts.models.hub import fetch_imagenet, hub_normalisation, known_classifier_keys
+from bts.models.weights_package import INSTALL, in_timms_names, is_packaged, packaged_file
 
 WAYS_OUT = "give a file (--model.weights FILE) or start from random weights (--model.weights none)"
 PREFIXES = ("module.", "network.", "encoder.", "backbone.", "body.", "top.", "model.")
@@ -35,12 +36,13 @@ def load_pretrained(network: Network, weights: str | Path) -> None:
     """Load the encoder's weights, and set the input's normalisation: the architecture's if given, else that of the weights.
 
     Raises:
-        RequestError: the hub can't be reached, the file can't be read, or it does not fit the encoder.
+        RequestError: no package has the weights and the hub can't be reached, the file can't be read, or it does not fit the
+            encoder.
     """
     network.weights_note = "random weights"
     pretrained = None
     if str(weights) == "imagenet":
-        pretrained = _from_hub(network.encoder.name)
+        pretrained = _from_imagenet(network.encoder.name)
     elif str(weights) != "none":
         pretrained = _from_file(Path(weights), encoder=network.encoder.name)
     if pretrained is not None:
@@ -108,9 +110,14 @@ def _some(keys: list[str]) -> str:
     return f"{len(keys)}" + (f" ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" if keys else "")
 
 
-def _from_hub(name: str) -> Pretrained:
+def _from_imagenet(name: str) -> Pretrained:
     mean, std = hub_normalisation(name)
-    return Pretrained(fetch_imagenet(name, WAYS_OUT), mean, std, f"ImageNet weights of {name}")
+    file = packaged_file(name)
+    if file is not None:
+        state = in_timms_names(_read_torch(file), name, where=file)
+        return Pretrained(state, mean, std, f"ImageNet weights of {name} ({file.name})")
+    ways_out = f"{INSTALL}, {WAYS_OUT}" if is_packaged(name) else WAYS_OUT
+    return Pretrained(fetch_imagenet(name, ways_out), mean, std, f"ImageNet weights of {name}")
 
 
 def _from_file(path: Path, *, encoder: str) -> Pretrained:
