@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Float32Conv2d(nn.Conv2d):
-    """A convolution that is computed in float32 under autocast."""
+class Float32Convolution(nn.Conv2d):
+    """A convolution, of `nn.Conv2d` or a subclass of it, that is computed in float32 under autocast."""
 
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
@@ -23,8 +23,10 @@ def to_float32(network: nn.Module) -> int:
     found = [
         module
         for module in network.modules()
-        if type(module) is nn.Conv2d and module.groups == module.in_channels > 1 and max(module.stride) > 1
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and max(module.stride) > 1
     ]
     for module in found:
-        module.__class__ = Float32Conv2d
+        kind = type(module)
+        if not issubclass(kind, Float32Convolution):
+            module.__class__ = type(f"Float32{kind.__name__}", (Float32Convolution, kind), {})
     return len(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from bts.training.strided_depthwise import to_float32
@@ -17,14 +18,19 @@ def outcome(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
     return answer, gradient
 
 
-def test_output_and_gradient_are_those_of_float32_and_the_type_stays() -> None:
+@pytest.mark.parametrize(
+    ("kind", "padding"),
+    [(nn.Conv2d, 1), (Conv2dSame, 0)],  # the second is timm's, with TensorFlow's padding
+)
+def test_output_and_gradient_are_those_of_float32_and_the_type_stays(kind: type[nn.Conv2d], padding: int) -> None:
     torch.manual_seed(0)
-    network, image = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8, bias=False), torch.randn(4, 8, 17, 17).bfloat16()
+    network = kind(8, 8, 3, stride=2, padding=padding, groups=8, bias=False)
+    image = torch.randn(4, 8, 17, 17).bfloat16()
     truth = network(image.float())
     (gradient,) = torch.autograd.grad(truth.square().sum(), list(network.parameters()))
     names = list(network.state_dict())
     coarse, _ = outcome(network, image)
-    assert to_float32(network) == 1
+    assert to_float32(network) == to_float32(network) == 1
     found, found_gradient = outcome(network, image)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, truth.bfloat16())
