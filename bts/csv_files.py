@@ -90,9 +90,9 @@ def dict_writer(file: TextIO, names: Sequence[str]) -> csv.DictWriter[str]:
     return found
 
 
-def dict_reader(file: TextIO) -> csv.DictReader[str]:
+def dict_reader(lines: Iterable[str]) -> csv.DictReader[str]:
     """Return a reader of rows by column name, as `csv.DictReader` gives them."""
-    found = csv.DictReader(file)
+    found = csv.DictReader(lines)
     found.reader = _Reader(found.reader)  # type: ignore[assignment]
     return found
 

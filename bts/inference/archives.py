@@ -5,6 +5,7 @@ No name of an archive becomes a path on the disk, so nothing can be written outs
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ class Archives:
         """Return the inputs with the scans in each archive in its place; archives and members that fail are in `failed`."""
         found: dict[Path, None] = {}
         for path in paths:
-            if path.suffix.lower() != SUFFIX or not path.is_file():
+            if path.suffix.lower() != SUFFIX or not os.path.isfile(path):
                 found[path] = None
                 continue
             try:

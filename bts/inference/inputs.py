@@ -1,4 +1,4 @@
-"""Input files of a job: files, folders and patterns expanded into one list in a stable order."""
+"""Input files of a job: files, folders, patterns and lists expanded into one list in a stable order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from bts.data.readers.catalogue import SUFFIXES, is_scan
 from bts.errors import RequestError
+from bts.inference.lists import is_list, read_list
 from bts.inference.writers.base import RESULT
 
 NO_SLICES = ("cvind.mat",)
@@ -29,14 +30,15 @@ def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[
 
     A file is taken as it is, but a DICOMDIR stands for its folder. A folder is searched for scans, also in its folders and
     links; hidden files and folders and folders of results are skipped. A name with `*`, `?` or `[` is a pattern, `**` for any
-    depth.
+    depth. A `.txt` or `.csv` file is a list of files and folders; one of them that can't be read stays in the answer, as a
+    million others need not wait for it.
 
     Args:
-        named: files, folders and patterns.
+        named: files, folders, patterns and lists.
         besides: folder that is skipped in the search: the output folder.
 
     Raises:
-        RequestError: a name that does not exist, a folder without a readable file, a pattern without a match.
+        RequestError: a name that does not exist, a folder without a readable file, a pattern without a match, no list of paths.
     """
     return find_inputs(named, besides=besides)[0]
 
@@ -47,7 +49,7 @@ class Found(NamedTuple):
     Attributes:
         files: each once, in order.
         skipped: visible files of the searched folders that are no scans.
-        together: those of `files` that were found in folders.
+        together: those of `files` that were found in folders and lists.
     """
 
     files: list[Path]
@@ -63,18 +65,21 @@ def find_inputs(named: Sequence[str | Path], *, besides: Path | None = None) -> 
     skipped: list[Path] = []
     together: set[Path] = set()
     for name in named:
-        folder = _folder(Path(name))
-        files = _meant(name, besides) if folder is None else _inside(folder, besides, skipped)
-        together.update(() if folder is None else files)
+        listed, folder = is_list(Path(name)), _folder(Path(name))
+        if listed:
+            files = [file for entry in read_list(Path(name)) for file in _listed(entry, besides, skipped)]
+        else:
+            files = _meant(name, besides) if folder is None else _inside(folder, besides, skipped)
+        together.update(files if listed or folder is not None else ())
         found |= dict.fromkeys(files)
     return Found(list(found), sorted(set(skipped), key=natural_key), together)
 
 
 def _folder(path: Path) -> Path | None:
     """Return the folder that a name stands for: itself, or that of a DICOMDIR, below which all its files are."""
-    if path.name.upper() == DICOMDIR and path.is_file():
+    if path.name.upper() == DICOMDIR and os.path.isfile(path):
         return path.parent
-    return path if path.is_dir() else None
+    return path if os.path.isdir(path) else None  # False for a name that is too long, where pathlib raises
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -101,6 +106,12 @@ def _meant(name: str | Path, besides: Path | None) -> list[Path]:
             f"{name}: no readable file matches this pattern ({len(matches)} matches; readable are {_suffixes()})"
         )
     return files
+
+
+def _listed(path: Path, besides: Path | None, skipped: list[Path]) -> list[Path]:
+    folder = _folder(path)
+    found = [] if folder is None else sorted(_walk(folder, besides, skipped), key=natural_key)
+    return found or [path]
 
 
 def _inside(folder: Path, besides: Path | None, skipped: list[Path]) -> list[Path]:

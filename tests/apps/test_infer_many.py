@@ -17,6 +17,7 @@ from fake_models import BrightRuntime, make_card
 from PIL import Image
 
 from bts.apps import infer
+from bts.inference.inputs import natural_key
 from bts.inference.predictor import Predictor
 from bts.progress import Phase
 
@@ -65,6 +66,21 @@ def test_lanes_write_the_same_files_as_one_after_another(
         assert infer.main(["scans", "--out", f"with{workers}"]) == 1
     assert files(tmp_path / "with1") == files(tmp_path / "with4")
     assert [(phase.name, phase.done, phase.total) for phase in phases] == [("inferring", 10, 10)] * 2
+
+
+def test_a_list_gives_the_files_of_its_folder_and_is_resumed(loaded: list[BrightRuntime], tmp_path: Path, capsys: Any) -> None:
+    draw_scans(tmp_path / "scans", 12)
+    lines = ["scans/" + path.name for path in sorted((tmp_path / "scans").iterdir(), key=natural_key)]
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "gone.png", "list.txt"]) + "\n")
+    (tmp_path / "list.csv").write_text("\n".join(["path", *lines]) + "\n")
+    assert infer.main(["scans", "--out", "folder"]) == 0
+    assert infer.main(["list.txt", "--out", "list"]) == 1
+    told = capsys.readouterr()
+    assert [line.split(": ")[1] for line in told.err.splitlines() if line.startswith("error: ")] == ["gone.png", "list.txt"]
+    assert "12 of 14 scans done" in told.out
+    assert files(tmp_path / "list") == files(tmp_path / "folder")
+    assert infer.main(["list.csv", "--out", "list", "--resume"]) == 0
+    assert "12 of 12 scans are already finished" in capsys.readouterr().out
 
 
 def test_a_killed_run_resumes_to_the_same_files_as_an_unbroken_one(

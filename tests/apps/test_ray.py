@@ -46,7 +46,8 @@ def test_machines_write_the_files_of_a_single_process_also_if_one_is_killed(
     monkeypatch.chdir(tmp_path)
     draw_scans(tmp_path / "scans", MANY)
     (tmp_path / "scans" / "torn.png").write_bytes(b"no picture")
-    arguments = ["scans", "--joint", str(exported_models["joint"]), "--runtime", "onnx", "--device", "cpu", "--out"]
+    (tmp_path / "list.txt").write_text("scans\ngone.png\n")
+    arguments = ["list.txt", "--joint", str(exported_models["joint"]), "--runtime", "onnx", "--device", "cpu", "--out"]
     assert infer.main([*arguments, "alone"]) == 1
     alone = capsys.readouterr()
 

@@ -51,7 +51,7 @@ def test_a_pattern_matches_at_any_depth(tree):
 
 
 def test_a_named_file_is_taken_as_it_is(tree):
-    assert names(expand([tree / "notes.txt"]), tree) == ["notes.txt"]
+    assert names(expand([tree / ".hidden.png"]), tree) == [".hidden.png"]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path):
