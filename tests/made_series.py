@@ -111,7 +111,7 @@ def findings(*, tumour: bool = True) -> VolumeFindings:
     return VolumeFindings(
         lesion_labels=labels,
         lesions=lesions if tumour else (),
-        tumour_prob=0.93 if tumour else 0.07,
+        tumour_score=0.93 if tumour else 0.07,
         threshold=0.4,
         class_prob=classes if tumour else {},
         label="glioma" if tumour else None,

@@ -116,7 +116,7 @@ def command(argv: Sequence[str]) -> int:
         for name, decision in decisions.items():
             scores[name].append(score_series(records[0], truth, outputs, decision))
         if len(scores[name]) <= options.develop and scores[name][-1].free_slices:
-            free_scores.append(find_lesions(free_part(truth, outputs).mask_prob.copy(), rule=rule).tumour_prob)
+            free_scores.append(find_lesions(free_part(truth, outputs).mask_prob.copy(), rule=rule).tumour_score)
     parts = {"Development": slice(0, options.develop), "Held out": slice(options.develop, None)}
     texts = [
         f"{title}, {len(series[part])} series:\n\n"

@@ -288,10 +288,10 @@ def format_findings(findings: VolumeFindings) -> str:
     """Return the findings of a volume in a few words: tumour, class, and the largest lesions."""
     from bts.inference.panel import percent
 
-    sure = f"probability {findings.tumour_prob:.2f}, reported from {findings.threshold:.2f}"
+    score = f"score {findings.tumour_score:.2f}, reported from {findings.threshold:.2f}"
     if not findings.tumour:
-        return f"no tumour ({sure})"
-    parts = [f"tumour ({sure})"]
+        return f"no tumour ({score})"
+    parts = [f"tumour ({score})"]
     if findings.label is not None:
         parts.append(f"{findings.label} {percent(findings.class_prob[findings.label], digits=0)}")
     count = len(findings.lesions)

@@ -84,18 +84,18 @@ def _warnings(prediction: Prediction, cards: Sequence[ModelCard], cam_scale: str
         yield postprocess.NO_CAM_SCALE
 
 
-def describe_decision(*, n_lesions: int, tumour_prob: float, threshold: float) -> tuple[str, ...]:
-    """Return what is decided for a volume: whether a tumour is reported, how probable it is, and what a negative means.
+def describe_decision(*, n_lesions: int, tumour_score: float, threshold: float) -> tuple[str, ...]:
+    """Return what is decided for a volume: whether a tumour is reported, with what score, and what a negative means.
 
     Args:
         n_lesions: lesions that are reported.
-        tumour_prob: probability that the volume shows a tumour.
-        threshold: at which one is reported.
+        tumour_score: largest score of a candidate lesion.
+        threshold: at which a tumour is reported.
     """
-    sure = f"Probability that the volume shows a tumour: {tumour_prob:.2f}; reported from {threshold:.2f}."
+    score = f"Tumour score {tumour_score:.2f}, reported from {threshold:.2f}. The score is not a probability."
     if not n_lesions:
-        return "No tumour reported", sure, "That no tumour is reported does not mean that there is none."
-    return f"Tumour reported: {n_lesions} lesion{'' if n_lesions == 1 else 's'}", sure
+        return "No tumour reported", score, "That no tumour is reported does not mean that there is none."
+    return f"Tumour reported: {n_lesions} lesion{'' if n_lesions == 1 else 's'}", score
 
 
 def cap_probabilities(class_prob: np.ndarray, *, cap: float = OOD_CAP) -> np.ndarray:

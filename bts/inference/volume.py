@@ -3,7 +3,7 @@
 The mask probabilities of the slices are smoothed along the normal and cut at a threshold; connected components are the
 candidates. Each has a score, the mean probability of its most probable 0.3 ml, so that a false alarm in one slice of
 150 counts for little. A candidate whose score reaches the volume's own threshold is a lesion; the largest score is the
-probability that the volume shows a tumour.
+tumour score of the volume, which is no probability: it is not calibrated, as no healthy volumes were available for that.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class VolumeFindings:
     Attributes:
         lesion_labels: (n_slices, H, W) uint8 along the volume's axis, number of the lesion or 0.
         lesions: the largest first.
-        tumour_prob: probability that the volume shows a tumour.
+        tumour_score: largest score of a candidate lesion, in [0, 1]; 0 without a candidate.
         threshold: at which a tumour is reported.
         class_prob: class name to probability given that there is a tumour, pooled over the slices that show it; empty without
             a tumour.
@@ -82,7 +82,7 @@ class VolumeFindings:
 
     lesion_labels: np.ndarray
     lesions: tuple[Lesion, ...]
-    tumour_prob: float
+    tumour_score: float
     threshold: float
     class_prob: Mapping[str, float]
     label: str | None
@@ -96,7 +96,7 @@ class VolumeFindings:
     @property
     def decision(self) -> tuple[str, ...]:
         """The decision in lines for people, the first of them as a title."""
-        return describe_decision(n_lesions=len(self.lesions), tumour_prob=self.tumour_prob, threshold=self.threshold)
+        return describe_decision(n_lesions=len(self.lesions), tumour_score=self.tumour_score, threshold=self.threshold)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def find_lesions(
     affine = np.diag([*rule.assumed_spacing_mm, 1.0]) if geometry is None else geometry.slice_affine_mm
     columns = _columns_with(mask_prob, rule.voxel_threshold)
     smooth_along_normal(mask_prob[:, columns[0], columns[1]], sigma=rule.smoothing_mm / slice_spacing_mm(affine), blank=blank)
-    labels, tumour_prob = _label_lesions(
+    labels, tumour_score = _label_lesions(
         mask_prob, rule, evidence=max(1, round(rule.evidence_ml * 1000 / voxel_volume_mm3(affine)))
     )
     among = None if class_prob is None else _among_tumours(class_prob, classes)
@@ -166,7 +166,7 @@ def find_lesions(
     return VolumeFindings(
         lesion_labels=labels,
         lesions=tuple(lesions),
-        tumour_prob=tumour_prob,
+        tumour_score=tumour_score,
         threshold=rule.tumour_threshold,
         class_prob=pooled,
         label=max(pooled, key=lambda name: pooled[name]) if pooled else without if not lesions else None,

@@ -168,7 +168,7 @@ def test_the_report_holds_the_decision_and_the_measurements_of_each_lesion(writt
     whole, *lesions = groups_of(folder)
     truth = made_series.findings()
     assert evaluated(whole) == {"Tumour reported": "373066001", "Predicted class": "393564001"}
-    assert measured(whole)["Probability of a tumour"] == (0.93, "1")
+    assert measured(whole)["Tumour score"] == (0.93, "1")
     assert len(lesions) == 2
     for group, lesion in zip(lesions, truth.lesions, strict=True):
         found = measured(group)

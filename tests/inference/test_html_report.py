@@ -60,7 +60,7 @@ def test_the_page_states_decision_measurements_doubts_and_model(scan: Scan, tmp_
         "Research software, not a medical device.",
         "6 axial slices of 24 x 20 pixels, 1.00 x 1.00 mm",
         "Tumour reported: 2 lesions",
-        "shows a tumour: 0.93; reported from 0.40.",
+        "Tumour score 0.93, reported from 0.40. The score is not a probability.",
         "Class of the tumour: glioma glioma 80.0% meningioma 10.0% pituitary 10.0%",
         "1 0.42 8.2 × 5.5 12.0 left 1 to 3 0.90 glioma 80%, meningioma 10%, pituitary 10%",
         "crosses the midline",

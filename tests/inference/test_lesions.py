@@ -184,7 +184,7 @@ def test_without_a_lesion_there_is_no_tumour() -> None:
     assert (found.tumour, found.lesions, found.label) == (False, (), NO_TUMOUR)
     assert found.class_prob == {}  # no certainty of 100% is claimed
     assert not found.lesion_labels.any()
-    assert found.tumour_prob < found.threshold
+    assert found.tumour_score < found.threshold
     assert find_lesions(np.zeros((9, 20, 20), np.float16), classes=("glioma",), class_prob=np.ones((9, 1))).label is None
 
 
@@ -239,7 +239,7 @@ def test_lesions_are_those_of_the_whole_volume_smoothed_though_only_where_they_c
     found = find_lesions(mask_prob, rule=rule, blank=[9])
     np.testing.assert_array_equal(found.lesion_labels, expected.lesion_labels)
     assert found.lesion_labels[5].any()
-    assert (found.tumour_prob, found.lesions) == (expected.tumour_prob, expected.lesions)
+    assert (found.tumour_score, found.lesions) == (expected.tumour_score, expected.lesions)
 
 
 def test_no_smoothing_leaves_the_slices_as_they_are() -> None:

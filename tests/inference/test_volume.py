@@ -138,7 +138,7 @@ def test_the_lesions_of_a_volume_are_listed_and_the_mask_is_theirs(tmp_path, pre
     _, folder = predict_volume(block_volume("LPS", noise=0), tmp_path, axis=2)
     result = check_result(folder)
     assert (result["tumour"], result["class"]) == (True, "glioma")
-    assert result["tumour_probability"] >= result["tumour_threshold"]
+    assert result["tumour_score"] >= result["tumour_threshold"]
     (lesion,) = result["lesions"]
     assert lesion["slices"] == [3, 7]
     assert lesion["extent_mm"] == pytest.approx(15)

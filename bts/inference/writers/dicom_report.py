@@ -70,7 +70,7 @@ def measurement_report(
 
 
 def _whole(findings: VolumeFindings, algorithm: Any) -> Any:
-    """Return the group of the volume: whether a tumour is reported, with what probability, and of which class."""
+    """Return the group of the volume: whether a tumour is reported, with what score, and of which class."""
     import highdicom
     from pydicom.sr.codedict import codes
 
@@ -83,8 +83,8 @@ def _whole(findings: VolumeFindings, algorithm: Any) -> Any:
         finding_type=codes.SCT.Neoplasm,
         algorithm_id=algorithm,
         measurements=[
-            _share("tumour-prob", "Probability of a tumour", findings.tumour_prob),
-            _share("tumour-threshold", "Threshold of that probability", findings.threshold),
+            _share("tumour-score", "Tumour score", findings.tumour_score),
+            _share("tumour-threshold", "Threshold of the tumour score", findings.threshold),
             *_by_class(findings.class_prob),
         ],
         qualitative_evaluations=evaluations,

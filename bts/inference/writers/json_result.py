@@ -65,7 +65,7 @@ class JsonResult(ResultWriter):
             "shape": list(geometry.shape),
             "axis": geometry.axis,
             "tumour": None if found is None else found.tumour,
-            "tumour_probability": None if found is None else round(found.tumour_prob, 6),
+            "tumour_score": None if found is None else round(found.tumour_score, 6),
             "tumour_threshold": None if found is None else found.threshold,
             "class": None if found is None else found.label,
             "probabilities": None if found is None else _by_class(found.class_prob),
