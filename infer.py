@@ -3,7 +3,7 @@
 python infer.py scan.png                        # .jpg .tif .mat .dcm .nii.gz too, several files, a folder, "*.mat"
 python infer.py list.txt                        # one path per line
 python infer.py volume.nii.gz --axis 2          # slice by slice; the mask comes back as NIfTI
-python infer.py scan.png --seg runs/seg/<time> --cls runs/cls/<time> --out results/mine
+python infer.py scan.png --seg runs/seg/TIME --cls runs/cls/TIME --out results/mine
 python infer.py --help
 """
 

@@ -2,7 +2,7 @@
 
 python train_cls.py                                    # configs/cls.yaml
 python train_cls.py --optim.lr 3e-4 --freeze.epochs 5  # any setting from the command line
-python train_cls.py --resume runs/cls/<time>           # go on with an interrupted run
+python train_cls.py --resume runs/cls/TIME             # resume an interrupted run
 python train_cls.py --help                             # every setting
 """
 

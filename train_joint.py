@@ -3,7 +3,7 @@
 python train_joint.py                                    # configs/joint.yaml
 python train_joint.py --loss.cross_entropy_weight 0.5    # any setting from the command line
 python train_joint.py --config configs/demo.yaml          # the bundled model further, on phantoms
-python train_joint.py --resume runs/joint/<time>         # go on with an interrupted run
+python train_joint.py --resume runs/joint/TIME           # resume an interrupted run
 python train_joint.py --help                             # every setting
 """
 

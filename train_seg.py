@@ -2,7 +2,7 @@
 
 python train_seg.py                                    # configs/seg.yaml
 python train_seg.py --optim.lr 1e-4 --data.size 256    # any setting from the command line
-python train_seg.py --resume runs/seg/<time>           # go on with an interrupted run
+python train_seg.py --resume runs/seg/TIME             # resume an interrupted run
 python train_seg.py --help                             # every setting
 """
 

@@ -39,7 +39,8 @@ def test_no_font_is_fetched_and_the_search_is_local() -> None:
     assert "search" in SETTINGS["plugins"]
     assert "offline" not in SETTINGS["plugins"]  # it loads a script from another host
     assert "extra_javascript" not in SETTINGS
-    assert "extra_css" not in SETTINGS
+    for sheet in SETTINGS["extra_css"]:
+        assert not re.search(r"url\(|@import", (ROOT / "docs" / sheet).read_text(encoding="utf-8"))
     assert SETTINGS["strict"] is True
 
 

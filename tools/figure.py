@@ -17,7 +17,7 @@ from bts.errors import RequestError
 from bts.evaluation.cases import truth_mask
 from bts.evaluation.metrics import overlap_scores
 from bts.glossary import DISCLAIMER, PARTS
-from bts.inference.panel import GROUND, INK, SOFT, clean, font
+from bts.inference.panel import GROUND, INK, SOFT, clean, font, percent
 from bts.inference.picture import contour_of, fitted, grey, heated
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
@@ -168,7 +168,7 @@ def caption(prediction: Prediction) -> list[str]:
     """Return truth, prediction and overlap as lines of text."""
     lines = [f"truth: {clean(prediction.slice.label or 'unknown')}"]
     if prediction.label is not None and prediction.class_prob is not None:
-        lines.append(f"predicted: {clean(prediction.label)}, {prediction.class_prob.max():.0%}")
+        lines.append(f"predicted: {clean(prediction.label)}, {percent(prediction.class_prob.max(), digits=0)}")
     truth = truth_mask(prediction.slice, prediction.slice.label)
     if prediction.mask is not None and truth is not None:
         lines.append(f"Dice {overlap_scores(prediction.mask, truth).dice:.2f}" if truth.any() else "")

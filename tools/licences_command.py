@@ -9,7 +9,7 @@ from bts.apps.run import DONE, OneLineParser
 from tools.licences import DATA, INSIDE_WHEELS, STARTS, Licence, Weights, all_licences, bundled_weights
 
 PROPRIETARY = "LicenseRef-NVIDIA-Proprietary"
-COPYLEFT = ("MPL", "LGPL", "GPL", "EPL", "CDDL")
+BY_FILE = ("MPL", "EPL", "CDDL")
 
 HEAD = """# Licences
 
@@ -49,20 +49,25 @@ def page(packages: list[Licence], models: list[Weights]) -> str:
 def notable(packages: list[Licence]) -> list[str]:
     """Return the section of what a review asks about."""
     proprietary = [each.name for each in packages if PROPRIETARY in each.expression]
-    copyleft = [each for each in packages if any(word in each.expression for word in COPYLEFT)]
+    by_file = [each for each in packages if any(word in each.expression for word in BY_FILE)]
+    gpl = [each for each in packages if "GPL" in each.expression]
     return [
         "## What a review asks about",
         "",
         "- Not open source: NVIDIA's CUDA libraries, which torch's wheel for Linux requires and its wheel for CPUs does not: "
         f"{', '.join(f'`{name}`' for name in proprietary)}.",
-        f"- Copyleft by file (MPL-2.0): {', '.join(f'`{each.name}` ({each.expression})' for each in copyleft)}.",
-        "- No package is under the GPL or the AGPL. Wheels carry these libraries under other terms as shared libraries:",
+        f"- Copyleft by file: {_stated(by_file)}.",
+        f"- Under the GPL, LGPL or AGPL: {_stated(gpl) or 'none'}. Wheels carry these libraries under other terms:",
         "",
         "| wheel | library | licence |",
         "|---|---|---|",
         *(f"| {wheel} | {library} | {licence} |" for wheel, library, licence in INSIDE_WHEELS),
         "",
     ]
+
+
+def _stated(packages: list[Licence]) -> str:
+    return ", ".join(f"`{each.name}` ({each.expression}; {', '.join(each.groups)})" for each in packages)
 
 
 def weights(models: list[Weights]) -> list[str]:

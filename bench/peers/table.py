@@ -14,7 +14,7 @@ HEAD = """# Performance
 
 ## Which to take
 
-- With a GPU, a day, and masks as all that is needed: nnU-Net. It is planned for that: 1,000 epochs, strong augmentation, an
+- If you have a GPU and a day, and need masks only: nnU-Net. It is planned for that: 1,000 epochs, strong augmentation, an
   ensemble of five folds. Its learning rate falls over these epochs, so that a training stopped after minutes shows its start.
 - To write and change the training itself: MONAI, or a plain loop with segmentation-models-pytorch and timm.
 - On a few cores, or for mask, class and map of a scan in one pass, with calibrated probabilities and intervals: `bts`.

@@ -100,8 +100,7 @@ def open_sets(texts: Sequence[str]) -> list[AuditSet]:
     `WORD=NAME:FOLDER` names a set WORD.
     """
     from bts.audit.images import AuditSet
-    from bts.data.sources.base import sources
-    from bts.data.sources.catalogue import detect_source, open_source
+    from bts.data.sources.catalogue import detect_source, open_source, sources
 
     found: list[AuditSet] = []
     for argument in texts:

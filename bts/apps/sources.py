@@ -63,7 +63,7 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--no-masks", action="store_true", help="count slices and patients only, without reading the masks")
     options = parser.parse_args(argv)
     from bts.apps.audit import open_sets
-    from bts.data.sources.base import sources
+    from bts.data.sources.catalogue import sources
 
     if options.set is None:
         for name in sources:

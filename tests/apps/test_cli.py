@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,11 @@ def test_sources_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert {"figshare", "brisc", "folders", "npz", "manifest"} <= set(names)
     assert names == sorted(names)
+
+
+def test_a_fresh_process_lists_the_sources() -> None:
+    command = [sys.executable, "-m", "bts.apps.cli", "sources"]
+    assert "figshare" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from bts.data.sources.base import Source, sources
 from bts.data.sources.picture_files import files_under
 from bts.errors import BtsError, RequestError
 
-__all__ = ["arrays_npz", "brisc", "detect_source", "figshare", "folders", "lgg", "manifest", "open_source"]
+__all__ = ["arrays_npz", "brisc", "detect_source", "figshare", "folders", "lgg", "manifest", "open_source", "sources"]
 
 
 def detect_source(path: Path) -> str:
