@@ -16,6 +16,7 @@ COMMANDS = {
     "settings": ("tools.settings_page", "write docs/settings.md"),
     "figure": ("tools.figure", "draw scan, truth, prediction and Grad-CAM side by side"),
     "elsewhere": ("tools.elsewhere", "compare models on other publishers, on counterfactual slices and at home"),
+    "ablation": ("tools.ablation", "compare networks by what they reach in the same training time"),
     "contributions": ("tools.contributions", "compare models trained without a part of a recipe with the whole one"),
     "ood": ("tools.ood", "fit the out-of-distribution reference of a model and count what it flags"),
     "volumes": ("tools.volumes", "score volumes decided slice by slice and as a whole, on series with masks"),
