@@ -83,7 +83,7 @@ lock: install
 	  --custom-compile-command "make lock" --quiet --output-file requirements/app.lock.txt
 
 licences: $(VENV)/.documented
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray,weights]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray,s3,weights]"
 	$(BIN)/python -m tools licences --out docs/licences.md
 
 # The picture of README.md and its scans in examples/: phantoms of `make demo` that the bundled model gets right

@@ -28,6 +28,8 @@ ONLY_HERE = {
     "dicomweb_client": ("bts/data/dicomweb.py",),
     "highdicom": ("bts/inference/writers/",),
     "ray": ("bts/cluster.py",),
+    "fsspec": ("bts/data/object_store.py",),
+    "pyarrow": ("bts/data/object_store.py",),
 }
 """Library -> where alone it may be named, imports inside functions too."""
 

@@ -122,8 +122,8 @@ def make_parser() -> OneLineParser:
         "inputs",
         nargs="+",
         metavar="SCAN",
-        help="files, folders, DICOMDIR or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz .zip; or a list of paths: "
-        ".txt .csv",
+        help="files, folders, DICOMDIR or patterns: .png .jpg .tif .bmp .gif .webp .mat .dcm .nii.gz .zip; a list of paths: "
+        ".txt .csv; an address: s3://BUCKET/FOLDER",
     )
     parser.add_argument("--series", metavar="UID", help="UID of the DICOM series to predict [all series in the folders]")
     add_model_options(parser, what="run, model folder or exported file")

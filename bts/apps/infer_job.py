@@ -123,10 +123,17 @@ class Job:
         return is_nifti(path) or not isinstance(self.files.get(path, path), Path)
 
     def read(self, path: Path) -> Scan:
-        """Read one input, under its own name also where it is a series or a member of an archive."""
+        """Read one input, under its own name also where it is a series, a member of an archive, or in an object store."""
+        from bts.data.object_store import fetched, is_address
+
+        if is_address(path):
+            with fetched(path) as file:
+                return self._read_as(path, file, {path: file})
+        return self._read_as(path, self.files.get(path, path), self.files)
+
+    def _read_as(self, path: Path, file: Path | SeriesFiles, files: Mapping[Path, Path | SeriesFiles]) -> Scan:
         from bts.data.readers.catalogue import read_scan
 
-        file = self.files.get(path, path)
         if file == path:
             return read_scan(path, axis=self.axis)
         try:
@@ -138,7 +145,7 @@ class Job:
                 scan = read_series(file, axis=self.axis)
         except InputError as error:
             text = str(error)
-            for called, there in self.files.items():
+            for called, there in files.items():
                 text = text.replace(f"{there}:", f"{called}:")
             raise InputError(text) from error
         return replace(scan, path=str(path), slices=[replace(each, path=str(path)) for each in scan.slices])

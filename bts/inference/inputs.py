@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bts.data.readers.catalogue import SUFFIXES, is_scan
+from bts.data.object_store import Address, find_objects, is_address, open_store
+from bts.data.readers.catalogue import KINDS, SUFFIXES, is_scan, suffix
 from bts.errors import RequestError
 from bts.inference.lists import is_list, read_list
 from bts.inference.writers.base import RESULT
@@ -30,15 +31,16 @@ def expand(named: Sequence[str | Path], *, besides: Path | None = None) -> list[
 
     A file is taken as it is, but a DICOMDIR stands for its folder. A folder is searched for scans, also in its folders and
     links; hidden files and folders and folders of results are skipped. A name with `*`, `?` or `[` is a pattern, `**` for any
-    depth. A `.txt` or `.csv` file is a list of files and folders; one of them that can't be read stays in the answer, as a
-    million others need not wait for it.
+    depth. An address (`s3://...`) names an object or a folder of them. A `.txt` or `.csv` file is a list of files, folders and
+    addresses; one of them that can't be read stays in the answer, as a million others need not wait for it.
 
     Args:
-        named: files, folders, patterns and lists.
+        named: files, folders, patterns, addresses and lists.
         besides: folder that is skipped in the search: the output folder.
 
     Raises:
-        RequestError: a name that does not exist, a folder without a readable file, a pattern without a match, no list of paths.
+        RequestError: a name that does not exist, a folder without a readable file, a pattern without a match, no list of paths,
+            an object store that can't be read.
     """
     return find_inputs(named, besides=besides)[0]
 
@@ -66,7 +68,9 @@ def find_inputs(named: Sequence[str | Path], *, besides: Path | None = None) -> 
     together: set[Path] = set()
     for name in named:
         listed, folder = is_list(Path(name)), _folder(Path(name))
-        if listed:
+        if is_address(name):
+            files = _stored(Address(name), skipped)
+        elif listed:
             files = [file for entry in read_list(Path(name)) for file in _listed(entry, besides, skipped)]
         else:
             files = _meant(name, besides) if folder is None else _inside(folder, besides, skipped)
@@ -109,9 +113,26 @@ def _meant(name: str | Path, besides: Path | None) -> list[Path]:
 
 
 def _listed(path: Path, besides: Path | None, skipped: list[Path]) -> list[Path]:
+    if isinstance(path, Address):
+        return _stored(path, skipped)
     folder = _folder(path)
     found = [] if folder is None else sorted(_walk(folder, besides, skipped), key=natural_key)
     return found or [path]
+
+
+def _stored(address: Address, skipped: list[Path]) -> list[Path]:
+    """Return the scans below an address in an object store; what has the name of a scan is one, without a look."""
+    if suffix(address):
+        open_store(address)
+        return [address]
+    files: list[Path] = []
+    for each in find_objects(address):
+        (files if suffix(each) and each.name.lower() not in NO_SLICES else skipped).append(each)
+    if not files:
+        raise RequestError(f"{address}: no readable object below it (readable are {_suffixes()})")
+    if dicom := [each for each in files if KINDS[suffix(each)] == "dicom"]:
+        raise RequestError(f"{dicom[0]}: DICOM in an object store is not grouped by series: mount the store as a folder")
+    return sorted(files, key=natural_key)
 
 
 def _inside(folder: Path, besides: Path | None, skipped: list[Path]) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bts.csv_files import UNDECODED, dict_reader
+from bts.data.object_store import Address, is_address
 from bts.data.readers.catalogue import is_scan
 from bts.errors import RequestError
 
@@ -39,7 +40,7 @@ def read_list(path: Path) -> list[Path]:
         raise RequestError(f"{path}: can't be read ({error.strerror or error})") from error
     if not texts:
         raise RequestError(f"{path}: a list without a path: write one per line")
-    return [path.parent / text for text in texts]
+    return [Address(text) if is_address(text) else path.parent / text for text in texts]
 
 
 def _checked(lines: Iterable[str], path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card
@@ -81,6 +82,31 @@ def test_a_list_gives_the_files_of_its_folder_and_is_resumed(loaded: list[Bright
     assert files(tmp_path / "list") == files(tmp_path / "folder")
     assert infer.main(["list.csv", "--out", "list", "--resume"]) == 0
     assert "12 of 12 scans are already finished" in capsys.readouterr().out
+
+
+def test_scans_in_an_object_store_are_fetched_and_resumed_from_anywhere(
+    loaded: list[BrightRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    store = fsspec.filesystem("memory")
+    store.put(str(draw_scans(tmp_path / "scans", 3)), "/bucket/scans", recursive=True)
+    store.pipe_file("/bucket/scans/torn.png", b"no picture")
+    store.pipe_file("/bucket/v.nii.gz", b"no volume")
+    named = ["memory://bucket/scans", "memory://bucket/v.nii.gz", "memory://bucket/gone.png"]
+    try:
+        assert infer.main([*named, "--out", "store"]) == 1
+        told = capsys.readouterr()
+        assert infer.main(["scans", "--out", "disk"]) == 0
+        monkeypatch.chdir(tmp_path / "scans")
+        assert infer.main([*named, "--out", "../store", "--resume"]) == 1
+    finally:
+        store.rm("/", recursive=True)
+    failed = [line.split(": ")[1] for line in told.err.splitlines() if line.startswith("error: ")]
+    assert failed == [f"memory://bucket/{name}" for name in ("scans/torn.png", "v.nii.gz", "gone.png")]
+    assert "bts-object" not in told.out + told.err
+    assert "3 of 6 scans are already finished" in capsys.readouterr().out
+    written = {name: text for name, text in files(tmp_path / "store").items() if not name.endswith(".json")}
+    assert written == {name: text for name, text in files(tmp_path / "disk").items() if not name.endswith(".json")}
+    assert json.loads((tmp_path / "store" / "1" / "result.json").read_text())["source"] == "memory://bucket/scans/1.png"
 
 
 def test_a_killed_run_resumes_to_the_same_files_as_an_unbroken_one(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from bts.errors import RequestError
@@ -92,3 +93,35 @@ def test_linked_folders_are_searched_once_and_a_circle_ends(tree, tmp_path_facto
     found = names(expand([tree]), tree)
     assert sum(name.endswith("c.png") for name in found) == 1
     assert sum(name.endswith("10.mat") for name in found) == 1
+
+
+@pytest.fixture
+def store():
+    """The object store of this process, in fsspec."""
+    store = fsspec.filesystem("memory")
+    for name in ("10.mat", "9.mat", "cvind.mat", "notes.txt", "deep/v.nii.gz", ".hidden.png"):
+        store.pipe_file(f"/bucket/{name}", b"x")
+    yield store
+    store.rm("/", recursive=True)
+
+
+def test_an_address_of_an_object_store_is_searched_as_a_folder(store):
+    found = find_inputs(["memory://bucket/"])
+    assert [str(path) for path in found.files] == [f"memory://bucket/{name}" for name in ("9.mat", "10.mat", "deep/v.nii.gz")]
+    assert [str(path) for path in found.skipped] == [f"memory://bucket/{name}" for name in ("cvind.mat", "notes.txt")]
+
+
+def test_an_address_of_a_scan_is_taken_as_it_is_also_from_a_list(store, tmp_path):
+    (tmp_path / "list.txt").write_text("a.png\nmemory://bucket/9.mat\nmemory://bucket/deep\n")
+    assert [str(path) for path in expand(["memory://bucket/gone.png", tmp_path / "list.txt"])] == [
+        *("memory://bucket/gone.png", str(tmp_path / "a.png")),
+        *("memory://bucket/9.mat", "memory://bucket/deep/v.nii.gz"),
+    ]
+
+
+def test_an_address_without_a_scan_or_with_dicom_is_refused(store):
+    with pytest.raises(RequestError, match=r"^memory://bucket/notes.txt: no readable object below it \(readable are .mat"):
+        expand(["memory://bucket/notes.txt"])
+    store.pipe_file("/bucket/study/1.dcm", b"x")
+    with pytest.raises(RequestError, match=r"^memory://bucket/study/1.dcm: DICOM in an object store is not grouped by series"):
+        expand(["memory://bucket"])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bts.atomic import write_text
+from bts.data.object_store import is_address
 from bts.data.readers.scan import MM, Scan, VolumeGeometry
 from bts.errors import RequestError
 from bts.inference.prediction import SCHEMA_VERSION, Prediction
@@ -98,8 +99,8 @@ def _by_class(class_prob: Mapping[str, float]) -> dict[str, float] | None:
 
 
 def source_id(path: str | Path) -> str:
-    """Return 16 hexadecimal digits that tell inputs of one name apart: of the absolute path, without storing it."""
-    return hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:16]
+    """Return 16 hexadecimal digits that tell inputs of one name apart: of the absolute path or address, without storing it."""
+    return hashlib.sha256(os.fsencode(str(path) if is_address(path) else Path(path).absolute())).hexdigest()[:16]
 
 
 def series_id(uid: str) -> str:
