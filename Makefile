@@ -46,14 +46,15 @@ demo: install demo/bundled/1/overlay.png demo/data/cvind.mat
 	$(BIN)/python infer.py demo/scans --joint $(DEMO_RUN) --out demo/results
 	$(BIN)/bts evaluate --joint $(DEMO_RUN) --data figshare --root demo/scans --out demo/report
 	@echo
-	@echo "open demo/results/*/overlay.png     the same phantoms by the new model, which has not seen them either"
-	@echo "     $(BIN)/python -m webbrowser file://$(CURDIR)/demo/report/index.html"
-	@echo "                                    the report: every score on these phantoms, worst masks, wrong classes"
-	@echo "     $(BIN)/tensorboard --logdir demo/runs"
+	@echo "demo/bundled/*/overlay.png     twelve phantoms by the bundled model, which has not seen any phantom"
+	@echo "demo/results/*/overlay.png     the same by the new model, which has not seen these twelve"
+	@echo "demo/report/index.html         the report: every score on the twelve, worst masks, wrong classes; open it with"
+	@echo "                               $(BIN)/python -m webbrowser file://$(CURDIR)/demo/report/index.html"
+	@echo "demo/runs                      the curves: $(BIN)/tensorboard --logdir demo/runs"
 
 demo/bundled/1/overlay.png: demo/scans/cvind.mat
 	$(BIN)/python infer.py demo/scans --joint joint-mobilenetv2 --out demo/bundled
-	@echo "open demo/bundled/*/overlay.png: mask, class map and class by the bundled model, which has seen no phantom; now it is trained further"
+	@echo "demo/bundled/*/overlay.png: mask, class map and class of twelve phantoms by the bundled model; now it is trained further"
 
 demo/data/cvind.mat: | install
 	rm -rf demo/data

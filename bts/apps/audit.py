@@ -67,10 +67,11 @@ def command(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.weights and not options.leak_gap:
         raise RequestError("--model.weights is for --leak-gap: add it, or leave the weights out")
-    from bts.audit.run import find_leaks
-    from bts.audit.summary import summary
-    from bts.audit.tables import write_tables
-    from bts.report.audit_page import write_page
+    with phase("starting"):
+        from bts.audit.run import find_leaks
+        from bts.audit.summary import summary
+        from bts.audit.tables import write_tables
+        from bts.report.audit_page import write_page
 
     network = None
     if options.leak_gap:  # weights that can't be had are refused before the images are read

@@ -10,6 +10,7 @@ from bts.apps.engine import add_engine_options, map_engine
 from bts.apps.run import DONE, OneLineParser, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, TASKS
+from bts.progress import phase
 
 
 def command(argv: Sequence[str]) -> int:
@@ -20,16 +21,18 @@ def command(argv: Sequence[str]) -> int:
         return DONE
     if options.task is None:
         raise RequestError("expected --task seg, --task cls or --task joint")
-    from bts.apps.train import resolve_settings
-    from bts.evaluation.metric_registry import text_table
-    from bts.experiments.crossval import Folds, cross_validate
+    with phase("starting"):
+        from bts.apps.train import resolve_settings
+        from bts.evaluation.metric_registry import text_table
+        from bts.experiments.crossval import Folds, cross_validate
 
     options.resume = None  # every fold is resumed by itself
     folds = Folds.parse(options.folds)
     settings = resolve_settings(options.task, options, rest)
     out = options.out or Path(settings.runs) / "crossval" / f"{options.task}-{options.folds}"
-    from bts.audit.gate import gate
-    from bts.training.fit import fit
+    with phase("starting"):
+        from bts.audit.gate import gate
+        from bts.training.fit import fit
 
     train = partial(fit, check=gate(settings))
     found = cross_validate(settings, options.task, folds, out, train=train, seed=settings.seed, engine=map_engine(options))

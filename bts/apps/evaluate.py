@@ -7,14 +7,16 @@ from pathlib import Path
 
 from bts.apps.run import DONE, OneLineParser, add_model_options, say
 from bts.glossary import DISCLAIMER, TASKS
+from bts.progress import phase
 
 
 def command(argv: Sequence[str]) -> int:
     """Evaluate the models, write the report, print its headline, and return the exit status."""
     options = make_parser().parse_args(argv)
-    from bts.evaluation.metric_registry import text_table
-    from bts.evaluation.subject import Request
-    from bts.report.report import write_report
+    with phase("starting"):
+        from bts.evaluation.metric_registry import text_table
+        from bts.evaluation.subject import Request
+        from bts.report.report import write_report
 
     models = {task: path for task in TASKS if (path := getattr(options, task)) is not None}
     request = Request(

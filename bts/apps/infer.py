@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(argv: Sequence[str]) -> int:
     """Predict the inputs, write the results, and return the exit status."""
     options = make_parser().parse_args(argv)
+    from bts.data.readers.catalogue import skipped_line
     from bts.inference.archives import Archives
     from bts.inference.inputs import find_inputs
     from bts.inference.resume import ResultFolders
@@ -90,7 +91,8 @@ def infer_here(
     from bts.inference.parallel import MAX_WORKERS
 
     volumes = any(is_nifti(path) or not isinstance(files.get(path, path), Path) for path in folders)
-    job = make_job(options, slices=MAX_WORKERS if volumes else len(folders))
+    with phase("loading the models"):
+        job = make_job(options, slices=MAX_WORKERS if volumes else len(folders))
     for note in job.predictor.notes:
         say(note)
     job.folders, job.files = folders, files
@@ -101,11 +103,6 @@ def infer_here(
         for outcomes in job.outcomes(left):
             yield from outcomes
             inferred.advance(len(outcomes))
-
-
-def skipped_line(skipped: Sequence[Path]) -> str:
-    """Return the line on files in the searched folders that are not scans."""
-    return f"{len(skipped)} files that are not scans are skipped (first: {skipped[0]})"
 
 
 def make_parser() -> OneLineParser:

@@ -44,5 +44,5 @@ def command(argv: Sequence[str]) -> int:
         side=options.side,
     )
     say(f"{count} synthetic slices of {options.patients + options.healthy} patients are in {out}")
-    say(f"next: python train_seg.py --data.root {out} --model.weights none")
+    say(f"to train on them: python train_seg.py --data.root {out} --model.weights none")
     return DONE

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bts.apps.run import DONE, OneLineParser, run_app, say
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER, Task
+from bts.progress import phase
 from bts.registry import suggestion
 from bts.settings import SETTINGS, Settings
 
@@ -45,10 +46,11 @@ def train(task: Task, argv: Sequence[str]) -> int:
     if options.help:
         say(help_text(task))
         return DONE
-    settings = resolve_settings(task, options, rest)
-    from bts.audit.gate import gate
-    from bts.training.device import is_first
-    from bts.training.fit import fit  # imports torch: invalid requests are reported before
+    with phase("starting"):
+        settings = resolve_settings(task, options, rest)
+        from bts.audit.gate import gate
+        from bts.training.device import is_first
+        from bts.training.fit import fit  # imports torch: invalid requests are reported before
 
     run = fit(settings, resume=options.resume, check=gate(settings))
     return conclude(task, run, settings) if is_first() else DONE  # one process scores for all

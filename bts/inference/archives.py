@@ -14,7 +14,7 @@ from types import TracebackType
 
 from bts.data.readers.archive import DAMAGE, SUFFIX, member_pieces, no_scan, open_archive, visible_members
 from bts.data.readers.bounds import MAX_ZIP_BYTES, MIB
-from bts.data.readers.catalogue import is_scan, suffix
+from bts.data.readers.catalogue import is_scan, skipped_line, suffix
 from bts.errors import InputError
 
 
@@ -72,7 +72,7 @@ class Archives:
                 self.files[called] = file
                 found.append(called)
         if others:
-            self.notes.append(f"{archive}: {len(others)} files that are not scans are skipped (first: {others[0]})")
+            self.notes.append(f"{archive}: {skipped_line(others)}")
         if not found and not any(archive in path.parents for path in self.failed):
             raise no_scan(members)
         return found

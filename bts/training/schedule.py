@@ -44,11 +44,11 @@ def plan_stages(freeze: FreezeSettings, optim: OptimSettings, *, pretrained: boo
     gone = deviations(freeze, optim, pretrained=pretrained)
     if not pretrained:
         last = Stage(number=2, trainable="all", epochs=optim.epochs, lr=optim.lr_random or optim.lr)
-        return [last], "; ".join(gone) if gone else "one stage: all layers are trained from the start"
+        return [last], "; ".join(gone) if gone else "stage 2 alone: all layers are trained from the start"
     last = Stage(number=2, trainable=optim.trainable, epochs=optim.epochs, lr=optim.lr)
     what = "all layers" if optim.trainable == "all" else optim.trainable
     if freeze.epochs <= 0:
-        return [last], f"one stage: {what} {'are' if optim.trainable == 'all' else 'is'} trained from the start"
+        return [last], f"stage 2 alone: {what} {'are' if optim.trainable == 'all' else 'is'} trained from the start"
     first = Stage(number=1, trainable=freeze.trainable, epochs=freeze.epochs, lr=freeze.lr)
     return [first, last], f"two stages: {freeze.trainable} for {freeze.epochs} epochs at {freeze.lr:g}, then {what}"
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import bts
 from bts.apps import cli
+from bts.progress import Phase
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +98,22 @@ def test_sources_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_fresh_process_lists_the_sources() -> None:
     command = [sys.executable, "-m", "bts.apps.cli", "sources"]
     assert "figshare" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "nowhere"],
+        ["crossval", "--task", "seg", "--config", "nowhere.yaml"],
+        ["evaluate", "--joint", "nowhere"],
+        ["infer", str(Path(__file__).parents[2] / "examples"), "--joint", "nowhere"],
+        ["train", "seg", "--config", "nowhere.yaml"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_shows_that_it_imports_and_loads(arguments: list[str], phases: list[Phase]) -> None:
+    assert cli.main(arguments) == 2
+    assert phases[0].name in ("starting", "loading the models")
 
 
 @pytest.mark.parametrize(

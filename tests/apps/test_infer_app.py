@@ -245,7 +245,7 @@ def test_an_archive_s_scans_are_done_under_their_own_names(loaded: list[Any], tm
     assert infer.main(["scans.zip", "one.png", "--out", "out"]) == 1
     told = capsys.readouterr()
     assert "3 of 5 scans done" in told.out
-    assert "scans.zip: 1 files that are not scans are skipped (first: b/readme.txt)" in told.out
+    assert "scans.zip: b/readme.txt is not a scan and is skipped" in told.out
     lines = told.err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("error: scans.zip/inner.zip: an archive in an archive is not opened")

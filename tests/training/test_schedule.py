@@ -96,7 +96,7 @@ def test_random_weights_skip_the_first_stage_and_the_line_says_why() -> None:
 def test_the_second_stage_may_train_a_part_too() -> None:
     stages, line = plan_stages(FreezeSettings(epochs=0), OptimSettings(trainable="last:10", lr=5e-6), pretrained=True)
     assert stages == [Stage(2, "last:10", 30, 5e-6)]
-    assert line == "one stage: last:10 is trained from the start"
+    assert line == "stage 2 alone: last:10 is trained from the start"
 
 
 def test_random_weights_take_their_own_rate_and_every_departure_is_named() -> None:

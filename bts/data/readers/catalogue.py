@@ -6,6 +6,7 @@ A new format gets its suffix in `KINDS`, a branch in `_read`, limits from `bts.d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.errors import InputError
 
-__all__ = ["SUFFIXES", "Scan", "VolumeGeometry", "claimed_values", "file_kind", "is_scan", "read_scan", "read_slice"]
+__all__ = ["Scan", "VolumeGeometry"]  # other modules take them from here
 
 Kind = Literal["mat", "picture", "nifti", "dicom"]
 KINDS: dict[str, Kind] = {
@@ -103,6 +104,17 @@ def is_scan(path: str | PathLike[str]) -> bool:
         return Path(path).is_file() and file_kind(path) is not None
     except OSError:
         return False
+
+
+def skipped_line(others: Sequence[object]) -> str:
+    """Return the line on files that are not scans.
+
+    >>> skipped_line(["set/readme.txt"])
+    'set/readme.txt is not a scan and is skipped'
+    """
+    if len(others) == 1:
+        return f"{others[0]} is not a scan and is skipped"
+    return f"{len(others)} files that are not scans are skipped (first: {others[0]})"
 
 
 def suffix(path: str | PathLike[str]) -> str:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+from bts.data.readers.catalogue import skipped_line
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source, sources
 from bts.data.sources.labels import MASK_WORDS, PICTURE_WORDS, UNLABELLED, class_name, ordered_classes, part_name
@@ -65,7 +66,7 @@ class Folders(Source):
         for each in classes:
             pictures, others = split_files(each)
             if others:
-                log_skipped(str(each), f"{len(others)} files that are not scans are ignored (first: {others[0].name})")
+                log_skipped(str(each), skipped_line([other.name for other in others]))
             if not pictures:
                 inside = folders_in(each)
                 why = f"but a folder '{inside[0].name}': pictures must lie right in it" if inside else "remove it or fill it"
