@@ -56,7 +56,7 @@ def main_scores(folder: Path) -> str:
         raise RequestError(f"{card.name}: no score {missing[0]} in its card: expected a joint model with healthy slices")
     rows = [*_home_rows(card), *_elsewhere_rows(page)]
     trained = f"*`{card.name}`, {card.architecture['encoder']}, {card.architecture['size']} px, trained on {card.trained_on}.*"
-    return f"{table(('bundled model on', 'score', '95% interval over patients', 'n'), rows)}\n\n{trained}"
+    return f"{table(('bundled model on', 'score', 'value [95% interval over patients]', 'n'), rows)}\n\n{trained}"
 
 
 def _home_rows(card: ModelCard) -> Iterator[tuple[object, ...]]:
