@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bts.cpu import Cores, OtherLoad, busy_ticks, cgroup_quota, choose_threads
+from bts.cpu import Cores, OtherLoad, busy_ticks, cgroup_quota, choose_threads, kept_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -126,3 +128,31 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(own: dict[str, str
     code = f"import bts, os; print({{name: os.environ[name] for name in {WAIT} if name in os.environ}})"
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(expected)
+
+
+def faults(count: int) -> int:
+    """Return how many pages the system hands out for `count` blocks of 64 MiB, one after another."""
+    import resource  # not on Windows
+
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        block = ctypes.c_void_p(library.malloc(ctypes.c_size_t(2**26)))
+        ctypes.memset(block, 1, 2**26)
+        library.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these options")
+def test_freed_memory_is_kept_for_the_next_block_inside_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = 2**26 // os.sysconf("SC_PAGE_SIZE")
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    with kept_memory():
+        faults(1)
+        assert faults(3) < pages  # of the three not even one
+    assert faults(3) >= 2 * pages
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    with kept_memory():  # the user's own settings count
+        assert faults(3) >= 2 * pages

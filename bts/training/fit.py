@@ -6,6 +6,7 @@ written to one run folder, from which an interrupted run is resumed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import numpy as np
 
-from bts.cpu import OtherLoad
+from bts.cpu import OtherLoad, kept_memory
 from bts.data.augment import Augmenter
 from bts.data.counterfactual import make_counterfactuals
 from bts.data.sources.base import Source
@@ -98,7 +99,8 @@ def _train(job: Job, run: Run, signals: StopSignals, load: OtherLoad, *, check: 
     if is_first() and "tensorboard" in settings.trainer.loggers and not run.curves.is_file():  # a resumed run has its texts
         write_description(run, asdict(settings), training_data.split, source=training_data.source)
     log.info(job.stages_line)
-    with controlled_threads(settings.trainer.threads, job.machine, load) as threads:
+    memory = kept_memory() if job.machine.device == "cpu" else contextlib.nullcontext()
+    with memory, controlled_threads(settings.trainer.threads, job.machine, load) as threads:
         _train_stages(job, run, signals, training_data, network, threads)
     if is_first() and "tensorboard" in settings.trainer.loggers:
         scores = [score_tag(job.monitor), *(f"test/{name}" for name in TASK_SPECS[job.task].test_scores)]
