@@ -17,7 +17,7 @@ from forked import start
 ROOT = Path(__file__).resolve().parents[2]
 
 
-SLOW_S = 1.0
+SLOW_S = 0.5
 """How much longer an answer takes while the page is held back."""
 
 
@@ -40,7 +40,7 @@ class Served(NamedTuple):
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """Let every answer take a second longer meanwhile, so that a busy browser can still be quicker than the models."""
+        """Let every answer take half a second longer meanwhile, so that a busy browser can still be quicker than the models."""
         slow = _slow(self.root)
         slow.touch()
         try:
