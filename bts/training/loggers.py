@@ -16,7 +16,7 @@ from bts.data.patient_ids import patient_of
 from bts.data.sources.base import Source
 from bts.data.split import Split
 from bts.errors import RequestError
-from bts.glossary import Task
+from bts.glossary import PARTS, Task
 from bts.markup import escape
 from bts.runs import Run
 from bts.training.run_data import flat, read_settings
@@ -86,18 +86,19 @@ def score_tag(name: str) -> str:
 
 
 def chart_layout(names: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """Return TensorBoard's custom charts of the values of an epoch: training and validation of a loss in one chart.
+    """Return TensorBoard's custom charts of the values of an epoch: both parts of a loss in one chart, each score in its own.
 
     >>> chart_layout(["train_loss", "val_loss", "dice"])["training and validation"]
     {'loss': ['Multiline', ['loss/train_loss', 'loss/val_loss']]}
     """
     losses = [name.removeprefix("train_") for name in names if name.startswith("train_")]
-    both = {
+    both: dict[str, list[Any]] = {
         name: ["Multiline", [score_tag(each) for each in (f"train_{name}", f"val_{name}") if each in names]] for name in losses
     }
-    scores = [score_tag(name) for name in names if score_tag(name).startswith("score/")]
-    layout: dict[str, dict[str, list[Any]]] = {"training and validation": both, "validation": {"scores": ["Multiline", scores]}}
-    return layout
+    scores: dict[str, list[Any]] = {
+        name: ["Multiline", [score_tag(name)]] for name in names if score_tag(name).startswith("score/")
+    }
+    return {"training and validation": both, "validation": scores}
 
 
 def write_description(run: Run, settings: Mapping[str, Any], split: Split, *, source: Source) -> None:
@@ -111,7 +112,10 @@ def write_description(run: Run, settings: Mapping[str, Any], split: Split, *, so
         "split": f"fingerprint {split.fingerprint}\n\n"
         + _table(
             ("part", "class", "slices", "patients"),
-            [(part, label, count, len(patients[part, label])) for (part, label), count in sorted(counts.items())],
+            [
+                (part, label, count, len(patients[part, label]))
+                for (part, label), count in sorted(counts.items(), key=lambda each: (PARTS.index(each[0][0]), each[0][1]))
+            ],
         ),
         "data": _table(
             ("data", "value"),

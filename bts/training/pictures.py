@@ -37,7 +37,7 @@ def add_caption(picture: np.ndarray, text: str, *, colour: tuple[int, int, int] 
     """Return the picture (H, W, 3) under a line of text, enlarged by an integer factor to a height of at least `least`."""
     scale = -(-least // picture.shape[0])
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    line = max(LINE, picture.shape[0] // 18)
+    line = max(LINE, picture.shape[0] // 18, picture.shape[1] // 30)  # readable on a small card of TensorBoard too
     page = Image.new("RGB", (picture.shape[1], picture.shape[0] + line), PAPER)
     page.paste(Image.fromarray(picture), (0, line))
     ImageDraw.Draw(page).text((2, 1), text, fill=colour, font=ImageFont.load_default(line - 4))

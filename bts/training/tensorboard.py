@@ -59,7 +59,7 @@ class TensorBoardPictures(pl.Callback):
             board.hide_from(epoch + 1)
         self.writer = board.experiment
         if epoch == 0:
-            self.writer.add_image("augmented/read_and_varied", self._augmented(), 0, dataformats="HWC")
+            self.writer.add_image("augmented/before_and_after", self._augmented(), 0, dataformats="HWC")
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # here rather than at the end of the epoch: during validation the network has the moving average of the weights

@@ -47,7 +47,7 @@ def test_a_segmentation_run_shows_losses_scores_rate_speed_and_pictures(seg: Mak
         height, width, _ = picture(found, tag).shape
         assert height >= 320
         assert width >= 3 * 320  # scan, truth, prediction
-    assert [event.step for event in found.Images("augmented/read_and_varied")] == [0]
+    assert [event.step for event in found.Images("augmented/before_and_after")] == [0]
     assert "confusion" not in tags["images"]
 
 
@@ -59,7 +59,7 @@ def test_no_tag_has_a_space_and_losses_of_both_parts_share_a_chart(seg: Make) ->
     layout = layout_pb2.Layout.FromString(found.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     charts = {chart.title: list(chart.multiline.tag) for part in layout.category for chart in part.chart}
     assert charts["loss"] == ["loss/train_loss", "loss/val_loss"]
-    assert "score/dice" in charts["scores"]
+    assert charts["dice"] == ["score/dice"]
     assert {tag for some in charts.values() for tag in some} <= set(found.Tags()["scalars"])
 
 
@@ -73,6 +73,7 @@ def test_settings_split_and_data_stand_as_text(seg: Make) -> None:
     assert "| optim.lr | " in texts["settings"]
     split = Split.read(run.split_file, same_patient="suffixes")
     assert split.fingerprint in texts["split"]
+    assert texts["split"].index("| train |") < texts["split"].index("| val |") < texts["split"].index("| test |")
     assert f"| slices | {len(split.rows)} |" in texts["data"]
 
 

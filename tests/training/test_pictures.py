@@ -35,7 +35,7 @@ def test_a_contour_is_the_edge_of_the_mask_and_nothing_inside_it() -> None:
 
 
 def test_a_panel_shows_scan_truth_and_prediction_side_by_side() -> None:
-    panel = mask_panel(GREY, SQUARE, np.roll(SQUARE, 20, axis=0), text="glioma")[LINE:]
+    panel = mask_panel(GREY, SQUARE, np.roll(SQUARE, 20, axis=0), text="glioma")[-160:]
     scan, truth, prediction = np.split(panel, 3, axis=1)
     assert (scan == 90).all()
     assert np.flatnonzero(coloured(truth, TRUTH).any(1))[[0, -1]].tolist() == [40, 59]
@@ -52,6 +52,11 @@ def test_a_wrong_class_is_written_in_another_colour() -> None:
 def test_small_pictures_are_enlarged_under_a_caption() -> None:
     assert add_caption(np.zeros((32, 32, 3), dtype=np.uint8), "x").shape == (160 + LINE, 160, 3)
     assert add_caption(np.zeros((224, 224, 3), dtype=np.uint8), "x").shape == (224 + LINE, 224, 3)
+    assert add_caption(np.zeros((320, 960, 3), dtype=np.uint8), "x").shape == (
+        320 + 32,
+        960,
+        3,
+    )  # of three parts: a larger line
 
 
 def test_a_sheet_has_room_for_every_panel() -> None:
