@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 import struct
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import start
 
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
@@ -181,29 +181,26 @@ def test_networks_of_every_kind_are_built_without_memory(encoder: str) -> None:
     }
 
 
-MEASURED = """
-import resource, sys
-from bts.errors import RequestError
-from bts.models.folder import load_network
-import bts.models.networks, safetensors.torch
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    load_network(sys.argv[1])
-except RequestError as error:
-    print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
+def tell_and_measure(folder: Path) -> None:
+    """Write what is told of a model folder, and how many KiB of memory that took."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        load_network(folder)
+    except RequestError as error:
+        sys.stdout.write(f"{error}\n")
+    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before}\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of the largest memory is Linux's")
-def test_a_card_that_asks_for_gigabytes_takes_none(folder: Path) -> None:
+def test_a_card_that_asks_for_gigabytes_takes_none(folder: Path, tmp_path: Path) -> None:
     card = json.loads((folder / "model.json").read_text())
     card["architecture"] |= {"hidden": [8192] * 8}
     (folder / "model.json").write_text(json.dumps(card))
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(folder)], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
-    )
-    told, kilobytes = done.stdout.strip().splitlines()[-2:]
+    log = tmp_path / "log.txt"
+    start(tell_and_measure, folder, log=log, temporary=tmp_path / "temporary", copy=True).join(300)
+    told, kilobytes = log.read_text(encoding="utf-8").strip().splitlines()[-2:]
     assert "the weights are not those of the card" in told
     assert int(kilobytes) < 300_000, "the layers of that card have 1.8 GiB"
 

@@ -22,7 +22,7 @@ from tools.half_precision import store_in_half, write_half_folder, write_half_on
 @pytest.fixture(scope="module")
 def small(exported_models: dict[str, Path], made_once: Callable[..., Path]) -> Path:
     def write(root: Path) -> None:
-        write_half_folder(exported_models["joint"], root / "small", name="small")
+        write_half_folder(exported_models["cls"], root / "small", name="small")
         write_half_onnx(root / "small")
 
     return made_once("half", write) / "small"
@@ -33,19 +33,19 @@ def size_of(file: Path) -> int:
 
 
 def test_both_files_are_about_half_as_large(small: Path, exported_models: dict[str, Path]) -> None:
-    whole = exported_models["joint"]
+    whole = exported_models["cls"]
     assert size_of(small / "model.safetensors") < 0.6 * size_of(whole / "model.safetensors")
     assert size_of(small / "model.onnx") < 0.75 * size_of(whole / "model.onnx")  # the graph itself weighs something here
 
 
 def test_the_card_is_the_original_s_under_the_new_name(small: Path, exported_models: dict[str, Path]) -> None:
-    before, after = read_card(exported_models["joint"]), read_card(small)
+    before, after = read_card(exported_models["cls"]), read_card(small)
     assert after == replace(before, name="small", weights_sha256=after.weights_sha256)
     assert after.weights_sha256 != before.weights_sha256
 
 
 def test_weights_move_by_no_more_than_half_a_step_of_sixteen_bits(small: Path, exported_models: dict[str, Path]) -> None:
-    whole, small = (load_network(folder)[0].state_dict() for folder in (exported_models["joint"], small))
+    whole, small = (load_network(folder)[0].state_dict() for folder in (exported_models["cls"], small))
     for name, values in whole.items():
         assert small[name].dtype == values.dtype
         if values.ndim >= 2:
@@ -84,7 +84,7 @@ def test_answers_that_differ_are_refused(
 ) -> None:
     monkeypatch.setattr("tools.half_precision.to_half", lambda values: values * 1.5 if values.ndim >= 2 else values)
     with pytest.raises(RequestError, match="the model in sixteen bits differs from PyTorch"):
-        write_half_folder(exported_models["joint"], tmp_path / "small", name="small")
+        write_half_folder(exported_models["cls"], tmp_path / "small", name="small")
 
 
 def test_weights_cut_short_are_told_in_one_line(small: Path, tmp_path: Path) -> None:
