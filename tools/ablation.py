@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 from bts.apps.run import DONE, OneLineParser
+from bts.cpu import kept_memory
 from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, records_of
@@ -20,8 +23,13 @@ from bts.evaluation.intervals import Interval, difference_interval, make_sample,
 from bts.evaluation.provenance import machine
 from bts.inference.model_selection import model_folder
 from bts.inference.predictor import load_model
+from bts.models.base import Network
 from bts.models.folder import load_network
 from bts.report.rendering import Raw, table
+from bts.settings import JointSettings, OptimSettings
+from bts.training.device import cpu_computes_bf16
+from bts.training.strided_depthwise import to_float32
+from bts.training.tasks import Joint, build_joint
 from tools.documents import has_block, write_block
 
 EPILOG = """
@@ -30,6 +38,8 @@ examples:
       --data figshare:data/figshare --out docs/experiments.md
 """
 BLOCK = "ablation"
+BATCH, ROUNDS = 16, 6
+"""Slices of a timed step, and rounds of which the fastest counts."""
 SCORES = {"dice": "Dice", "right": "class right"}
 """Column of the cases -> head of its columns."""
 
@@ -43,7 +53,7 @@ class Arm:
         parameters: of the network.
         slices: training slices seen, mean over the seeds.
         minutes: of all epochs with their validation, mean over the seeds.
-        per_second: training slices a second, median over epochs.
+        step_s: processor time of a training step of 16 slices on one thread.
         cases: validation slices in the order of the records, each score the mean over the seeds.
         seeds: trainings.
     """
@@ -52,7 +62,7 @@ class Arm:
     parameters: int
     slices: float
     minutes: float
-    per_second: float
+    step_s: float
     cases: pd.DataFrame
     seeds: int
 
@@ -75,7 +85,9 @@ def command(argv: Sequence[str]) -> int:
     kind, _, folder = options.data.partition(":")
     source = open_source(kind, Path(folder))
     records = records_of(split, source.records(), "val")
-    text = ablation([_arm(name, runs, source, records) for name, runs in named], seed=options.seed)
+    steps = step_times([model_folder(runs[0]) for _, runs in named])
+    arms = [replace(_arm(name, runs, source, records), step_s=step) for (name, runs), step in zip(named, steps, strict=True)]
+    text = ablation(arms, seed=options.seed)
     print(text)
     if options.out is not None:
         if has_block(options.out, BLOCK):
@@ -104,7 +116,7 @@ def common_split(runs: Sequence[Path]) -> Split:
 
 def _arm(name: str, runs: Sequence[Path], source: Source, records: Sequence[Record]) -> Arm:
     """Return the rates and scores of the trainings of one network."""
-    tables, slices, seconds, rates, parameters = [], [], [], [], 0
+    tables, slices, seconds, parameters = [], [], [], 0
     for run in runs:
         folder = model_folder(run)
         network, _ = load_network(folder)
@@ -113,11 +125,55 @@ def _arm(name: str, runs: Sequence[Path], source: Source, records: Sequence[Reco
         curves = pd.read_csv(run / "curves.csv")
         slices.append(slices_an_epoch(run) * len(curves))
         seconds.append(float(curves["epoch_s"].sum()))
-        rates.append(float(curves["slices_per_s"].median()))
     cases = tables[0].copy()
     for column in SCORES:
         cases[column] = np.mean([numbers(each, column) for each in tables], axis=0)
-    return Arm(name, parameters, float(np.mean(slices)), float(np.mean(seconds)) / 60, float(np.mean(rates)), cases, len(runs))
+    return Arm(name, parameters, float(np.mean(slices)), float(np.mean(seconds)) / 60, np.nan, cases, len(runs))
+
+
+def step_times(folders: Sequence[Path], *, rounds: int = ROUNDS) -> list[float]:
+    """Return the processor time in seconds of a training step of each joint network, the least of several rounds.
+
+    A step is forward, loss, backward and optimiser, for a batch of 16 random slices, on one thread, in the precision
+    of a training on this machine. The networks take turns, so that a change of the machine's speed affects all of them.
+    """
+    bf16 = cpu_computes_bf16()
+    modules = [_module(load_network(folder)[0], bf16=bf16) for folder in folders]
+    optimizers = [module.configure_optimizers() for module in modules]
+    least = [np.inf] * len(modules)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with kept_memory():
+            for _ in range(rounds):
+                times = [_step_s(*each, bf16=bf16) for each in zip(modules, optimizers, strict=True)]
+                least = [min(each) for each in zip(least, times, strict=True)]
+    finally:
+        torch.set_num_threads(before)
+    return least
+
+
+def _module(network: Network, *, bf16: bool) -> Joint:
+    network.to(memory_format=torch.channels_last)
+    if bf16:
+        to_float32(network)
+    counts = [1] * network.architecture.num_classes
+    return build_joint(JointSettings(), network, optim=OptimSettings(), monitor="joint", counts=counts).train()
+
+
+def _step_s(module: Joint, optimizer: torch.optim.Optimizer, *, bf16: bool) -> float:
+    side = module.network.architecture.size
+    images, masks = torch.rand(BATCH, 1, side, side), (torch.rand(BATCH, 1, side, side) > 0.9).float()
+    labels = torch.randint(module.network.architecture.num_classes, (BATCH,))
+    batch = {"image": images, "mask": masks, "has_mask": torch.ones(BATCH, dtype=torch.bool), "label": labels}
+    began = time.process_time()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss, _ = module.losses(module(images), batch)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    optimizer.step()
+    return time.process_time() - began
 
 
 def slices_an_epoch(run: Path) -> int:
@@ -147,7 +203,7 @@ def ablation(arms: Sequence[Arm], *, seed: int = 0) -> str:
             (
                 arm.name,
                 Raw(f"{arm.parameters / 1e6:.2f}"),
-                Raw(f"{arm.per_second:.1f}"),
+                Raw(f"{arm.step_s:.2f}"),
                 Raw(f"{arm.minutes:.1f}"),
                 Raw(f"{arm.slices:,.0f}"),
                 *cells,
@@ -155,7 +211,7 @@ def ablation(arms: Sequence[Arm], *, seed: int = 0) -> str:
             )
         )
     scores = [text for head in SCORES.values() for text in (head, f"{head}, difference")]
-    head = ("network", "parameters, million", "slices/s", "minutes", "slices trained on", *scores, "seeds")
+    head = ("network", "parameters, million", "step, s", "minutes", "training slices seen", *scores, "seeds")
     about = (
         f"Written by `python -m tools ablation` with seed {seed} on {machine()}: {len(arms[0].cases)} validation slices, the "
         "best epoch of each training, 95% intervals over patients. With several seeds a slice's score is their mean; the "
