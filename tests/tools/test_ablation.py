@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from bts.data.split import Part, Split, SplitRow
 from bts.errors import RequestError
-from tools.ablation import Arm, ablation, common_split, slices_an_epoch
+from tools.ablation import Arm, ablation, common_split, slices_an_epoch, step_times
 
 PATIENTS = 30
 
@@ -59,6 +60,15 @@ def test_runs_of_different_splits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"b: expected the split of .*a \("):
         common_split([tmp_path / "a", tmp_path / "b"])
     assert len(common_split([tmp_path / "a", tmp_path / "a"]).rows) == 5
+
+
+def test_every_network_is_timed(exported_models: dict[str, Path]) -> None:
+    folder = exported_models["joint"]
+    threads = torch.get_num_threads()
+    times = step_times([folder, folder], rounds=1)
+    assert len(times) == 2
+    assert all(0 < each < 60 for each in times)
+    assert torch.get_num_threads() == threads
 
 
 def _write_run(folder: Path, *, parts: dict[Part, int], limit: str) -> None:
