@@ -9,10 +9,10 @@ from bts.evaluation.intervals import Interval
 
 HEAD = """# Performance
 
-`bts` beside the software that could be used in its place, for readers who choose. Benchmarks of one machine each:
+`bts` compared with the software that could be used in its place. Benchmarks of one machine each:
 [with bf16](performance_machine.md), [without bf16](performance_no_bf16.md). What each offers: [Alternatives](alternatives.md).
 
-## Which to take
+## Which to choose
 
 - If you have a GPU and a day, and need masks only: nnU-Net. It is planned for that: 1,000 epochs, strong augmentation, an
   ensemble of five folds. Its learning rate falls over these epochs, so that a training stopped after minutes shows its start.
@@ -21,9 +21,9 @@ HEAD = """# Performance
 
 ## Peers
 
-The same patients, pixels, cores and training time for everyone. Written by `python -m bench peers`.
+The same patients, pixels, cores and training time for all. Written by `python -m bench peers`.
 
-    python -m bench peers --data data/figshare --minutes 10 30 60 --cores 2     # each peer in a virtual environment of its own
+    python -m bench peers --data data/figshare --minutes 10 30 60 --cores 2     # each in an environment of its own
     python -m bench peers --page docs/performance.md                            # this page
 """
 
