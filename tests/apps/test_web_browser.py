@@ -208,8 +208,11 @@ def test_a_series_has_a_table_three_planes_and_dicom_objects(visit: Visit, tmp_p
     visit.shows(f"Slice {page.locator('#bts-slice input[type=range]').input_value()}")
 
 
-def test_of_a_folder_of_series_one_is_chosen_by_keyboard(enter: Callable[..., Visit], tmp_path: Path) -> None:
-    visit = enter(viewport={"width": 390, "height": 800})
+def test_on_a_phone_one_of_a_folder_of_series_is_chosen_by_keyboard(enter: Callable[..., Visit], tmp_path: Path) -> None:
+    """Nothing has to be scrolled sideways."""
+    visit = enter(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    sideways = "document.documentElement.scrollWidth"
+    assert visit.page.evaluate(sideways) <= 390
     page, slices = visit.page, np.repeat(picture()[None].astype(np.uint16), 4, axis=0)
     for number, name in enumerate(("T1 post", "FLAIR", "T2"), start=1):
         write_series(tmp_path / "study" / name, slices, series=f"1.9.{number}", SeriesDescription=name)
@@ -218,7 +221,7 @@ def test_of_a_folder_of_series_one_is_chosen_by_keyboard(enter: Callable[..., Vi
     choices = page.locator("#bts-series label")
     names = ["FLAIR-192, axial, 4 slices, MR", "T1_post-191, axial, 4 slices, MR", "T2-193, axial, 4 slices, MR"]
     assert sorted(choices.all_inner_texts()) == names
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(sideways) <= 390
     page.locator("#bts-series input").first.focus()
     for key in ("Tab", "Space", "Tab", "Tab", "Enter"):  # to the second one, and past the third to the button
         page.keyboard.press(key)
@@ -326,14 +329,23 @@ CONTRAST = """() => {
 """Contrast of every text that is seen with what lies under it, by the definition of WCAG 2."""
 
 
+NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, select, textarea')]
+  .filter(each => each.offsetParent !== null)
+  .filter(each => !(each.innerText?.trim() || each.getAttribute('aria-label') || each.title || each.labels?.length))
+  .map(each => each.outerHTML.slice(0, 200))"""
+"""Controls without a name."""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read(scheme: str, enter: Callable[..., Visit], tmp_path: Path) -> None:
+def test_every_text_can_be_read_and_every_control_has_a_name(scheme: str, enter: Callable[..., Visit], tmp_path: Path) -> None:
     visit = enter(color_scheme=scheme)
     visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
     visit.shows("90.9%")
     found = visit.page.evaluate(CONTRAST)
     assert {"Research software, not a medical device.", "Glioma", "90.9%", "Numbers (JSON)"} <= set(found)
     assert {words: ratio for words, ratio in found.items() if ratio < 4.5} == {}  # WCAG 2.2, 1.4.3, AA
+    assert visit.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    assert visit.page.evaluate(NAMELESS) == []
 
 
 def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> None:
@@ -355,22 +367,6 @@ def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> 
     assert reached.count("Glioma") == 2, reached  # the example, and the choice of the map's class
     places = [reached.index(each) for each in wanted]
     assert places == sorted(places), reached  # as they stand on the page
-
-
-def test_a_phone_needs_no_scrolling_sideways(enter: Callable[..., Visit]) -> None:
-    page = enter(viewport={"width": 390, "height": 800}, color_scheme="dark").page
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.evaluate("document.body.classList.contains('dark')")
-
-
-def test_every_control_has_a_name(visit: Visit, tmp_path: Path) -> None:
-    nameless = """() => [...document.querySelectorAll('button, a[href], input, select, textarea')]
-        .filter(each => each.offsetParent !== null)
-        .filter(each => !(each.innerText?.trim() || each.getAttribute('aria-label') || each.title || each.labels?.length))
-        .map(each => each.outerHTML.slice(0, 200))"""
-    visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
-    visit.shows("glioma")
-    assert visit.page.evaluate(nameless) == []
 
 
 # --- other sites ------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def test_from_settings_to_mask_class_and_map_of_one_network(joint: Make) -> None
     from bts.experiments.finish import finish_run
 
     settings = joint()
-    settings.data.size, settings.model.encoder = 64, "resnet10t"  # type: ignore[attr-defined]
+    settings.data.size = 64
     # after one step from random weights no place may speak for the class, and the scale of the maps stays open
     settings.optim.epochs, settings.optim.lr, settings.optim.warmup_epochs = 6, 3e-3, 0
     run = fit(settings)
