@@ -37,10 +37,12 @@ class Interval:
 
     Attributes:
         value: the score on all slices.
-        low, high: 2.5th and 97.5th percentile over the draws; None with fewer than two patients, or where all draws agree.
+        low: 2.5th percentile over the draws; None with fewer than two patients, or where all draws agree.
+        high: 97.5th percentile, likewise.
         n_patients: number of resampled units.
         n_slices: number of slices in the score.
-        seed, draws: of the bootstrap.
+        seed: seed of the bootstrap.
+        draws: number of draws.
         unit: `patient`; `cluster` if some of the units are look-alike slices of unknown patients; or `slice` for a set without
             patient IDs, where the interval is too narrow if patients repeat.
     """
