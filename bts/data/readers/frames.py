@@ -209,8 +209,8 @@ def _refuse_size(data: Any, header: Header) -> None:
         raise InputError("a DICOM file without a picture: name a file of the image series")
     if max(rows, columns) > MAX_SIDE or not 1 <= header.frames <= MAX_DICOM_FRAMES:
         raise InputError(
-            f"its header claims {header.frames} frames of {rows} rows and {columns} columns: accepted are {MAX_DICOM_FRAMES} "
-            f"frames and {MAX_SIDE} a side"
+            f"its header claims {header.frames} x {rows} x {columns} pixels (frames, rows, columns): accepted are "
+            f"{MAX_DICOM_FRAMES} frames and {MAX_SIDE} a side"
         )
     claimed = rows * columns * header.frames * max(int(_value(data, "BitsAllocated") or 8), 8) // 8
     stored = Path(header.file).stat().st_size
