@@ -115,8 +115,8 @@ def readme(card: ModelCard) -> str:
 
 ## Run it
 
-It needs MONAI, `fire`, `pytorch-ignite`, and bts {bts.__version__}, which has the network: `pip install "bts[bundle]"`.
-From this folder:
+It needs MONAI, `fire`, `pytorch-ignite`, and bts {bts.__version__}, which has the network. In a clone of bts (the package of
+that name on PyPI is another project): `pip install -e ".[bundle]"`. Then, from this folder:
 
     python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCANS --output_dir RESULTS
 
