@@ -48,6 +48,8 @@
     if (event.target.closest('.bts-view') && event.ctrlKey) { event.preventDefault(); zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2); }
   }, { passive: false });
   document.addEventListener('pointerdown', (event) => {
+    const strip = event.target.closest('.bts-strip');  // an answer that replaces it before the release would cost the click
+    if (strip && event.pointerType === 'mouse' && event.button === 0) slice(strip, event);
     const view = event.target.closest('.bts-view');
     if (view && at.zoom > 1) { drag = { view, x: event.clientX, y: event.clientY }; view.setPointerCapture?.(event.pointerId); }
   });
