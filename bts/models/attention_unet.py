@@ -15,7 +15,8 @@ def full_resolution(mask_logits: Tensor, x: Tensor) -> Tensor:
     """Return mask logits (B, 1, H, W) at the resolution of the input `x (B, C, H, W)`, interpolated where they are coarser."""
     if mask_logits.shape[-2:] == x.shape[-2:]:
         return mask_logits
-    return F.interpolate(mask_logits, scale_factor=2, mode="bilinear", align_corners=False)
+    factor = x.shape[-1] // mask_logits.shape[-1]
+    return F.interpolate(mask_logits, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 class AttentionUNet(Network):

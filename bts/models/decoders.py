@@ -30,7 +30,7 @@ class MaskDecoder(nn.Module):
         self.out_channels = channels[-1]
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Return (B, out_channels, H, W), or half of that resolution, from the encoder's maps at strides 1 to 32."""
+        """Return (B, out_channels, H, W), or half or a quarter of that resolution, from the maps at strides 1 to 32."""
         raise NotImplementedError
 
 
@@ -82,7 +82,7 @@ class AdditiveGate(nn.Module):
 class UnetDecoder(MaskDecoder):
     """U-Net decoder: blocks that each double the grid; the first four take a skip, gated with `additive` attention.
 
-    Five blocks reach the slice's resolution, four end at half of it.
+    Five blocks reach the slice's resolution, four end at half of it, three at a quarter.
     """
 
     def __init__(self, *, encoder_channels: tuple[int, ...], channels: tuple[int, ...], attention: str) -> None:
@@ -105,7 +105,7 @@ class UnetDecoder(MaskDecoder):
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Return (B, channels[-1], H, W) from the encoder's maps at strides 1 to 32, of which the first is not used.
 
-        With four blocks (B, channels[-1], H/2, W/2).
+        With four blocks (B, channels[-1], H/2, W/2), with three (B, channels[-1], H/4, W/4).
         """
         x = maps[-1]
         skips: list[Tensor | None] = [*maps[1:-1][::-1], None]

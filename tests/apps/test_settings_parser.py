@@ -62,7 +62,7 @@ def test_a_value_arrives_with_its_type(arguments: list[str], key: str, value: ob
         ),
         (
             ["--model.channels", "64"],
-            "model.channels: expected a list of length 4 to 5, each item a whole number from 1 to 1024, received '64'",
+            "model.channels: expected a list of length 3 to 5, each item a whole number from 1 to 1024, received '64'",
         ),
         (["--optim.lr", "null"], "optim.lr: expected a number above 0, received 'null'"),
         (["--optim.lr"], "--optim.lr has no value: write `--optim.lr VALUE`"),
@@ -169,7 +169,7 @@ def test_the_defaults_make_sense(task: str) -> None:
         (
             "seg",
             ["--model.channels", "[256, 128]"],
-            "model.channels: expected a list of length 4 to 5, each item a whole number from 1 to 1024, received (256, 128)",
+            "model.channels: expected a list of length 3 to 5, each item a whole number from 1 to 1024, received (256, 128)",
         ),
         (
             "seg",
@@ -251,7 +251,7 @@ def test_auto_monitors_the_first_score_of_the_task(task: str, best: str) -> None
     ("group", "name", "value", "message"),
     [
         ("augment", "crop", 0.95, "augment.crop: expected a number from 0 to 0.9, received 0.95"),
-        ("model", "channels", (256, 128), "model.channels: expected a list of length 4 to 5, .*, received \\(256, 128\\)"),
+        ("model", "channels", (256, 128), "model.channels: expected a list of length 3 to 5, .*, received \\(256, 128\\)"),
         ("optim", "lr", "fast", "optim.lr: expected a number above 0, received 'fast'"),
         ("model", "encoder", "resnet5", r"unknown encoder 'resnet5' \(did you mean 'resnet50'\?\): use any .*"),
     ],

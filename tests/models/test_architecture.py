@@ -28,7 +28,7 @@ def test_an_architecture_survives_json() -> None:
         ({"size": 200}, "size: expected a multiple of 32 from 32 to 1024, received 200"),
         (
             {"channels": (4, 4)},
-            "channels: expected a list of length 4 to 5, each item a whole number from 1 to 1024, received (4, 4)",
+            "channels: expected a list of length 3 to 5, each item a whole number from 1 to 1024, received (4, 4)",
         ),
         ({"task": "cls", "num_classes": 1}, "num_classes: expected 2 or more for task cls, received 1"),
         ({"dropout": 1.0}, "dropout: expected a number from 0 to below 1, received 1.0"),

@@ -60,6 +60,18 @@ def test_a_transformer_without_maps_at_stride_two_has_one_gate_less() -> None:
 
 
 @pytest.mark.parametrize("task", ["seg", "joint"])
+def test_three_decoder_blocks_give_logits_at_full_resolution(task: Task) -> None:
+    classes = 0 if task == "seg" else 3
+    network = build_network(Architecture(task, "test_resnet", size=64, channels=(8, 8, 8), num_classes=classes)).eval()
+    with torch.no_grad():
+        logits = network(torch.rand(1, 1, 64, 64)).mask_logits
+    assert logits.shape == (1, 1, 64, 64)
+    steps = logits.diff(dim=-1)[..., 2:62].unflatten(-1, (15, 4))[..., :3]  # between the middles of two coarse places
+    assert steps.abs().max() > 0
+    torch.testing.assert_close(steps, steps[..., :1].expand_as(steps))  # linear interpolation by four
+
+
+@pytest.mark.parametrize("task", ["seg", "joint"])
 def test_four_decoder_blocks_give_interpolated_logits_at_full_resolution(task: Task) -> None:
     classes = 0 if task == "seg" else 3
     network = build_network(Architecture(task, "test_resnet", size=64, channels=(8, 8, 8, 8), num_classes=classes)).eval()
