@@ -66,7 +66,7 @@ def test_lanes_write_the_same_files_as_one_after_another(
         monkeypatch.setenv("OMP_NUM_THREADS", workers)
         assert infer.main(["scans", "--out", f"with{workers}"]) == 1
     assert files(tmp_path / "with1") == files(tmp_path / "with4")
-    assert [(phase.name, phase.done, phase.total) for phase in phases] == [("inferring", 10, 10)] * 2
+    assert [(phase.name, phase.done, phase.total) for phase in phases if phase.total] == [("inferring", 10, 10)] * 2
 
 
 def test_a_list_gives_the_files_of_its_folder_and_is_resumed(loaded: list[BrightRuntime], tmp_path: Path, capsys: Any) -> None:
