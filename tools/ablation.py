@@ -52,7 +52,6 @@ class Arm:
         name: head of its row.
         parameters: of the network.
         slices: training slices seen, mean over the seeds.
-        minutes: of all epochs with their validation, mean over the seeds.
         step_s: processor time of a training step of 16 slices on one thread.
         cases: validation slices in the order of the records, each score the mean over the seeds.
         seeds: trainings.
@@ -61,7 +60,6 @@ class Arm:
     name: str
     parameters: int
     slices: float
-    minutes: float
     step_s: float
     cases: pd.DataFrame
     seeds: int
@@ -116,7 +114,7 @@ def common_split(runs: Sequence[Path]) -> Split:
 
 def _arm(name: str, runs: Sequence[Path], source: Source, records: Sequence[Record]) -> Arm:
     """Return the rates and scores of the trainings of one network."""
-    tables, slices, seconds, parameters = [], [], [], 0
+    tables, slices, parameters = [], [], 0
     for run in runs:
         folder = model_folder(run)
         network, _ = load_network(folder)
@@ -124,11 +122,10 @@ def _arm(name: str, runs: Sequence[Path], source: Source, records: Sequence[Reco
         tables.append(evaluate_cases(load_model(folder, device="cpu", runtime="torch"), source, records))
         curves = pd.read_csv(run / "curves.csv")
         slices.append(slices_an_epoch(run) * len(curves))
-        seconds.append(float(curves["epoch_s"].sum()))
     cases = tables[0].copy()
     for column in SCORES:
         cases[column] = np.mean([numbers(each, column) for each in tables], axis=0)
-    return Arm(name, parameters, float(np.mean(slices)), float(np.mean(seconds)) / 60, np.nan, cases, len(runs))
+    return Arm(name, parameters, float(np.mean(slices)), np.nan, cases, len(runs))
 
 
 def step_times(folders: Sequence[Path], *, rounds: int = ROUNDS) -> list[float]:
@@ -204,17 +201,18 @@ def ablation(arms: Sequence[Arm], *, seed: int = 0) -> str:
                 arm.name,
                 Raw(f"{arm.parameters / 1e6:.2f}"),
                 Raw(f"{arm.step_s:.2f}"),
-                Raw(f"{arm.minutes:.1f}"),
                 Raw(f"{arm.slices:,.0f}"),
+                Raw(f"{arm.slices / BATCH * arm.step_s / 60:.1f}"),
                 *cells,
                 arm.seeds,
             )
         )
     scores = [text for head in SCORES.values() for text in (head, f"{head}, difference")]
-    head = ("network", "parameters, million", "step, s", "minutes", "training slices seen", *scores, "seeds")
+    head = ("network", "parameters, million", "step, s", "training slices seen", "minutes", *scores, "seeds")
     about = (
         f"Written by `python -m tools ablation` with seed {seed} on {machine()}: {len(arms[0].cases)} validation slices, the "
-        "best epoch of each training, 95% intervals over patients. With several seeds a slice's score is their mean; the "
+        "best epoch of each training, 95% intervals over patients. A step is of 16 slices, in processor time of one thread; "
+        "minutes are those of all steps of a training at that time. With several seeds a slice's score is their mean; the "
         "intervals do not hold the variation between trainings."
     )
     return "\n\n".join([table(head, rows), about])
