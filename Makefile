@@ -19,7 +19,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PY) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "installing into $(VENV): some minutes; pip shows what it downloads, then unpacks"
-	$(BIN)/python -m pip install --constraint constraints.txt $(CPU_WHEELS) --editable ".[dev]"
+	@# without a terminal, pip shows nothing while it unpacks
+	@[ -t 1 ] || { while sleep 30 >/dev/null 2>&1; do echo "installing: $$(du -sh $(VENV) | cut -f1) in $(VENV)"; done & trap "kill $$!" EXIT; }; \
+	  $(BIN)/python -m pip install --constraint constraints.txt $(CPU_WHEELS) --editable ".[dev]"
 	@touch $@
 
 # Bytecode is kept, or each of the many processes that tests start would compile the package again.
