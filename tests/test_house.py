@@ -89,6 +89,11 @@ class Module(NamedTuple):
         return layer_of(self.name)
 
     @functools.cache  # noqa: B019
+    def nodes(self) -> list[ast.Call | ast.ExceptHandler]:
+        """Calls and handlers of exceptions, found in one walk for all rules."""
+        return [node for node in ast.walk(self.tree) if isinstance(node, (ast.Call, ast.ExceptHandler))]
+
+    @functools.cache  # noqa: B019
     def imports(self) -> list[Import]:
         return list(
             walk_imports(self.tree, package=self.name if self.path.endswith("__init__.py") else self.name.rpartition(".")[0])
@@ -104,11 +109,11 @@ def layer_of(name: str) -> int:
 def walk_imports(node: ast.AST, *, package: str, at_import: bool = True) -> Iterator[Import]:
     """Yield every import under a node; what stands in a function or under TYPE_CHECKING does not run at import."""
     for child in ast.iter_child_nodes(node):
-        runs = (
-            at_import and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not types_only(child)
-        )
+        runs = at_import and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and not types_only(child)
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, child.lineno, runs) for alias in child.names)
+        elif isinstance(child, ast.expr):
+            continue  # which holds no statement, and is most of a tree
         elif isinstance(child, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - child.level + 1] if child.level else []
             base = ".".join([*above, *([child.module] if child.module else [])])
@@ -152,11 +157,11 @@ def outside_the_package(modules: dict[str, Module]) -> list[str]:
 def import_cycles(modules: dict[str, Module]) -> list[str]:
     """Groups of modules that reach each other, with every import between them; imports in functions and for types count too."""
     edges: dict[str, dict[str, int]] = {name: {} for name in modules}
+    packages = {name.rsplit(".", depth)[0] for name in modules for depth in range(1, name.count(".") + 1)}
     for name, module in modules.items():
         for each in module.imports():
             target = each.name if each.name in modules else each.name.rpartition(".")[0]
-            is_package = any(other.startswith(f"{target}.") for other in modules)
-            if target in modules and target != name and not is_package:
+            if target in modules and target != name and target not in packages:
                 edges[name].setdefault(target, each.line)
     reach = {name: reachable(name, edges) for name in modules}
     return [
@@ -190,7 +195,7 @@ def prints_elsewhere(modules: dict[str, Module]) -> list[str]:
     return [
         f"{module.path}:{node.lineno} prints: only apps do"
         for module in modules.values()
-        for node in ast.walk(module.tree)
+        for node in module.nodes()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
         if not module.path.startswith("bts/apps/")
     ]
@@ -224,7 +229,7 @@ def bare_excepts(modules: dict[str, Module]) -> list[str]:
     return [
         f"{module.path}:{node.lineno} catches everything without a name"
         for module in modules.values()
-        for node in ast.walk(module.tree)
+        for node in module.nodes()
         if isinstance(node, ast.ExceptHandler) and node.type is None
     ]
 
@@ -233,8 +238,8 @@ def weights_that_run_code(modules: dict[str, Module]) -> list[str]:
     return [
         f"{module.path}:{node.lineno} torch.load without weights_only=True"
         for module in modules.values()
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+        for node in module.nodes()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "torch.load"
         if not any(each.arg == "weights_only" and ast.unparse(each.value) == "True" for each in node.keywords)
     ]
 
