@@ -175,6 +175,7 @@ def test_a_volume_has_a_slider_and_a_strip(visit: Visit, tmp_path: Path) -> None
     visit.shows("4 of 5")
     visit.page.locator("#bts-slice input[type=range]").fill("4")
     visit.shows("Blank slice")
+    visit.page.wait_for_timeout(1000)  # Gradio 6.31 loses a change in the moments in which it sends another
     visit.page.locator(".bts-strip svg").hover()  # once it lies still, in its middle, where the third of five slices is
     visit.page.mouse.down()
     visit.shows("Slice 2")  # before the release, at which the strip may be another
