@@ -30,7 +30,7 @@ from bts.settings import JointSettings, OptimSettings
 from bts.training.device import cpu_computes_bf16
 from bts.training.strided_depthwise import to_float32
 from bts.training.tasks import Joint, build_joint
-from tools.documents import has_block, write_block
+from tools.documents import write_table
 
 EPILOG = """
 examples:
@@ -87,11 +87,7 @@ def command(argv: Sequence[str]) -> int:
     arms = [replace(_arm(name, runs, source, records), step_s=step) for (name, runs), step in zip(named, steps, strict=True)]
     text = ablation(arms, seed=options.seed)
     print(text)
-    if options.out is not None:
-        if has_block(options.out, BLOCK):
-            write_block(options.out, text, BLOCK)
-        else:
-            options.out.write_text(text + "\n", encoding="utf-8")
+    write_table(options.out, text, BLOCK)
     return DONE
 
 

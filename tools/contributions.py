@@ -31,7 +31,7 @@ from bts.evaluation.provenance import machine
 from bts.evaluation.subject import run_of
 from bts.glossary import NO_TUMOUR
 from bts.report.rendering import Raw, table
-from tools.documents import has_block, write_block
+from tools.documents import write_table
 from tools.elsewhere import Candidate, open_candidate
 from tools.post_contrast import PostContrast
 
@@ -95,11 +95,7 @@ def command(argv: Sequence[str]) -> int:
     tables = [_tables(model, source, records, lgg, seed=options.seed) for model in models]
     text = contributions([model.name for model in models], tables, seed=options.seed)
     print(text)
-    if options.out is not None:
-        if has_block(options.out, BLOCK):
-            write_block(options.out, text, BLOCK)
-        else:
-            options.out.write_text(text + "\n", encoding="utf-8")
+    write_table(options.out, text, BLOCK)
     return DONE
 
 

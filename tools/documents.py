@@ -57,6 +57,18 @@ def write_block(path: Path, block: str, name: str) -> None:
     path.write_text(f"{before}{start}\n{block}\n{stop}{after}", encoding="utf-8")
 
 
+def write_table(path: Path | None, text: str, name: str) -> None:
+    """Write a block into a document, or into a new file with its markers; None writes nothing. Raises as `write_block`.
+
+    A document without the markers is never overwritten.
+    """
+    if path is None:
+        return
+    if not path.exists():
+        path.write_text("\n".join(markers(name)) + "\n", encoding="utf-8")
+    write_block(path, text, name)
+
+
 def keep_sections(before: str, now: str) -> str:
     """Return the sections of `now`, then those of `before` with other titles.
 

@@ -31,7 +31,7 @@ from bts.models.folder import ModelCard, read_card
 from bts.report.rendering import Raw, table
 from bts.settings import SplitSettings
 from bts.training.run_data import refuse_training_patients, training_patients
-from tools.documents import has_block, write_block
+from tools.documents import write_table
 from tools.post_contrast import LEAST_PX, PostContrast
 
 EPILOG = """
@@ -103,11 +103,7 @@ def command(argv: Sequence[str]) -> int:
     lgg = PostContrast(options.lgg, step=options.lgg_step) if options.lgg else None
     text = compare(models, held_out=held_out, lgg=lgg, lgg_step=options.lgg_step, seed=options.seed)
     print(text)
-    if options.out is not None:
-        if has_block(options.out, BLOCK):
-            write_block(options.out, text, BLOCK)
-        else:
-            options.out.write_text(text + "\n", encoding="utf-8")
+    write_table(options.out, text, BLOCK)
     return DONE
 
 

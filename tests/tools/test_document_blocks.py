@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bts.errors import RequestError
-from tools.documents import NOT_MEASURED, keep_lines, markers, write_block
+from tools.documents import NOT_MEASURED, keep_lines, markers, write_block, write_table
 
 BEGIN, END = markers("results")
 HEAD = "| recipe | published |\n|---|---|"
@@ -49,3 +49,15 @@ def test_a_row_of_pooled_folds_stays_where_a_single_split_was_measured_now() -> 
     assert keep_lines(pooled, single) == pooled
     assert keep_lines(pooled, again) == again
     assert keep_lines(single, pooled) == pooled
+
+
+def test_a_table_makes_a_new_file_that_takes_it_again_and_overwrites_no_document(tmp_path: Path) -> None:
+    new, other = tmp_path / "new.md", tmp_path / "other.md"
+    for text in ("first", "second"):
+        write_table(new, text, "elsewhere")
+        assert new.read_text(encoding="utf-8") == "\n".join([markers("elsewhere")[0], text, markers("elsewhere")[1]]) + "\n"
+    other.write_text("a document", encoding="utf-8")
+    with pytest.raises(RequestError, match="expected the lines"):
+        write_table(other, "first", "elsewhere")
+    assert other.read_text(encoding="utf-8") == "a document"
+    write_table(None, "first", "elsewhere")
