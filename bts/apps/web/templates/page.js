@@ -24,17 +24,34 @@
     const rows = [...body.rows].sort(head.classList.contains('n') ? number : order);
     body.append(...(down ? rows.reverse() : rows));
   };
-  const show = (index) => {
-    const range = document.querySelector('#bts-slice input[type=range]');
-    if (!range || Number(range.value) === index) return;
+  const sliceRange = () => document.querySelector('#bts-slice input[type=range]');
+  const move = (range, index) => {
     range.value = index;
-    range.dispatchEvent(new Event('input', { bubbles: true })); range.dispatchEvent(new Event('change', { bubbles: true }));
+    for (const name of ['input', 'change']) range.dispatchEvent(new Event(name, { bubbles: true }));
+  };
+  let check = 0, repeating = false;
+  const repeatLost = (tries = 10) => {  // Gradio 6.31 can lose a change of the slider while it sends another one
+    clearTimeout(check);
+    check = setTimeout(() => {
+      const range = sliceRange(), shown = document.querySelector('.bts-strip')?.dataset.at, wanted = range?.value;
+      if (!tries || shown === undefined || shown === wanted) return;
+      const step = (index) => { repeating = true; move(range, index); repeating = false; };
+      const beside = Number(wanted) > 0 ? Number(wanted) - 1 : 1;  // the same value again would be no change
+      step(beside);
+      setTimeout(() => { if (Number(range.value) === beside) step(wanted); }, 50);
+      repeatLost(tries - 1);
+    }, 1000);
+  };
+  const show = (index) => {
+    const range = sliceRange();
+    if (range && Number(range.value) !== index) move(range, index);
   };
   const slice = (strip, event) => {
     const box = strip.querySelector('svg').getBoundingClientRect(), count = Number(strip.dataset.count);
     show(Math.max(0, Math.min(count - 1, Math.floor((event.clientX - box.left) / box.width * count))));
   };
   document.addEventListener('bts-slice', (event) => show(event.detail));
+  document.addEventListener('input', (event) => { if (!repeating && event.target.closest?.('#bts-slice')) repeatLost(); });
   document.addEventListener('click', (event) => {
     const action = event.target.closest('[data-bts]')?.dataset.bts;
     if (action === 'in') zoom(1.5); else if (action === 'out') zoom(1 / 1.5); else if (action === 'sort') sort(event.target);
