@@ -9,9 +9,8 @@ python infer.py --help
 
 from __future__ import annotations
 
-import sys
-
 from bts.apps.infer import main
+from bts.apps.run import run_program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

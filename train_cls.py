@@ -8,9 +8,9 @@ python train_cls.py --help                             # every setting
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from bts.apps.run import run_program
 from bts.apps.train import main as train
 
 
@@ -20,4 +20,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -9,9 +9,9 @@ python train_joint.py --help                             # every setting
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from bts.apps.run import run_program
 from bts.apps.train import main as train
 
 
@@ -21,4 +21,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

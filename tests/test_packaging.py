@@ -103,7 +103,7 @@ def test_an_installed_package_trains_with_the_settings_files_of_the_clone(tmp_pa
 
 
 def test_the_command_comes_along(packed: dict[str, list[str]]) -> None:
-    assert packed["commands"][:2] == ["[console_scripts]", "bts = bts.apps.cli:main"]
+    assert packed["commands"][:2] == ["[console_scripts]", "bts = bts.apps.cli:run"]
 
 
 def test_an_editable_install_serves_a_script_beside_a_clone_that_is_called_bts(tmp_path: Path) -> None:

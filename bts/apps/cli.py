@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import bts
-from bts.apps.run import DONE, run_app
+from bts.apps.run import DONE, run_app, run_program
 from bts.errors import RequestError
 from bts.glossary import DISCLAIMER
 from bts.registry import suggestion
@@ -65,5 +65,10 @@ def help_text() -> str:
     )
 
 
+def run() -> NoReturn:
+    """Run the `bts` command of this process."""
+    run_program(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

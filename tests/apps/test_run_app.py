@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -107,3 +109,40 @@ def test_a_closed_pipe_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     done = subprocess.run(f'{sys.executable} -c "{code}" | head -1', shell=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("xxx")
     assert done.stderr == ""
+
+
+PROGRAM = """
+import atexit, sys, threading, time
+from bts.apps.run import run_program
+
+def main():
+    atexit.register(print, "exit function")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+    sys.stdout.write("answer ")
+    return int(sys.argv[1]) if sys.argv[1:] else 1 / 0
+
+class Slow:
+    def __del__(self):
+        print("freed")
+
+kept = Slow()
+run_program(main)
+"""
+
+
+@pytest.mark.parametrize(("argument", "status"), [(["0"], 0), (["2"], 2), ([], 1)])
+def test_a_program_ends_its_threads_and_exit_functions_but_frees_nothing(argument: list[str], status: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", PROGRAM, *argument], text=True, capture_output=True)
+    assert (ended.returncode, ended.stdout) == (status, "answer thread\nexit function\n")
+    assert ("ZeroDivisionError" in ended.stderr) == (not argument)
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    program = "import time; from bts.apps.run import run_program; run_program(lambda: print('x') or time.sleep(0.2) or 0)"
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": os.environ | {"PYTHONUNBUFFERED": ""}}
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **how) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 0

@@ -34,9 +34,7 @@ OF_THIS_SESSION = (
 """Variables that a child must not inherit: some libraries send nothing in a CI job, and the switches are what is tested."""
 
 HOOK = """
-import errno, gc, os, sys
-
-gc.set_threshold(20_000, 20, 20)  # as in conftest.py
+import errno, os, sys
 
 def hook(event, args):
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
