@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -107,11 +108,22 @@ def write_frame(frame: pd.DataFrame, path: str | Path, *, float_format: str | No
     safe.to_csv(path, index=False, float_format=float_format, lineterminator=line_end, errors=UNDECODED)
 
 
-def read_frame(path: str | Path, *, dtype: Any = None) -> pd.DataFrame:
-    """Return a table as `write_frame` was given it; raises what `pandas.read_csv` does."""
+def make_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Return a table of rows, whose texts may hold the bytes of file names that are no UTF-8."""
+    return _pandas().DataFrame(rows)
+
+
+def _pandas() -> ModuleType:
+    """Return pandas, which then stores texts as Python does: pyarrow's, its choice where that is installed, must be UTF-8."""
     import pandas as pd
 
-    frame = pd.read_csv(path, dtype=dtype, encoding_errors=UNDECODED).rename(columns=original)
+    pd.set_option("mode.string_storage", "python")
+    return pd
+
+
+def read_frame(path: str | Path, *, dtype: Any = None) -> pd.DataFrame:
+    """Return a table as `write_frame` was given it; raises what `pandas.read_csv` does."""
+    frame = _pandas().read_csv(path, dtype=dtype, encoding_errors=UNDECODED).rename(columns=original)
     for number, kind in enumerate(frame.dtypes):
         if kind.kind not in "biufc":
             frame.isetitem(number, frame.iloc[:, number].map(original))

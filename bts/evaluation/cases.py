@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from bts.csv_files import make_frame
 from bts.data.patient_ids import patient_of
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
@@ -153,7 +154,7 @@ def evaluate_cases(
         has_mask = prediction.mask is not None
     if next(predictions, None) is not None:
         raise InputError(f"the model gave more predictions than the {len(records)} slices of the part")
-    cases = pd.DataFrame(rows)
+    cases = make_frame(rows)
     if has_mask:
         _check_masks(cases)
     return cases

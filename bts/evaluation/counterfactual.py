@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bts.csv_files import make_frame
 from bts.data.counterfactual import SMALLEST_HEAD, Head, find_head, head_appearance, paste_tumour, remove_tumour, replace_tissue
 from bts.data.patient_ids import patient_of
 from bts.data.preprocess import Preprocessing
@@ -113,7 +114,7 @@ def evaluate_counterfactuals(
         if shown[change.kind] <= EXAMPLES:
             examples.append(Example(change.kind, change.item.image, prediction, change.truth.astype(bool)))
     examples.sort(key=lambda one: list(KINDS).index(one.kind))
-    return Counterfactuals(pd.DataFrame(rows), {kind: dict(reasons) for kind, reasons in left_out.items() if reasons}, examples)
+    return Counterfactuals(make_frame(rows), {kind: dict(reasons) for kind, reasons in left_out.items() if reasons}, examples)
 
 
 def counterfactual_slices(source: Source, records: Sequence[Record], *, seed: int = 0) -> list[tuple[Record, Slice]]:

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bts.atomic import replacing
-from bts.csv_files import read_frame
+from bts.csv_files import make_frame, read_frame
 from bts.data.patient_ids import patient_of
 from bts.data.split import Split
 from bts.errors import RequestError
@@ -139,8 +139,12 @@ def colour_of(labels: Iterable[str]) -> dict[str, str]:
 
 def split_table(split: Split) -> pd.DataFrame:
     """Count slices and patients of each part and class: columns part, label, slices, patients."""
-    rows = [(row.part, row.label or "unknown", patient_of(row.patient, split.same_patient)) for row in split.rows]
-    table = pd.DataFrame(rows, columns=["part", "label", "patient"])
+    table = make_frame(
+        [
+            {"part": row.part, "label": row.label or "unknown", "patient": patient_of(row.patient, split.same_patient)}
+            for row in split.rows
+        ]
+    )
     grouped = table.groupby(["part", "label"])["patient"]
     counts = pd.DataFrame({"slices": grouped.size(), "patients": grouped.nunique()})
     whole = pd.MultiIndex.from_product([PARTS, sorted(table["label"].unique())], names=["part", "label"])
