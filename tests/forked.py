@@ -5,6 +5,7 @@ The page's processes are forked from one that has imported Gradio and the page; 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -39,9 +40,10 @@ def start(work: Callable[..., object], *given: Any, log: Path, temporary: Path, 
     """
     temporary.mkdir(exist_ok=True)
     if copy:
-        process: BaseProcess = multiprocessing.get_context("fork").Process(target=_run, args=(work, given, log, temporary))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks of a process with threads
+            how = "fork" if _fork_can_train() else "spawn"
+            process: BaseProcess = multiprocessing.get_context(how).Process(target=_run, args=(work, given, log, temporary))
             process.start()
         return process
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "apps"), os.environ.get("PYTHONPATH", "")])
@@ -51,6 +53,23 @@ def start(work: Callable[..., object], *given: Any, log: Path, temporary: Path, 
         process = _CONTEXT.Process(target=_run, args=(work, given, log, temporary))
         process.start()
     return process
+
+
+def _fork_can_train() -> bool:
+    """Whether autograd works in a fork of this process: not if its first work here was an export, which starts threads."""
+    trial = multiprocessing.get_context("fork").Process(target=_train)
+    trial.start()
+    trial.join()
+    return trial.exitcode == 0
+
+
+def _train() -> None:
+    import torch
+
+    with contextlib.suppress(RuntimeError):
+        torch.ones(1, requires_grad=True).sum().backward()
+        os._exit(0)
+    os._exit(1)
 
 
 def _run(work: Callable[..., object], given: tuple[Any, ...], log: Path, temporary: Path) -> None:
