@@ -25,7 +25,7 @@ from bts.training.progress import Curves
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorials" / "own_pictures.md"
 SIDE, MARGIN, SEED = 160, 12, 6
 SMALL = (
-    "--data.size 128 --data.batch_size 4 --optim.epochs 3 --optim.warmup_epochs 0 --trainer.images 0 --trainer.loggers [] "
+    "--data.size 96 --data.batch_size 4 --optim.epochs 3 --optim.warmup_epochs 0 --trainer.images 0 --trainer.loggers [] "
     "--trainer.precision 32-true --trainer.accelerator cpu --split.train 0.5 --split.val 0.25 --augment.share 0"
 )
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import start
 from PIL import Image
 
 from bts.errors import RequestError
@@ -63,14 +63,11 @@ def bundle(model: Path) -> Path:
     return export_model(model, format="monai-bundle").path
 
 
-def monai_bundle(folder: Path, *arguments: str) -> None:
-    """Run MONAI's command in a bundle."""
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+def run_monai_bundle(words: list[str]) -> int:
+    """Do as `python -m monai.bundle` does."""
+    sys.argv[1:] = words
+    runpy.run_module("monai.bundle", run_name="__main__")
+    return 0
 
 
 def test_a_bundle_has_every_file_of_the_specification(bundle: Path, model: Path) -> None:
@@ -95,7 +92,10 @@ def test_monai_runs_it_as_it_is_and_it_answers_as_the_predictor_does(bundle: Pat
     random = np.random.default_rng(0)
     for name, shape in (("tall.png", (90, 50)), ("more/wide.png", (40, 80))):
         Image.fromarray(random.integers(0, 256, shape, np.uint8)).save(folder / "data" / name)
-    monai_bundle(folder, "run", "--config_file", "configs/inference.json")
+    log = tmp_path / "log.txt"
+    process = start(run_monai_bundle, ["run", "--config_file", "configs/inference.json"], log=log, temporary=folder, copy=True)
+    process.join(300)
+    assert process.exitcode == 0, log.read_text(encoding="utf-8")
     predictor = Predictor.load(joint=model, device="cpu")
     with (folder / "eval" / "predictions.csv").open() as file:
         probabilities = {Path(row[0]).name: [float(value) for value in row[1:]] for row in csv.reader(file)}

@@ -48,14 +48,20 @@ SMALL = {
 RUN_ALL = """
 import glob, json, os, sys
 from bts.apps import cli
-for name, words in json.loads(sys.argv[1]).items():
-    os.environ["NETWORK_RECORD_AS"] = name
-    if name == "export openvino":  # takes the graph that the command before has traced
-        import onnx
-        from bts.export import openvino
-        openvino.make_onnx = lambda model: onnx.load(model.folder / "model.onnx")
-    words = [glob.glob("joint/joint/*")[0] if word == "RUN" else word for word in words]
-    print(f"{name} ended with {cli.main(words)}", flush=True)
+from bts.apps.run import run_program
+
+def run_all():
+    for name, words in json.loads(sys.argv[1]).items():
+        os.environ["NETWORK_RECORD_AS"] = name
+        if name == "export openvino":  # takes the graph that the command before has traced
+            import onnx
+            from bts.export import openvino
+            openvino.make_onnx = lambda model: onnx.load(model.folder / "model.onnx")
+        words = [glob.glob("joint/joint/*")[0] if word == "RUN" else word for word in words]
+        print(f"{name} ended with {cli.main(words)}", flush=True)
+    return 0
+
+run_program(run_all)
 """
 
 
