@@ -124,19 +124,19 @@ def test_fields_made_by_hand_are_read(tmp_path: Path) -> None:
 
 def test_a_variable_that_unpacks_without_end(tmp_path: Path) -> None:
     start = five(five_fields())
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     packed = [packer.compress(struct.pack("<2I", 14, 2**30) + start[8:])]
     block = bytes(MIB)
-    packed += [packer.compress(block) for _ in range(300)] + [packer.flush()]
+    packed += [packer.compress(block) for _ in range(260)] + [packer.flush()]
     data = b"".join(packed)
     path = write_five(tmp_path / "1.mat")
     path.write_bytes(path.read_bytes() + struct.pack("<2I", 15, len(data)) + data)
-    assert len(data) < MIB
+    assert len(data) < 2 * MIB
     refused(path, "variable 'cjdata' unpacks to more than 256 MiB", mib=330)
 
 
 def test_other_variables_are_not_unpacked(tmp_path: Path) -> None:
-    other = matrix(9, (1, 200 * MIB), "other", element(2, bytes(200 * MIB)))
+    other = matrix(9, (1, 40 * MIB), "other", element(2, bytes(40 * MIB)))
     path = write_five(tmp_path / "1.mat", other, five(five_fields()), compress=True)
     del other
     with allocating_at_most(20):
@@ -319,8 +319,8 @@ def test_a_deflated_data_set_that_unpacks_without_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("syntax", "rest", "message"),
     [
-        (PLAIN, struct.pack("<2H2sH", 0x10, 0x10, b"PN", 0) * 40_000, "a header of more than 32768 elements"),
-        (DEFLATED, zlib.compress(struct.pack("<2H2sH", 0x10, 0x10, b"PN", 0) * 40_000)[2:-4], "a header of more than 32768"),
+        (PLAIN, struct.pack("<2H2sH", 0x10, 0x10, b"PN", 0) * 33_000, "a header of more than 32768 elements"),
+        (DEFLATED, zlib.compress(struct.pack("<2H2sH", 0x10, 0x10, b"PN", 0) * 33_000)[2:-4], "a header of more than 32768"),
     ],
     ids=["elements", "deflated"],
 )
