@@ -84,7 +84,7 @@ def test_features_of_the_patient_make_a_gap_and_features_of_the_class_make_none(
 
 def write_set(folder: Path) -> None:
     """Write phantoms as class folders, the last slice of each patient in the published test part."""
-    write_phantom(folder / "figshare", patients=6, slices_per_patient=(3, 3), seed=3)
+    write_phantom(folder / "figshare", patients=6, slices_per_patient=(3, 3), seed=3, side=128)
     source = open_source("figshare", folder / "figshare")
     last = {record.patient: record.path for record in source.records()}
     for record in source.records():
@@ -122,7 +122,7 @@ def test_the_audit_measures_the_gap_with_recovered_patients_and_the_documents_ta
 
 
 def test_what_can_not_be_measured_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_phantom(tmp_path / "few", patients=3, slices_per_patient=(1, 1), seed=0)
+    write_phantom(tmp_path / "few", patients=3, slices_per_patient=(1, 1), seed=0, side=128)
     few = f"figshare:{tmp_path / 'few'}"
     for arguments, why in (
         (
