@@ -26,6 +26,8 @@ from bts.training.progress import Curves
 
 RATE = 0.95
 """Least share of the fixed batch's rate."""
+SMALLER = {"masks at half the resolution": ((128, 64, 48, 32), None), "masks at a quarter": ((128, 64, 48), 1.5)}
+"""Smaller decoders -> their channels, and the least that the training rate must be of that of the default decoder."""
 WARM_STEPS = 2
 
 
@@ -58,10 +60,16 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         if torch.cuda.is_available():
             lines.append(Line(f"{task}, GPU memory", (torch.cuda.max_memory_allocated() / 2**20,), unit="MiB"))
             torch.cuda.reset_peak_memory_stats()
+    for name, (channels, must) in SMALLER.items():  # of the last task
+        settings = _settings(task, work, quick)
+        settings.model.channels = channels  # type: ignore[attr-defined]
+        lines += _lines(fitting.fit(settings), f"{task}, {name}", against=f"{task}, training", must=must)
     return lines, [
         f"{_encoder(quick)}, random weights, batches of {_settings('seg', work, quick).data.batch_size} at "
         f"{_settings('seg', work, quick).data.size} pixels; {device}",
-        "training: the whole loop of an epoch without its validation, every slice augmented as the settings say",
+        "training: the whole loop of an epoch without its validation, every slice augmented as the settings say; masks at half "
+        f"the resolution or a quarter: decoders {' and '.join(str(list(channels)) for channels, _ in SMALLER.values())}, not "
+        f"{list(SETTINGS['joint']().model.channels)}",
         "one fixed batch: forward, loss, backward, clipping and optimiser of a copy of the same module, no Lightning, "
         "no loader; some steps after each epoch of the training, so that both meet the same machine",
     ]

@@ -18,7 +18,7 @@ EXPECTED = {
     "one-scan": [PLAIN, JOINT, f"{JOINT}, whole", f"cold, {JOINT}"],
     "folder": ["bare network, onnx", "12 scans to files, onnx", "peak memory, 12 scans, onnx"],
     "volume": ["6 slices, single calls", "one volume, --pictures key", "one volume, --pictures all"],
-    "training": ["seg, one fixed batch", "seg, training", "seg, waiting for data"],
+    "training": ["seg, one fixed batch", "seg, training", "seg, waiting for data", "seg, masks at a quarter, training"],
     "reading": [
         "first epoch",
         "second epoch",
