@@ -97,14 +97,29 @@ def shared(findings: Findings) -> dict[tuple[str, str], int]:
     return Counter((name, other) for name, group in placed for other in sets_of[group] - {name})
 
 
+def repeats(findings: Findings) -> list[tuple[int, int]]:
+    """Return each image that repeats an earlier one of its set, as (earlier, image), those under two patient IDs first."""
+    first: dict[tuple[str, int], dict[str | None, int]] = {}
+    pairs = []
+    for i, (image, group) in enumerate(zip(findings.collection.images, findings.groups.tolist(), strict=True)):
+        patient, earlier = findings.patients[i], first.setdefault((image.set_name, group), {})
+        if earlier:
+            others = (j for key, j in earlier.items() if patient is not None and key not in (None, patient))
+            pairs.append((next(others, next(iter(earlier.values()))), i))
+        earlier.setdefault(patient, i)
+    return sorted(pairs, key=lambda pair: not two_patients(findings, *pair))
+
+
+def two_patients(findings: Findings, one: int, other: int) -> bool:
+    """Whether two images are known to be of two patients."""
+    patients = {findings.patients[one], findings.patients[other]}
+    return len(patients) == 2 and None not in patients
+
+
 def repeated(findings: Findings) -> dict[str, int]:
     """Return the number of images of each set that are a further copy of another image of the set."""
-    seen: set[tuple[str, int]] = set()
-    copies: Counter[str] = Counter()
-    for image, group in zip(findings.collection.images, findings.groups.tolist(), strict=True):
-        copies[image.set_name] += (image.set_name, group) in seen
-        seen.add((image.set_name, group))
-    return copies
+    copies = Counter(findings.collection.images[i].set_name for _, i in repeats(findings))
+    return {name: copies[name] for name in findings.collection.set_names}
 
 
 def verdict(findings: Findings) -> str:
@@ -116,7 +131,7 @@ def verdict(findings: Findings) -> str:
 def _leak_verdict(findings: Findings) -> str:
     if not findings.leaking:
         parts = any(image.record.part for image in findings.collection.images)
-        return "no leak: no image and no known patient is in two parts" if parts else "no parts, so nothing can leak"
+        return "no leak: no image and no known patient is in two parts" if parts else "no parts, so nothing leaks yet"
     held = len({leak.held for leak in findings.leaks})
     total = sum(image.record.part in ("val", "test") for image in findings.collection.images)
     return f"LEAK: {held} of {total} held-out images were seen in an earlier part, by patient or as a copy"
@@ -131,6 +146,13 @@ def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
             lines += _recovery_lines(recovery_counts(findings, name), str(reference))
     if findings.contradictions:
         lines.append(f"copies with different labels: {len(findings.contradictions)} pairs (contradictions.csv)")
+    under_two = [pair for pair in repeats(findings) if two_patients(findings, *pair)]
+    if under_two:
+        one, other = (findings.collection.images[i].name for i in under_two[0])
+        lines.append(
+            f"copies under two patient IDs: {len(under_two)}, which a split by patient can part, the first: {one} and {other} "
+            "(matches.csv): use one ID, or remove one"
+        )
     for each in findings.suspects:
         names = " and ".join(key.partition(":")[2] for key in (each.one, each.other))
         score = each.pairs[0].score

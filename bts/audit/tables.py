@@ -79,7 +79,7 @@ def to_dict(findings: Findings, *, reference: str | None = None) -> dict[str, ob
         "same_from": SAME,
         "images": {name: sum(p.set_name == name for p in collection.images) for name in collection.set_names},
         "failed": list(collection.failed),
-        "repeated": dict(repeated(findings)),
+        "repeated": repeated(findings),
         "shared": [{"set": name, "other": other, "images": count} for (name, other), count in common],
         "leaks": [
             {

@@ -12,7 +12,7 @@ from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import KINDS, Findings, Leak
 from bts.audit.images import AuditSet
 from bts.audit.matches import SAME, Match
-from bts.audit.summary import recovery_counts, summary, verdict
+from bts.audit.summary import recovery_counts, repeats, summary, two_patients, verdict
 from bts.errors import InputError
 from bts.glossary import DISCLAIMER
 from bts.report.rendering import data_uri, render
@@ -39,6 +39,7 @@ def write_page(findings: Findings, sets: Sequence[AuditSet], *, reference: str |
         *_leak_sections(findings),
         *([_recovered_section(findings, reference)] if reference else []),
         _contradiction_section(findings),
+        _repeat_section(findings),
         _suspect_section(findings),
         *_threshold_sections(findings),
     ]
@@ -126,6 +127,15 @@ def _contradiction_section(findings: Findings) -> Section:
     found = findings.contradictions
     pairs = [(one, other, "different labels") for one, other in found[:PAIRS]]
     return Section(f"Copies with different labels ({len(found)})", "One of the two labels is wrong.", pairs, len(found))
+
+
+def _repeat_section(findings: Findings) -> Section:
+    found = repeats(findings)
+    pairs = [
+        (one, other, "two patient IDs" if two_patients(findings, one, other) else "a copy") for one, other in found[:PAIRS]
+    ]
+    text = "No split may part them. If they have two patient IDs, use one, or remove one of the two."
+    return Section(f"Copies in the same set ({len(found)})", text, pairs, len(found))
 
 
 def _suspect_section(findings: Findings) -> Section:

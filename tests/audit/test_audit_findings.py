@@ -10,7 +10,7 @@ from bts.audit.findings import judge
 from bts.audit.images import AuditImage, Collection
 from bts.audit.matches import Match, Matches
 from bts.audit.patients import find_origins, patients_of
-from bts.audit.summary import leak_table, recovery_counts, repeated, shared, summary, verdict
+from bts.audit.summary import leak_table, recovery_counts, repeated, repeats, shared, summary, two_patients, verdict
 from bts.data.sources.base import Record
 from bts.errors import RequestError
 
@@ -58,7 +58,18 @@ def test_validation_is_held_out_from_training_and_test_from_both():
 def test_pictures_in_no_part_leak_nothing():
     found = judged(picture("1", patient="7"), picture("2", patient="7"), matches=[Match(0, 1, "bytes")])
     assert not found.leaking
-    assert "nothing can leak" in verdict(found)
+    assert "nothing leaks yet" in verdict(found)
+
+
+def test_copies_under_two_patient_ids_come_first_and_are_told():
+    pictures = [picture("1", patient="7"), picture("2", patient="7"), picture("3"), picture("4", patient="8"), picture("5")]
+    found = judged(*pictures, matches=[Match(0, i, "pixels") for i in (1, 2, 3)])
+    assert repeats(found) == [(0, 3), (0, 1), (0, 2)]
+    assert [two_patients(found, *pair) for pair in repeats(found)] == [True, False, False]
+    (line,) = (line for line in summary(found) if line.startswith("copies under two patient IDs"))
+    assert line.startswith("copies under two patient IDs: 1, which a split by patient can part, the first: set/1 and set/4")
+    one_patient = judged(*pictures[:3], matches=[Match(0, i, "pixels") for i in (1, 2)])
+    assert not any(line.startswith("copies under") for line in summary(one_patient))
 
 
 def test_a_clean_split_passes():

@@ -54,6 +54,19 @@ def test_a_clean_split_passes_with_status_0(folders, tmp_path, capsys):
     assert rows_of(tmp_path / "out" / "leaks.csv") == []
 
 
+def test_the_page_shows_copies_of_a_set_without_parts(tmp_path, capsys):
+    rows = ["path,label,patient_id"]
+    for i, image in enumerate([*phantom_pictures()[:4], phantom_pictures()[0]]):
+        save(tmp_path, "set", f"{i}.png", image)
+        rows.append(f"set/glioma/{i}.png,glioma,P{i}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    assert main(["audit", f"manifest:{tmp_path}", "--out", str(tmp_path / "out")]) == 0
+    assert "copies under two patient IDs: 1" in capsys.readouterr().out
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    section = page[page.index("Copies in the same set (1)") :]
+    assert re.search(r"two patient IDs</b><br>\S*set/glioma/0.png .*?<br>\S*set/glioma/4.png", section)
+
+
 def test_planted_copies_are_found_with_status_1(folders, tmp_path, capsys):
     for i, guise in enumerate(("mirrored", "recompressed", "rescaled", "cropped into the head")):
         save(folders, "Testing", f"copy_{i}.png", GUISES[guise](phantom_pictures()[i]))
