@@ -147,6 +147,7 @@ def _together(found: dict[Task, SelectedModel], runs: Path) -> tuple[list[Select
     tasks = {model.task for model in selected}
     missing = [] if "joint" in tasks else [task for task in ("seg", "cls") if task not in tasks]
     notes += [f"no {PART[task]}: no finished {task} run in {runs}; train one with `{TRAIN[task]}`" for task in missing]
+    notes += [f"the bundled model answers with --{read_card(each).task} {each.name}" for each in bundled_models()[:1]]
     return selected, (*(_format_choice(model) for model in selected), *notes)
 
 

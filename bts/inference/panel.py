@@ -41,9 +41,14 @@ def _inked(text: str, size: int, anchor: str) -> tuple[Image.Image, tuple[int, i
     return mask, (left, top)
 
 
+def drawable(text: str) -> str:
+    """Return the text with `?` for characters that Pillow's font lacks."""
+    return text.encode("ascii", "replace").decode("ascii")
+
+
 def clean(text: str) -> str:
-    """Return the text with spaces for underscores and `?` for characters that Pillow's font lacks."""
-    return text.replace("_", " ").encode("ascii", "replace").decode("ascii")
+    """Return a label or sentence that can be drawn, with spaces for underscores."""
+    return drawable(text.replace("_", " "))
 
 
 def percent(probability: float, *, digits: int = 1) -> str:
@@ -101,7 +106,7 @@ def wrapped(text: str, *, size: int, width: int) -> tuple[str, ...]:
 
 def _head(prediction: Prediction, *, width: int) -> Block:
     item = prediction.slice
-    name = clean(PurePath(item.path).name) + ("" if item.index is None else f", slice {item.index}")
+    name = drawable(PurePath(item.path).name) + ("" if item.index is None else f", slice {item.index}")
     label = prediction.label
 
     def paint(draw: ImageDraw.ImageDraw, x: int, y: int) -> None:

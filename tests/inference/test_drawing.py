@@ -64,7 +64,7 @@ def test_a_text_that_is_kept_looks_as_pillow_draws_it(text, anchor):
 
 def test_the_page_says_class_probabilities_area_and_that_it_is_no_medical_device(monkeypatch):
     text = written(predicted(), monkeypatch)
-    for part in ("a scan.png", "glioma", "70.0%", "20.0%", "no tumour", "113 px", "agree", "heat inside the mask 100%"):
+    for part in ("a_scan.png", "glioma", "70.0%", "20.0%", "no tumour", "113 px", "agree", "heat inside the mask 100%"):
         assert part in text
     assert "Research software, not a medical device." in text
     assert "Grad-CAM: glioma" in text
@@ -107,7 +107,7 @@ def test_what_is_not_answered_is_not_drawn(monkeypatch):
 
 
 def test_a_slice_of_a_volume_is_named_with_its_index(monkeypatch):
-    assert "a scan.png, slice 7" in written(predicted(slice=replace(predicted().slice, index=7)), monkeypatch)
+    assert "a_scan.png, slice 7" in written(predicted(slice=replace(predicted().slice, index=7)), monkeypatch)
 
 
 @pytest.mark.parametrize("background", [0.0, 1.0])

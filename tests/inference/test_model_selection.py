@@ -8,6 +8,7 @@ from fake_models import make_card
 
 from bts.errors import RequestError
 from bts.inference.model_selection import model_folder, select_models
+from bts.models import bundled_model
 from bts.runs import Run
 
 NONE = {"seg": None, "cls": None, "joint": None}
@@ -36,6 +37,17 @@ def test_the_latest_finished_run_of_each_task_answers_and_is_told(tmp_path):
     names, notes = chosen_names(tmp_path)
     assert names == ["seg-2", "cls-2"]
     assert f"mask: {tmp_path / 'seg' / 'seg-2' / 'model'} (latest finished run, trained on nothing)" in notes
+
+
+def test_beside_a_run_it_is_told_how_the_bundled_model_is_asked(tmp_path, monkeypatch):
+    write_run(tmp_path / "runs", "joint", "joint-1")
+    monkeypatch.setattr(bundled_model, "BUNDLED", tmp_path / "bundled")
+    assert "the bundled model" not in chosen_names(tmp_path / "runs")[1]
+    (tmp_path / "bundled" / "small").mkdir(parents=True)
+    (tmp_path / "bundled" / "small" / "model.json").write_text(json.dumps(asdict(make_card("joint", name="small"))))
+    names, notes = chosen_names(tmp_path / "runs")
+    assert names == ["joint-1"]
+    assert "the bundled model answers with --joint small" in notes
 
 
 def test_real_data_goes_before_phantoms_whatever_is_newer(tmp_path):
