@@ -80,13 +80,14 @@ def draw_class_scores(folder: Path, scores: Mapping[str, Mapping[str, Interval |
     with chart(folder / "class_scores.png", width=5.4, height=0.55 * len(scores) + 1.5) as drawn:
         axes = drawn.axis
         for number, (key, name) in enumerate(CLASS_SCORES.items()):
+            legend: str | None = name
             for place, (label, own) in enumerate(scores.items()):
                 score, height = own.get(key), place + 0.25 * (number - 1)
                 if score is None:
                     continue
                 data[label][key] = [score.value, score.low, score.high]
-                legend = name if place == 0 else None
                 plot_interval(axes, score, height, colour=COLOURS[number], marker="osD"[number], label=legend)
+                legend = None
         axes.set(title="scores of each class", xlabel="score of the slices, 95% interval", xlim=(0, 1.02))
         axes.set_yticks(range(len(scores)), list(scores))
         axes.set_ylim(len(scores) - 0.5, -0.5)
@@ -94,13 +95,15 @@ def draw_class_scores(folder: Path, scores: Mapping[str, Mapping[str, Interval |
     return Panel("class_scores", drawn.svg, about, data)
 
 
-def draw_roc(folder: Path, truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], *, about: str) -> Panel:
-    """Draw the one-vs-rest ROC curve of every class."""
+def draw_roc(folder: Path, truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], *, about: str) -> Panel | None:
+    """Draw the one-vs-rest ROC curve of every class; None where all slices are of one class, which has no curve."""
+    if len(np.unique(truth)) < 2:
+        return None
     data: dict[str, Any] = {}
     with chart(folder / "roc.png") as drawn:
         for index, (label, colour) in enumerate(colour_of(list(classes)).items()):
             positive = truth == index
-            if positive.all() or not positive.any():
+            if not positive.any():
                 continue
             false, true, _ = roc_curve(positive, probabilities[:, index])
             area = float(roc_auc_score(positive, probabilities[:, index]))
@@ -115,8 +118,10 @@ def draw_roc(folder: Path, truth: np.ndarray, probabilities: np.ndarray, classes
 
 def draw_precision_recall(
     folder: Path, truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], *, about: str
-) -> Panel:
-    """Draw the one-vs-rest precision-recall curve of every class."""
+) -> Panel | None:
+    """Draw the one-vs-rest precision-recall curve of every class; None where all slices are of one class."""
+    if len(np.unique(truth)) < 2:
+        return None
     data: dict[str, Any] = {}
     with chart(folder / "precision_recall.png") as drawn:
         for index, (label, colour) in enumerate(colour_of(list(classes)).items()):
@@ -185,8 +190,8 @@ def draw_confidence(folder: Path, confidence: np.ndarray, right: np.ndarray, *, 
 
 def draw_dice(folder: Path, cases: pd.DataFrame, *, about: str) -> Panel:
     """Draw the distribution of the Dice per class, and the Dice against tumour size."""
-    tumours = cases[cases["truth_area_px"] > 0]
-    labels = sorted(tumours["label"].dropna().unique())
+    tumours = cases[cases["truth_area_px"] > 0].fillna({"label": "unknown"})
+    labels = sorted(tumours["label"].unique())
     share = 100 * tumours["truth_area_px"] / tumours["picture_area_px"]
     data: dict[str, Any] = {"edges": STEPS}
     with chart(folder / "dice.png", columns=2) as drawn:

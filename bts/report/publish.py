@@ -97,7 +97,7 @@ def _class_panels(found: Evaluated, out: Path) -> list[charts.Panel]:
     confidence, right = found.cases["confidence"].to_numpy(), found.cases["right"].to_numpy(dtype=bool)
     below = {card.refer_below for card in found.cards if card.classes}
     refer = below.pop() if len(below) == 1 else None  # the folds of a cross-validation have one each
-    return [
+    drawn = [
         charts.draw_confusion(out, scores["slice"]["confusion"], classes, about=about),
         charts.draw_class_scores(out, scores["slice"]["class"], about=about),
         charts.draw_roc(out, truth, probabilities, classes, about=about),
@@ -106,6 +106,7 @@ def _class_panels(found: Evaluated, out: Path) -> list[charts.Panel]:
         charts.draw_risk_coverage(out, confidence, right, refer_below=refer, about=about),
         charts.draw_confidence(out, confidence, right, about=about),
     ]
+    return [panel for panel in drawn if panel is not None]
 
 
 def _add_tiles(found: Evaluated, make_tiles: TileMaker) -> None:
