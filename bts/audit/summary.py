@@ -116,6 +116,11 @@ def two_patients(findings: Findings, one: int, other: int) -> bool:
     return len(patients) == 2 and None not in patients
 
 
+def under_two_ids(findings: Findings) -> list[tuple[int, int]]:
+    """Return those of the repeats that are of two patients, who are one, or share an image by mistake."""
+    return [pair for pair in repeats(findings) if two_patients(findings, *pair)]
+
+
 def repeated(findings: Findings) -> dict[str, int]:
     """Return the number of images of each set that are a further copy of another image of the set."""
     copies = Counter(findings.collection.images[i].set_name for _, i in repeats(findings))
@@ -130,8 +135,10 @@ def verdict(findings: Findings) -> str:
 
 def _leak_verdict(findings: Findings) -> str:
     if not findings.leaking:
-        parts = any(image.record.part for image in findings.collection.images)
-        return "no leak: no image and no known patient is in two parts" if parts else "no parts, so nothing leaks yet"
+        if any(image.record.part for image in findings.collection.images):
+            return "no leak: no image and no known patient is in two parts"
+        copies = len(under_two_ids(findings))
+        return "no parts, so nothing leaks yet" + (f", but copies have two patient IDs: {copies}" if copies else "")
     held = len({leak.held for leak in findings.leaks})
     total = sum(image.record.part in ("val", "test") for image in findings.collection.images)
     return f"LEAK: {held} of {total} held-out images were seen in an earlier part, by patient or as a copy"
@@ -146,11 +153,11 @@ def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
             lines += _recovery_lines(recovery_counts(findings, name), str(reference))
     if findings.contradictions:
         lines.append(f"copies with different labels: {len(findings.contradictions)} pairs (contradictions.csv)")
-    under_two = [pair for pair in repeats(findings) if two_patients(findings, *pair)]
-    if under_two:
-        one, other = (findings.collection.images[i].name for i in under_two[0])
+    copies = under_two_ids(findings)
+    if copies:
+        one, other = (findings.collection.images[i].name for i in copies[0])
         lines.append(
-            f"copies under two patient IDs: {len(under_two)}, which a split by patient can part, the first: {one} and {other} "
+            f"copies under two patient IDs: {len(copies)}, which a split by patient can part, the first: {one} and {other} "
             "(matches.csv): use one ID, or remove one"
         )
     for each in findings.suspects:

@@ -12,7 +12,7 @@ from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import KINDS, Findings, Leak
 from bts.audit.images import AuditSet
 from bts.audit.matches import SAME, Match
-from bts.audit.summary import recovery_counts, repeats, summary, two_patients, verdict
+from bts.audit.summary import recovery_counts, repeats, summary, two_patients, under_two_ids, verdict
 from bts.errors import InputError
 from bts.glossary import DISCLAIMER
 from bts.report.rendering import data_uri, render
@@ -46,7 +46,7 @@ def write_page(findings: Findings, sets: Sequence[AuditSet], *, reference: str |
     return render(
         "audit.html",
         names=findings.collection.set_names,
-        leaking=findings.leaking or findings.confounded,
+        warned=findings.leaking or findings.confounded or bool(under_two_ids(findings)),
         verdict=verdict(findings),
         summary=summary(findings, reference=reference)[2:],
         sections=sections,

@@ -63,6 +63,7 @@ def test_the_page_shows_copies_of_a_set_without_parts(tmp_path, capsys):
     assert main(["audit", f"manifest:{tmp_path}", "--out", str(tmp_path / "out")]) == 0
     assert "copies under two patient IDs: 1" in capsys.readouterr().out
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert '<p class="verdict leak">no parts' in page
     section = page[page.index("Copies in the same set (1)") :]
     assert re.search(r"two patient IDs</b><br>\S*set/glioma/0.png .*?<br>\S*set/glioma/4.png", section)
 
