@@ -89,9 +89,14 @@ licences: $(VENV)/.documented
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray,s3,weights]"
 	$(BIN)/python -m tools licences --out docs/licences.md
 
-# The picture of README.md and its scans in examples/: phantoms of `make demo` that the bundled model gets right
-figures: install demo/scans/cvind.mat
-	$(BIN)/python -m tools figure --joint joint-mobilenetv2 --data demo/scans --count 4 --right --scans examples --out docs/images/phantoms.png
+# The picture of README.md and its scans in examples/: phantoms that the bundled model gets right and does not refer
+figures: install demo/candidates/cvind.mat
+	$(BIN)/python -m tools figure --joint joint-mobilenetv2 --data demo/candidates --count 4 --right --seed 2 --scans examples \
+	  --out docs/images/phantoms.png
+
+demo/candidates/cvind.mat: | install
+	rm -rf demo/candidates
+	$(BIN)/bts phantom demo/candidates --patients 30 --healthy 10 --slices 1 1 --seed 3 --side 256
 
 # Tables of the documents: make tables RUNS="runs/crossval/joint" BENCHMARKS="runs/benchmark/brisc runs/benchmark/kaggle"
 tables: install

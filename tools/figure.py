@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from bts.apps.run import DONE, OneLineParser, add_model_options
+from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split
@@ -25,6 +28,10 @@ from bts.report.gallery import TRUTH
 
 SIDE, GAP, LINE = 200, 8, 20
 """Side of a panel, space between panels, and height of a line of text, in pixels."""
+SCAN_SIDE = 256
+"""Longer side of a saved scan, in pixels."""
+CAPTIONS = "Description"
+"""Field of the PNG that holds the captions of its columns, a line each."""
 RIGHT = 0.8
 """Least Dice of a mask that `--right` draws."""
 
@@ -46,16 +53,21 @@ def command(argv: Sequence[str]) -> int:
     predictor = Predictor.load(seg=options.seg, cls=options.cls, joint=options.joint, runs=options.runs, device=options.device)
     for note in predictor.notes:
         print(note)
-    found = dict(zip(chosen, predictor.predict_many(source.read(record) for record in chosen), strict=True))
+    slices = (source.read(record) for record in chosen)
+    if options.scans is not None:  # what is drawn is the prediction of the saved scans
+        slices = (as_saved(item) for item in slices)
+    found = dict(zip(chosen, predictor.predict_many(slices), strict=True))
     if options.right:
         right = [record for record, prediction in found.items() if is_right(prediction)]
-        print(f"{len(right)} of {len(chosen)} slices are right")
+        print(f"{len(right)} of {len(chosen)} slices are right and not referred")
         chosen = pick(right, options.count, seed=options.seed)
     if not chosen:
         raise RequestError(f"{options.data}: no slice is right: draw others, or leave out --right")
     drawn = [found[record] for record in chosen]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    side_by_side(drawn).save(options.out, optimize=True)
+    texts = PngInfo()
+    texts.add_text(CAPTIONS, "\n".join("; ".join(caption(prediction)) for prediction in drawn))
+    side_by_side(drawn).save(options.out, optimize=True, pnginfo=texts)
     print(f"{len(drawn)} slices are drawn in {options.out}")
     if options.scans is not None:
         save_scans(drawn, options.scans)
@@ -77,12 +89,16 @@ def make_parser() -> OneLineParser:
     parser.add_argument("--count", type=int, default=3, metavar="N", help="slices, the classes in turn [3]")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw [0]")
     parser.add_argument(
-        "--right", action="store_true", help=f"draw only right answers: the class, and a Dice of {RIGHT} or more"
+        "--right",
+        action="store_true",
+        help=f"draw only right answers that are not referred: the class, and a Dice of {RIGHT} or more",
     )
     add_model_options(parser, what="run, model folder or bundled model")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs lie [runs]")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1 [auto]")
-    parser.add_argument("--scans", type=Path, metavar="FOLDER", help="also save the drawn scans, as CLASS.png of 256 pixels")
+    parser.add_argument(
+        "--scans", type=Path, metavar="FOLDER", help="predict, draw and save the scans as CLASS.png of 256 pixels"
+    )
     parser.add_argument("--out", type=Path, default=Path("figure.png"), metavar="FILE", help="[figure.png]")
     return parser
 
@@ -106,19 +122,25 @@ def pick(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Record
 
 
 def is_right(prediction: Prediction) -> bool:
-    """Return whether the class is that of the slice, and the mask that of its tumour."""
+    """Return whether the class is that of the slice, the mask that of its tumour, and the case not referred."""
     truth = truth_mask(prediction.slice, prediction.slice.label)
-    if prediction.label != prediction.slice.label or prediction.mask is None or truth is None:
+    if prediction.refer or prediction.label != prediction.slice.label or prediction.mask is None or truth is None:
         return False
     return overlap_scores(prediction.mask, truth).dice >= RIGHT if truth.any() else not prediction.mask.any()
 
 
+def as_saved(item: Slice) -> Slice:
+    """Return a slice with the pixels of its saved scan, 8 bits and `SCAN_SIDE` pixels, and the mask to them."""
+    size = fitted(item.image.shape, side=SCAN_SIDE)
+    mask = None if item.mask is None else np.array(Image.fromarray(item.mask).resize(size, Image.Resampling.NEAREST))
+    return replace(item, image=np.asarray(grey(item.image, size)), mask=mask, spacing_mm=None)
+
+
 def save_scans(predictions: Sequence[Prediction], folder: Path) -> None:
-    """Save each scan as 8-bit PNG under its class."""
+    """Save each scan of `as_saved` as 8-bit PNG under its class."""
     folder.mkdir(parents=True, exist_ok=True)
     for prediction in predictions:
-        scan = grey(prediction.slice.image, fitted(prediction.slice.image.shape, side=256))
-        scan.save(folder / f"{prediction.slice.label}.png", optimize=True)
+        Image.fromarray(prediction.slice.image.astype(np.uint8)).save(folder / f"{prediction.slice.label}.png", optimize=True)
 
 
 def side_by_side(predictions: Sequence[Prediction]) -> Image.Image:
@@ -170,6 +192,6 @@ def caption(prediction: Prediction) -> list[str]:
     if prediction.label is not None and prediction.class_prob is not None:
         lines.append(f"predicted: {clean(prediction.label)}, {percent(prediction.class_prob.max(), digits=0)}")
     truth = truth_mask(prediction.slice, prediction.slice.label)
-    if prediction.mask is not None and truth is not None:
-        lines.append(f"Dice {overlap_scores(prediction.mask, truth).dice:.2f}" if truth.any() else "")
+    if prediction.mask is not None and truth is not None and truth.any():
+        lines.append(f"Dice {overlap_scores(prediction.mask, truth).dice:.2f}")
     return lines

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_models import make_card
+from PIL import Image
 
 import bts
 from bts.apps.models import command as list_models
@@ -18,6 +19,7 @@ from bts.inference.predictor import load_model
 from bts.models import bundled_model
 from bts.models.bundled_model import bundled_models, check_sums, write_sums
 from bts.runs import Run
+from tools.figure import CAPTIONS, caption
 
 NONE = {"seg": None, "cls": None, "joint": None}
 
@@ -153,11 +155,16 @@ def test_the_sums_are_those_of_all_files(box: Path) -> None:
     check_sums(box / "small")
 
 
-def test_the_bundled_model_gives_the_examples_of_the_clone_the_class_in_their_name() -> None:
+def test_the_bundled_model_is_right_on_the_examples_of_the_clone_and_answers_as_the_picture_of_the_readme_says() -> None:
     (folder,) = bundled_models(Path(bts.__file__).parent / "bundled")
     model = load_model(folder, device="cpu", runtime="onnx")
-    examples = sorted((Path(bts.__file__).parents[1] / "examples").glob("*.png"))
+    clone = Path(bts.__file__).parents[1]
+    examples = sorted((clone / "examples").glob("*.png"))
     found = [model.predict(read_slice(file)) for file in examples]
     assert [each.label for each in found] == [file.stem for file in examples]
     assert len(found) == 4
     assert [bool(each.mask.any()) for each in found if each.mask is not None] == [file.stem != "no_tumour" for file in examples]
+    assert not any(each.refer for each in found)
+    with Image.open(clone / "docs" / "images" / "phantoms.png") as picture:
+        columns = picture.info[CAPTIONS].splitlines()
+    assert [column.split("; ")[1] for column in columns] == [caption(each)[1] for each in found]

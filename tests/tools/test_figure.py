@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bts.data.readers.catalogue import read_slice
 from bts.data.slice import Slice
 from bts.data.sources.base import Record
 from bts.inference.picture import CONTOUR
 from bts.inference.prediction import Prediction
 from bts.report.gallery import TRUTH
 from tools import __main__ as tools_main
-from tools.figure import GAP, SIDE, caption, is_right, panels, pick, save_scans, side_by_side
+from tools.figure import GAP, SIDE, as_saved, caption, is_right, panels, pick, save_scans, side_by_side
 
 BOX = np.zeros((64, 64), bool)
 BOX[20:40, 20:40] = True
@@ -76,12 +78,18 @@ def test_an_answer_is_right_with_its_class_and_mask() -> None:
     assert not is_right(answer(mask=np.roll(BOX, 12, axis=0)))
     assert not is_right(answer(mask=None))
     assert not is_right(answer(truth=None))
+    assert not is_right(replace(answer(), refer=True))
 
 
-def test_the_scans_are_saved_under_their_class(tmp_path: Path) -> None:
-    save_scans([answer()], tmp_path / "scans")
-    with Image.open(tmp_path / "scans" / "glioma.png") as scan:
+def test_the_saved_scan_holds_the_pixels_that_are_predicted(tmp_path: Path) -> None:
+    item = as_saved(answer().slice)
+    save_scans([replace(answer(), slice=item)], tmp_path / "scans")
+    file = tmp_path / "scans" / "glioma.png"
+    with Image.open(file) as scan:
         assert (scan.mode, scan.size) == ("L", (256, 256))
+    assert np.array_equal(read_slice(file).image, item.image)
+    assert item.mask is not None
+    assert np.array_equal(item.mask, BOX.repeat(4, axis=0).repeat(4, axis=1))
 
 
 def test_the_page_has_a_column_for_each_slice_and_says_synthetic() -> None:
