@@ -178,6 +178,24 @@ def headline(summary: dict[str, Any]) -> list[Row]:
     return [Row(metric, score, named.get(metric.of, ())) for metric, score in found if score is not None]
 
 
+GROUPS = {
+    "segmentation": "Masks",
+    "classification": "Classes",
+    "together": "Mask and class together",
+    "explanation": "Class activation maps",
+    "counterfactual": "Counterfactual slices",
+}
+"""First names of keys -> headings of a long table of scores, in their order."""
+
+
+def grouped(rows: list[Row]) -> dict[str, list[Row]]:
+    """Return the rows of a headline by heading; those of other keys come last, under `Others`."""
+    found: dict[str, list[Row]] = {heading: [] for heading in (*GROUPS.values(), "Others")}
+    for row in rows:
+        found[GROUPS.get(row.key.partition(".")[0], "Others")].append(row)
+    return {heading: own for heading, own in found.items() if own}
+
+
 UNITS = {
     "patient": "patients",
     "cluster": "patients and clusters of look-alike slices",

@@ -196,12 +196,13 @@ def draw_dice(folder: Path, cases: pd.DataFrame, *, about: str) -> Panel:
     data: dict[str, Any] = {"edges": STEPS}
     with chart(folder / "dice.png", columns=2) as drawn:
         left, right = drawn.axes[0]
+        dot = float(np.clip(4000 / max(len(tumours), 1), 7, 40))  # a few slices are seen, many do not cover each other
         for label, colour in colour_of(labels).items():
             here = tumours["label"] == label
             data[label] = counts = np.histogram(tumours.loc[here, "dice"], STEPS)[0]
             legend = f"{label} ({int(here.sum())})"
             left.stairs(counts / max(counts.sum(), 1), STEPS, color=colour, label=legend, linewidth=1.4)
-            right.scatter(share[here], tumours.loc[here, "dice"], s=7, color=colour, alpha=0.55, linewidths=0)
+            right.scatter(share[here], tumours.loc[here, "dice"], s=dot, color=colour, alpha=0.55, linewidths=0)
         left.legend(loc="upper center")
         left.set(title="Dice by class", xlabel="Dice of a slice", ylabel="share of the class's slices")
         right.set(title="Dice and size", xlabel="tumour, % of the image", ylabel="Dice of a slice", ylim=(-0.03, 1.03))

@@ -18,7 +18,7 @@ from bts.errors import RequestError
 from bts.evaluation.cases import BOTH_RIGHT_DICE
 from bts.evaluation.classification import class_arrays, classes_of
 from bts.evaluation.counterfactual import counterfactual_rows, left_out_lines
-from bts.evaluation.metric_registry import UNITS, headline, text_table
+from bts.evaluation.metric_registry import UNITS, grouped, headline, text_table
 from bts.evaluation.provenance import provenance
 from bts.evaluation.scores import plain
 from bts.evaluation.segmentation import LARGE_SHARE
@@ -199,7 +199,7 @@ def build_page(found: Evaluated) -> str:
         "report.html",
         found=found,
         sections=_sections(found),
-        headline=headline(found.summary),
+        headline=grouped(headline(found.summary)),
         disclaimer=DISCLAIMER,
         large_share=LARGE_SHARE,
         changes=counterfactual_rows(found.summary),

@@ -11,7 +11,7 @@ from made_tables import made_cases
 
 from bts.evaluation.counterfactual import KINDS, summarise_counterfactuals
 from bts.evaluation.intervals import Interval
-from bts.evaluation.metric_registry import METRICS, find, headline, register, text_table
+from bts.evaluation.metric_registry import GROUPS, METRICS, Metric, Row, find, grouped, headline, register, text_table
 from bts.evaluation.scores import summarise
 from bts.report.card import headline_table
 
@@ -60,3 +60,16 @@ def test_labels_are_unique_and_rows_keep_the_order_of_the_registry(summary: dict
 def test_a_metric_is_registered_once() -> None:
     with pytest.raises(ValueError, match="registered twice"):
         register(next(iter(METRICS.values())))
+
+
+def test_a_headline_is_grouped_by_what_is_scored_and_no_row_is_lost():
+    rows = [
+        Row(Metric(key, key), Interval(0.5, None, None, 1, 1, seed=0, draws=1))
+        for key in ("explanation.a", "own.b", "segmentation.c")
+    ]
+    assert {heading: [row.key for row in own] for heading, own in grouped(rows).items()} == {
+        "Masks": ["segmentation.c"],
+        "Class activation maps": ["explanation.a"],
+        "Others": ["own.b"],
+    }
+    assert {metric.key.partition(".")[0] for metric in METRICS.values()} == set(GROUPS)
