@@ -14,6 +14,7 @@ from bts.data.phantom_scan import draw_slices
 from bts.data.readers.mat import SYNTHETIC
 from bts.errors import RequestError
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
+from bts.progress import counted
 
 N_FOLDS = 5
 SIDES = (64, 1024)
@@ -112,18 +113,21 @@ def plan_patients(
 
 def _write(out: Path, plan: list[PhantomPatient], *, seed: int) -> int:
     folds: list[int] = []
-    for patient in plan:
-        scan = 1 if patient.patient.endswith("B") else 0
-        drawn = draw_slices(
-            label=patient.label, n_slices=patient.n_slices, side=patient.side, seed=(seed, patient.number), scan=scan
-        )
-        for image, mask in drawn:
-            folds.append(patient.fold)
-            with _matlab(out / f"{len(folds)}.mat") as file:
-                _put_slice(file.create_group("cjdata"), patient, image, mask)
+    drawn = ((patient, *item) for patient in plan for item in _slices(patient, seed=seed))
+    for patient, image, mask in counted(drawn, "drawing phantoms", total=sum(patient.n_slices for patient in plan)):
+        folds.append(patient.fold)
+        with _matlab(out / f"{len(folds)}.mat") as file:
+            _put_slice(file.create_group("cjdata"), patient, image, mask)
     with _matlab(out / "cvind.mat") as file:
         _put(file, "cvind", np.array([folds], np.float64), "double")  # axes are reversed in the file: MATLAB sees N x 1
     return len(folds)
+
+
+def _slices(patient: PhantomPatient, *, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    scan = 1 if patient.patient.endswith("B") else 0
+    return draw_slices(
+        label=patient.label, n_slices=patient.n_slices, side=patient.side, seed=(seed, patient.number), scan=scan
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from bts.data.phantom_shapes import Noise, Points, ellipsoid, join, tube, within
 from bts.data.readers.mat import read_mat_border
 from bts.data.sources.figshare import Figshare
 from bts.errors import RequestError
+from bts.progress import Phase
 
 TUMOURS = ("meningioma", "glioma", "pituitary")
 
@@ -55,6 +57,11 @@ def test_the_set_reads_as_figshare_and_is_marked_synthetic(source):
 def test_a_set_without_healthy_slices_has_three_classes(tmp_path):
     write_phantom(tmp_path, patients=1, slices_per_patient=(1, 1), side=64)
     assert Figshare(tmp_path).classes == TUMOURS
+
+
+def test_progress_counts_every_slice(tmp_path: Path, phases: list[Phase]) -> None:
+    count = write_phantom(tmp_path, patients=3, slices_per_patient=(1, 3), side=64)
+    assert [(phase.name, phase.done, phase.total) for phase in phases] == [("drawing phantoms", count, count)]
 
 
 def test_files_are_matlab_73_in_figshares_layout(source):
