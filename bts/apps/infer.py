@@ -160,7 +160,8 @@ def make_parser() -> OneLineParser:
 
 def summary(failed: Mapping[Path, str], total: int, out: Path) -> int:
     """Print the number of finished scans and all errors, and return the exit status."""
-    say(f"{total - len(failed)} of {total} scans done, results in {out}")
+    done = total - len(failed)
+    say(f"{done} of {total} scans done" + (f", results in {out}" if done else ""))
     for reason in failed.values():
         say(f"error: {printable(reason)}", file=sys.stderr)
     return SOME_FAILED if failed else DONE

@@ -150,6 +150,14 @@ class Job:
             raise InputError(text) from error
         return replace(scan, path=str(path), slices=[replace(each, path=str(path)) for each in scan.slices])
 
+    def folder(self, path: Path) -> Path:
+        """Return the folder of a result that is about to be written; the output folder is made, or ends the job."""
+        try:
+            self.folders[path].parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RequestError(describe(error)[0]) from None
+        return self.folders[path]
+
     def failure(self, path: Path, error: Exception) -> Outcome:
         """Return the failure of one input; an error that would end all others too is raised again."""
         if ends_job(error):
@@ -175,7 +183,7 @@ class Job:
         found = {}
         for (path, _), prediction in zip(pictures, predictions, strict=True):
             try:
-                folder = write_prediction(prediction, self.folders[path], pictures=self.drawn)
+                folder = write_prediction(prediction, self.folder(path), pictures=self.drawn)
             except Exception as error:
                 found[path] = self.failure(path, error)
             else:
@@ -201,7 +209,7 @@ class Job:
         folder = write_volume(
             scan,
             watched(),
-            self.folders[path],
+            self.folder(path),
             findings=evidence.findings,
             pictures=self.drawn,
             report_patient=self.report_patient,
@@ -213,7 +221,7 @@ class Job:
 
 
 def make_job(options: Namespace, *, slices: int) -> Job:
-    """Load the models, make the output folder and return the job of `bts infer`, without inputs.
+    """Load the models and return the job of `bts infer`, without inputs.
 
     Args:
         options: options of the command, with its output folder.
@@ -233,7 +241,6 @@ def make_job(options: Namespace, *, slices: int) -> Job:
         cam_scale=options.cam_scale,
         cam_method=options.cam_method,
     )
-    options.out.mkdir(parents=True, exist_ok=True)
     return Job(
         predictor,
         axis=options.axis,

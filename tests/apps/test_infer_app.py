@@ -76,6 +76,23 @@ def test_the_others_are_done_where_one_input_fails(loaded: list[Any], tmp_path: 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "c"}
 
 
+def test_no_folder_is_made_where_nothing_is_written(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    assert infer.main(["b.png"]) == 1
+    assert capsys.readouterr().out.endswith("0 of 1 scans done\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.png"]
+
+
+def test_an_output_folder_that_cannot_be_made_ends_the_job(loaded: list[Any], tmp_path: Path, capsys: Any) -> None:
+    for name in ("a.png", "b.png"):
+        draw(tmp_path / name)
+    (tmp_path / "out").write_text("a file")
+    assert infer.main(["a.png", "b.png", "--out", "out/below"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "out/below: a file where a folder is expected" in told
+
+
 def test_more_pictures_than_a_batch_all_arrive_under_their_own_names(loaded: list[Any], tmp_path: Path) -> None:
     names = [f"{number}.png" for number in range(19)]
     for name in names:
