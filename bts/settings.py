@@ -446,4 +446,6 @@ class JointSettings(Settings):
     loss: JointLossSettings = field(default_factory=JointLossSettings)
 
 
+NAME_KEYS = ("data.source", "model.encoder", "model.decoder", "loss.mask_loss", "loss.class_loss")
+"""Settings that name a registered item, or the import path of a user's class."""
 SETTINGS: dict[Task, type[Settings]] = {"seg": SegSettings, "cls": ClsSettings, "joint": JointSettings}

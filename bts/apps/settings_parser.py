@@ -19,7 +19,7 @@ from bts.errors import RequestError
 from bts.fields import expectation, has_type, leaf_hints, problems
 from bts.glossary import Task
 from bts.registry import suggestion
-from bts.settings import SETTINGS, Settings
+from bts.settings import NAME_KEYS, SETTINGS, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +39,21 @@ def read_settings(task: Task, overrides: Sequence[Override]) -> Settings:
     last = {each.key: each for each in overrides}
     suspects = overrides if parsed is None else [each for each in overrides if each is not last[each.key]]
     if mistakes := [message for each in suspects if (message := find_mistake(parser, known, each))]:
-        raise RequestError(join_mistakes(mistakes))
+        raise RequestError(join_mistakes(mistakes, overrides))
     assert parsed is not None  # values that are valid separately are valid together
     parts = vars(parser.instantiate(parsed))
     settings = SETTINGS[task](**{each.name: parts[each.name] for each in dataclasses.fields(SETTINGS[task])})
     if mistakes := problems(settings):
-        raise RequestError(join_mistakes(mistakes))
+        raise RequestError(join_mistakes(mistakes, overrides))
     return settings
 
 
-def join_mistakes(mistakes: Sequence[str]) -> str:
-    """Return all mistakes in one line."""
+def join_mistakes(mistakes: Sequence[str], overrides: Sequence[Override]) -> str:
+    """Return all mistakes in one line, with unknown names, which are otherwise refused when the training is planned."""
+    if names := {each.key: each.value for each in overrides if each.key in NAME_KEYS}:
+        from bts.training.tasks import adopt_names  # imports torch
+
+        mistakes = [*mistakes, *adopt_names(names, mistakes)]
     count = f"{len(mistakes)} settings are wrong: " if len(mistakes) > 1 else ""
     return count + "; ".join(mistakes)
 

@@ -75,6 +75,13 @@ def is_own_class(name: str) -> bool:
     return is_import_path(name) and not timm.is_model(name)
 
 
+def adopt_encoder(name: str) -> None:
+    """Refuse an unknown encoder as `resolve` does; a class at an import path that the user gives is registered under it."""
+    if is_own_class(name):
+        encoder_bodies.adopt(name)
+    resolve(name)
+
+
 def _check_tag(name: str) -> None:
     """Refuse a tag of pretrained weights (resnet50.a1_in1k) that timm does not have."""
     architecture, _, tag = name.partition(".")

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bts.errors import BtsError, RequestError
-from bts.fields import problems
+from bts.fields import leaves, problems
 from bts.glossary import Task
-from bts.models.encoders import resolve
 from bts.runs import Run, new_run
 from bts.settings import Settings
 from bts.training.device import Machine, choose_machine, is_first, shared_folder
 from bts.training.loggers import check_loggers
 from bts.training.run_data import check_same_settings, write_settings
 from bts.training.schedule import Stage, deviations, plan_stages
-from bts.training.tasks import adopt_classes, build_architecture, task_of
+from bts.training.tasks import adopt_names, build_architecture, task_of
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,11 @@ class Job:
     def plan(cls, settings: Settings) -> Job:
         """Check the settings and this machine; raises RequestError."""
         task = task_of(settings)
-        if found := problems(settings):
+        found = problems(settings)
+        if found := found + adopt_names(dict(leaves(settings)), found):
             raise RequestError("; ".join(found))
-        adopt_classes(settings)
         check_loggers(settings.trainer.loggers)
-        resolve(build_architecture(settings, ("any", "two")).encoder)  # refuse what cannot be built before any data are read
+        build_architecture(settings, ("any", "two"))  # refuse what cannot be built before any data are read
         stages, line = plan_stages(settings.freeze, settings.optim, pretrained=is_pretrained(settings))
         monitor = settings.monitors[0] if settings.trainer.monitor == "auto" else settings.trainer.monitor
         return cls(settings, task, choose_machine(settings.trainer), monitor, stages, line)

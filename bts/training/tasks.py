@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from bts.data.sources.catalogue import sources
+from bts.errors import RequestError
 from bts.glossary import Task
 from bts.models.architecture import Architecture
 from bts.models.base import Network, Output
 from bts.models.decoders import decoders
-from bts.models.encoder_bodies import encoder_bodies
-from bts.models.encoders import is_own_class
+from bts.models.encoders import adopt_encoder
 from bts.models.losses import ClassLoss, JointLoss, MaskLoss, balanced_weights, class_losses, mask_losses
 from bts.models.metrics import ClassScores, MaskScores
 from bts.settings import (
+    NAME_KEYS,
     SETTINGS,
     ClsLossSettings,
     ClsSettings,
@@ -161,17 +164,22 @@ def build_class_loss(settings: ClsLossSettings, counts: Sequence[int]) -> ClassL
     return class_losses.find(settings.class_loss)(class_weights=weights)
 
 
-def adopt_classes(settings: Settings) -> None:
-    """Import the user's own classes that the settings name; raises `RequestError` for unknown names and paths."""
-    model, loss = settings.model, settings.loss  # type: ignore[attr-defined]
-    if is_own_class(model.encoder):
-        encoder_bodies.adopt(model.encoder)
-    if hasattr(model, "decoder"):
-        decoders.adopt(model.decoder)
-    if hasattr(loss, "mask_loss"):
-        mask_losses.find(loss.mask_loss)
-    if hasattr(loss, "class_loss"):
-        class_losses.find(loss.class_loss)
+def adopt_names(values: Mapping[str, Any], mistakes: Sequence[str]) -> list[str]:
+    """Import the user's own classes that settings name, and return a line for each unknown name or path.
+
+    Args:
+        values: values by the key of their setting, such as `data.source`.
+        mistakes: lines on wrong settings; a setting that has one is skipped.
+    """
+    checks = (sources.find, adopt_encoder, decoders.adopt, mask_losses.find, class_losses.find)
+    found = []
+    for key, check in zip(NAME_KEYS, checks, strict=True):
+        if key in values and not any(line.startswith(f"{key}:") for line in mistakes):
+            try:
+                check(str(values[key]))
+            except RequestError as error:
+                found.append(f"{key}: {error}")
+    return found
 
 
 @dataclass(frozen=True)

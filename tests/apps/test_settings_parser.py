@@ -89,6 +89,27 @@ def test_all_mistakes_are_told_at_once_with_where_they_stand(tmp_path: Path) -> 
     assert "\n" not in told
 
 
+def test_unknown_names_are_told_with_the_other_mistakes() -> None:
+    pytest.importorskip("torch")
+    wrong = ["--optim.epochs", "two", "--optim.lrr", "3", "--data.source", "mannifest", "--model.encoder", "no_package.Net"]
+    with pytest.raises(RequestError) as caught:
+        read("seg", *wrong, "--model.decoder", "unett", "--loss.mask_loss", "dice_bce")
+    told = str(caught.value)
+    assert told.startswith("5 settings are wrong: ")
+    assert "data.source: unknown data source 'mannifest' (did you mean 'manifest'?)" in told
+    assert "model.encoder: encoder 'no_package.Net': no module named 'no_package'" in told
+    assert "model.decoder: unknown decoder 'unett' (did you mean 'unet'?)" in told
+    assert "mask_loss" not in told
+
+
+@pytest.mark.parametrize("wrong", [["--optim.lrr", "3"], ["--data.size", "33"]])
+def test_the_import_path_of_a_source_is_no_mistake(wrong: list[str]) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(RequestError) as caught:
+        read("cls", *wrong, "--data.source", "bts.data.sources.manifest.Manifest")
+    assert "data.source" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -253,7 +274,8 @@ def test_auto_monitors_the_first_score_of_the_task(task: str, best: str) -> None
         ("augment", "crop", 0.95, "augment.crop: expected a number from 0 to 0.9, received 0.95"),
         ("model", "channels", (256, 128), "model.channels: expected a list of length 3 to 5, .*, received \\(256, 128\\)"),
         ("optim", "lr", "fast", "optim.lr: expected a number above 0, received 'fast'"),
-        ("model", "encoder", "resnet5", r"unknown encoder 'resnet5' \(did you mean 'resnet50'\?\): use any .*"),
+        ("data", "source", "mannifest", r"data.source: unknown data source 'mannifest' \(did you mean 'manifest'\?\): .*"),
+        ("model", "encoder", "resnet5", r"model.encoder: unknown encoder 'resnet5' \(did you mean 'resnet50'\?\): use any .*"),
     ],
 )
 def test_settings_made_in_python_are_checked_before_any_data_are_read(
