@@ -20,3 +20,12 @@ PLANES = ("axial", "coronal", "sagittal")
 """How a slice may lie in the head."""
 
 DISCLAIMER = "Research software, not a medical device."
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, which takes an s in the plural.
+
+    >>> count_of(1, "patient"), count_of(2, "slice"), count_of(0, "mask")
+    ('1 patient', '2 slices', '0 masks')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -59,11 +59,11 @@ class Phase:
         """Return the state in one line: count, rate and time left, or the time so far."""
         elapsed, steps = now - self.began, self.done - self.initial
         if self.total is None:
-            return f"{self.name}: {format_duration(elapsed)} so far"
+            return f"{self.name}: running for {format_duration(elapsed)}"
         count = f"{self.name}: {self.done:,} of {self.total:,} {self.unit}"
         note = f", {self.note}" if self.note else ""
         if steps <= 0 or elapsed <= 0:
-            return f"{count}, {format_duration(elapsed)} so far{note}"
+            return f"{count}, running for {format_duration(elapsed)}{note}"
         rate, left = steps / elapsed, format_duration(max(self.total - self.done, 0) * elapsed / steps)
         return f"{count}, {rate:.3g} {self.unit}/s, {left} left{note}"
 

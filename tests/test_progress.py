@@ -81,7 +81,7 @@ def test_work_that_cannot_be_counted_says_since_when_and_the_innermost_phase_spe
     reporter.close(outer)
     clock.now += 100
     reporter.tick()
-    assert [line for _, line in lines] == ["comparing: 31 s so far", "fold 1: 62 s so far"]
+    assert [line for _, line in lines] == ["comparing: running for 31 s", "fold 1: running for 62 s"]
 
 
 def test_a_line_of_the_log_counts_as_a_sign_of_life() -> None:
@@ -177,4 +177,4 @@ def test_a_step_that_takes_long_does_not_keep_the_thread_from_speaking() -> None
             break
         time.sleep(0.005)
     reporter.close(phase)
-    assert lines == ["comparing: 30 s so far"]
+    assert lines == ["comparing: running for 30 s"]

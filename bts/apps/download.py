@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, say
 from bts.data.download import FILES, SERVER, download
+from bts.glossary import count_of
 from bts.progress import Phase, phase
 
 MB = 10**6
@@ -47,6 +48,6 @@ def command(argv: Sequence[str]) -> int:
         report = download(options.out, server=options.mirror, keep_archives=options.keep_archives, progress=files.show)
     for name, reason in report.failed.items():
         say(f"error: {reason if name in reason else f'{name}: {reason}'}", file=sys.stderr)
-    counts = f"{len(report.fetched)} files downloaded, {len(report.present)} already present"
-    say(f"{report.slices} slices in {options.out}: {counts}")
+    counts = f"{count_of(len(report.fetched), 'file')} downloaded, {len(report.present)} already present"
+    say(f"{count_of(report.slices, 'slice')} in {options.out}: {counts}")
     return SOME_FAILED if report.failed else DONE

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bts.apps.run import describe
 from bts.errors import BtsError, InputError, RequestError
+from bts.glossary import count_of
 from bts.progress import counted
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Job:
         )
         found, blank = evidence.findings(), f", {len(scan.blank)} blank" if scan.blank else ""
         said = "" if found is None else f"{format_findings(found)}; "
-        line = f"{path}: {said}{len(scan.slices)} slices{blank} -> {folder}"
+        line = f"{path}: {said}{count_of(len(scan.slices), 'slice')}{blank} -> {folder}"
         return Outcome(path, line, (*(() if found is None else found.warnings), *gather_warnings(warnings)))
 
 
@@ -311,7 +312,7 @@ def format_findings(findings: VolumeFindings) -> str:
     count = len(findings.lesions)
     lesions = "; ".join(map(format_lesion, findings.lesions[:NAMED_LESIONS]))
     more = f"; and {count - NAMED_LESIONS} smaller" if count > NAMED_LESIONS else ""
-    return ", ".join([*parts, f"{count} lesion{'' if count == 1 else 's'}: {lesions}{more}"])
+    return ", ".join([*parts, f"{count_of(count, 'lesion')}: {lesions}{more}"])
 
 
 def format_lesion(lesion: Lesion) -> str:

@@ -10,6 +10,7 @@ from bts.apps.audit import open_sets
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, say
 from bts.apps.sources import count_lines
 from bts.errors import RequestError
+from bts.glossary import count_of
 
 SHOWN = 10
 """Rows that are shown of a table made from names."""
@@ -83,14 +84,14 @@ def command(argv: Sequence[str]) -> int:
     write_manifest(options.out, mixed.rows)
     for (source, label), count in Counter((row["source"], row["label"]) for row in mixed.rows).items():
         patients = {row["patient_id"] for row in mixed.rows if (row["source"], row["label"]) == (source, label)}
-        say(f"{source:<12} {label or 'unknown':<12} {count:>6} slices {len(patients):>5} patients")
+        say(f"{source:<12} {label or 'unknown':<12} {count_of(count, 'slice'):>13} {count_of(len(patients), 'patient'):>14}")
     if mixed.excluded:
         reasons = ", ".join(f"{count} {REASONS[reason]}" for reason, count in mixed.excluded.most_common())
         say(f"excluded healthy slices: {reasons}")
     if options.hold_out:
         held_out = options.out.with_name("held_out.csv")
         write_manifest(held_out, mixed.held_out)
-        say(f"{len(mixed.held_out)} slices of fold {options.hold_out} are held out in {held_out}")
+        say(f"held out: {count_of(len(mixed.held_out), 'slice')} of fold {options.hold_out}, in {held_out}")
     where = options.out.parent if options.out.name == "manifest.csv" else options.out
     say(
         f"{len(mixed.rows)} slices are in {options.out}\nnext: python train_joint.py --data.source manifest --data.root {where}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bts.apps.audit import open_sets
 from bts.apps.run import DONE, OneLineParser, say
+from bts.glossary import count_of
 
 EPILOG = """
 examples:
@@ -35,6 +36,6 @@ def command(argv: Sequence[str]) -> int:
 
     (one,) = open_sets([options.set])
     for path, count in write_npz(one.source, options.out, size=options.size).items():
-        say(f"{count:>6} slices in {path}")
+        say(f"{count_of(count, 'slice'):>13} in {path}")
     say(f"train with --data.source npz --data.root {options.out}")
     return DONE

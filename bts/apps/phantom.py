@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bts.apps.run import DONE, OneLineParser, say
+from bts.glossary import count_of
 
 
 def command(argv: Sequence[str]) -> int:
@@ -43,6 +44,6 @@ def command(argv: Sequence[str]) -> int:
         seed=options.seed,
         side=options.side,
     )
-    say(f"{count} synthetic slices of {options.patients + options.healthy} patients are in {out}")
+    say(f"{count_of(count, 'synthetic slice')} of {count_of(options.patients + options.healthy, 'patient')} in {out}")
     say(f"to train on them: python train_seg.py --data.root {out} --model.weights none")
     return DONE

@@ -11,7 +11,7 @@ import numpy as np
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable, say
 from bts.errors import InputError
-from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR
+from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR, count_of
 from bts.progress import counted, phase
 from bts.registry import suggestion
 
@@ -90,11 +90,14 @@ def count_lines(records: Sequence[Record]) -> list[str]:
     for record in records:
         patients.setdefault(record.label, set()).add(record.patient)
     lines = [
-        f"{label or 'unknown':<12} {count:>6} slices {len(patients[label] - {None}):>5} patients{_other_class(label)}"
+        _count_line(label or "unknown", count, patients[label]) + _other_class(label)
         for label, count in Counter(record.label for record in records).most_common()
     ]
-    known = {record.patient for record in records} - {None}
-    return [*lines, f"{'all':<12} {len(records):>6} slices {len(known):>5} patients"]
+    return [*lines, _count_line("all", len(records), {record.patient for record in records})]
+
+
+def _count_line(name: str, count: int, patients: set[str | None]) -> str:
+    return f"{name:<12} {count_of(count, 'slice'):>13} {count_of(len(patients - {None}), 'patient'):>14}"
 
 
 def _other_class(label: str | None) -> str:

@@ -16,7 +16,7 @@ from bts.data.split import ALONE, Split, SplitRow
 from bts.data.split_drawing import draw_parts
 from bts.errors import RequestError
 from bts.fields import problems
-from bts.glossary import PARTS, Part
+from bts.glossary import PARTS, Part, count_of
 from bts.registry import Registry
 from bts.settings import SplitSettings
 
@@ -51,7 +51,7 @@ def _counts(split: Split) -> str:
     for part in PARTS:
         rows = split.part(part)
         patients = len({patient_of(row.patient, split.same_patient) for row in rows})
-        texts.append(f"{part} {len(rows)} slices of {patients} patients")
+        texts.append(f"{part} {count_of(len(rows), 'slice')} of {count_of(patients, 'patient')}")
     return f"split {split.fingerprint}: " + ", ".join(texts)
 
 

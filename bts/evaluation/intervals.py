@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from bts.audit.patients import INVENTED
+from bts.glossary import count_of
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -85,7 +86,7 @@ def format_units(count: int, unit: str) -> str:
     >>> format_units(31, "patient"), format_units(159, "cluster"), format_units(1, "slice")
     ('31', '159 clusters', '1 slice')
     """
-    return str(count) if unit == "patient" else f"{count} {unit}{'' if count == 1 else 's'}"
+    return str(count) if unit == "patient" else count_of(count, unit)
 
 
 Scores = dict[str, Interval | None]

@@ -14,6 +14,7 @@ from bts.evaluation.cases import BOTH_RIGHT_DICE
 from bts.evaluation.intervals import Interval
 from bts.evaluation.metrics import TOLERANCE_PX
 from bts.evaluation.segmentation import LARGE_SHARE
+from bts.glossary import count_of
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,16 @@ UNITS = {
 """Unit of a summary -> its name in a sentence."""
 
 
+def describe_sample(n_slices: int, n_units: int, unit: str) -> str:
+    """Return the sample size in words.
+
+    >>> describe_sample(12, 1, "patient"), describe_sample(1, 2, "patient")
+    ('12 slices of 1 patient', '1 slice of 2 patients')
+    """
+    units = count_of(n_units, unit) if unit == "patient" else f"{n_units} {UNITS[unit]}"
+    return f"{count_of(n_slices, 'slice')} of {units}"
+
+
 def per_class_lines(summary: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """Return Dice, precision, recall and F1 of each class as text, as far as they are defined."""
     masks = find(summary, "segmentation.class") or {}
@@ -220,8 +231,8 @@ def text_table(summary: dict[str, Any]) -> str:
     """Return the headline as lines for a terminal, with patients, slices and seed."""
     rows = headline(summary)
     wide = max(len(row.name) for row in rows)
-    unit = UNITS[summary["unit"]]
-    head = f"{summary['n_slices']} slices of {summary['n_patients']} {unit}; 95% interval over {summary['draws']} draws"
+    sample = describe_sample(summary["n_slices"], summary["n_patients"], summary["unit"])
+    head = f"{sample}; 95% interval over {summary['draws']} draws"
     lines = [f"test: {head}, seed {summary['seed']}"]
     lines += [f"  {row.name:<{wide}}  {row.score.text()}" for row in rows]
     lines += [f"  {label}: {', '.join(cells)}" for label, cells in per_class_lines(summary)]

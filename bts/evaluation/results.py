@@ -14,7 +14,7 @@ import yaml
 from bts.csv_files import read_frame
 from bts.errors import RequestError
 from bts.evaluation.intervals import Interval
-from bts.evaluation.metric_registry import UNITS, find
+from bts.evaluation.metric_registry import describe_sample, find
 from bts.models.folder import ModelCard, read_card
 from bts.runs import Run
 
@@ -80,7 +80,7 @@ class Evaluation:
         fold = f", fold {split['fold']}" if split.get("kind") in ("folds", "cvind") else ""
         leaks = ", leaks allowed" if self.leaks_allowed else ""
         where = f"split `{split['kind']}`{fold}{leaks}" if split else str(self.scores.get("part", ""))
-        return f"{phantoms}{summary['n_slices']} slices of {summary['n_patients']} {UNITS[summary['unit']]}, {where}"
+        return f"{phantoms}{describe_sample(summary['n_slices'], summary['n_patients'], summary['unit'])}, {where}"
 
 
 def read_evaluation(folder: str | Path) -> Evaluation:

@@ -24,6 +24,7 @@ from bts.evaluation.intervals import (
 )
 from bts.evaluation.metric_registry import METRICS
 from bts.evaluation.results import Evaluation
+from bts.glossary import count_of
 
 MEANS = {
     "dice": METRICS["segmentation.slice.dice"].label,
@@ -128,7 +129,8 @@ def _difference(name: str, one: np.ndarray, two: np.ndarray, statistic: Statisti
 
 def comparison_text(found: Comparison) -> str:
     """Return a comparison as lines for a terminal."""
-    head = f"{found.second.folder} minus {found.first.folder}: {found.n_slices} slices of {found.n_patients} patients, paired"
+    sample = f"{count_of(found.n_slices, 'slice')} of {count_of(found.n_patients, 'patient')}"
+    head = f"{found.second.folder} minus {found.first.folder}: {sample}, paired"
     if found.left_out:
         head += f"; {found.left_out} slices are in one of the two only and left out"
     wide = max(len(one.name) for one in found.differences)

@@ -16,7 +16,7 @@ from bts.evaluation.cases import evaluate_cases
 from bts.evaluation.counterfactual import evaluate_counterfactuals, summarise_counterfactuals
 from bts.evaluation.explanation import add_cam_methods
 from bts.evaluation.intervals import Interval
-from bts.evaluation.metric_registry import METRICS, UNITS, headline, text_table
+from bts.evaluation.metric_registry import METRICS, describe_sample, headline, text_table
 from bts.evaluation.ood import add_reference, format_reference
 from bts.evaluation.operating_point import OperatingChoice, choose_operating_point
 from bts.evaluation.provenance import provenance
@@ -96,7 +96,7 @@ def _best_epoch(data: RunData) -> list[str]:
 def _main_scores(run: Run) -> list[str]:
     scores = read_card(run.model).scores
     rows = [(METRICS[key].label, Interval(**scores[key])) for key in MAIN if key in scores]
-    return [f"{label}: {one.text()}, {one.n_slices} slices, {one.n_patients} {UNITS[one.unit]}" for label, one in rows]
+    return [f"{label}: {one.text()}, {describe_sample(one.n_slices, one.n_patients, one.unit)}" for label, one in rows]
 
 
 def _score_model(data: RunData, folder: Path, *, device: str, prefix: str) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bts.glossary import NO_TUMOUR
+from bts.glossary import NO_TUMOUR, count_of
 from bts.inference import postprocess
 from bts.inference.prediction import Prediction, UnfusedHeads
 from bts.inference.referral import probability_right, signals_of
@@ -95,7 +95,7 @@ def describe_decision(*, n_lesions: int, tumour_score: float, threshold: float) 
     score = f"Tumour score {tumour_score:.2f}, reported from {threshold:.2f}. The score is not a probability."
     if not n_lesions:
         return "No tumour reported", score, "That no tumour is reported does not mean that there is none."
-    return f"Tumour reported: {n_lesions} lesion{'' if n_lesions == 1 else 's'}", score
+    return f"Tumour reported: {count_of(n_lesions, 'lesion')}", score
 
 
 def cap_probabilities(class_prob: np.ndarray, *, cap: float = OOD_CAP) -> np.ndarray:

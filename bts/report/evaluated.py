@@ -9,7 +9,7 @@ import pandas as pd
 
 from bts.data.split import Split
 from bts.evaluation.counterfactual import Counterfactuals
-from bts.evaluation.metric_registry import UNITS
+from bts.evaluation.metric_registry import describe_sample
 from bts.evaluation.randomisation import Randomised
 from bts.models.folder import ModelCard
 from bts.report.charts import Panel
@@ -80,5 +80,4 @@ class Evaluated:
     @property
     def about(self) -> str:
         """Sample size, for the caption of a chart."""
-        n, patients = self.summary["n_slices"], self.summary["n_patients"]
-        return f"{n} slices of {patients} {UNITS[self.summary['unit']]}."
+        return f"{describe_sample(self.summary['n_slices'], self.summary['n_patients'], self.summary['unit'])}."

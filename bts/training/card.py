@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bts.data.patient_ids import hashed_patient, key_name, make_key
-from bts.glossary import Task
+from bts.glossary import Task, count_of
 from bts.models.alignment import cell_offset_px
 from bts.models.architecture import Architecture
 from bts.models.card_rules import refuse_names
@@ -66,7 +66,7 @@ def trained_on(training_data: TrainingData, best: BestEpoch, *, deviations: Sequ
     """Return a sentence on data and length, such as `2145 figshare + 845 brisc slices of 794 patients, 12 epochs (best 9)`."""
     patients = format_patients(training_data.train.patients, training_data.split.same_patient)
     slices = f"{len(training_data.train)} synthetic phantom" if training_data.source.synthetic else _by_set(training_data)
-    text = f"{slices} slices of {patients}, {best.epochs} epochs (best {best.epoch})"
+    text = f"{slices} slices of {patients}, {count_of(best.epochs, 'epoch')} (best {best.epoch})"
     return ", ".join([text, *deviations])
 
 

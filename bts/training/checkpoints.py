@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from bts.atomic import replacing
 from bts.errors import RequestError
+from bts.glossary import count_of
 from bts.training.divergence import refuse_diverged
 from bts.training.module import TaskModule, score_name
 
@@ -82,7 +83,7 @@ class Checkpoints(Checkpoint):
             self.waited += 1
         self._save(trainer, is_best=is_best)
         if self._waited_long_enough():
-            log.info(f"no better {self.monitor} for {self.waited} epochs: this stage stops early")
+            log.info(f"no better {self.monitor} for {count_of(self.waited, 'epoch')}: stopping early")
             trainer.should_stop = True
 
     def _save(self, trainer: pl.Trainer, *, is_best: bool) -> None:

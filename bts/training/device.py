@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from bts.cpu import is_torchrun
 from bts.errors import RequestError
+from bts.glossary import count_of
 from bts.settings import TrainerSettings
 
 Device = Literal["cpu", "gpu", "mps"]
@@ -95,14 +96,14 @@ def choose_machine(settings: TrainerSettings) -> Machine:
     available = torch.cuda.device_count() if device == "gpu" else 1
     if device == "gpu" and settings.devices > available:
         raise RequestError(
-            f"trainer.devices {settings.devices}: this machine has {available} GPU(s): use at most that many, or -1"
+            f"trainer.devices {settings.devices}: this machine has {count_of(available, 'GPU')}: use at most that many, or -1"
         )
     devices = available if settings.devices == -1 else settings.devices
     precision, why_precision = choose_precision(settings.precision, device)
     channels_last, why_layout = choose_layout(device=device, precision=precision)
     layout = "channels last" if channels_last else "channels first"
     lines = (
-        f"device: {device} ({why_device}), {devices} per node, {settings.num_nodes} node(s)",
+        f"device: {device} ({why_device}), {devices} per node, {count_of(settings.num_nodes, 'node')}",
         f"precision: {precision} ({why_precision})",
         f"memory layout: {layout} ({why_layout})",
     )

@@ -22,6 +22,7 @@ from bts.data.counterfactual import make_counterfactuals
 from bts.data.sources.base import Source
 from bts.data.split import Split
 from bts.errors import Interrupted, RequestError
+from bts.glossary import count_of
 from bts.models.architecture import Architecture
 from bts.models.base import Network
 from bts.models.fine_tune import refuse_weights, start_network
@@ -212,7 +213,7 @@ def _load_weights(network: Network, checkpoint: Path) -> None:
 def _save(job: Job, run: Run, stage: Stage, training_data: TrainingData, best: BestEpoch) -> None:
     """Write the model folder of a stage that has ended."""
     log.info(
-        f"stage {stage.number} ended after {best.epochs} epochs: best {job.monitor} {best.score:.4f} in epoch {best.epoch}"
+        f"{stage.title} ended after {count_of(best.epochs, 'epoch')}: best {job.monitor} {best.score:.4f} in epoch {best.epoch}"
     )
     is_last = stage is job.stages[-1]
     _write(job, run.model if is_last else run.model_stage1, run, training_data, best)
@@ -226,7 +227,8 @@ def _save_best_so_far(job: Job, run: Run, stage: Stage, training_data: TrainingD
         log.info(f"{why} before the first epoch ended: there is no model yet")
         return None
     best = found[-1]
-    log.info(f"{why}: the best so far has {job.monitor} {best.score:.4f} (epoch {best.epoch}, {best.checkpoint.parent.name})")
+    where = "" if stage.is_only else f", {best.checkpoint.parent.name}"
+    log.info(f"{why}: the best so far has {job.monitor} {best.score:.4f} (epoch {best.epoch}{where})")
     _write(job, run.model, run, training_data, best)
     return run.model
 
@@ -234,9 +236,8 @@ def _save_best_so_far(job: Job, run: Run, stage: Stage, training_data: TrainingD
 def _diverged(error: DivergenceError, settings: Settings, stage: Stage, kept: Path | None) -> RequestError:
     """Return the error of a diverged training: what happened, what is kept, and what to try."""
     result = f"the best epoch before is kept in {kept}" if kept else "no epoch before it is there to keep"
-    return RequestError(
-        f"training diverged in stage {stage.number}: {error}; {result}; start a new run and {remedies(settings, stage)}"
-    )
+    where = "" if stage.is_only else f" in {stage.title}"
+    return RequestError(f"training diverged{where}: {error}; {result}; start a new run and {remedies(settings, stage)}")
 
 
 def _write(job: Job, folder: Path, run: Run, training_data: TrainingData, best: BestEpoch) -> None:

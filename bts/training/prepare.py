@@ -19,7 +19,7 @@ from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, records_of
 from bts.data.split_making import make_split
 from bts.errors import InputError, RequestError
-from bts.glossary import Part, Task
+from bts.glossary import Part, Task, count_of
 from bts.progress import counted, phase
 from bts.runs import Run
 from bts.settings import Settings
@@ -127,7 +127,7 @@ def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
     what = " or ".join(needed)
     if keep.all():
         return arrays
-    log.info(f"{part}: {int((~keep).sum())} slices without a {what} are left out")
+    log.info(f"{part}: {count_of(int((~keep).sum()), 'slice')} without a {what} left out")
     kept = np.flatnonzero(keep)
     return Arrays(
         images=arrays.images[kept],
@@ -141,16 +141,16 @@ def _with_truth(arrays: Arrays, part: Part, task: Task) -> Arrays:
 
 def _describe(arrays: Arrays, part: Part, source: Source, split: Split) -> None:
     counts = ", ".join(f"{int((arrays.labels == i).sum())} {name}" for i, name in enumerate(source.classes))
-    log.info(f"{part}: {len(arrays)} slices of {format_patients(arrays.patients, split.same_patient)} ({counts})")
+    log.info(f"{part}: {count_of(len(arrays), 'slice')} of {format_patients(arrays.patients, split.same_patient)} ({counts})")
 
 
 def format_patients(patients: Sequence[str], same_patient: SamePatient) -> str:
     """Return the number of patients in words; some publishers name none.
 
     >>> format_patients(["A", "A", "B"], "exact"), format_patients(["A", ""], "exact"), format_patients(["", ""], "exact")
-    ('2 patients', '1 patients and of unknown ones', 'unknown patients')
+    ('2 patients', '1 patient and unknown ones', 'unknown patients')
     """
     known = {patient_of(patient, same_patient) for patient in patients if patient}
     if not known:
         return "unknown patients"
-    return f"{len(known)} patients" + (" and of unknown ones" if not all(patients) else "")
+    return count_of(len(known), "patient") + (" and unknown ones" if not all(patients) else "")

@@ -18,6 +18,7 @@ from bts.progress import Phase, format_duration, phase
 from bts.training.device import is_first
 from bts.training.loggers import score_tag
 from bts.training.module import TaskModule, score_name
+from bts.training.schedule import Stage
 
 log = logging.getLogger("bts.training")
 
@@ -75,17 +76,17 @@ class EpochProgress(pl.Callback):
     """Training, validation and the end of an epoch as phases, with the mean loss so far and the last validation score.
 
     Args:
-        stage: name of the stage.
+        stage: the stage.
         every: steps between two readings of the loss, which wait for the device.
     """
 
-    def __init__(self, *, stage: str, every: int) -> None:
+    def __init__(self, *, stage: Stage, every: int) -> None:
         self.stage, self.every = stage, every
         self._epoch, self._open = contextlib.ExitStack(), contextlib.ExitStack()
         self._part: Phase | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._epoch.enter_context(phase(f"training {self.stage}"))
+        self._epoch.enter_context(phase(f"training {self.stage.prefix}".strip()))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._open.close()
@@ -96,7 +97,7 @@ class EpochProgress(pl.Callback):
 
     def _begin(self, trainer: pl.Trainer, part: str, total: float) -> None:
         self._open.close()
-        name = f"{self.stage} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{part}"
+        name = f"{self.stage.prefix}epoch {trainer.current_epoch + 1}/{trainer.max_epochs}{part}"
         self._part = self._open.enter_context(phase(name, int(total), unit="batches"))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -207,14 +208,14 @@ class EpochRecorder(pl.Callback):
 
     Args:
         curves: the run's table.
-        stage: number of the stage.
+        stage: the stage.
         before: number of epochs of earlier stages.
         throughput: the callback that measures; it must come before this one.
         settings: settings of the run, by their full names, for the loggers.
     """
 
     def __init__(
-        self, curves: Curves, *, stage: int, before: int, throughput: Throughput, settings: Mapping[str, Any] | None = None
+        self, curves: Curves, *, stage: Stage, before: int, throughput: Throughput, settings: Mapping[str, Any] | None = None
     ) -> None:
         self.curves, self.stage, self.before, self.throughput = curves, stage, before, throughput
         self.settings = dict(settings or {})
@@ -230,7 +231,7 @@ class EpochRecorder(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TaskModule)
-        row: Row = {"epoch": self.before + trainer.current_epoch + 1, "stage": self.stage, "lr": pl_module.lr}
+        row: Row = {"epoch": self.before + trainer.current_epoch + 1, "stage": self.stage.number, "lr": pl_module.lr}
         row |= pl_module.scores
         row |= {
             "slices_per_s": self.throughput.slices_per_s * trainer.world_size,
@@ -243,10 +244,10 @@ class EpochRecorder(pl.Callback):
             logger.save()
         if trainer.is_global_zero:
             self.curves.append(row)
-            log.info(format_epoch(row, epochs=trainer.max_epochs or 0, before=self.before))
+            log.info(format_epoch(row, stage=self.stage, epochs=trainer.max_epochs or 0, before=self.before))
 
 
-def format_epoch(row: Row, *, epochs: int, before: int) -> str:
+def format_epoch(row: Row, *, stage: Stage, epochs: int, before: int) -> str:
     """Return the log line of an epoch, with an upper bound of the time left in the stage."""
     number = int(row["epoch"]) - before
     hidden = ("lr", "slices_per_s", "waiting_share", "epoch_s")
@@ -254,7 +255,7 @@ def format_epoch(row: Row, *, epochs: int, before: int) -> str:
     left = format_duration((epochs - number) * float(row["epoch_s"]))
     speed = f"{float(row['slices_per_s']):.1f} slices/s, {float(row['waiting_share']):.0%} waiting for data"
     values = f"{', '.join(scores)}; rate {float(row['lr']):.2g}, {speed}; at most {left} left"
-    return f"stage {row['stage']} epoch {number} of at most {epochs}: {values}"
+    return f"{stage.prefix}epoch {number} of at most {epochs}: {values}"
 
 
 def _is_score(name: str, value: object) -> bool:

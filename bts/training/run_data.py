@@ -15,7 +15,7 @@ from bts.data.sources.base import Record, Source
 from bts.data.sources.catalogue import open_source
 from bts.data.split import Split, records_of
 from bts.errors import RequestError
-from bts.glossary import Part
+from bts.glossary import Part, count_of
 from bts.models.folder import ModelCard
 from bts.runs import Run
 from bts.settings import Settings
@@ -129,7 +129,7 @@ def refuse_training_patients(patients: TrainingPatients, records: list[Record], 
     if seen:
         count = len({patient_of(record.patient or "", same_patient) for record in seen})
         raise RequestError(
-            f"{len(seen)} of {len(records)} slices are of {count} patients that '{patients.name}' was trained on "
+            f"{len(seen)} of {len(records)} slices are of {count_of(count, 'patient')} that '{patients.name}' was trained on "
             f"(first: {seen[0].path}): test on others"
         )
 

@@ -22,17 +22,29 @@ class Stage:
         trainable: part of the network that is trained, see `bts.models.freeze.set_trainable`.
         epochs: largest number of epochs.
         lr: peak learning rate.
+        is_only: whether the training has no other stage.
     """
 
     number: int
     trainable: str
     epochs: int
     lr: float
+    is_only: bool = False
 
     @property
     def name(self) -> str:
         """Name of the checkpoint folder."""
         return f"stage{self.number}"
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of what names one of its epochs: `stage 1 `, or nothing where there is no other stage."""
+        return "" if self.is_only else f"stage {self.number} "
+
+    @property
+    def title(self) -> str:
+        """Name in log lines: `stage 1`, or `training` where there is no other stage."""
+        return self.prefix.strip() or "training"
 
 
 def plan_stages(freeze: FreezeSettings, optim: OptimSettings, *, pretrained: bool) -> tuple[list[Stage], str]:
@@ -43,12 +55,12 @@ def plan_stages(freeze: FreezeSettings, optim: OptimSettings, *, pretrained: boo
     """
     gone = deviations(freeze, optim, pretrained=pretrained)
     if not pretrained:
-        last = Stage(number=2, trainable="all", epochs=optim.epochs, lr=optim.lr_random or optim.lr)
-        return [last], "; ".join(gone) if gone else "stage 2 alone: all layers are trained from the start"
-    last = Stage(number=2, trainable=optim.trainable, epochs=optim.epochs, lr=optim.lr)
+        last = Stage(number=2, trainable="all", epochs=optim.epochs, lr=optim.lr_random or optim.lr, is_only=True)
+        return [last], "; ".join(gone) if gone else "one stage: all layers are trained from the start"
+    last = Stage(number=2, trainable=optim.trainable, epochs=optim.epochs, lr=optim.lr, is_only=freeze.epochs <= 0)
     what = "all layers" if optim.trainable == "all" else optim.trainable
-    if freeze.epochs <= 0:
-        return [last], f"stage 2 alone: {what} {'are' if optim.trainable == 'all' else 'is'} trained from the start"
+    if last.is_only:
+        return [last], f"one stage: {what} {'are' if optim.trainable == 'all' else 'is'} trained from the start"
     first = Stage(number=1, trainable=freeze.trainable, epochs=freeze.epochs, lr=freeze.lr)
     return [first, last], f"two stages: {freeze.trainable} for {freeze.epochs} epochs at {freeze.lr:g}, then {what}"
 

@@ -57,7 +57,7 @@ def run_stage(
     `before` is the number of epochs of earlier stages; `threads` changes the number of CPU threads where needed. The stage is
     resumed from a `last.ckpt` in its folder.
     """
-    log.info(f"stage {stage.number}: {set_trainable(module.network, stage.trainable)}, rate {stage.lr:g}")
+    log.info(f"{stage.title}: {set_trainable(module.network, stage.trainable)}, rate {stage.lr:g}")
     module.network.train()
     if machine.channels_last:
         module.network.to(memory_format=torch.channels_last)
@@ -88,7 +88,7 @@ def _callbacks(
     throughput = Throughput()
     record = EpochRecorder(
         Curves(run.curves),
-        stage=stage.number,
+        stage=stage,
         before=before,
         throughput=throughput,
         settings=plain_settings(asdict(settings)),
@@ -105,7 +105,7 @@ def _callbacks(
     if settings.optim.ema_decay:  # after the pictures, which are drawn before the trained weights are restored
         callbacks.append(EMAWeightAveraging(decay=settings.optim.ema_decay))
     if is_first():
-        callbacks.append(EpochProgress(stage=f"stage {stage.number}", every=1 if machine.device == "cpu" else 20))
+        callbacks.append(EpochProgress(stage=stage, every=1 if machine.device == "cpu" else 20))
     return callbacks
 
 

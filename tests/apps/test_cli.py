@@ -50,7 +50,7 @@ def test_train_wants_a_task(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_phantom_set_is_written_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "set")
     assert cli.main(["phantom", out, "--patients", "3", "--healthy", "1", "--slices", "1", "1", "--side", "64"]) == 0
-    assert f"4 synthetic slices of 4 patients are in {out}" in capsys.readouterr().out
+    assert f"4 synthetic slices of 4 patients in {out}" in capsys.readouterr().out
     assert cli.main(["sources", "figshare", out]) == 0
     told = capsys.readouterr().out
     assert "(synthetic)" in told

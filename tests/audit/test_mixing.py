@@ -212,7 +212,7 @@ def test_the_command_writes_both_tables_and_refuses_a_fold_of_nothing(
     assert cli.main(arguments) == 2
     assert "--hold-out: expected sets in --tumours" in capsys.readouterr().err
     assert cli.main([*arguments, "--tumours", f"folders:{tmp_path / 'extra'}"]) == 0
-    assert "1 slices of fold 1 are held out" in capsys.readouterr().out
+    assert "held out: 1 slice of fold 1, in " in capsys.readouterr().out
     assert len(open_source("manifest", out).records()) == 7
     assert len(open_source("manifest", out.with_name("held_out.csv")).records()) == 1
 

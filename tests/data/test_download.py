@@ -290,7 +290,7 @@ def test_the_command_reports_and_ends_with_the_right_status(
     status = cli.main(["download", "--out", str(tmp_path), "--mirror", server.url])
     told = capsys.readouterr()
     assert status == 1
-    assert "1 slices in" in told.out
+    assert "1 slice in" in told.out
     assert "error: gone.zip: the server answered 404" in told.err
 
 

@@ -178,7 +178,7 @@ def test_an_empty_part_is_refused(fresh: Run, part: str, stays: str) -> None:
 def test_test_patients_that_were_trained_on_are_refused(fresh: Run) -> None:
     seen = Split.read(fresh.split_file).part("test")[0]
     write_made_model(fresh.model, "seg", name="seg/one", classes=[], trained=[seen.patient], seed=0)
-    with pytest.raises(RequestError, match=r"are of 1 patients that 'seg/one' was trained on \(first: .*\.mat\)"):
+    with pytest.raises(RequestError, match=r"are of 1 patient that 'seg/one' was trained on \(first: .*\.mat\)"):
         finish_run(fresh)
 
 

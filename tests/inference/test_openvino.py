@@ -52,3 +52,13 @@ def test_two_threads_may_make_the_first_call(exported_models: dict[str, Path]) -
         line = [sys.executable, "-c", THREADS, str(exported_models["joint"])]
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, done.stdout.strip()) == (0, "answered"), done.stderr
+
+
+@pytest.mark.parametrize(("name", "told"), [("openvino-f32", "in f32; "), ("openvino", " (OpenVINO's choice for this CPU, ")])
+def test_the_note_gives_the_precision_and_who_chose_it(name: str, told: str, exported_models: dict[str, Path]) -> None:
+    from bts.inference.runtimes.openvino import OpenVinoRuntime
+
+    (note,) = OpenVinoRuntime.open(exported_models["seg"], device="cpu", name=name).notes
+    assert note.startswith(f"{name} on the CPU in ")
+    assert told in note
+    assert "requested" not in note

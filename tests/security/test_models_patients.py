@@ -146,7 +146,7 @@ def test_the_owner_refuses_training_patients_and_lets_others_pass(run: Path) -> 
     patients = training_patients(read_card(run / "model"), run / "model")
     refuse_training_patients(patients, [record("200000"), record(None)])
     for name in ("MR040240", "MR040240B", "53669"):
-        with pytest.raises(RequestError, match=r"1 of 2 slices are of 1 patients that 'one' was trained on") as caught:
+        with pytest.raises(RequestError, match=r"1 of 2 slices are of 1 patient that 'one' was trained on") as caught:
             refuse_training_patients(patients, [record("200000"), record(name)])
         assert "\n" not in str(caught.value)
 

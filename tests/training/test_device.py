@@ -34,6 +34,8 @@ def test_a_device_that_is_not_there_is_one_line_with_a_way_out(accelerator: str)
 @pytest.mark.usefixtures("no_gpu")
 def test_auto_takes_the_cpu_where_there_is_nothing_else() -> None:
     assert choose_device("auto") == ("cpu", "no GPU found")
+    assert choose_machine(TrainerSettings()).lines[0] == "device: cpu (no GPU found), 1 per node, 1 node"
+    assert choose_machine(TrainerSettings(num_nodes=2)).lines[0].endswith(", 1 per node, 2 nodes")
 
 
 @pytest.mark.usefixtures("two_gpus")

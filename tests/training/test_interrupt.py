@@ -52,7 +52,7 @@ def test_a_signal_in_the_middle_saves_the_best_model_and_the_run_goes_on(
     (path,) = Path(settings.runs).glob("cls/*")
     assert str(ended.value) == f"{number.name} ended the run; resume it with --resume {path}"
     run = Run(path)
-    assert load_network(run.model)[1].trained_on.endswith("1 epochs (best 1)")
+    assert load_network(run.model)[1].trained_on.endswith("1 epoch (best 1)")
     assert run.marker() is None
     assert "interrupted: the best so far" in run.log.read_text()
     fit(settings, resume=path)

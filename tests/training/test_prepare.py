@@ -64,7 +64,7 @@ def test_slices_without_truth_are_left_out_and_counted(
     assert (training_data.train.labels >= 0).all()
     left_out = len(training_data.split.part("train")) - len(training_data.train)
     assert left_out > 0
-    assert f"train: {left_out} slices without a {what} are left out" in caplog.text
+    assert f"train: {left_out} slices without a {what} left out" in caplog.text
 
 
 @pytest.mark.usefixtures("half")

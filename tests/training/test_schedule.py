@@ -76,7 +76,7 @@ def test_a_step_schedule_falls_every_so_many_steps_after_the_warm_up() -> None:
 
 def test_one_stage_trains_all_layers() -> None:
     stages, line = plan_stages(FreezeSettings(epochs=0), OPTIM, pretrained=True)
-    assert stages == [Stage(number=2, trainable="all", epochs=20, lr=1e-4)]
+    assert stages == [Stage(number=2, trainable="all", epochs=20, lr=1e-4, is_only=True)]
     assert "all layers" in line
 
 
@@ -84,6 +84,7 @@ def test_two_stages_have_rates_and_lengths_of_their_own() -> None:
     stages, line = plan_stages(FreezeSettings(epochs=5, trainable="head", lr=1e-3), OPTIM, pretrained=True)
     assert stages == [Stage(1, "head", 5, 1e-3), Stage(2, "all", 20, 1e-4)]
     assert [stage.name for stage in stages] == ["stage1", "stage2"]
+    assert [stage.title for stage in stages] == ["stage 1", "stage 2"]
     assert "head for 5 epochs at 0.001" in line
 
 
@@ -95,14 +96,14 @@ def test_random_weights_skip_the_first_stage_and_the_line_says_why() -> None:
 
 def test_the_second_stage_may_train_a_part_too() -> None:
     stages, line = plan_stages(FreezeSettings(epochs=0), OptimSettings(trainable="last:10", lr=5e-6), pretrained=True)
-    assert stages == [Stage(2, "last:10", 30, 5e-6)]
-    assert line == "stage 2 alone: last:10 is trained from the start"
+    assert stages == [Stage(2, "last:10", 30, 5e-6, is_only=True)]
+    assert line == "one stage: last:10 is trained from the start"
 
 
 def test_random_weights_take_their_own_rate_and_every_departure_is_named() -> None:
     optim = OptimSettings(trainable="last:10", lr=5e-6, lr_random=1e-3)
     stages, line = plan_stages(FreezeSettings(epochs=3), optim, pretrained=False)
-    assert stages == [Stage(2, "all", 30, 1e-3)]
+    assert stages == [Stage(2, "all", 30, 1e-3, is_only=True)]
     for told in (
         "stage 1 is skipped",
         "all layers are trained in place of last:10",

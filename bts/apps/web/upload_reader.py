@@ -18,6 +18,7 @@ from bts.data.readers.catalogue import suffix
 from bts.data.readers.isolated import ClaimError, read_scan_isolated, unpack_isolated
 from bts.data.readers.scan import Scan
 from bts.errors import InputError
+from bts.glossary import count_of
 
 HEADERS = "headers"
 """Folder beside an upload for the headers of its series."""
@@ -43,7 +44,7 @@ def upload_name(paths: Sequence[str | Path]) -> str:
     '1.dcm and 2 other files'
     """
     others = len(paths) - 1
-    return bare_name(paths[0]) + (f" and {others} other file{'' if others == 1 else 's'}" if others else "")
+    return bare_name(paths[0]) + (f" and {count_of(others, 'other file')}" if others else "")
 
 
 def read_upload(upload: Sequence[str | Path], *, limits: Limits, axis: int | None = None, series: int | None = None) -> Scan:

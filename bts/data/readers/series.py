@@ -24,6 +24,7 @@ from bts.data.readers.scan import PLANES, Scan, Series, VolumeGeometry
 from bts.data.readers.stack import LOCALIZER, count_orientations, find_stacks, is_skew, sort_volume, split_volumes
 from bts.data.slice import Slice
 from bts.errors import InputError
+from bts.glossary import count_of
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LONGEST_NAME = 40
@@ -57,7 +58,7 @@ class SeriesFiles:
         """Name, plane, number of slices and modality, such as `T1-00012345, axial, 24 slices, MR`."""
         plane = [] if self.affine is None else [PLANES[int(np.abs(self.affine[:3, 2]).argmax())]]
         count = self.shape[2]
-        return ", ".join([self.name, *plane, f"{count} slice{'' if count == 1 else 's'}", self.series.modality])
+        return ", ".join([self.name, *plane, count_of(count, "slice"), self.series.modality])
 
     @property
     def path(self) -> Path:

@@ -66,8 +66,8 @@ class OpenVinoRuntime:
     @property
     def notes(self) -> tuple[str, ...]:
         """Device, precision and file."""
-        chosen = "requested" if self.name.endswith("-f32") else "OpenVINO's choice for this CPU, `openvino-f32` asks for f32"
-        return (f"{self.name} on the CPU in {self.precision} ({chosen}); {self.file}",)
+        chosen = "" if self.name.endswith("-f32") else " (OpenVINO's choice for this CPU, `openvino-f32` asks for f32)"
+        return (f"{self.name} on the CPU in {self.precision}{chosen}; {self.file}",)
 
     def run(self, images: np.ndarray, *, cam_class: int | None = None) -> RawOutput:
         """Run a batch (B, S, S) uint8."""
