@@ -9,6 +9,7 @@ from pathlib import Path
 from bts.apps.audit import open_sets
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, say
 from bts.apps.sources import count_lines
+from bts.data.patient_ids import format_ids
 from bts.errors import RequestError
 from bts.glossary import count_of
 
@@ -83,8 +84,8 @@ def command(argv: Sequence[str]) -> int:
     )
     write_manifest(options.out, mixed.rows)
     for (source, label), count in Counter((row["source"], row["label"]) for row in mixed.rows).items():
-        patients = {row["patient_id"] for row in mixed.rows if (row["source"], row["label"]) == (source, label)}
-        say(f"{source:<12} {label or 'unknown':<12} {count_of(count, 'slice'):>13} {count_of(len(patients), 'patient'):>14}")
+        ids = {row["patient_id"] for row in mixed.rows if (row["source"], row["label"]) == (source, label)}
+        say(f"{source:<12} {label or 'unknown':<12} {count_of(count, 'slice'):>13} {format_ids(ids, width=14)}")
     if mixed.excluded:
         reasons = ", ".join(f"{count} {REASONS[reason]}" for reason, count in mixed.excluded.most_common())
         say(f"excluded healthy slices: {reasons}")

@@ -17,7 +17,11 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?", help="output folder, without slices")
     parser.add_argument("--out", type=Path, dest="out_option", metavar="OUT", help="same as the positional argument")
     parser.add_argument(
-        "--patients", type=int, default=60, metavar="N", help="number of patients with a tumour, equally of three classes [60]"
+        "--patients",
+        type=int,
+        default=60,
+        metavar="N",
+        help="number of patient IDs with a tumour, equally of three classes; one in twelve is the second ID of a patient [60]",
     )
     parser.add_argument("--healthy", type=int, default=0, metavar="N", help="number of patients without a tumour [0]")
     parser.add_argument(
@@ -34,16 +38,12 @@ def command(argv: Sequence[str]) -> int:
     out = options.out_option or options.out
     if out is None:
         parser.error("expected a folder to write to: `bts phantom OUT`")
-    from bts.data.phantom import write_phantom
+    from bts.data.patient_ids import format_ids
+    from bts.data.phantom import plan_patients, write_phantom
 
-    count = write_phantom(
-        out,
-        patients=options.patients,
-        slices_per_patient=tuple(options.slices),
-        healthy=options.healthy,
-        seed=options.seed,
-        side=options.side,
-    )
-    say(f"{count_of(count, 'synthetic slice')} of {count_of(options.patients + options.healthy, 'patient')} in {out}")
+    numbers = {"healthy": options.healthy, "seed": options.seed, "side": options.side}
+    count = write_phantom(out, patients=options.patients, slices_per_patient=tuple(options.slices), **numbers)
+    patients = format_ids(each.patient for each in plan_patients(options.patients, tuple(options.slices), **numbers))
+    say(f"{count_of(count, 'synthetic slice')} of {patients} in {out}")
     say(f"to train on them: python train_seg.py --data.root {out} --model.weights none")
     return DONE

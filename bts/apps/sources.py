@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bts.apps.run import DONE, SOME_FAILED, OneLineParser, printable, say
+from bts.data.patient_ids import format_ids
 from bts.errors import InputError
 from bts.glossary import FIGSHARE_CLASSES, NO_TUMOUR, count_of
 from bts.progress import counted, phase
@@ -86,18 +87,18 @@ def command(argv: Sequence[str]) -> int:
 
 def count_lines(records: Sequence[Record]) -> list[str]:
     """Return a line of slices and patients for each class, and one for all."""
-    patients: dict[str | None, set[str | None]] = {}
+    ids: dict[str | None, set[str]] = {}
     for record in records:
-        patients.setdefault(record.label, set()).add(record.patient)
+        ids.setdefault(record.label, set()).update([record.patient] if record.patient else [])
     lines = [
-        _count_line(label or "unknown", count, patients[label]) + _other_class(label)
+        _count_line(label or "unknown", count, ids[label]) + _other_class(label)
         for label, count in Counter(record.label for record in records).most_common()
     ]
-    return [*lines, _count_line("all", len(records), {record.patient for record in records})]
+    return [*lines, _count_line("all", len(records), set().union(*ids.values()))]
 
 
-def _count_line(name: str, count: int, patients: set[str | None]) -> str:
-    return f"{name:<12} {count_of(count, 'slice'):>13} {count_of(len(patients - {None}), 'patient'):>14}"
+def _count_line(name: str, count: int, ids: set[str]) -> str:
+    return f"{name:<12} {count_of(count, 'slice'):>13} {format_ids(ids, width=14)}"
 
 
 def _other_class(label: str | None) -> str:

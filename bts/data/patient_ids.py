@@ -17,10 +17,12 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from bts.errors import RequestError
+from bts.glossary import count_of
 
 SamePatient = Literal["suffixes", "exact"]
 """Which IDs are the same patient: with `suffixes` MR040240 and MR040240B are one patient, with `exact` two."""
@@ -41,6 +43,17 @@ def patient_of(patient_id: str, same_patient: SamePatient = "suffixes") -> str:
     """
     match = _LETTERED.fullmatch(patient_id) if same_patient == "suffixes" else None
     return match.group(1) if match else patient_id
+
+
+def format_ids(ids: Iterable[str], *, width: int = 0) -> str:
+    """Return the number of patients of some IDs, right-aligned, and that of the IDs where it differs.
+
+    >>> format_ids(["MR040240B", "MR040240", "100360"]), format_ids(["100360"], width=12)
+    ('2 patients (3 IDs)', '   1 patient')
+    """
+    named = set(ids)
+    patients = {patient_of(each) for each in named}
+    return f"{count_of(len(patients), 'patient'):>{width}}" + (f" ({len(named)} IDs)" if len(named) != len(patients) else "")
 
 
 def make_key(run: Path) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bts.csv_files import make_frame
-from bts.data.patient_ids import patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, InputError, RequestError
@@ -40,13 +40,13 @@ def truth_mask(item: Slice, label: str | None) -> np.ndarray | None:
     return item.mask
 
 
-def _identity(record: Record, prediction: Prediction) -> dict[str, Any]:
+def _identity(record: Record, prediction: Prediction, same_patient: SamePatient) -> dict[str, Any]:
     item = prediction.slice
     patient_id = record.patient or item.patient
     return {
         "path": record.path,
         "patient_id": patient_id,
-        "patient": patient_of(patient_id) if patient_id else None,
+        "patient": patient_of(patient_id, same_patient) if patient_id else None,
         "label": record.label or item.label,
         "plane": record.plane,
         "source": record.source or item.source,
@@ -95,9 +95,9 @@ def _cam_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]
     return row
 
 
-def case_row(record: Record, prediction: Prediction) -> dict[str, Any]:
+def case_row(record: Record, prediction: Prediction, same_patient: SamePatient = "suffixes") -> dict[str, Any]:
     """Return the row of one slice; raise `InputError` without a label, `RequestError` for a class unknown to the model."""
-    row = _identity(record, prediction)
+    row = _identity(record, prediction, same_patient)
     truth = truth_mask(prediction.slice, row["label"])
     row |= _class_row(prediction, row["label"]) | _mask_row(prediction, truth) | _cam_row(prediction, truth)
     if prediction.consistent is not None:
@@ -122,6 +122,7 @@ def evaluate_cases(
     records: Sequence[Record],
     *,
     name: str = "predicting",
+    same_patient: SamePatient = "suffixes",
     keep: Callable[[Record, Prediction], None] | None = None,
 ) -> pd.DataFrame:
     """Predict every record of a labelled source and return one row per slice, in the order of `records`.
@@ -131,6 +132,7 @@ def evaluate_cases(
         source: reads the slices.
         records: slices to score.
         name: name of this work in the progress.
+        same_patient: which patient IDs count as one patient; that of the split where there is one.
         keep: called with every record and prediction, for what the table does not hold (features, images).
 
     Raises:
@@ -146,7 +148,7 @@ def evaluate_cases(
         if prediction is None:
             raise InputError(f"{record.path}: the model gave no prediction: every slice of the part must have one")
         try:
-            rows.append(case_row(record, prediction))
+            rows.append(case_row(record, prediction, same_patient))
         except BtsError as error:
             raise error.at(record.path) from error
         if keep is not None:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bts.csv_files import make_frame
 from bts.data.counterfactual import SMALLEST_HEAD, Head, find_head, head_appearance, paste_tumour, remove_tumour, replace_tissue
-from bts.data.patient_ids import patient_of
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.preprocess import Preprocessing
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
@@ -89,7 +89,12 @@ class _Change(NamedTuple):
 
 
 def evaluate_counterfactuals(
-    predictor: Answers, source: Source, records: Sequence[Record], *, seed: int = 0
+    predictor: Answers,
+    source: Source,
+    records: Sequence[Record],
+    *,
+    seed: int = 0,
+    same_patient: SamePatient = "suffixes",
 ) -> Counterfactuals | None:
     """Predict changed slices of a labelled set; None where no slice with a tumour has a mask.
 
@@ -100,6 +105,7 @@ def evaluate_counterfactuals(
         source: reads the slices.
         records: the slices of the evaluation; at most `MOST` with a tumour and `MOST` healthy ones are changed.
         seed: draws the slices, the donors and the changes.
+        same_patient: which patient IDs count as one patient; that of the split where there is one.
     """
     left_out: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     changes = _all_changes(source, records, left_out, seed=seed)
@@ -109,7 +115,7 @@ def evaluate_counterfactuals(
     shown: Counter[str] = Counter()
     slices = (_slice(change) for change in counted(changes, "predicting changed slices"))
     for change, prediction in zip(changes, predictor.predict_many(slices), strict=True):
-        rows.append(_row(change, prediction))
+        rows.append(_row(change, prediction, same_patient))
         shown[change.kind] += 1
         if shown[change.kind] <= EXAMPLES:
             examples.append(Example(change.kind, change.item.image, prediction, change.truth.astype(bool)))
@@ -201,7 +207,7 @@ def _slice(change: _Change) -> Slice:
     return Slice(image, change.item.publisher, record.path, label=change.label, mask=mask, patient=record.patient)
 
 
-def _row(change: _Change, prediction: Prediction) -> dict[str, Any]:
+def _row(change: _Change, prediction: Prediction, same_patient: SamePatient) -> dict[str, Any]:
     record, mask, label = change.item.record, prediction.mask, prediction.label
     with_mask = None if mask is None else bool(mask.any())
     called = with_mask if not prediction.classes else label != NO_TUMOUR if NO_TUMOUR in prediction.classes else None
@@ -211,7 +217,7 @@ def _row(change: _Change, prediction: Prediction) -> dict[str, Any]:
         "path": record.path,
         "donor": change.donor.record.path if change.donor is not change.item else None,
         "patient_id": record.patient,
-        "patient": patient_of(record.patient) if record.patient else None,
+        "patient": patient_of(record.patient, same_patient) if record.patient else None,
         "source": change.item.publisher,
         "label": change.label,
         "predicted": label,

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import softmax
 
+from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.slice import Slice
 from bts.data.sources.base import Record, Source
 from bts.errors import BtsError, RequestError
@@ -199,7 +200,9 @@ def _class_number(prediction: Prediction, record: Record) -> int:
     return prediction.classes.index(label)
 
 
-def collect_validation(predictor: Predictor, slices: Iterable[tuple[Record, Slice]]) -> ValidationOutputs:
+def collect_validation(
+    predictor: Predictor, slices: Iterable[tuple[Record, Slice]], *, same_patient: SamePatient = "suffixes"
+) -> ValidationOutputs:
     """Predict slices and return what the choice needs.
 
     The predictor does not fuse the heads of a joint model (`fuse=False`): the fusion is fitted on these outputs.
@@ -215,7 +218,8 @@ def collect_validation(predictor: Predictor, slices: Iterable[tuple[Record, Slic
 
     for number, prediction in enumerate(predictor.predict_many(read()), start=1):
         record = records[number - 1]
-        patients.append(record.patient or prediction.slice.patient or record.path)
+        patient = record.patient or prediction.slice.patient
+        patients.append(patient_of(patient, same_patient) if patient else record.path)
         found = _grids_of(prediction, record, fused=fused)
         if found is not None:
             grids.append(found)
@@ -406,19 +410,22 @@ def choose(
     return choice
 
 
-def choose_operating_point(runtime: Runtime, source: Source, records: Sequence[Record]) -> OperatingChoice:
+def choose_operating_point(
+    runtime: Runtime, source: Source, records: Sequence[Record], *, same_patient: SamePatient = "suffixes"
+) -> OperatingChoice:
     """Choose the operating point of one loaded model on validation slices.
 
     Args:
         runtime: the model.
         source: reads the slices.
         records: the validation part.
+        same_patient: which patient IDs count as one patient, as in the split.
     """
     if not records:
         raise RequestError("validation: there is no slice in it: threshold and temperature can't be chosen")
 
     def collect(flip: bool, slices: Iterable[tuple[Record, Slice]]) -> ValidationOutputs:
-        return collect_validation(Predictor([runtime], flip=flip, fuse=False), slices)
+        return collect_validation(Predictor([runtime], flip=flip, fuse=False), slices, same_patient=same_patient)
 
     def changed(flip: bool) -> ValidationOutputs | None:
         slices = counterfactual_slices(source, records) if _fuses(runtime) else []

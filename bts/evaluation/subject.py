@@ -80,6 +80,11 @@ class Subject:
     removed: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def same_patient(self) -> SamePatient:
+        """Which patient IDs count as one patient: as in the split, or the default for an external set."""
+        return "suffixes" if self.split is None else self.split.same_patient
+
 
 def run_of(folder: Path) -> Run | None:
     """Return the run that contains a model folder, or None."""

@@ -50,7 +50,9 @@ def _write_report(request: Request, out: Path) -> Evaluated:
     make_folder(out)
     found, features = _evaluate(subject, request)
     found.randomised = _randomise(subject, found.cases, seed=request.seed)
-    found.counterfactuals = evaluate_counterfactuals(subject.predictor, subject.source, subject.records, seed=request.seed)
+    found.counterfactuals = evaluate_counterfactuals(
+        subject.predictor, subject.source, subject.records, seed=request.seed, same_patient=subject.same_patient
+    )
     if found.counterfactuals is not None:
         changed = found.counterfactuals
         found.summary["counterfactual"] = summarise_counterfactuals(
@@ -129,7 +131,7 @@ def _evaluate(subject: Subject, request: Request) -> tuple[Evaluated, np.ndarray
         if prediction.features is not None:
             features.append(np.asarray(prediction.features))
 
-    cases = evaluate_cases(subject.predictor, subject.source, subject.records, keep=keep)
+    cases = evaluate_cases(subject.predictor, subject.source, subject.records, same_patient=subject.same_patient, keep=keep)
     mapped = [folder for card, folder in zip(subject.cards, subject.folders, strict=True) if card.task != "seg"]
     if len(mapped) == 1:  # an ensemble has the mean of several maps
         cases = add_cam_methods(cases, mapped[0], subject.source, subject.records, device=request.device)

@@ -57,6 +57,16 @@ def test_a_phantom_set_is_written_and_counted(tmp_path: Path, capsys: pytest.Cap
     assert ["all", "4", "slices", "4", "patients"] in [line.split() for line in told.splitlines()]
 
 
+def test_ids_that_differ_by_a_suffix_are_counted_as_one_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "set")
+    assert cli.main(["phantom", out, "--patients", "11", "--slices", "1", "1", "--side", "64"]) == 0
+    assert f"11 synthetic slices of 10 patients (11 IDs) in {out}" in capsys.readouterr().out
+    assert cli.main(["sources", "figshare", out, "--no-masks"]) == 0
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["glioma", "4", "slices", "3", "patients", "(4", "IDs)"] in told
+    assert ["all", "11", "slices", "10", "patients", "(11", "IDs)"] in told
+
+
 def test_the_masks_of_a_set_are_described_by_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = np.arange(400, dtype=np.uint8).reshape(20, 20) % 251
     mask = np.zeros((20, 20), np.uint8)

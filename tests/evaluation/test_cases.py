@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made_cases import MadeSource, Scripted, certain, made_slice, square
 
+from bts.data.patient_ids import SamePatient
 from bts.data.slice import Slice
 from bts.errors import InputError, RequestError
 from bts.evaluation.cases import evaluate_cases
@@ -60,6 +61,14 @@ def test_each_slice_has_one_row_with_its_own_scores(source: MadeSource) -> None:
     overlaps = cases[["dice", "iou", "hd95_px", "asd_px", "surface_dice"]]
     assert not overlaps[:2].isna().any(axis=None)
     assert overlaps[2:].isna().all(axis=None)  # without a true mask there is no overlap
+
+
+@pytest.mark.parametrize(("same_patient", "patient"), [("suffixes", "MR040240"), ("exact", "MR040240B")])
+def test_a_suffix_is_another_patient_only_where_the_split_says_so(same_patient: SamePatient, patient: str) -> None:
+    one = MadeSource([made_slice(1, label="glioma", mask=square(4, 4), patient="MR040240B")])
+    cases = evaluate_cases(answers(), one, one.records(), same_patient=same_patient)
+    assert list(cases["patient"]) == [patient]
+    assert list(cases["patient_id"]) == ["MR040240B"]
 
 
 def test_progress_counts_every_slice_and_predictions_can_be_kept(source: MadeSource, phases: list[Phase]) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_models import make_card, make_slice
+from fake_models import BrightRuntime, make_card, make_slice
+from made_cases import MadeSource
+from made_cases import made_slice as slice_of
 from scipy.special import softmax
 
+from bts.data.patient_ids import SamePatient
 from bts.data.preprocess import Preprocessing
 from bts.errors import RequestError
 from bts.evaluation.metrics import overlap_scores
@@ -20,10 +23,12 @@ from bts.evaluation.operating_point import (
     OperatingChoice,
     ValidationOutputs,
     choose,
+    collect_validation,
     mask_grids,
 )
 from bts.inference.combine import ModelOutput, Origin, make_prediction
 from bts.inference.postprocess import decide_mask, fuse_evidence, mask_confidence
+from bts.inference.predictor import Predictor
 from bts.inference.runtimes.base import RawOutput
 from bts.models.card import parse_card, to_json
 
@@ -206,6 +211,16 @@ def test_the_fusion_is_fitted_and_masks_are_scored_on_the_fused_answers() -> Non
     assert choice.referral is not None
     assert choice.referral.n_patients == 200
     assert "mask evidence to the power of 0." in choice.text()
+
+
+@pytest.mark.parametrize(("same_patient", "second"), [("suffixes", "MR1"), ("exact", "MR1B")])
+def test_validation_counts_patients_as_the_split_does(same_patient: SamePatient, second: str) -> None:
+    source = MadeSource(
+        slice_of(number, label="glioma", mask=None, patient=name) for number, name in enumerate(("MR1", "MR1B", None))
+    )
+    predictor = Predictor([BrightRuntime(make_card("cls"), class_logits=[0.0, 3.0, 0.0])], fuse=False)
+    slices = [(record, source.read(record)) for record in source.records()]
+    assert collect_validation(predictor, slices, same_patient=same_patient).patients == ("MR1", second, "2.png")
 
 
 def test_a_referral_on_validation_is_the_referral_of_inference() -> None:
