@@ -39,7 +39,7 @@ class _Masks:
     def line(self) -> str:
         """Return a line with the number of masks, empty masks, areas and values."""
         empty, drawn = self.shares.count(0.0), sorted(share for share in self.shares if share)
-        parts = [f"{len(self.shares):>6} masks, {empty} empty ({empty / len(self.shares):.0%})"]
+        parts = [f"{count_of(len(self.shares), 'mask'):>12}, {empty} empty ({empty / len(self.shares):.0%})"]
         if drawn:
             ends = f"{drawn[0]:.2%} to {drawn[-1]:.2%}"
             parts.append(f"area {ends} of the image, median {drawn[len(drawn) // 2]:.2%}")
@@ -126,7 +126,10 @@ def mask_lines(source: Source, records: Sequence[Record]) -> tuple[list[str], in
         else:
             if mask is not None:
                 found.setdefault(record.label or "unknown", _Masks()).add(mask, stored)
-    lines = [f"masks: {sum(len(masks.shares) for masks in found.values())} of {len(records)} slices have one"]
+    shares = [share for masks in found.values() for share in masks.shares]
+    empty, unknown = shares.count(0.0), len(records) - len(failed) - len(shares)
+    counts = f"{empty} empty or of a healthy slice, {unknown} without a mask"
+    lines = [f"masks: {len(shares) - empty} of {len(records)} slices with a tumour, {counts}"]
     lines += [f"{label:<12} {masks.line()}" for label, masks in found.items()]
     if failed:
         lines.append(f"{len(failed)} of {len(records)} slices can't be read, the first: {failed[0]}")

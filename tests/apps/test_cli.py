@@ -67,6 +67,24 @@ def test_ids_that_differ_by_a_suffix_are_counted_as_one_patient(tmp_path: Path, 
     assert ["all", "11", "slices", "10", "patients", "(11", "IDs)"] in told
 
 
+def test_masks_with_a_tumour_empty_ones_and_missing_ones_are_counted_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = np.arange(400, dtype=np.uint8).reshape(20, 20) % 251
+    for name, array in (
+        *((str(number), picture) for number in range(4)),
+        ("drawn", 255 * (picture > 9)),
+        ("empty", 0 * picture),
+    ):
+        Image.fromarray(array.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    rows = "0.png,glioma,drawn.png\n1.png,no_tumour,\n2.png,glioma,\n3.png,glioma,empty.png\n"
+    (tmp_path / "manifest.csv").write_text(f"path,label,mask\n{rows}")
+    assert cli.main(["sources", f"manifest:{tmp_path}"]) == 0
+    told = capsys.readouterr().out
+    assert "masks: 1 of 4 slices with a tumour, 2 empty or of a healthy slice, 1 without a mask" in told
+    assert ["no_tumour", "1", "mask,", "1", "empty", "(100%)"] in [line.split() for line in told.splitlines()]
+
+
 def test_the_masks_of_a_set_are_described_by_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = np.arange(400, dtype=np.uint8).reshape(20, 20) % 251
     mask = np.zeros((20, 20), np.uint8)
