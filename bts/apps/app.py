@@ -70,7 +70,7 @@ def make_parser() -> OneLineParser:
     """Return the parser of `bts app`."""
     parser = OneLineParser(
         prog="bts app",
-        description="Serve a web page that shows mask, class and Grad-CAM of uploaded scans. "
+        description="Serve a web page that shows mask, class and class activation map of uploaded scans. "
         "Without --seg, --cls or --joint, the latest finished runs are used, else the bundled model.",
     )
     add_model_options(parser, what="run, model folder or exported file")

@@ -33,7 +33,7 @@ SETS = {
 }
 """Name of a source -> description and licence of the set."""
 SCORE_HEAD = ("score", "value [95% interval]", "patients", "slices")
-GIVES = {"seg": "mask", "cls": "class and Grad-CAM", "joint": "mask, class and Grad-CAM"}
+GIVES = {"seg": "mask", "cls": "class and class activation map", "joint": "mask, class and class activation map"}
 
 
 def card_text(
