@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bts.glossary import DISCLAIMER
 from bts.inference.prediction import Prediction
-from bts.inference.statements import AGREEMENT
+from bts.inference.statements import describe_agreement
 
 GROUND, INK, SOFT, RAIL, BAR, BEST = "#14171b", "#f2f4f5", "#9aa4ad", "#262b31", "#66717c", "#4aa8ff"
 AMBER, AMBER_GROUND = "#ffc15e", "#33291a"
@@ -157,8 +157,9 @@ def table_rows(prediction: Prediction) -> list[tuple[str, str]]:
         rows.append(("heat inside the mask", f"{100 * prediction.cam_energy_in_mask:.0f}%"))
     if prediction.cam_strength is not None:
         rows.append(("heat strength", f"{prediction.cam_strength:.0%} of the model's scale"))
-    if prediction.agreement is not None:
-        rows.append(("mask and class", AGREEMENT[prediction.agreement]))
+    agreement = describe_agreement(prediction)
+    if agreement is not None:
+        rows.append(("mask and class", agreement))
     return rows
 
 

@@ -84,6 +84,16 @@ def _warnings(prediction: Prediction, cards: Sequence[ModelCard], cam_scale: str
         yield postprocess.NO_CAM_SCALE
 
 
+def describe_agreement(prediction: Prediction) -> str | None:
+    """Return whether mask and class agree, in words; None where there is nothing to compare, or out of distribution.
+
+    There the warning calls both unreliable, which two that agree would seem to contradict; that they disagree is a warning too.
+    """
+    if prediction.agreement is None or (prediction.ood is not None and prediction.ood.is_ood):
+        return None
+    return AGREEMENT[prediction.agreement]
+
+
 def describe_decision(*, n_lesions: int, tumour_score: float, threshold: float) -> tuple[str, ...]:
     """Return what is decided for a volume: whether a tumour is reported, with what score, and what a negative means.
 

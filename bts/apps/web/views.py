@@ -19,7 +19,7 @@ from bts.inference.panel import percent
 from bts.inference.picture import CONTOUR, HEAT, STRENGTH
 from bts.inference.prediction import Prediction
 from bts.inference.predictor import Predictor
-from bts.inference.statements import AGREEMENT, REFER
+from bts.inference.statements import REFER, describe_agreement
 from bts.inference.volume import VolumeFindings
 from bts.inference.writers.html_report import SIDES
 from bts.inference.writers.json_result import BLANK
@@ -218,8 +218,9 @@ def slice_facts(prediction: Prediction) -> list[tuple[str, str]]:
         rows.append(("Confidence of the mask", f"{prediction.mask_confidence:.2f}{uncertain}"))
     if prediction.cam_energy_in_mask is not None:
         rows.append(("Heat inside the mask", f"{prediction.cam_energy_in_mask:.0%}"))
-    if prediction.agreement is not None:
-        rows.append(("Mask and class", AGREEMENT[prediction.agreement]))
+    agreement = describe_agreement(prediction)
+    if agreement is not None:
+        rows.append(("Mask and class", agreement))
     height, width = prediction.slice.image.shape
     rows.append(("Slice", f"{height} × {width} pixels"))
     return rows
