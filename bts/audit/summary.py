@@ -135,10 +135,10 @@ def verdict(findings: Findings) -> str:
 
 def _leak_verdict(findings: Findings) -> str:
     if not findings.leaking:
-        if any(image.record.part for image in findings.collection.images):
-            return "no leak: no image and no known patient is in two parts"
+        parts = any(image.record.part for image in findings.collection.images)
+        told = "no leak: no image and no known patient is in two parts" if parts else "no parts, so nothing leaks yet"
         copies = len(under_two_ids(findings))
-        return "no parts, so nothing leaks yet" + (f", but copies have two patient IDs: {copies}" if copies else "")
+        return told + (f"; but copies have two patient IDs: {copies}" if copies else "")
     held = len({leak.held for leak in findings.leaks})
     total = sum(image.record.part in ("val", "test") for image in findings.collection.images)
     return f"LEAK: {held} of {total} held-out images were seen in an earlier part, by patient or as a copy"

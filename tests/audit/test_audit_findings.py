@@ -68,7 +68,11 @@ def test_copies_under_two_patient_ids_come_first_and_are_told():
     assert [two_patients(found, *pair) for pair in repeats(found)] == [True, False, False]
     (line,) = (line for line in summary(found) if line.startswith("copies under two patient IDs"))
     assert line.startswith("copies under two patient IDs: 1, which a split by patient can part, the first: set/1 and set/4")
-    assert verdict(found) == "no parts, so nothing leaks yet, but copies have two patient IDs: 1"
+    assert verdict(found) == "no parts, so nothing leaks yet; but copies have two patient IDs: 1"
+    in_one_part = judged(
+        picture("1", part="train", patient="7"), picture("2", part="train", patient="8"), matches=[Match(0, 1, "pixels")]
+    )
+    assert verdict(in_one_part) == "no leak: no image and no known patient is in two parts; but copies have two patient IDs: 1"
     one_patient = judged(*pictures[:3], matches=[Match(0, i, "pixels") for i in (1, 2)])
     assert not any(line.startswith("copies under") for line in summary(one_patient))
 
