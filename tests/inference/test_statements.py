@@ -73,7 +73,7 @@ def predictions(draw: st.DrawFn) -> Prediction:
     return make_prediction(make_slice(), models, origin=ORIGIN, cam_scale=scale)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(predictions())
 def test_no_statement_contradicts_another(found: Prediction) -> None:
     result = found.to_dict()
