@@ -18,6 +18,7 @@ from bts.data.sources.base import Source
 from bts.data.split import Split
 from bts.data.split import records_of as split_records
 from bts.errors import RequestError
+from bts.glossary import count_of
 from bts.settings import Settings
 
 log = logging.getLogger("bts.audit")
@@ -92,7 +93,7 @@ class Gate:
             raise RequestError(f"{error} (--split.leaks allow)") from None
         log.info("audit: no patient and no image is in two parts")
         if collection.failed:  # they may leak undetected, so the split is not recorded as passed
-            log.warning(f"audit: {len(collection.failed)} slices can't be read, the first: {collection.failed[0]}")
+            log.warning(f"audit: {count_of(len(collection.failed), 'slice')} can't be read, the first: {collection.failed[0]}")
         elif passed is not None:
             passed.parent.mkdir(parents=True, exist_ok=True)
             record = {"split": split.fingerprint, "slices": len(split.rows), "same": SAME}

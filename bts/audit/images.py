@@ -13,7 +13,7 @@ from bts.audit.views import thumbnail
 from bts.data.patient_ids import SamePatient, patient_of
 from bts.data.sources.base import Record, Source
 from bts.errors import InputError, RequestError
-from bts.glossary import Part
+from bts.glossary import Part, count_of
 from bts.progress import counted
 
 
@@ -108,7 +108,8 @@ def records_of(each: AuditSet) -> list[Record]:
     unknown = sorted({*(each.parts or {}), *(each.patients or {})} - {record.path for record in records})
     if unknown:
         raise RequestError(
-            f"{each.name}: {len(unknown)} slices of the split are not in the data (first: {unknown[0]}): name them relative to "
+            f"{each.name}: {count_of(len(unknown), 'slice')} of the split missing from the data "
+            f"(first: {unknown[0]}): name them relative to "
             f"{each.source.root}"
         )
     if each.parts is not None:

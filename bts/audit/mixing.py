@@ -16,7 +16,7 @@ from bts.audit.views import thumbnail
 from bts.data.sources.base import Record, Source
 from bts.data.sources.manifest_table import Row, manifest_rows
 from bts.errors import InputError, RequestError
-from bts.glossary import NO_TUMOUR
+from bts.glossary import NO_TUMOUR, count_of
 
 FOLDS = (1, 2)
 """Folds of the groups of new tumour slices."""
@@ -112,7 +112,7 @@ def new_tumours(known: Sequence[AuditSet], others: Sequence[AuditSet]) -> list[A
     sets = [*known, *others]
     collection = collect([replace(each, name=str(i)) for i, each in enumerate(sets)])
     if collection.failed:
-        raise InputError(f"{len(collection.failed)} images can't be read, the first: {collection.failed[0]}")
+        raise InputError(f"{count_of(len(collection.failed), 'image')} can't be read, the first: {collection.failed[0]}")
     matches = find_matches(collection)
     alike = [*matches.found, *(match for match in matches.rejected if match.score >= ALIKE)]
     copies = group_numbers(len(collection.images), matches.found).tolist()
@@ -183,7 +183,8 @@ def _refuse_no_patient(each: AuditSet) -> None:
     missing = [record.path for record in _chosen(each) if not record.patient and record.label != NO_TUMOUR]
     if missing:
         raise RequestError(
-            f"{each.source.root}: {len(missing)} slices with a tumour have no patient (first: {missing[0]}): "
+            f"{each.source.root}: {count_of(len(missing), 'slice')} with a tumour, but without a patient "
+            f"(first: {missing[0]}): "
             "take a set with patients, or only its healthy slices (--healthy)"
         )
 

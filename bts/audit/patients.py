@@ -15,6 +15,7 @@ from bts.audit.images import AuditSet, Collection, collect
 from bts.audit.matches import Link, Match, find_matches, group_numbers, spread
 from bts.csv_files import dict_reader
 from bts.errors import InputError, RequestError
+from bts.glossary import count_of
 
 INVENTED = "unknown-"
 """Prefix of the IDs of groups of copies whose patient is unknown."""
@@ -58,7 +59,7 @@ def invent_patients(sets: Sequence[AuditSet]) -> list[dict[str, str]]:
     """
     collection = collect([replace(each, name=str(i)) for i, each in enumerate(sets)])
     if collection.failed:
-        raise InputError(f"{len(collection.failed)} images can't be read, the first: {collection.failed[0]}")
+        raise InputError(f"{count_of(len(collection.failed), 'image')} can't be read, the first: {collection.failed[0]}")
     matches = find_matches(collection)
     alike = [*matches.found, *(match for match in matches.rejected if match.score >= ALIKE)]
     groups = group_numbers(len(collection.images), alike).tolist()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bts.audit.descriptor import ORIENTATIONS
 from bts.audit.findings import KINDS, Findings
-from bts.glossary import NO_TUMOUR, PARTS
+from bts.glossary import NO_TUMOUR, PARTS, count_of
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,9 @@ def summary(findings: Findings, *, reference: str | None = None) -> list[str]:
     if unknown:
         lines.append(f"unknown patients: {unknown} of {len(findings.patients)} images, which may be in two parts undetected")
     if findings.collection.failed:
-        lines.append(f"{len(findings.collection.failed)} images can't be read, the first: {findings.collection.failed[0]}")
+        lines.append(
+            f"{count_of(len(findings.collection.failed), 'image')} can't be read, the first: {findings.collection.failed[0]}"
+        )
     return lines
 
 

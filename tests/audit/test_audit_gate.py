@@ -141,7 +141,7 @@ def test_a_split_with_slices_that_cannot_be_read_is_asked_again(
     with h5py.File(root / split.part("test")[0].path, "r+") as damaged:
         del damaged["cjdata/image"]
     Gate(tmp_path / "audits")(source, split)
-    assert "1 slices can't be read" in caplog.text
+    assert "1 slice can't be read" in caplog.text
     assert not (tmp_path / "audits").exists()
 
 

@@ -162,7 +162,7 @@ def test_a_split_file_that_leaks_a_patient_is_audited_not_refused(phantom, tmp_p
         ("slice,part\n1.mat,train\n", r"no column 'path': give a CSV"),
         ("path,part\n1.mat,training set\n", r"line 2: part 'training set': expected train, val or test"),
         ("path,part\n1.mat,train\n1.mat,test\n", r"line 3: '1\.mat' is a duplicate"),
-        ("path,part\nx.mat,train\n", r"1 slices of the split are not in the data \(first: x\.mat\)"),
+        ("path,part\nx.mat,train\n", r"1 slice of the split missing from the data \(first: x\.mat\)"),
     ],
 )
 def test_a_wrong_split_file_is_one_line(phantom, tmp_path, capsys, content, message):
@@ -196,7 +196,7 @@ def test_an_unreadable_picture_is_named_and_the_others_are_audited(folders, tmp_
     assert main(["audit", str(folders), "--out", str(tmp_path / "out")]) == 1
     printed = capsys.readouterr().out
     assert printed.startswith("no leak")
-    assert re.search(r"1 images can't be read, the first: .*torn\.png: ", printed)
+    assert re.search(r"1 image can't be read, the first: .*torn\.png: ", printed)
 
 
 def test_two_sets_of_one_name_are_refused(folders):

@@ -85,7 +85,7 @@ def test_a_tumour_slice_without_a_patient_is_refused(tmp_path: Path) -> None:
     Image.fromarray(phantom_pictures()[0]).save(folder / "a.png")
     source = open_source("folders", tmp_path / "set")
     with pytest.raises(
-        RequestError, match=r"1 slices with a tumour have no patient .*take a set with patients, or only its healthy"
+        RequestError, match=r"1 slice with a tumour, but without a patient .*take a set with patients, or only its healthy"
     ):
         mix([AuditSet("folders", source)], [], folder=tmp_path)
 

@@ -45,7 +45,7 @@ def test_segmentation_has_the_tumours_with_classes_from_the_names(tmp_path):
 def test_a_picture_without_its_mask_is_refused(tmp_path):
     root = brisc_root(tmp_path)
     next((root / "segmentation_task" / "train" / "masks").iterdir()).unlink()
-    with pytest.raises(RequestError, match=r"1 pictures have no mask \(first: segmentation_task/train/images/"):
+    with pytest.raises(RequestError, match=r"1 picture without a mask \(first: segmentation_task/train/images/"):
         open_source("brisc_seg", root)
 
 

@@ -90,7 +90,7 @@ def test_pictures_one_folder_too_deep_are_told(tmp_path):
 def test_pictures_outside_of_class_folders_are_refused(tmp_path):
     root = folders_root(tmp_path)
     save(root / "Training" / "loose.png", picture(1))
-    with pytest.raises(RequestError, match=r"Training: 1 pictures lie outside of a class folder \(first: loose\.png\)"):
+    with pytest.raises(RequestError, match=r"Training: 1 picture outside of a class folder \(first: loose\.png\)"):
         open_source("folders", root)
 
 

@@ -41,7 +41,7 @@ def test_missing_masks_and_single_channels_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "TCGA_CS_4941_19960909"
     save(folder / f"{folder.name}_1.tif", picture(1))
     with pytest.raises(
-        RequestError, match=r"1 slices have no mask \(first: TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1\.tif\)"
+        RequestError, match=r"1 slice without a mask \(first: TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1\.tif\)"
     ):
         open_source("lgg", tmp_path)
     save(folder / f"{folder.name}_1_mask.tif", np.zeros((32, 32), np.uint8))

@@ -79,8 +79,8 @@ def test_an_empty_mask_file_is_an_empty_mask(tmp_path):
     ("rows", "message"),
     [
         ([{"path": "a.png"}, {"path": "./a.png"}], r"'a\.png' is in lines 2 and 3: name each picture once"),
-        ([{"path": "b.png"}], r"1 files are not there \(first: 'b\.png' in line 2\)"),
-        ([{"path": "a.png", "mask": "b.png"}], r"1 files are not there \(first: 'b\.png' in line 2\)"),
+        ([{"path": "b.png"}], r"1 file missing \(first: 'b\.png' in line 2\)"),
+        ([{"path": "a.png", "mask": "b.png"}], r"1 file missing \(first: 'b\.png' in line 2\)"),
         ([{"path": ""}], "line 2 has no path"),
         ([{"path": "/a.png"}], "expected a path relative to the manifest"),
         ([{"path": "sub\\a.png"}], "with forward slashes"),

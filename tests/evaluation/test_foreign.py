@@ -89,7 +89,7 @@ def test_a_foreign_set_is_scored_with_what_was_left_out_on_the_page(data: RunDat
     assert len(found.cases) == 3
     page = html.unescape((tmp_path / "report" / "index.html").read_text())
     assert "left out: slices of patients that 'cls/one' was trained on" in page
-    assert "an external set" in page
+    assert "on synthetic phantoms, an external set" in page
 
 
 def test_masks_of_a_foreign_set_are_read_by_the_labels_that_are_named(data: RunData, other_set: Path) -> None:

@@ -18,7 +18,7 @@ from bts.data.sources.folders import Folders
 from bts.data.sources.labels import ordered_classes, part_name
 from bts.data.sources.picture_files import folders_in, pictures_in, read_record, record_mask_values, refuse_missing
 from bts.errors import RequestError
-from bts.glossary import NO_TUMOUR
+from bts.glossary import NO_TUMOUR, count_of
 
 CLASSIFICATION, SEGMENTATION = "classification_task", "segmentation_task"
 CODES = {"gl": "glioma", "me": "meningioma", "pi": "pituitary", "no": NO_TUMOUR}
@@ -142,4 +142,6 @@ def _label(picture: Path) -> str:
 def _refuse_no_mask(root: Path, records: list[Record]) -> None:
     without = [record.path for record in records if record.mask is None]
     if without:
-        raise RequestError(f"{root}: {len(without)} pictures have no mask (first: {without[0]}): unpack BRISC's archive again")
+        raise RequestError(
+            f"{root}: {count_of(len(without), 'picture')} without a mask (first: {without[0]}): unpack BRISC's archive again"
+        )

@@ -15,7 +15,7 @@ from bts.data.sources.base import Record, Source, sources
 from bts.data.sources.labels import MASK_WORDS, PICTURE_WORDS, UNLABELLED, class_name, ordered_classes, part_name
 from bts.data.sources.picture_files import folders_in, log_skipped, pictures_in, read_record, refuse_missing, split_files
 from bts.errors import RequestError
-from bts.glossary import Part
+from bts.glossary import Part, count_of
 
 
 @sources.register("folders")
@@ -106,7 +106,7 @@ def _refuse_loose(folder: Path) -> None:
     loose = pictures_in(folder)
     if loose:
         raise RequestError(
-            f"{folder}: {len(loose)} pictures lie outside of a class folder (first: {loose[0].name}): sort them in"
+            f"{folder}: {count_of(len(loose), 'picture')} outside of a class folder (first: {loose[0].name}): sort them in"
         )
 
 

@@ -19,6 +19,7 @@ from bts.data.sources.base import Record, Source, sources
 from bts.data.sources.mask_files import read_mask
 from bts.data.sources.picture_files import folders_in, natural_key, record_mask_values, refuse_missing
 from bts.errors import InputError, RequestError
+from bts.glossary import count_of
 
 SERIES = re.compile(r"(TCGA_[A-Z0-9]{2}_[A-Z0-9]{4})_\d{8}")
 """Name of a folder: patient and date."""
@@ -43,7 +44,9 @@ class Lgg(Source):
             raise RequestError(f"{root}: no folder as TCGA_CS_4941_19960909 with .tif files in it: name the folder kaggle_3m")
         without = [record.path for record in self._records if not (self.root / str(record.mask)).is_file()]
         if without:
-            raise RequestError(f"{root}: {len(without)} slices have no mask (first: {without[0]}): unpack the archive again")
+            raise RequestError(
+                f"{root}: {count_of(len(without), 'slice')} without a mask (first: {without[0]}): unpack the archive again"
+            )
 
     def records(self) -> list[Record]:
         """Return all slices, those of a series in order; whether one shows a tumour is in its mask only."""

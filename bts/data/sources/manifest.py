@@ -20,7 +20,7 @@ from bts.data.sources.base import Record, Source, sources
 from bts.data.sources.labels import class_name, ordered_classes, part_name
 from bts.data.sources.picture_files import read_record, record_mask_values
 from bts.errors import InputError, RequestError
-from bts.glossary import NO_TUMOUR, PLANES
+from bts.glossary import NO_TUMOUR, PLANES, count_of
 from bts.registry import suggestion
 
 COLUMNS = ("path", "label", "mask", "patient_id", "split")
@@ -183,5 +183,5 @@ def _refuse_missing(root: Path, records: list[Record], *, lines: list[int]) -> N
     if missing:
         line, path = missing[0]
         raise RequestError(
-            f"{len(missing)} files are not there (first: '{path}' in line {line}): paths are relative to the manifest's folder"
+            f"{count_of(len(missing), 'file')} missing (first: '{path}' in line {line}): paths are relative to the manifest's folder"
         )
