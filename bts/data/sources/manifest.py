@@ -183,5 +183,6 @@ def _refuse_missing(root: Path, records: list[Record], *, lines: list[int]) -> N
     if missing:
         line, path = missing[0]
         raise RequestError(
-            f"{count_of(len(missing), 'file')} missing (first: '{path}' in line {line}): paths are relative to the manifest's folder"
+            f"{count_of(len(missing), 'file')} missing (first: '{path}' in line {line}): "
+            "paths are relative to the manifest's folder"
         )
