@@ -16,7 +16,7 @@ Speed and memory of one machine, compared with a baseline. Without bf16: [anothe
 [Performance](performance.md). Written by `python -m bench page` from the measurements of `make bench`. They use phantoms and
 random weights, so that they can be repeated anywhere.
 
-    make bench                                                  # about ten minutes on two quiet cores, into bench.jsonl
+    make bench                                                  # 10 to 17 minutes on two quiet cores, into bench.jsonl
     python -m bench page bench.jsonl --out docs/performance_machine.md
 """
 READ = """

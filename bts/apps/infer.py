@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(argv: Sequence[str]) -> int:
     """Predict the inputs, write the results, and return the exit status."""
     options = make_parser().parse_args(argv)
+    collect_garbage_rarely()
     from bts.data.readers.catalogue import skipped_line
     from bts.inference.archives import Archives
     from bts.inference.inputs import find_inputs
@@ -103,6 +105,14 @@ def infer_here(
         for outcomes in job.outcomes(left):
             yield from outcomes
             inferred.advance(len(outcomes))
+
+
+def collect_garbage_rarely() -> None:
+    """Let the garbage collector run less often than by default, which takes a sixth of the time for a single scan with torch.
+
+    Only where little is left to the collector: the server's memory grew by half over 200 uploads.
+    """
+    gc.set_threshold(20_000, 20, 20)
 
 
 def make_parser() -> OneLineParser:

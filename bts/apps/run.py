@@ -10,7 +10,6 @@ import argparse
 import atexit
 import contextlib
 import errno
-import gc
 import io
 import logging
 import os
@@ -145,7 +144,6 @@ def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     end_on_sigterm()
-    collect_garbage_rarely()
     take_any_name()
     show_log()
     try:
@@ -161,11 +159,6 @@ def run_app(function: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         line, status = describe(error)
         print(f"error: {line}" if status != INTERRUPTED else line, file=sys.stderr)
         return status
-
-
-def collect_garbage_rarely() -> None:
-    """Let the garbage collector run less often than by default, which takes a sixth of a short command with torch."""
-    gc.set_threshold(20_000, 20, 20)
 
 
 def take_any_name() -> None:

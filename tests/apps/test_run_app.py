@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -109,6 +110,17 @@ def test_a_closed_pipe_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     done = subprocess.run(f'{sys.executable} -c "{code}" | head -1', shell=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("xxx")
     assert done.stderr == ""
+
+
+def test_a_command_leaves_the_garbage_collector_alone() -> None:
+    """A server that collects rarely grows by half over 200 uploads (`python -m bench app`)."""
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 10, 10)
+        run_app(lambda _: 0, [])
+        assert gc.get_threshold() == (700, 10, 10)
+    finally:
+        gc.set_threshold(*before)
 
 
 PROGRAM = """
