@@ -23,7 +23,7 @@ def test_evaluate_writes_the_report_beside_the_run_and_prints_its_headline(
     shutil.copytree(finished_runs["seg"].path, run.path)
     assert cli.main(["evaluate", "--seg", str(run.path), "--device", "cpu", "--draws", "20"]) == 0
     said = capsys.readouterr().out
-    assert "Segmentation on the test part of figshare" in said
+    assert "Segmentation on the test part of synthetic phantoms" in said
     assert "95% interval over 20 draws" in said
     assert "Research software, not a medical device." in said
     assert (run.path / "report" / "index.html").is_file()

@@ -190,7 +190,7 @@ def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path, runs: dict[str
 def test_the_mean_of_several_models_is_scored_and_every_one_is_named(mixed_set: Path, tmp_path: Path) -> None:
     runs = [made_run(tmp_path / "runs", "cls", data=mixed_set, name=name, seed=seed) for seed, name in enumerate("ab")]
     found = write_report(Request(models={"cls": [run.path for run in runs]}, device="cpu", draws=20), tmp_path / "report")
-    assert found.title == "Classification by an ensemble of 2 models on the test part of figshare"
+    assert found.title == "Classification by an ensemble of 2 models on the test part of synthetic phantoms"
     page = html.unescape((tmp_path / "report" / "index.html").read_text())
     assert "cls/a" in page
     assert "cls/b" in page
