@@ -23,6 +23,7 @@ from bts.training.datamodule import SliceData
 from bts.training.device import Machine
 from bts.training.module import TaskModule
 from bts.training.progress import Curves
+from bts.training.stage_runner import make_faster
 
 RATE = 0.95
 """Least share of the fixed batch's rate."""
@@ -109,8 +110,7 @@ def _watched(*, steps: int) -> Iterator[list[Seen]]:
 
     def keep(module: TaskModule, data: SliceData, **rest: Any) -> Any:
         found = Seen(copy.deepcopy(module), data, rest["machine"], rest["settings"].optim.gradient_clip_val)
-        if found.machine.channels_last:
-            found.module.network.to(memory_format=torch.channels_last)
+        make_faster(found.module.network, found.machine)
         seen.append(found)
         module.on_train_epoch_end = lambda: found.rates.extend(_bare_step(found, steps=steps))  # type: ignore[method-assign]
         return run_stage(module, data, **rest)

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn.parallel import DistributedDataParallel
 
+from bts.models.base import Network
 from bts.models.freeze import set_trainable
 from bts.runs import Run
 from bts.settings import Settings, TrainerSettings
@@ -59,10 +60,7 @@ def run_stage(
     """
     log.info(f"{stage.title}: {set_trainable(module.network, stage.trainable)}, rate {stage.lr:g}")
     module.network.train()
-    if machine.channels_last:
-        module.network.to(memory_format=torch.channels_last)
-    if machine.device == "cpu" and machine.precision == "bf16-mixed":
-        to_float32(module.network)
+    make_faster(module.network, machine)
     patience, min_delta = settings.trainer.patience, settings.trainer.min_delta
     keeper = Checkpoints(run.checkpoints / stage.name, monitor=module.monitor, patience=patience, min_delta=min_delta)
     last = str(keeper.last) if keeper.last.is_file() else None
@@ -80,6 +78,14 @@ def run_stage(
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     assert keeper.best_score is not None  # a stage has at least one epoch
     return BestEpoch(keeper.best, keeper.best_score, keeper.best_epoch + 1, keeper.epochs)
+
+
+def make_faster(network: Network, machine: Machine) -> None:
+    """Choose the memory layout of a network, and the precision of single layers, that are fastest on this machine."""
+    if machine.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if machine.device == "cpu" and machine.precision == "bf16-mixed":
+        to_float32(network)
 
 
 def _callbacks(
