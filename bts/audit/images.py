@@ -109,8 +109,7 @@ def records_of(each: AuditSet) -> list[Record]:
     if unknown:
         raise RequestError(
             f"{each.name}: {count_of(len(unknown), 'slice')} of the split missing from the data "
-            f"(first: {unknown[0]}): name them relative to "
-            f"{each.source.root}"
+            f"(first: {unknown[0]}): name them relative to {each.source.root}"
         )
     if each.parts is not None:
         records = [replace(record, part=each.parts.get(record.path)) for record in records]

@@ -184,8 +184,7 @@ def _refuse_no_patient(each: AuditSet) -> None:
     if missing:
         raise RequestError(
             f"{each.source.root}: {count_of(len(missing), 'slice')} with a tumour, but without a patient "
-            f"(first: {missing[0]}): "
-            "take a set with patients, or only its healthy slices (--healthy)"
+            f"(first: {missing[0]}): take a set with patients, or only its healthy slices (--healthy)"
         )
 
 

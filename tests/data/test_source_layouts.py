@@ -80,7 +80,7 @@ def test_what_is_no_scan_in_a_class_folder_is_counted_and_named(tmp_path: Path, 
     (tmp_path / "glioma" / "IM0001").write_bytes(bytes(128) + b"DICM")
     paths = [record.path for record in open_source("folders", tmp_path).records()]
     assert paths == ["glioma/1.png", "glioma/IM0001"]
-    assert f"{tmp_path / 'glioma'}: 2 files skipped, not a scan (first: notes.txt)" in log.text
+    assert f"{tmp_path / 'glioma'}: 2 files that are not scans are skipped (first: notes.txt)" in log.text
 
 
 def test_a_folder_of_unlabelled_pictures_is_no_class(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:

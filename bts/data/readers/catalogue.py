@@ -17,7 +17,6 @@ from bts.data.readers.picture import claimed_picture, read_picture
 from bts.data.readers.scan import Scan, VolumeGeometry
 from bts.data.slice import Slice
 from bts.errors import InputError
-from bts.glossary import count_of
 
 __all__ = ["Scan", "VolumeGeometry"]  # other modules take them from here
 
@@ -115,7 +114,7 @@ def skipped_line(others: Sequence[object]) -> str:
     """
     if len(others) == 1:
         return f"{others[0]} is not a scan and is skipped"
-    return f"{count_of(len(others), 'file')} skipped, not a scan (first: {others[0]})"
+    return f"{len(others)} files that are not scans are skipped (first: {others[0]})"
 
 
 def suffix(path: str | PathLike[str]) -> str:
