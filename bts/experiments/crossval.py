@@ -146,7 +146,7 @@ def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed
         refuse_training_patients(training_patients(card, one.run.model), one.records("test"), one.split.same_patient)
     source = data[0].source
     name = "the author's folds" if folds.kind == "cvind" else "balanced folds"
-    title = f"{cards[0].task}: all {folds.count} of {name} of {source.name}, out of fold"
+    title = f"{cards[0].task}: all {folds.count} of {name} of {source.title}, out of fold"
     found = new_evaluated(title, cases, cards, seed=seed)
     found.folders, found.source = [str(run.model) for run in runs], source.name
     found.part = f"{POOLED} ({folds.kind}, {folds.count})"

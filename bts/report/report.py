@@ -118,7 +118,7 @@ def _title(subject: Subject) -> str:
     tasks = " and ".join(names[task] for task in dict.fromkeys(card.task for card in subject.cards))
     if len(subject.cards) > len(subject.predictor.runtimes):
         tasks += f" by an ensemble of {len(subject.cards)} models"
-    name = "synthetic phantoms" if subject.source.synthetic else subject.source.name
+    name = subject.source.title
     where = f"the {subject.part} part of {name}" if subject.split else f"{name}, an external set"
     return f"{tasks[0].upper()}{tasks[1:]} on {where}"
 

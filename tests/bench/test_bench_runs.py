@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from bench import material
+from bench import training as bench_training
 from bench.__main__ import NAMES, measure
 from bench.lines import RATES
 from bench.material import Kind
+from bts.training import fit as fitting
+from bts.training.device import Machine
+from bts.training.stage_runner import make_faster
 
 PLAIN, JOINT = "plain: U-Net, ResNet50, MONAI GradCAM", "joint ResNet50, onnx"
 EXPECTED = {
@@ -59,3 +65,18 @@ def test_a_quick_run_measures_every_line(
     told = capsys.readouterr().out
     assert all(what in told for what in EXPECTED[name])
     assert "cores" in told
+
+
+@pytest.mark.parametrize(("precision", "changed"), [("bf16-mixed", True), ("32-true", False)])
+def test_the_fixed_batch_has_the_layers_of_the_training(precision: str, changed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "run_stage", lambda module, data, **rest: make_faster(module.network, rest["machine"]))
+    module = SimpleNamespace(network=nn.Sequential(nn.Conv2d(8, 8, 3, stride=2, groups=8)))
+    machine = Machine("cpu", precision, channels_last=True, devices=1, num_nodes=1, lines=())  # type: ignore[arg-type]
+    settings = SimpleNamespace(optim=SimpleNamespace(gradient_clip_val=1.0))
+    with bench_training._watched(steps=1) as seen:
+        fitting.run_stage(module, None, machine=machine, settings=settings)  # type: ignore[arg-type, call-arg]
+    (layer,), (compared,) = module.network, seen[0].module.network
+    assert layer is not compared
+    assert type(layer).__name__ == type(compared).__name__
+    assert (type(layer) is not nn.Conv2d) is changed
+    assert layer.weight.stride() == compared.weight.stride()

@@ -70,7 +70,7 @@ def test_the_pooled_report_has_every_fold_and_all_patients(done: tuple[Path, Tra
     assert len(found["models"]) == 2
     page = (folder / "report" / "index.html").read_text()
     assert "Scores by fold" in page
-    assert "out of fold" in page
+    assert "all 2 of balanced folds of synthetic phantoms, out of fold" in page
 
 
 def test_a_finished_fold_is_kept(done: tuple[Path, Trainer], mixed_set: Path) -> None:

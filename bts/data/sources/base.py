@@ -56,6 +56,11 @@ class Source(Protocol):
     skip_unreadable: bool = False
     """Whether `records` logs and leaves out files without a usable label or patient, instead of refusing the set."""
 
+    @property
+    def title(self) -> str:
+        """Name of the set in titles: phantoms have the layout of figshare, and must not be called so."""
+        return "synthetic phantoms" if self.synthetic else self.name
+
     def __init__(self, root: Path) -> None: ...
 
     def records(self) -> list[Record]:
