@@ -308,6 +308,26 @@ def choose_referral(found: np.ndarray, right: np.ndarray, patients: Sequence[str
     )
 
 
+def refer_across(found: np.ndarray, right: np.ndarray, patients: Sequence[str], folds: np.ndarray) -> np.ndarray:
+    """Return which slices of a cross-validation are referred, by the rule that is chosen on the other folds' test slices.
+
+    Args:
+        found: (N, 4) signals (`bts.inference.referral.signals`). A slice out of distribution is referred by any rule.
+        right: (N,) bool, whether each answer is right.
+        patients: (N,) patient of each slice.
+        folds: (N,) number of the fold in which each slice was tested.
+
+    Returns:
+        (N,) bool.
+    """
+    names, refer = np.asarray(patients, dtype=str), found[:, SIGNALS.index("ood_distance")] > 1
+    for fold in np.unique(folds):
+        own = folds == fold
+        chosen = choose_referral(found[~own], right[~own], list(names[~own]))
+        refer[own] |= probability_right(found[own], chosen.rule) < (chosen.refer_below or 0.0)
+    return refer
+
+
 def fit_signal_weights(found: np.ndarray, right: np.ndarray) -> dict[str, float]:
     """Return intercept and weights, at least 0, of a logistic regression of wrong answers on the signals (N, 4).
 

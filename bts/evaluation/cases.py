@@ -19,6 +19,7 @@ from bts.errors import BtsError, InputError, RequestError
 from bts.evaluation.metrics import cam_energy, cam_scores, mask_scores
 from bts.glossary import NO_TUMOUR
 from bts.inference.prediction import Prediction
+from bts.inference.referral import SIGNALS, signals_of
 from bts.progress import counted
 
 BOTH_RIGHT_DICE = 0.5
@@ -70,7 +71,9 @@ def _class_row(prediction: Prediction, label: str | None) -> dict[str, Any]:
         "confidence": float(prediction.class_prob.max()),
         "refer": prediction.refer,
     }
-    return row | {f"prob_{name}": float(p) for name, p in zip(prediction.classes, prediction.class_prob, strict=True)}
+    row |= {f"prob_{name}": float(p) for name, p in zip(prediction.classes, prediction.class_prob, strict=True)}
+    no_tumour = prediction.classes.index(NO_TUMOUR) if NO_TUMOUR in prediction.classes else None
+    return row | dict(zip(SIGNALS, map(float, signals_of(prediction, no_tumour=no_tumour)), strict=True))
 
 
 def _mask_row(prediction: Prediction, truth: np.ndarray | None) -> dict[str, Any]:

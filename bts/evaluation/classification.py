@@ -30,6 +30,8 @@ from bts.evaluation.intervals import (
 from bts.glossary import NO_TUMOUR
 
 PREFIX = "prob_"
+REFERRALS = {"referral": "refer", "referral_across": "refer_across"}
+"""Names of the tables of a referral -> columns of the cases; the second is of a cross-validation."""
 CHUNK = 250
 """Draws weighted at a time for the AUC: 250 x 3,064 slices take 6 MB per array."""
 
@@ -226,7 +228,7 @@ def classification_scores(sample: Sample) -> dict[str, Any]:
         list(patients["patient"]), seed=bootstrap.seed, draws=len(bootstrap.weights), unit=bootstrap.unit
     )
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    answered, hit = ~sample.cases["refer"].to_numpy(dtype=bool), sample.column("right") > 0
+    hit = sample.column("right") > 0
     healthy = sample.is_class(NO_TUMOUR)
     apart = {"tumour": {"accuracy": sample.share(hit, ~healthy)}, "healthy": {"accuracy": sample.share(hit, healthy)}}
     return {
@@ -241,9 +243,17 @@ def classification_scores(sample: Sample) -> dict[str, Any]:
             "bins": reliability_bins(confidence, right),
             "area_risk_coverage": risk_coverage(confidence, right).area,
         },
-        "referral": {
-            "coverage": sample.share(answered),
-            "accuracy_answered": sample.share(hit, answered),
-            "accuracy_referred": sample.share(hit, ~answered),
+        **{
+            name: _referral_scores(sample, hit, refer=sample.cases[column].to_numpy(dtype=bool))
+            for name, column in REFERRALS.items()
+            if column in sample.cases
         },
+    }
+
+
+def _referral_scores(sample: Sample, hit: np.ndarray, *, refer: np.ndarray) -> dict[str, Interval | None]:
+    return {
+        "coverage": sample.share(~refer),
+        "accuracy_answered": sample.share(hit, ~refer),
+        "accuracy_referred": sample.share(hit, refer),
     }

@@ -97,6 +97,11 @@ register(
     Metric("classification.calibration.ece", "expected calibration error (ECE)", "lower"),
     Metric("classification.referral.coverage", "share of slices not referred to an expert", ""),
     Metric("classification.referral.accuracy_answered", "accuracy on slices not referred"),
+    Metric("classification.referral_across.coverage", "share of slices not referred by a rule chosen on the other folds", ""),
+    Metric(
+        "classification.referral_across.accuracy_answered",
+        "accuracy on slices not referred by a rule chosen on the other folds",
+    ),
     Metric("together.contradiction", "mask and class contradict each other (0 by construction where they are fused)", "lower"),
     Metric("together.heads_contradiction", "the two heads contradict each other before fusion", "lower"),
     Metric("together.both_right", f"tumour slices: class right and Dice at least {BOTH_RIGHT_DICE}", column="both_right"),

@@ -22,12 +22,14 @@ from bts.cluster import Engine
 from bts.csv_files import read_frame
 from bts.data.sources.base import Record, Source
 from bts.errors import RequestError
+from bts.evaluation.calibration import refer_across
 from bts.evaluation.counterfactual import Counterfactuals, summarise_counterfactuals
 from bts.evaluation.intervals import numbers
 from bts.evaluation.results import POOLED, TEXTS, read_evaluation, recipe
 from bts.experiments.finish import finish_run
 from bts.glossary import Task
 from bts.inference.predictor import Predictor
+from bts.inference.referral import SIGNALS
 from bts.inference.runtimes.catalogue import open_runtime
 from bts.models.folder import read_card
 from bts.progress import counted, phase
@@ -144,6 +146,10 @@ def pool(runs: list[Run], out: Path, *, folds: Folds, device: str = "auto", seed
     data, cards = [read_run(run) for run in runs], [read_card(run.model) for run in runs]
     for card, one in zip(cards, data, strict=True):
         refuse_training_patients(training_patients(card, one.run.model), one.records("test"), one.split.same_patient)
+    if all(name in cases for name in SIGNALS):
+        patients = cases["patient"].fillna(cases["path"])
+        right, number = cases["right"].to_numpy(dtype=bool), cases["fold"].to_numpy()
+        cases["refer_across"] = refer_across(cases[list(SIGNALS)].to_numpy(dtype=np.float64), right, list(patients), number)
     source = data[0].source
     name = "the author's folds" if folds.kind == "cvind" else "balanced folds"
     title = f"{cards[0].task}: all {folds.count} of {name} of {source.title}, out of fold"

@@ -125,6 +125,29 @@ def test_wrong_answers_of_one_patient_count_less_than_those_of_many() -> None:
     assert cal.effective_fraction(np.zeros(400, bool), groups) == 100 / 400
 
 
+def test_a_fold_is_referred_by_the_answers_of_the_other_folds_alone() -> None:
+    found, right, patients = answers(600)
+    folds = np.unique(patients, return_inverse=True)[1] % 3
+    refer = cal.refer_across(found, right, patients, folds)
+    for fold in range(3):
+        own, wrong = folds == fold, right & (folds != fold)
+        assert np.array_equal(refer[own], cal.refer_across(found, wrong, patients, folds)[own])
+        names = [name for name, at in zip(patients, folds, strict=True) if at != fold]
+        chosen = cal.choose_referral(found[~own], right[~own], names)
+        assert chosen.refer_below is not None
+        doubtful = cal.probability_right(found[own], chosen.rule) < chosen.refer_below
+        assert np.array_equal(refer[own], doubtful | (found[own, 3] > 1))
+    assert right[~refer].mean() >= 0.97 > right.mean()
+
+
+def test_a_slice_out_of_distribution_is_referred_in_every_fold() -> None:
+    found, right, patients = answers(300)
+    folds = np.unique(patients, return_inverse=True)[1] % 2
+    strange = np.arange(len(found)) % 7 == 0
+    found[:, 3] = np.where(strange, 1.5, 0.5)
+    assert cal.refer_across(found, right, patients, folds)[strange].all()
+
+
 def test_the_exact_bound_is_that_of_scipy() -> None:
     for wrong, n in ((0, 50), (3, 100), (100, 100)):
         exact = binomtest(wrong, n).proportion_ci(0.9, method="exact").high  # two-sided 90% is one-sided 95%

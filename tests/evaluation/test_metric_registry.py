@@ -20,6 +20,7 @@ from bts.report.card import headline_table
 def cases() -> pd.DataFrame:
     cases = made_cases()
     both = {"cam_energy_hirescam": cases["cam_energy"], "cam_energy_gradcam": cases["cam_energy"].astype(float) ** 2}
+    both["refer_across"] = cases["confidence"] < 0.6
     return cases.assign(mask_confidence=0.5, mask_uncertain=np.arange(len(cases)) % 2 == 0, **both)
 
 

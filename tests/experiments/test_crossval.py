@@ -68,6 +68,8 @@ def test_the_pooled_report_has_every_fold_and_all_patients(done: tuple[Path, Tra
     assert [row["fold"] for row in found["by_fold"]] == [1, 2]
     assert sum(row["slices"] for row in found["by_fold"]) == found["summary"]["n_slices"]
     assert len(found["models"]) == 2
+    across, own = found["summary"]["classification"]["referral_across"], found["summary"]["classification"]["referral"]
+    assert across.keys() == own.keys()
     page = (folder / "report" / "index.html").read_text()
     assert "Scores by fold" in page
     assert "all 2 of balanced folds of synthetic phantoms, out of fold" in page
