@@ -148,6 +148,38 @@ print(faults(3))
 """
 
 
+RETURNED = """
+import ctypes
+from pathlib import Path
+from bts.cpu import return_freed_memory
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+def block(size):
+    taken = ctypes.c_void_p(library.malloc(ctypes.c_size_t(size)))
+    ctypes.memset(taken, 1, size)
+    return taken
+{}
+library.free(block(2**24))  # raises glibc's threshold
+blocks = [block(2**21) for _ in range(32)]
+last = block(2**16)  # keeps the heap from shrinking
+before = resident()
+for one in blocks:
+    library.free(one)
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these options")
+@pytest.mark.parametrize(("called", "returned"), [("return_freed_memory()", True), ("", False)])
+def test_freed_blocks_are_returned_to_the_system(called: str, returned: bool) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    line = [sys.executable, "-c", RETURNED.format(called)]
+    said = subprocess.run(line, cwd=ROOT, env=env, text=True, capture_output=True, check=True)
+    assert (int(said.stdout) > 2**25 / os.sysconf("SC_PAGE_SIZE")) is returned
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these options")
 @pytest.mark.parametrize("own", [{}, {"MALLOC_ARENA_MAX": "4"}], ids=["by default", "with a setting of the user"])
 def test_freed_memory_is_kept_for_the_next_block_inside_the_context(own: dict[str, str]) -> None:

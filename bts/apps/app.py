@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bts.apps.run import DONE, OneLineParser, add_model_options
+from bts.cpu import return_freed_memory
 from bts.errors import RequestError
 
 PASSWORD = "BTS_APP_PASSWORD"
@@ -38,6 +39,7 @@ def command(argv: Sequence[str]) -> int:
     Hosts(host_names=tuple(options.host_name))  # report an invalid name before anything is loaded
     listening = open_socket(Address(options.host, options.port))
     end_on_hangup()
+    return_freed_memory()
     with listening, private_root() as root:
         hosts = Hosts(options.host, port=listening.getsockname()[1], host_names=tuple(options.host_name))
         predictor = Predictor.load(
