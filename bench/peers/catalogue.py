@@ -38,13 +38,8 @@ PLAIN = ("torch>=2.8", "torchvision", "segmentation-models-pytorch>=0.5,<0.7", "
 MONAI = ("torch>=2.8", "monai>=1.6,<1.7", "pillow")
 BTS = ("--refresh-package", "bts", f"bts[onnx] @ {ROOT.as_uri()}", "-c", str(ROOT / "constraints.txt"))
 """A copy of this source, so that a change of it during the hours of a run changes nothing."""
-SMALL = {
-    "model.encoder": "mobilenetv2_100",
-    "model.channels": "[128, 64, 48]",
-    "optim.lr": "1e-3",
-    "optim.ema_decay": "0.995",
-}
-"""Settings of the small network that reaches most in a short time (docs/experiments.md)."""
+SMALL = "configs/joint_small.yaml"
+"""Settings of the small network that reaches most in a short time (docs/experiments.md); they are part of the package."""
 REFERENCE = "bts-joint"
 """Peer that the others are compared with, paired over patients."""
 
@@ -74,21 +69,21 @@ PEERS = {
         Peer("monai-unet", "MONAI UNet, CacheDataset, DiceCE", "monai", MONAI, "run_monai.py", ("mask",)),
         Peer(
             "bts-seg",
-            "`bts train seg`, MobileNetV2, decoder at half resolution",
+            "`bts train seg`, `configs/joint_small.yaml`",
             "bts",
             BTS,
             "run_bts.py",
             ("mask", "uncertain masks", "intervals"),
-            {"task": "seg", "encoder": "mobilenetv2_100", "settings": SMALL},
+            {"task": "seg", "encoder": "mobilenetv2_100", "config": SMALL},
         ),
         Peer(
             REFERENCE,
-            "`bts train joint`, MobileNetV2, decoder at half resolution",
+            "`bts train joint`, `configs/joint_small.yaml`",
             "bts",
             BTS,
             "run_bts.py",
             ("mask", "class", "map", "calibration", "referral", "intervals"),
-            {"task": "joint", "encoder": "mobilenetv2_100", "settings": SMALL},
+            {"task": "joint", "encoder": "mobilenetv2_100", "config": SMALL},
         ),
     )
 }

@@ -53,6 +53,7 @@ def test_there_are_as_many_settings_files_as_we_know_of() -> None:
         "cls.yaml",
         "demo.yaml",
         "joint.yaml",
+        "joint_small.yaml",
         "model.yaml",
         "seg.yaml",
     ]
@@ -66,8 +67,13 @@ def test_every_settings_file_says_what_it_is_for(config: Path) -> None:
 
 
 def task_of_config(config: Path) -> Task:
-    task: Task = {"model": "joint", "demo": "joint"}.get(config.stem, config.stem)  # type: ignore[assignment]
+    task: Task = {"model": "joint", "demo": "joint", "joint_small": "joint"}.get(config.stem, config.stem)  # type: ignore[assignment]
     return task
+
+
+def test_the_small_network_s_file_is_one_for_masks_alone_too() -> None:
+    settings = read_settings("seg", from_yaml(Path("configs/joint_small.yaml")))
+    assert (settings.model.encoder, settings.model.channels) == ("mobilenetv2_100", (128, 64, 48))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -39,13 +39,14 @@ def train(job: Job) -> None:
     data = ["--data.source", "npz", "--data.root", str(job.set), "--data.cache", str(job.work / "cache")]
     split = ["--split.kind", "file", "--split.file", str(job.set / "split.csv")]
     settings = [
+        "--config",
+        job.options["config"],
         *data,
         *split,
         "--runs",
         str(job.work / "runs"),
         "--model.weights",
         str(weights or "none"),
-        *(text for name, value in job.options["settings"].items() for text in (f"--{name}", value)),
     ]
     if job.quick:
         settings += ["--split.leaks", "allow"]  # the audit of all 3,064 slices takes minutes
