@@ -1,6 +1,7 @@
 """Table of cases: the predictions of a model for every slice of a labelled set, and their scores, one row per slice.
 
-Predictions are made by the `Predictor` of inference. No slice is dropped: a missing prediction, label or mask is an error.
+Predictions are made by the `Predictor` of inference. No slice is dropped: a missing prediction or label is an error,
+and so is a missing mask where other tumours of the publisher have one.
 """
 
 from __future__ import annotations
