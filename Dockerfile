@@ -6,7 +6,7 @@ FROM python:3.11-slim
 
 WORKDIR /opt/bts
 COPY constraints.txt ./
-# PyTorch's CPU wheels, in the versions of constraints.txt: those of the registry bring 5 GB of CUDA libraries.
+# PyTorch's CPU wheels, in the versions of constraints.txt: those of the registry bring 4.3 GB of libraries for NVIDIA GPUs.
 RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu -c constraints.txt torch torchvision
 
 COPY setup.cfg setup.py pyproject.toml MANIFEST.in README.md LICENSE ./
