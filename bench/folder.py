@@ -44,7 +44,8 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
         against = f"peak memory, {few} scans, {name}"
         lines.append(Line(f"peak memory, {many} scans, {name}", (memory[many],), unit="MiB", against=against, must=GROWTH))
     return lines, [
-        "files: .mat of 512x512 or 256x256 read, joint ResNet50 asked, mask.png, cam.png, overlay.png and result.json written",
+        "files: .mat of 512x512 or 256x256 read, predicted with the joint ResNet50, mask.png, cam.png, overlay.png and "
+        "result.json written",
         "bare network: pictures in memory as bytes, nothing read or drawn; the fastest of one caller with all cores (1 or 8 "
         "pictures at a time) and a caller a core with one picture each, once before the files and once after them",
         "weights are random: in place of the random mask a disc of a tumour's size is drawn",

@@ -42,7 +42,8 @@ def run(work: Path, *, quick: bool) -> tuple[list[Line], list[str]]:
     lines = [Line(PLAIN, tuple(times.pop(PLAIN)))]
     lines += [Line(what, tuple(found), against=PLAIN, must=MUST.get(what)) for what, found in times.items()]
     return lines + _whole(work, kinds, quick) + _cold(work, kinds, quick), [
-        "warm: pictures as bytes in, mask, class scores and Grad-CAM out, batch 1, random weights; the contestants take turns",
+        "warm: pictures as bytes in, mask, class scores and Grad-CAM out, batch 1, random weights; the implementations are "
+        "timed alternately",
         "whole: a decoded slice in, a finished Prediction in the slice's own size out (512x512), nothing written",
         "cold: from the start of the process to its end, one .mat read, four files written",
     ]
