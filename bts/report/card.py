@@ -215,12 +215,13 @@ def failure_rows(cases: pd.DataFrame) -> list[list[object]]:
     tumour = cases["label"] != NO_TUMOUR
     found: list[tuple[str, int, int]] = []
     if "predicted_area_px" in cases:
-        has_mask = cases["predicted_area_px"] > 0
-        poor = tumour & has_mask & (cases["dice"] < POOR_DICE)
-        large = cases["predicted_area_px"] >= LARGE_SHARE * cases["picture_area_px"]
+        area = cases["predicted_area_px"]
+        with_truth = tumour & area.notna()  # a publisher without masks has none to compare with
+        poor = (area > 0) & (cases["dice"] < POOR_DICE)
+        large = area >= LARGE_SHARE * cases["picture_area_px"]
         found += [
-            ("tumour without any mask", int((tumour & ~has_mask).sum()), int(tumour.sum())),
-            (f"tumour mask with a Dice under {POOR_DICE}", int(poor.sum()), int(tumour.sum())),
+            ("tumour without any mask", int((with_truth & (area == 0)).sum()), int(with_truth.sum())),
+            (f"tumour mask with a Dice under {POOR_DICE}", int((with_truth & poor).sum()), int(with_truth.sum())),
             (f"healthy slice with a mask over {LARGE_SHARE:.1%}", int((~tumour & large).sum()), int((~tumour).sum())),
         ]
     if "predicted" in cases:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -81,6 +82,14 @@ def test_slices_and_patients_are_counted_by_part_with_suffixed_ids_as_one() -> N
     assert "| glioma | 2 of 1 | 0 of 0 | 2 of 2 |" in lines
     assert "| meningioma | 0 of 0 | 1 of 1 | 0 of 0 |" in lines
     assert "| all | 2 of 1 | 1 of 1 | 2 of 2 |" in lines
+
+
+def test_a_tumour_without_a_true_mask_is_no_missed_tumour() -> None:
+    cases = pd.DataFrame({"label": ["glioma"] * 3, "predicted": ["glioma"] * 3, "dice": [0.9, 0.0, np.nan]})
+    cases = cases.assign(predicted_area_px=[50, 0, np.nan], picture_area_px=1000)
+    found = {row[0]: row[1] for row in failure_rows(cases)}
+    assert found["tumour without any mask"] == "1 of 2"
+    assert found["tumour mask with a Dice under 0.5"] == "0 of 2"
 
 
 def test_failures_are_counted_among_the_slices_that_can_fail_so() -> None:
