@@ -1,4 +1,4 @@
-"""Write the scores of the bundled model into README.md: unseen patients and publishers, tumour and healthy slices apart."""
+"""Write the main scores into README.md: of the bundled model, from its card, and of all patients, from docs/results.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bts.report.rendering import Raw, table
 from tools.documents import write_block
 from tools.elsewhere import HELD_OUT, LGG
 
-BLOCK = "bundled"
+BLOCK, FOLDS_BLOCK = "bundled", "folds"
 CARD_PAGE = "MODEL_CARD.md"
 HOME = {
     "classification.tumour.accuracy": "slices with a tumour: class right",
@@ -29,19 +29,51 @@ ELSEWHERE = {
     (LGG, "tumour-free slices with a mask"): "tumour-free slices of TCGA-LGG: a false mask",
 }
 """Slices and score in the table of `python -m tools elsewhere` -> its row."""
+FOLDS = {
+    "accuracy per slice": "class right",
+    "Dice, mean over slices with a tumour": "Dice of the mask",
+    "share of slices not referred to an expert": "not referred to an expert",
+    "accuracy on slices not referred": "class right where not referred",
+}
+"""Score of pooled folds in docs/results.md -> its row."""
 
 
 def command(argv: Sequence[str]) -> int:
     """Write the table and return the exit status."""
     parser = OneLineParser(
-        prog="python -m tools readme", description="Write the scores of the bundled model into README.md, from its card."
+        prog="python -m tools readme",
+        description="Write the scores of the bundled model and of pooled folds into README.md, from card and results.",
     )
     parser.add_argument("--model", default="joint-mobilenetv2", metavar="NAME", help="bundled model [joint-mobilenetv2]")
+    parser.add_argument("--results", type=Path, default=Path("docs/results.md"), metavar="FILE", help="[docs/results.md]")
     parser.add_argument("--out", type=Path, default=Path("README.md"), metavar="FILE", help="[README.md]")
     options = parser.parse_args(argv)
     write_block(options.out, main_scores(bundled_model.BUNDLED / options.model), BLOCK)
-    print(f"the scores of {options.model} are in {options.out}")
+    write_block(options.out, pooled_scores(options.results), FOLDS_BLOCK)
+    print(f"the scores of {options.model} and of all folds are in {options.out}")
     return DONE
+
+
+def pooled_scores(results: Path) -> str:
+    """Return the main scores of the first pooled folds in docs/results.md, as a table.
+
+    Raises:
+        RequestError: there are none, or one of `FOLDS` is missing.
+    """
+    sections = re.split(r"^### ", results.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = next((each for each in sections if each.partition("\n")[0].endswith("out of fold")), "")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.splitlines() if line.startswith("|")]
+    scores = {row[0]: row[1:] for row in cells if len(row) == 5}
+    missing = [name for name in FOLDS if name not in scores]
+    if missing:
+        raise RequestError(f"{results}: no pooled folds with '{missing[0]}': run `python -m tools results CROSSVAL --add`")
+    rows = []
+    for name, text in FOLDS.items():
+        value, interval, patients, slices = scores[name]
+        rows.append((text, Raw(f"{value} [{interval.replace(' to ', ', ')}]"), Raw(f"{slices} slices of {patients} patients")))
+    return table(
+        ("figshare, each fold predicted by a model trained on the others", "value [95% interval over patients]", "n"), rows
+    )
 
 
 def main_scores(folder: Path) -> str:

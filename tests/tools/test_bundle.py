@@ -24,7 +24,7 @@ from tools import __main__ as tools_main
 from tools import bundle as bundling
 from tools.bundle import bundle_run, compare_on_slices
 from tools.documents import read_block
-from tools.readme import HOME, main_scores
+from tools.readme import FOLDS, HOME, main_scores, pooled_scores
 
 
 @pytest.fixture
@@ -79,6 +79,25 @@ def test_the_readme_states_the_scores_of_the_bundled_model() -> None:
     block = main_scores(folder)
     assert block == read_block(Path(bts.__file__).parents[1] / "README.md", "bundled")
     assert len([line for line in block.splitlines() if line.startswith("|")]) == 2 + 6
+
+
+def test_the_readme_states_the_scores_of_the_pooled_folds() -> None:
+    root = Path(bts.__file__).parents[1]
+    block = pooled_scores(root / "docs" / "results.md")
+    assert block == read_block(root / "README.md", "folds")
+    assert len([line for line in block.splitlines() if line.startswith("|")]) == 2 + len(FOLDS)
+
+
+def test_the_scores_of_pooled_folds_are_those_of_the_results(tmp_path: Path) -> None:
+    results = tmp_path / "results.md"
+    rows = "".join(f"| {name} | 0.{n} | 0.1 to 0.9 | 7 | 8{n} |\n" for n, name in enumerate(FOLDS))
+    results.write_text(
+        f"### one run\n\n| accuracy per slice | 0.5 | 0 to 1 | 1 | 2 |\n\n### joint: 5 folds, out of fold\n\n{rows}"
+    )
+    assert "| class right | 0.0 [0.1, 0.9] | 80 slices of 7 patients |" in pooled_scores(results).splitlines()
+    results.write_text(results.read_text().replace("| accuracy on slices not referred |", "| another |"))
+    with pytest.raises(RequestError, match="no pooled folds with 'accuracy on slices not referred'"):
+        pooled_scores(results)
 
 
 def test_the_rows_of_other_publishers_are_those_of_the_models_own_column(folder: Path) -> None:
