@@ -359,6 +359,12 @@ def test_every_text_can_be_read_and_every_control_has_a_name(scheme: str, enter:
     assert visit.page.evaluate(NAMELESS) == []
 
 
+def test_a_file_dropped_before_the_head_is_drawn_is_answered(visit: Visit, tmp_path: Path) -> None:
+    visit.page.evaluate("document.querySelector('.bts-head').remove()")
+    visit.drop(write_volume_file(tmp_path / "head.nii.gz"))
+    visit.shows("90.9%")
+
+
 def test_the_keyboard_alone_reaches_everything(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     visit.drop(write_volume_file(tmp_path / "head.nii.gz"))

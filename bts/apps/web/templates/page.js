@@ -79,12 +79,12 @@
   const tooLarge = (event) => {  // before Gradio, which only says "Error"
     const zone = event.target.closest?.('#bts-upload, #bts-files'), dropped = event.type === 'drop';
     const files = zone && [...(dropped ? event.dataTransfer.files : event.target.files ?? [])];
-    if (!files?.length) return;
+    const limits = document.querySelector('.bts-head')?.dataset;
+    if (!files?.length || !limits) return;  // before the head is drawn, the server alone refuses
     if (zone.id === 'bts-upload') whole();  // another scan
     document.getElementById('bts-too-large')?.remove();
-    const most = Number(document.querySelector('.bts-head').dataset.mib), mib = 2 ** 20;
+    const most = Number(limits.mib), count = Number(limits.files), mib = 2 ** 20;
     const together = files.reduce((sum, each) => sum + each.size, 0), one = files.length === 1;
-    const count = Number(document.querySelector('.bts-head').dataset.files);
     if (together <= most * mib && files.length <= count) return;
     event.stopPropagation(); event.preventDefault();
     if (dropped) event.target.dispatchEvent(new Event('dragleave', { bubbles: true })); else event.target.value = '';
