@@ -20,6 +20,7 @@ from bts.evaluation.intervals import Interval, draw_patients, mean_interval, rat
 from bts.evaluation.provenance import machine
 from bts.inference.predictor import Predictor, load_model
 from bts.inference.volume import VolumeRule, find_lesions
+from bts.models.folder import update_card
 from bts.progress import counted
 from bts.report.rendering import table
 from tools.documents import write_block
@@ -96,13 +97,17 @@ def command(argv: Sequence[str]) -> int:
         help="first N series, on which the threshold is chosen; scored apart [39]",
     )
     parser.add_argument("--before", type=float, metavar="T", help="score another threshold beside the one in use")
+    parser.add_argument(
+        "--store", type=Path, metavar="MODEL_FOLDER", help="write the threshold that is chosen into the card of that model"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap over patients [0]")
     parser.add_argument("--out", type=Path, metavar="FILE", help="document with a block for the table")
     parser.add_argument("--block", default="volumes", metavar="NAME", help="name of that block [volumes]")
     options = parser.parse_args(argv)
     (one,) = open_sets([options.data])
     predictor = load_model(options.model, runtime="auto", device="cpu")
-    rule = VolumeRule()
+    own = predictor.runtimes[0].card.volume_threshold
+    rule = VolumeRule() if own is None else VolumeRule(tumour_threshold=own)
     thresholds = [*([] if options.before is None else [options.before]), rule.tumour_threshold]
     decisions: dict[str, Callable[[Outputs], np.ndarray]] = {"each slice by itself": lambda part: part.alone}
     for threshold in thresholds:
@@ -125,10 +130,13 @@ def command(argv: Sequence[str]) -> int:
         if series[part]
     ]
     if free_scores:
+        chosen = choose_threshold(free_scores)
         texts.append(
             f"Smallest threshold that at most {LET_THROUGH:.0%} of the {len(free_scores)} tumour-free parts of "
-            f"the development series reach: {choose_threshold(free_scores):g}."
+            f"the development series reach: {chosen:g}."
         )
+        if options.store is not None:
+            update_card(options.store, volume_threshold=chosen)
     marks = ", ".join(f"{mark.name} (fingerprint `{mark.fingerprint}`)" for mark in predictor.origin.models)
     text = "\n\n".join([*texts, f"Model {marks}; seed {options.seed}; {machine()}."])
     print(text)
@@ -138,12 +146,12 @@ def command(argv: Sequence[str]) -> int:
 
 
 def choose_threshold(free_scores: Sequence[float]) -> float:
-    """Return the smallest threshold, in steps of 0.05, that at most `LET_THROUGH` of tumour-free parts reach; 1 if none is.
+    """Return the smallest threshold, in steps of 0.01, that at most `LET_THROUGH` of tumour-free parts reach; 1 if none is.
 
     >>> choose_threshold([0.9, 0.7, 0.3, 0.2, 0.1])
-    0.75
+    0.71
     """
-    steps = [round(0.05 * step, 2) for step in range(1, 20)]
+    steps = [round(0.01 * step, 2) for step in range(1, 100)]
     return next((step for step in steps if np.mean(np.array(free_scores) >= step) <= LET_THROUGH), 1.0)
 
 

@@ -134,6 +134,7 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
     rules = [card.referral for card in cards if card.referral]
     refer = [card.refer_below for card in cards if card.refer_below is not None]
     uncertain = [card.uncertain_mask_below for card in cards if card.uncertain_mask_below is not None]
+    volume = [card.volume_threshold for card in cards if card.volume_threshold is not None]
     scaled = all(card.cam_scale is not None for card in cards)
     together = hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
     return replace(
@@ -153,6 +154,7 @@ def _card_of(cards: Sequence[ModelCard]) -> ModelCard:
         if len(rules) == len(cards)
         else {},
         uncertain_mask_below=float(np.mean(uncertain)) if len(uncertain) == len(cards) else None,
+        volume_threshold=float(np.mean(volume)) if len(volume) == len(cards) else None,
         mask_flaw="; ".join(dict.fromkeys(card.mask_flaw for card in cards if card.mask_flaw)),
         training_patients=[],  # each member has its own, under a key of its own
         patients_key="",

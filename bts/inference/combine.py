@@ -86,7 +86,7 @@ def _mask(item: Slice, model: ModelOutput) -> dict[str, Any]:
     point = model.card.operating_point
     mask_prob = model.preprocessing.restore(model.raw.mask_prob, item.image.shape, box=model.box_in(item))
     mask = postprocess.decide_mask(mask_prob, threshold=float(point["threshold"]), min_area=float(point["min_area"]))
-    return {"mask_prob": mask_prob, "mask": mask}
+    return {"mask_prob": mask_prob, "mask": mask, "volume_threshold": model.card.volume_threshold}
 
 
 def _confidence(found: dict[str, Any], model: ModelOutput) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Prediction:
         mask_confidence: soft Dice of the mask with `mask_prob`, in [0, 1] (`postprocess.mask_confidence`); None where the mask
             is empty.
         mask_uncertain: whether that is below the model's threshold; None where the model has none or the mask is empty.
+        volume_threshold: score from which the model's lesions are reported in a volume; None takes that of `VolumeRule`.
         classes: class names in the order of the model's outputs; empty without a classifier.
         class_logits: (K,) class scores before temperature and softmax, or None; calibration is fitted on these.
         class_prob: (K,) float64, softmax(class_logits / temperature), or None; of a joint model, fused with the mask's
@@ -99,6 +100,7 @@ class Prediction:
     mask: np.ndarray | None = None
     mask_confidence: float | None = None
     mask_uncertain: bool | None = None
+    volume_threshold: float | None = None
     classes: tuple[str, ...] = ()
     class_logits: np.ndarray | None = None
     class_prob: np.ndarray | None = None

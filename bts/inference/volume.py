@@ -107,13 +107,13 @@ class VolumeRule:
         smoothing_mm: standard deviation of the Gaussian along the normal; 0 leaves the slices as they are.
         voxel_threshold: smallest smoothed probability of a voxel in a mask.
         evidence_ml: volume over which the score of a candidate is averaged; a smaller candidate counts as that large.
-        tumour_threshold: smallest score of a lesion.
+        tumour_threshold: smallest score of a lesion; that of a model's card (`volume_threshold`) takes its place.
         assumed_spacing_mm: of slice, row and column where the volume states none; nothing is reported in mm then.
     """
 
     smoothing_mm: float = 4.0
     voxel_threshold: float = 0.35
-    evidence_ml: float = 0.3
+    evidence_ml: float = 0.25
     tumour_threshold: float = 0.85
     assumed_spacing_mm: tuple[float, float, float] = (5.0, 1.0, 1.0)
 
@@ -301,10 +301,10 @@ def _in_mm(lesion: Lesion, inside: np.ndarray, box: Box, geometry: VolumeGeometr
 class VolumeEvidence:
     """What the slices of a volume show, gathered one by one: two bytes a voxel, and a few numbers a slice."""
 
-    def __init__(self, scan: Scan, *, rule: VolumeRule | None = None) -> None:
+    def __init__(self, scan: Scan) -> None:
         """Take a volume; its slices follow with `add`."""
         assert scan.volume is not None
-        self.scan, self.geometry, self.rule = scan, scan.volume, rule
+        self.scan, self.geometry, self.rule = scan, scan.volume, VolumeRule()
         self.midline = Midline(self.geometry.slice_affine_mm)
         self.classes: tuple[str, ...] = ()
         self.mask_prob: np.ndarray | None = None
@@ -315,6 +315,8 @@ class VolumeEvidence:
 
     def add(self, prediction: Prediction) -> None:
         """Take the prediction of a slice: of a joint model the mask head's own probabilities, before they are fused."""
+        if prediction.volume_threshold is not None:
+            self.rule = replace(self.rule, tumour_threshold=prediction.volume_threshold)
         index, heads = int(prediction.slice.index or 0), prediction.unfused
         mask_prob = prediction.mask_prob if heads is None else heads.mask_prob
         class_prob = prediction.class_prob if heads is None else heads.class_prob

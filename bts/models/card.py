@@ -66,6 +66,8 @@ class ModelCard:
         refer_below: largest class probability under which a case is marked for review; None marks none.
         uncertain_mask_below: confidence of a mask (`postprocess.mask_confidence`) below which it is flagged as uncertain; None
             flags none.
+        volume_threshold: score from which a lesion of a volume is reported (`bts.inference.volume`), chosen on whole series;
+            None takes that of `VolumeRule`.
         mask_flaw: what makes the masks useless on validation, in words; every answer repeats it. Empty where nothing does.
         training_patients: HMAC-SHA256 of each training patient under the key of the run
             (`bts.data.patient_ids`); empty in what is exported or published, and where the data names no patients.
@@ -95,6 +97,7 @@ class ModelCard:
     refer_below: Share | None = None
     referral: dict[str, Any] = field(default_factory=dict)
     uncertain_mask_below: Share | None = None
+    volume_threshold: Share | None = None
     mask_flaw: Prose = ""
     training_patients: Annotated[list[Hash], Length(0, MOST_PATIENTS)] = field(default_factory=list)
     patients_key: KeyName = ""

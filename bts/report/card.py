@@ -126,7 +126,8 @@ def _operating_point(card: ModelCard) -> str:
     mirror = "averaged" if point["flip"] else "not used"
     mask = f"threshold {point['threshold']:g}, smallest region {point['min_area']:g} of the image, "
     temperature = f"; temperature {card.temperature:.3g}; {refer}" if card.classes else ""
-    return f"{'' if card.task == 'cls' else mask}mirror image {mirror}{temperature}"
+    volume = "" if card.volume_threshold is None else f"; a lesion of a volume from a score of {card.volume_threshold:g}"
+    return f"{'' if card.task == 'cls' else mask}mirror image {mirror}{temperature}{volume}"
 
 
 def _training_time(log: Path) -> str:

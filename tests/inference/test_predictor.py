@@ -240,6 +240,11 @@ def test_a_mask_below_the_threshold_is_flagged_as_uncertain():
     assert not any("uncertain" in text for text in under.warnings)
 
 
+@pytest.mark.parametrize("own", [None, 0.96])
+def test_a_prediction_has_the_volume_threshold_of_its_model(own: float | None) -> None:
+    assert predictor(seg={"volume_threshold": own}).predict(make_slice()).volume_threshold == own
+
+
 def test_a_threshold_of_0_flags_no_mask_as_certain_either() -> None:
     found = predictor(seg={"uncertain_mask_below": 0.0}).predict(make_slice())
     assert found.mask_confidence is not None

@@ -18,7 +18,7 @@ from bts.inference.ood import OodScore
 from bts.inference.postprocess import PHANTOM_MODEL
 from bts.inference.prediction import Prediction, UnfusedHeads
 from bts.inference.predictor import Predictor
-from bts.inference.volume import VolumeEvidence, VolumeFindings, apply_findings
+from bts.inference.volume import VolumeEvidence, VolumeFindings, VolumeRule, apply_findings
 from bts.inference.write import write_volume
 
 SHAPE = (26, 28, 12)
@@ -207,6 +207,18 @@ def test_a_volume_takes_the_mask_head_s_own_probabilities_and_says_where_it_is_o
     else:
         assert found.warnings == ()
         assert found.class_prob["glioma"] == pytest.approx(0.8 / 0.9)
+
+
+@pytest.mark.parametrize(("own", "tumour"), [(None, True), (0.5, True), (0.97, False)])
+def test_a_model_s_own_threshold_decides_whether_a_lesion_is_reported(own, tumour):
+    geometry = VolumeGeometry(np.diag([-1.0, -1.0, 4.0, 1.0]), (30, 40, 5), 2, np.array([[0, 1], [1, 1], [2, 1]]))
+    evidence = VolumeEvidence(Scan("v.nii", [joint_prediction(index, ood=False).slice for index in range(5)], geometry))
+    for index in range(5):
+        evidence.add(replace(joint_prediction(index, ood=False), volume_threshold=own))
+    found = evidence.findings()
+    assert found.threshold == (own or VolumeRule().tumour_threshold)
+    assert 0.85 < found.tumour_score < 0.97
+    assert found.tumour is tumour
 
 
 @pytest.mark.parametrize(("referred", "says"), [(3, True), (2, False)])

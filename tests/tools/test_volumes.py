@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_models import BrightRuntime, make_card
+from made_runs import write_made_model
 from PIL import Image
 
 from bts.data.sources.base import Record
 from bts.inference.predictor import Predictor
+from bts.models.folder import read_card
 from tools import volumes
 
 
@@ -64,3 +66,10 @@ def test_the_command_prints_both_decisions_and_uses_kept_outputs(
     assert volumes.command(arguments) == 0
     assert capsys.readouterr().out.partition("Development, ")[2] == first.partition("Development, ")[2]  # progress comes before
     assert len(runtime.asked) == asked
+    folder = tmp_path / "model"
+    write_made_model(folder, "seg", name="made", classes=[], trained=[], seed=0)
+    assert read_card(folder).volume_threshold is None
+    assert volumes.command([*arguments, "--store", str(folder)]) == 0
+    chosen = read_card(folder).volume_threshold
+    assert chosen is not None
+    assert f"the development series reach: {chosen:g}." in capsys.readouterr().out
