@@ -115,6 +115,7 @@ model: install data/model/manifest.csv
 	$(BIN)/python train_joint.py --config configs/model.yaml --model.weights $(WEIGHTS) --runs runs/model
 	$(BIN)/python -m tools elsewhere joint-mobilenetv2=$(NEWEST) --manifest data/model/manifest.csv --held-out data/model/held_out.csv \
 	  $(if $(LGG),--lgg $(LGG)) --out data/model/elsewhere.md
+	$(if $(LGG),$(BIN)/python -m tools volumes $(NEWEST) --data lgg:$(LGG) --store $(NEWEST)/model)
 	$(BIN)/python -m tools bundle $(NEWEST) --name joint-mobilenetv2 --elsewhere data/model/elsewhere.md --readme README.md
 
 data/model/manifest.csv: | install

@@ -22,7 +22,7 @@ FIXED_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Options of glibc's `mallopt`."""
 RETURNED_BYTES = 2**20
-"""Size from which on `return_freed_memory` returns a block; the page's server needs 5% less CPU time than with 128 KiB."""
+"""Size in bytes from which on `return_freed_memory` returns a block; returning smaller ones took more CPU time."""
 NEGLIGIBLE = 0.3
 """Cores' worth of other processes' work that costs no thread."""
 
