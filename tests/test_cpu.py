@@ -163,7 +163,7 @@ def block(size):
 {}
 library.free(block(2**24))  # raises glibc's threshold
 blocks = [block(2**21) for _ in range(32)]
-last = block(2**16)  # keeps the heap from shrinking
+last = block(2**21)  # as large as the others, so above them: keeps the heap from shrinking
 before = resident()
 for one in blocks:
     library.free(one)
